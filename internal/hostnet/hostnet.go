@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package hostnet owns a DNS cache's piece of a node's network: a link with the
+// cache's addresses, the firewall rules that steer DNS to it past connection
+// tracking, and the table that sends DNS to the cluster's servers while the
+// cache is away. It knows neither CoreDNS nor Kubernetes.
+//
+// What it sets up is arranged so that the kernel takes it back by itself when
+// the process dies or hangs; docs/design.md has the facts this rests on.
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// DefaultInterface is the reference's name for its link.
+	DefaultInterface = "nodelocaldns"
+
+	// SelfQueryMark is the socket mark (SO_MARK) of the cache's queries to
+	// itself. Packets that carry it reach the cache whatever the state of
+	// steering and fallback. The value has no bit in the masks of kube-proxy
+	// (0xc000) and Cilium (0x0f00).
+	SelfQueryMark = 0x2053
+
+	// FallbackZone is the first conntrack zone of the fallback table; the
+	// cache's n-th address uses FallbackZone+n.
+	FallbackZone = 20
+
+	// The comments of the reference's rules: people search for them.
+	commentSkip  = "NodeLocal DNS Cache: skip conntrack"
+	commentAllow = "NodeLocal DNS Cache: allow DNS traffic"
+)
+
+// Link and firewall kinds of a Config.
+const (
+	Auto     = "auto"
+	None     = "none"
+	TUN      = "tun"
+	Dummy    = "dummy"
+	IPTables = "iptables"
+	NFTables = "nftables"
+)
+
+// Config is the whole desired state but for the steering itself.
+type Config struct {
+	Interface  string        // at most 14 bytes; a second instance appends a digit
+	Link       string        // Auto, TUN, Dummy or None
+	Firewall   string        // Auto, IPTables, NFTables or None
+	Addresses  []netip.Addr  // the cache's addresses, both families may be mixed
+	Port       uint16        // the DNS port
+	HealthPort uint16        // local health traffic is untracked too; 0: none
+	Lease      time.Duration // lifetime of the addresses without a renewal; 0: unlimited
+	Fallback   []netip.Addr  // cluster DNS Service addresses, at most one a family; empty: no fallback table
+}
+
+// Validate returns an error that names the first value that is out of range.
+func (c Config) Validate() error {
+	switch {
+	case c.Interface == "" || len(c.Interface) > 14 || strings.ContainsAny(c.Interface, "/ \t\n:%"):
+		return fmt.Errorf("interface %q: want 1 to 14 characters without space, slash, colon or percent sign", c.Interface)
+	case !slices.Contains([]string{Auto, TUN, Dummy, None}, c.Link):
+		return fmt.Errorf("link %q: want auto, tun, dummy or none", c.Link)
+	case !slices.Contains([]string{Auto, IPTables, NFTables, None}, c.Firewall):
+		return fmt.Errorf("firewall %q: want auto, iptables, nftables or none", c.Firewall)
+	case c.Lease != 0 && (c.Lease < 2*time.Second || c.Lease > time.Hour || c.Lease%time.Second != 0):
+		return fmt.Errorf("lease %s: want 0 or whole seconds from 2s to 1h", c.Lease)
+	}
+	return errors.Join(c.validateAddresses(), c.validateFallback())
+}
+
+func (c Config) validateAddresses() error {
+	if len(c.Addresses) == 0 {
+		return errors.New("no address: name the cache's addresses, or bind the server block to them")
+	}
+	seen := map[netip.Addr]bool{}
+	for _, a := range c.Addresses {
+		switch {
+		case a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || a.Is4In6():
+			return fmt.Errorf("address %s: want a unicast address without a zone", a)
+		case a.IsLoopback():
+			return fmt.Errorf("address %s: a loopback address cannot be put on a link of its own", a)
+		case seen[a]:
+			return fmt.Errorf("address %s: given twice", a)
+		}
+		seen[a] = true
+	}
+	return nil
+}
+
+func (c Config) validateFallback() error {
+	seen := map[bool]netip.Addr{}
+	for _, f := range c.Fallback {
+		if other, ok := seen[f.Is4()]; ok {
+			return fmt.Errorf("fallback %s: %s is given already; one address a family", f, other)
+		}
+		if f.Zone() != "" || !f.IsGlobalUnicast() || f.Is4In6() {
+			return fmt.Errorf("fallback %s: want the address of the cluster DNS Service", f)
+		}
+		seen[f.Is4()] = f
+	}
+	return nil
+}
+
+// families returns which address families, false for IPv4 and true for IPv6, c uses.
+func families(addrs []netip.Addr) []bool {
+	var fams []bool
+	for _, six := range []bool{false, true} {
+		if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Is6() == six }) {
+			fams = append(fams, six)
+		}
+	}
+	return fams
+}

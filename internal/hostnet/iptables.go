@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"fmt"
+	"strings"
+)
+
+// This file decides what to tell iptables-restore, given what iptables-save
+// printed; it runs nothing.
+
+// restoreInput returns the input of `iptables-restore --noflush` that makes the
+// rules what s says, whatever was there: our chains are filled anew, each is
+// jumped to once, and the reference's rules, which have no guard and would
+// stand when the cache dies, are taken out. Each table changes at once.
+func restoreInput(saved string, s Steering, six bool) string {
+	rules := s.rules(six)
+	return eachTable(saved, func(b *strings.Builder, h hook, t savedTable) {
+		for range t.jumps(h) - 1 {
+			fmt.Fprintf(b, "-D %s -j %s\n", h.builtin(), h.chain())
+		}
+		if t.jumps(h) == 0 {
+			fmt.Fprintf(b, "-I %s 1 -j %s\n", h.builtin(), h.chain())
+		}
+		for _, r := range rules {
+			if r.hook == h {
+				fmt.Fprintln(b, r.iptables())
+			}
+		}
+	}, func(h hook, _ savedTable) bool { return true })
+}
+
+// removeInput returns the input that takes out every rule of ours and of the
+// reference; it is empty if there is none.
+func removeInput(saved string) string {
+	return eachTable(saved, func(b *strings.Builder, h hook, t savedTable) {
+		for range t.jumps(h) {
+			fmt.Fprintf(b, "-D %s -j %s\n", h.builtin(), h.chain())
+		}
+		if t.hasChain(h) {
+			fmt.Fprintf(b, "-X %s\n", h.chain())
+		}
+	}, func(h hook, t savedTable) bool { return t.hasChain(h) })
+}
+
+// eachTable prints, for the two tables of ours, the chains that want selects
+// (emptied if they exist), the deletion of the reference's rules, and what body
+// prints for each hook. A table with nothing to do is left out.
+func eachTable(saved string, body func(*strings.Builder, hook, savedTable), want func(hook, savedTable) bool) string {
+	var out strings.Builder
+	for _, table := range []string{"raw", "filter"} {
+		t := parseSaved(saved, table)
+		var b strings.Builder
+		for _, h := range hooks {
+			if h.table() == table && want(h, t) {
+				fmt.Fprintf(&b, ":%s - [0:0]\n", h.chain())
+			}
+		}
+		for _, line := range t.reference() {
+			fmt.Fprintln(&b, "-D"+strings.TrimPrefix(line, "-A"))
+		}
+		for _, h := range hooks {
+			if h.table() == table {
+				body(&b, h, t)
+			}
+		}
+		if b.Len() > 0 {
+			fmt.Fprintf(&out, "*%s\n%sCOMMIT\n", table, b.String())
+		}
+	}
+	return out.String()
+}
+
+// A savedTable is the lines of one table in iptables-save's output.
+type savedTable []string
+
+func parseSaved(saved, table string) savedTable {
+	var t savedTable
+	in := false
+	for line := range strings.Lines(saved) {
+		line = strings.TrimRight(line, "\n")
+		if strings.HasPrefix(line, "*") {
+			in = line == "*"+table
+		} else if in {
+			t = append(t, line)
+		}
+	}
+	return t
+}
+
+func (t savedTable) hasChain(h hook) bool {
+	for _, line := range t {
+		if strings.HasPrefix(line, ":"+h.chain()+" ") {
+			return true
+		}
+	}
+	return false
+}
+
+func (t savedTable) jumps(h hook) int {
+	n := 0
+	for _, line := range t {
+		if line == fmt.Sprintf("-A %s -j %s", h.builtin(), h.chain()) {
+			n++
+		}
+	}
+	return n
+}
+
+// reference returns the rules that k8s-dns-node-cache put into built-in chains.
+func (t savedTable) reference() []string {
+	var out []string
+	for _, line := range t {
+		ours := strings.HasPrefix(line, "-A "+chainPrefix)
+		if !ours && (strings.Contains(line, `"`+commentSkip+`"`) || strings.Contains(line, `"`+commentAllow+`"`)) {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// ownLines returns what of iptables-save's output is ours: its fingerprint.
+func ownLines(saved string) string {
+	var b strings.Builder
+	for line := range strings.Lines(saved) {
+		if strings.HasPrefix(line, "-A ") && strings.Contains(line, chainPrefix) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}

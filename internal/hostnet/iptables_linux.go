@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrLocked says that another program held the xtables lock for too long; the
+// change was not made and can be tried again.
+var ErrLocked = errors.New("another program holds the xtables lock")
+
+const (
+	// lockWait is how long, in seconds, one iptables call waits for the lock:
+	// short, because the addresses' lease is renewed by the same goroutine.
+	lockWait = "1"
+	// execTimeout ends an iptables call that hangs.
+	execTimeout = 10 * time.Second
+)
+
+// xtables is one variant (the default one, -nft or -legacy) for one family.
+//
+// The whole change of a family is one `iptables-restore --noflush`: atomic a
+// table, one process, one wait for the lock. A library that runs `iptables`
+// once a rule (github.com/coreos/go-iptables) takes 24 processes for the same
+// and leaves what it did so far when one of them fails.
+type xtables struct {
+	six     bool
+	variant string // "", "-nft" or "-legacy"
+}
+
+func (x xtables) command(suffix string) string {
+	if x.six {
+		return "ip6tables" + x.variant + suffix
+	}
+	return "iptables" + x.variant + suffix
+}
+
+// legacy reports whether the command is the one of the kernel's old interface.
+func (x xtables) legacy() (bool, error) {
+	out, err := run("", x.command(""), "--version")
+	return !strings.Contains(out, "nf_tables"), err
+}
+
+// save returns the two tables as iptables-save prints them.
+func (x xtables) save() (string, error) {
+	var saved strings.Builder
+	for _, table := range []string{"raw", "filter"} {
+		out, err := run("", x.command("-save"), "-t", table)
+		if err != nil {
+			return "", err
+		}
+		saved.WriteString(out)
+	}
+	return saved.String(), nil
+}
+
+func (x xtables) restore(input string) error {
+	if input == "" {
+		return nil
+	}
+	_, err := run(input, x.command("-restore"), "--noflush", "-w", lockWait)
+	return err
+}
+
+// run runs a command of iptables and returns its standard output.
+func run(stdin, name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), execTimeout)
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	if err == nil {
+		return stdout.String(), nil
+	}
+	said := strings.Join(strings.Fields(stderr.String()), " ")
+	if strings.Contains(said, "xtables lock") {
+		err = ErrLocked
+	} else if said != "" {
+		err = fmt.Errorf("%w: %s", err, said)
+	}
+	return "", fmt.Errorf("running %s %s: %w", name, strings.Join(args, " "), err)
+}
+
+// iptablesFirewall steers with iptables rules in chains of its own.
+type iptablesFirewall struct {
+	fams  []*iptablesFamily
+	label string
+}
+
+type iptablesFamily struct {
+	xtables
+	watch  ruleWatch
+	print  string // ownLines after the last change
+	broken bool   // a change failed half way: Intact must not say yes
+}
+
+// A ruleWatch tells without a process whether somebody changed rules.
+type ruleWatch interface {
+	record() error
+	intact() (bool, error)
+}
+
+// newIPTables fails if the iptables commands of one of the families do not work.
+func newIPTables(fams []bool) (*iptablesFirewall, error) {
+	f := &iptablesFirewall{}
+	for _, six := range fams {
+		x := xtables{six: six}
+		legacy, err := x.legacy()
+		if err != nil {
+			return nil, err
+		}
+		if _, err := x.save(); err != nil {
+			return nil, err
+		}
+		family := &iptablesFamily{xtables: x, broken: true}
+		if legacy {
+			f.label, family.watch = "iptables-legacy", &legacyWatch{six: six}
+		} else {
+			f.label, family.watch = "iptables-nft", xtablesNFTWatch(six)
+		}
+		f.fams = append(f.fams, family)
+	}
+	return f, nil
+}
+
+func (f *iptablesFirewall) String() string { return f.label }
+
+func (f *iptablesFirewall) Set(s Steering) error {
+	for _, family := range f.fams {
+		if err := family.set(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *iptablesFamily) set(s Steering) error {
+	f.broken = true
+	saved, err := f.save()
+	if err != nil {
+		return err
+	}
+	if err := f.restore(restoreInput(saved, s, f.six)); err != nil {
+		return err
+	}
+	// What is right is read back instead of guessed: every version of iptables
+	// prints its rules in its own way.
+	if saved, err = f.save(); err != nil {
+		return err
+	}
+	f.print = ownLines(saved)
+	if err := f.watch.record(); err != nil {
+		return err
+	}
+	f.broken = false
+	return nil
+}
+
+// Intact asks the kernel whether anything changed; with thorough it runs
+// iptables-save, twice a family, in any case.
+func (f *iptablesFirewall) Intact(thorough bool) (bool, error) {
+	for _, family := range f.fams {
+		if ok, err := family.intact(thorough); !ok || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (f *iptablesFamily) intact(thorough bool) (bool, error) {
+	if f.broken {
+		return false, nil
+	}
+	if !thorough {
+		if ok, err := f.watch.intact(); ok || err != nil {
+			return ok, err
+		}
+	}
+	saved, err := f.save()
+	if err != nil || ownLines(saved) != f.print {
+		return false, err
+	}
+	return true, f.watch.record()
+}
+
+func (f *iptablesFirewall) Remove() error {
+	var errs []error
+	for _, family := range f.fams {
+		family.broken = true
+		saved, err := family.save()
+		if err == nil {
+			err = family.restore(removeInput(saved))
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// xtablesNFTWatch watches what iptables-nft keeps in nf_tables.
+func xtablesNFTWatch(six bool) *nftWatch {
+	w := &nftWatch{marker: chainPrefix}
+	for _, h := range hooks {
+		for _, chain := range []string{h.builtin(), h.chain()} {
+			w.chains = append(w.chains, nftChain{nftFamily(six), h.table(), chain})
+		}
+	}
+	return w
+}
+
+// A legacyWatch compares the sizes and hooks of the two tables, as the kernel's
+// old interface tells them (IPT_SO_GET_INFO).
+type legacyWatch struct {
+	six  bool
+	info [2]tableInfo
+}
+
+// tableInfo is struct ipt_getinfo of linux/netfilter_ipv4/ip_tables.h, and ip6t_getinfo.
+type tableInfo struct {
+	name       [32]byte
+	validHooks uint32
+	hookEntry  [5]uint32
+	underflow  [5]uint32
+	entries    uint32
+	size       uint32
+}
+
+func (w *legacyWatch) record() (err error) {
+	w.info, err = w.read()
+	return err
+}
+
+func (w *legacyWatch) intact() (bool, error) {
+	info, err := w.read()
+	return info == w.info, err
+}
+
+func (w *legacyWatch) read() (info [2]tableInfo, err error) {
+	domain, level := unix.AF_INET, unix.SOL_IP
+	if w.six {
+		domain, level = unix.AF_INET6, unix.SOL_IPV6
+	}
+	fd, err := unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return info, fmt.Errorf("opening a socket: %w", err)
+	}
+	defer unix.Close(fd)
+	const getInfo = 64 // IPT_SO_GET_INFO, IP6T_SO_GET_INFO
+	for i, table := range []string{"raw", "filter"} {
+		copy(info[i].name[:], table)
+		size := uint32(unsafe.Sizeof(info[i]))
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), getInfo,
+			uintptr(unsafe.Pointer(&info[i])), uintptr(unsafe.Pointer(&size)), 0)
+		if errno != 0 {
+			return info, fmt.Errorf("asking the kernel for iptables table %s: %w", table, errno)
+		}
+	}
+	return info, nil
+}

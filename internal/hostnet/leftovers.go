@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+)
+
+// clearLeftovers removes what dead predecessors left that Set will not replace:
+// the other backend's rules, and tables of a family that is not used now.
+func (n *Network) clearLeftovers() error {
+	var unused []bool
+	for _, six := range []bool{false, true} {
+		if n.fallback == nil || !slices.Contains(families(n.fallback.addresses()), six) {
+			unused = append(unused, six)
+		}
+	}
+	if err := removeTables(fallbackTable, unused...); err != nil {
+		n.warnings = append(n.warnings, err.Error())
+	}
+	if n.cfg.Firewall == None {
+		return nil
+	}
+	if _, ok := n.firewall.(*nftFirewall); !ok {
+		if err := removeTables(steeringTable, false, true); err != nil {
+			n.warnings = append(n.warnings, err.Error())
+		}
+	}
+	_, err := clearIPTables(func(x xtables) bool {
+		f, ok := n.firewall.(*iptablesFirewall)
+		return ok && f.label == "iptables"+x.variant && slices.Contains(families(n.cfg.Addresses), x.six)
+	})
+	return err
+}
+
+// clearIPTables removes our rules and the reference's from every variant of
+// iptables that is installed and in use, except from those that skip names.
+func clearIPTables(skip func(xtables) bool) (removed []string, err error) {
+	for _, x := range installedXtables() {
+		if skip(x) {
+			continue
+		}
+		saved, err := x.save()
+		if err != nil {
+			continue // a table of this variant that cannot be listed has no rule of ours
+		}
+		input := removeInput(saved)
+		if input == "" {
+			continue
+		}
+		if err := x.restore(input); err != nil {
+			return removed, fmt.Errorf("removing leftover rules: %w", err)
+		}
+		removed = append(removed, fmt.Sprintf("%s rules", x.command("")))
+	}
+	return removed, nil
+}
+
+// installedXtables lists the variants whose tables exist: looking at one that
+// is not in use would load its modules.
+func installedXtables() []xtables {
+	var out []xtables
+	for _, six := range []bool{false, true} {
+		for _, variant := range []string{"-nft", "-legacy"} {
+			x := xtables{six: six, variant: variant}
+			if _, err := exec.LookPath(x.command("-save")); err != nil {
+				continue
+			}
+			if variant == "-nft" && nftHasXtables(six) || variant == "-legacy" && legacyHasTables(six) {
+				out = append(out, x)
+			}
+		}
+	}
+	if len(out) == 0 {
+		return plainXtables()
+	}
+	return out
+}
+
+// plainXtables is for systems whose iptables has no second name.
+func plainXtables() []xtables {
+	var out []xtables
+	for _, six := range []bool{false, true} {
+		x := xtables{six: six}
+		if _, err := exec.LookPath(x.command("-save")); err == nil && (nftHasXtables(six) || legacyHasTables(six)) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+func nftHasXtables(six bool) bool {
+	for _, table := range []string{"raw", "filter"} {
+		if ok, err := nftTableExists(nftFamily(six), table); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}
+
+func legacyHasTables(six bool) bool {
+	file := "/proc/self/net/ip_tables_names"
+	if six {
+		file = "/proc/self/net/ip6_tables_names"
+	}
+	names, err := os.ReadFile(file)
+	return err == nil && len(names) > 0
+}
+
+// Cleanup removes all that a cache of ours or the reference may have left on
+// the node, the fallback table included, and returns what it removed. It
+// refuses while an instance lives.
+func Cleanup(iface string) (removed []string, err error) {
+	if err := checkCapability(Config{}); err != nil {
+		return nil, err
+	}
+	if n := peers(-1); n > 0 {
+		return nil, fmt.Errorf("%d running instance(s) hold this node's DNS: stop them first", n)
+	}
+	removed, errs := clearAllLinks(iface)
+	rules, err := clearIPTables(func(xtables) bool { return false })
+	removed, errs = append(removed, rules...), append(errs, err)
+	for _, table := range []string{steeringTable, fallbackTable} {
+		for _, six := range []bool{false, true} {
+			if ok, err := nftTableExists(nftFamily(six), table); err == nil && ok {
+				removed = append(removed, fmt.Sprintf("nftables table %s %s", map[bool]string{false: "ip", true: "ip6"}[six], table))
+			}
+		}
+		errs = append(errs, removeTables(table, false, true))
+	}
+	return removed, errors.Join(errs...)
+}
+
+// clearAllLinks removes leftover links of all instance numbers.
+func clearAllLinks(iface string) (removed []string, errs []error) {
+	names := []string{iface}
+	for slot := 1; slot < maxInstances; slot++ {
+		names = append(names, iface+strconv.Itoa(slot))
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, []error{fmt.Errorf("listing links: %w", err)}
+	}
+	for _, link := range links {
+		name := link.Attrs().Name
+		ours := link.Attrs().Alias == linkAlias
+		if link.Type() != "dummy" || !ours && (name != iface || !strings.HasPrefix(name, DefaultInterface)) || ours && !slices.Contains(names, name) {
+			continue
+		}
+		if err := netlink.LinkDel(link); err != nil {
+			errs = append(errs, fmt.Errorf("removing link %s: %w", name, err))
+			continue
+		}
+		removed = append(removed, "link "+name)
+	}
+	return removed, errs
+}
+

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// linkAlias marks a link as ours; `ip link` shows it.
+const linkAlias = "nodelocaldns cache addresses"
+
+// addrGenModeNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h.
+const addrGenModeNone = 1
+
+// A Link carries the cache's addresses.
+type Link interface {
+	// Set makes the link exist, be up and carry exactly addrs, each for the
+	// lease (0: unlimited) from now; repaired says that the link had gone.
+	Set(addrs []netip.Addr, lease time.Duration) (repaired bool, err error)
+	// Close removes the link with its addresses.
+	Close() error
+	// String returns the kind and the name.
+	String() string
+}
+
+// A maker creates the kernel's link of one kind, which must not exist yet.
+type maker interface {
+	kind() string
+	make(name string) error
+	destroy(name string) error
+}
+
+// kernelLink is what TUN and dummy links have in common: all but how they come
+// into being and go.
+type kernelLink struct {
+	maker
+	name  string
+	index int // 0: not there
+	addrs []netip.Addr
+}
+
+func (l *kernelLink) String() string { return l.kind() + " " + l.name }
+
+func (l *kernelLink) Set(addrs []netip.Addr, lease time.Duration) (repaired bool, err error) {
+	made, err := l.ensure()
+	if err != nil {
+		return false, err
+	}
+	for _, a := range addrs {
+		if err := netlink.AddrReplace(l.handle(), leased(a, lease)); err != nil {
+			return made, fmt.Errorf("adding %s to %s: %w", a, l.name, explain(err))
+		}
+	}
+	for _, a := range l.addrs {
+		if !slices.Contains(addrs, a) {
+			if err := netlink.AddrDel(l.handle(), leased(a, 0)); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+				return made, fmt.Errorf("removing %s from %s: %w", a, l.name, err)
+			}
+		}
+	}
+	repaired = made && l.addrs != nil
+	l.addrs = slices.Clone(addrs)
+	return repaired, nil
+}
+
+// ensure creates the link if it is not there, and sets it up.
+func (l *kernelLink) ensure() (made bool, err error) {
+	if l.index != 0 {
+		link, err := netlink.LinkByIndex(l.index)
+		if err == nil && link.Attrs().RawFlags&unix.IFF_UP != 0 {
+			return false, nil
+		}
+		if err == nil {
+			return false, netlink.LinkSetUp(link)
+		}
+		if !errors.As(err, new(netlink.LinkNotFoundError)) {
+			return false, fmt.Errorf("looking for %s: %w", l.name, err)
+		}
+		l.index = 0
+		_ = l.destroy(l.name) // what it held of the lost link is of no use
+	}
+	if err := l.make(l.name); err != nil {
+		return false, fmt.Errorf("creating %s: %w", l, explain(err))
+	}
+	link, err := netlink.LinkByName(l.name)
+	if err != nil {
+		return false, fmt.Errorf("looking for %s: %w", l.name, err)
+	}
+	l.index = link.Attrs().Index
+	// Without these the link works too: a mark for people, and no address of the kernel's own.
+	_ = netlink.LinkSetAlias(link, linkAlias)
+	_ = netlink.LinkSetIP6AddrGenMode(link, addrGenModeNone)
+	if err := netlink.LinkSetUp(link); err != nil {
+		return false, fmt.Errorf("setting %s up: %w", l.name, err)
+	}
+	return true, nil
+}
+
+func (l *kernelLink) handle() netlink.Link {
+	return &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Name: l.name, Index: l.index}}
+}
+
+func (l *kernelLink) Close() error {
+	if l.index == 0 {
+		return nil
+	}
+	l.index, l.addrs = 0, nil
+	if err := l.destroy(l.name); err != nil {
+		return fmt.Errorf("removing %s: %w", l, err)
+	}
+	return nil
+}
+
+// leased returns a as netlink wants it. The kernel is to prefer no address of
+// ours as the source of the node's own traffic: host scope says so for IPv4, a
+// preferred lifetime of 0 for IPv6. Duplicate address detection would only
+// delay the start; nobody else is on the link.
+func leased(a netip.Addr, lease time.Duration) *netlink.Addr {
+	const forever = 0xffffffff // INFINITY_LIFE_TIME of linux/if_addr.h
+	addr := &netlink.Addr{IPNet: netlink.NewIPNet(a.AsSlice()), ValidLft: forever}
+	if lease > 0 {
+		addr.ValidLft = int(lease / time.Second)
+	}
+	if a.Is4() {
+		addr.PreferedLft, addr.Scope = addr.ValidLft, int(netlink.SCOPE_HOST)
+	} else {
+		addr.Flags = unix.IFA_F_NODAD
+	}
+	return addr
+}
+
+// explain adds to an error of the kernel what a user can do about it.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w: is CAP_NET_ADMIN missing, or IPv6 disabled on this host (net.ipv6.conf.all.disable_ipv6)?", err)
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("%w by this kernel", err)
+	}
+	return err
+}
+
+func isNotExist(err error) bool { return errors.Is(err, unix.ENOENT) }
+
+// noLink is the link of somebody else: its addresses are not ours to manage.
+type noLink struct{}
+
+func (noLink) Set([]netip.Addr, time.Duration) (bool, error) { return false, nil }
+func (noLink) Close() error                                  { return nil }
+func (noLink) String() string                                { return "no link" }

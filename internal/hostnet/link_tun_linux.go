@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// tunDevice is where the kernel makes TUN links.
+const tunDevice = "/dev/net/tun"
+
+// busyWait bounds the wait for the link of a predecessor that is just dying.
+const busyWait = 2 * time.Second
+
+// tun is a link that lives as long as this process: the kernel deletes it with
+// its addresses and routes when the file descriptor closes, however that comes
+// about. Nothing is ever read from it: packets to its addresses are delivered
+// locally, by way of the loopback device.
+type tun struct{ fd int }
+
+func (t *tun) kind() string { return TUN }
+
+func (t *tun) make(name string) error {
+	fd, err := openTUN()
+	if err != nil {
+		return err
+	}
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return errors.Join(err, unix.Close(fd))
+	}
+	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	for deadline := time.Now().Add(busyWait); ; time.Sleep(20 * time.Millisecond) {
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+			break
+		}
+	}
+	if err != nil {
+		return errors.Join(err, unix.Close(fd))
+	}
+	t.fd = fd
+	return nil
+}
+
+func (t *tun) destroy(string) error { return unix.Close(t.fd) }
+
+// openTUN opens the device; its children must not keep the link alive.
+func openTUN() (int, error) {
+	fd, err := unix.Open(tunDevice, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("opening %s: %w", tunDevice, err)
+	}
+	return fd, nil
+}

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// ErrTurn says that another instance on this node is leaving and does not want
+// the shared rules changed; try again.
+var ErrTurn = errors.New("another instance on this node is leaving")
+
+// A Network is the piece of the node's network that one cache owns. Its methods
+// are for one goroutine.
+type Network struct {
+	cfg      Config
+	parting  []netip.Addr // addresses of the last configuration whose servers still run
+	slot     int
+	claims   []*claim // the slot, and while leaving the turn
+	link     Link
+	firewall Firewall
+	fallback *Fallback
+	steered  []netip.Addr
+	warnings []string
+	events   chan Event
+	done     chan struct{} // closes the watch
+	lost     chan struct{}
+}
+
+// A Firewall keeps the steering rules.
+type Firewall interface {
+	// Set makes the rules what s says, whatever was there before.
+	Set(s Steering) error
+	// Intact reports whether the rules are as Set left them; thorough may
+	// start processes, otherwise it only asks the kernel.
+	Intact(thorough bool) (bool, error)
+	// Remove takes out all rules of ours.
+	Remove() error
+	// String returns the backend's name.
+	String() string
+}
+
+// Open takes possession: leftovers of dead predecessors and of the reference
+// go, the fallback answers, the link with its addresses comes. Steering is off.
+// The order matters: an address without rules is safe, a rule without a server
+// behind it is not. On an error nothing is left behind.
+func Open(cfg Config) (n *Network, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if err := checkCapability(cfg); err != nil {
+		return nil, err
+	}
+	n = &Network{cfg: cfg, events: make(chan Event, 1)}
+	slot, c, err := takeSlot()
+	if err != nil {
+		return nil, err
+	}
+	n.slot, n.claims = slot, []*claim{c}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.abandon())
+		}
+	}()
+	if n.firewall, err = openFirewall(cfg); err != nil {
+		return nil, err
+	}
+	if n.link, err = n.openLink(); err != nil {
+		return nil, err
+	}
+	n.fallback = newFallback(cfg)
+	if n.Alone() {
+		if err := errors.Join(n.clearLeftovers(), n.apply(nil)); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := n.Renew(); err != nil {
+		return nil, err
+	}
+	return n, n.watch()
+}
+
+// Warnings returns, once, what a user should know about how Open went.
+func (n *Network) Warnings() []string {
+	w := n.warnings
+	n.warnings = nil
+	return w
+}
+
+// String names the link and the firewall backend.
+func (n *Network) String() string { return fmt.Sprintf("%s, %s", n.link, n.firewall) }
+
+// Alone reports whether no other instance lives on this node.
+func (n *Network) Alone() bool { return peers(n.slot) == 0 }
+
+// Steered returns the addresses that DNS is steered to.
+func (n *Network) Steered() []netip.Addr { return n.steered }
+
+// Events returns a channel that tells when the link or an address of this or
+// of another instance went.
+func (n *Network) Events() <-chan Event { return n.events }
+
+// Renew renews the addresses' lease; repaired says that the link had gone.
+func (n *Network) Renew() (repaired bool, err error) {
+	select {
+	case <-n.lost:
+		if err := n.watch(); err != nil {
+			return false, err
+		}
+	default:
+	}
+	return n.link.Set(slices.Concat(n.cfg.Addresses, n.parting), n.cfg.Lease)
+}
+
+// Steer steers DNS to exactly addrs. Other instances' sockets get it too.
+// It returns ErrTurn or ErrLocked if that is to be tried again.
+func (n *Network) Steer(addrs []netip.Addr) error {
+	return n.inTurn(func() error { return n.apply(addrs) })
+}
+
+// inTurn runs f while no other instance may change rules.
+func (n *Network) inTurn(f func() error) error {
+	turn, err := takeTurn()
+	if err != nil {
+		return err
+	}
+	if turn == nil {
+		return ErrTurn
+	}
+	defer turn.release()
+	return f()
+}
+
+// apply sets steering and fallback in the order that loses nothing: the
+// fallback rewrites in front of the steering rules, so an address must never be
+// rewritten to one that is steered, as only the server's other socket would answer.
+func (n *Network) apply(addrs []netip.Addr) error {
+	away := without(n.cfg.Addresses, addrs)
+	less := len(addrs) < len(n.steered)
+	if !less {
+		if err := n.setFallback(away); err != nil {
+			return err
+		}
+	}
+	if err := n.firewall.Set(n.steering(addrs)); err != nil {
+		return fmt.Errorf("setting the %s rules: %w", n.firewall, err)
+	}
+	n.steered = slices.Clone(addrs)
+	if less {
+		return n.setFallback(away)
+	}
+	return nil
+}
+
+func (n *Network) steering(addrs []netip.Addr) Steering {
+	return Steering{Addresses: n.cfg.Addresses, Steered: addrs, Port: n.cfg.Port, HealthPort: n.cfg.HealthPort}
+}
+
+// setFallback gives the fallback up, with a warning, on a kernel that cannot do it.
+func (n *Network) setFallback(away []netip.Addr) error {
+	if n.fallback == nil {
+		return nil
+	}
+	err := n.fallback.Set(away)
+	if err != nil && n.fallback.watch.gen == 0 {
+		n.warnings = append(n.warnings, fmt.Sprintf("No fallback: %v; %v get no answer while the cache is away", err, n.fallback.addresses()))
+		n.fallback, err = nil, nil
+	}
+	return err
+}
+
+// Intact reports what somebody else changed of the rules, by the names of the
+// objects; thorough may start processes.
+func (n *Network) Intact(thorough bool) (broken []string, err error) {
+	ok, err := n.firewall.Intact(thorough)
+	if err == nil && !ok {
+		broken = append(broken, "rules")
+	}
+	if n.fallback != nil {
+		ok, ferr := n.fallback.Intact()
+		if ferr == nil && !ok {
+			broken = append(broken, "fallback")
+		}
+		err = errors.Join(err, ferr)
+	}
+	return broken, err
+}
+
+// Withdraw takes steering away for good, for all instances on the node, and
+// keeps it away until Close. It waits for its turn and for the lock of other
+// programs at most patience; without rules changed the addresses are taken
+// away instead, which makes the rules inert.
+func (n *Network) Withdraw(patience time.Duration) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := n.withdraw()
+		if err == nil || time.Now().After(deadline) {
+			if err != nil {
+				err = errors.Join(err, n.link.Close())
+			}
+			return err
+		}
+		if _, err := n.Renew(); err != nil {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func (n *Network) withdraw() error {
+	if len(n.claims) == 1 {
+		turn, err := takeTurn()
+		if err != nil {
+			return err
+		}
+		if turn == nil {
+			return ErrTurn
+		}
+		n.claims = append(n.claims, turn)
+	}
+	return n.apply(nil)
+}
+
+// Close takes everything away but the fallback table. The cache's servers must
+// have stopped: answers that leave after their rules would be tracked. With
+// other instances alive the rules are theirs now, and stay. keep leaves rules
+// and, if it can outlive the process, the link.
+func (n *Network) Close(keep bool) error {
+	var errs []error
+	if !keep && n.Alone() {
+		errs = append(errs, n.firewall.Remove())
+	}
+	if !keep || n.cfg.Link != Dummy {
+		errs = append(errs, n.link.Close())
+	}
+	n.releaseAll()
+	return errors.Join(errs...)
+}
+
+// FallbackAddresses returns the addresses that the fallback table answers for,
+// after Close too.
+func (n *Network) FallbackAddresses() []netip.Addr {
+	if n.fallback == nil {
+		return nil
+	}
+	return n.fallback.addresses()
+}
+
+// abandon undoes a failed Open; the fallback table of a predecessor stays.
+func (n *Network) abandon() error {
+	var errs []error
+	if n.link != nil {
+		errs = append(errs, n.link.Close())
+	}
+	if n.firewall != nil && n.Alone() {
+		errs = append(errs, n.firewall.Remove())
+	}
+	n.releaseAll()
+	return errors.Join(errs...)
+}
+
+func (n *Network) releaseAll() {
+	if n.done != nil {
+		close(n.done)
+		n.done = nil
+	}
+	for _, c := range slices.Backward(n.claims) {
+		c.release()
+	}
+	n.claims = nil
+}
+
+// watch subscribes to link and address changes, in place of an earlier subscription.
+func (n *Network) watch() error {
+	if n.done != nil {
+		close(n.done)
+	}
+	done, lost := make(chan struct{}), make(chan struct{}, 1)
+	n.done, n.lost = done, lost
+	w := watcher{prefix: n.cfg.Interface, name: n.linkName(), addrs: n.cfg.Addresses, out: n.events}
+	return w.start(done, func(error) {
+		select {
+		case lost <- struct{}{}: // or closed by us, and then nobody reads it
+		default:
+		}
+	})
+}
+
+// linkName returns the name of this instance's link.
+func (n *Network) linkName() string {
+	if n.slot == 0 {
+		return n.cfg.Interface
+	}
+	return n.cfg.Interface + strconv.Itoa(n.slot)
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/prometheus/procfs"
+)
+
+// Prepare makes the node ready for servers of another configuration to listen
+// while those of the last one still run; Commit ends that. Addresses come and
+// go without a change of the others' steering. Another link, firewall or port
+// takes steering away first, calls drain, and leaves steering off.
+func (n *Network) Prepare(cfg Config, drain func()) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	return n.inTurn(func() error { return n.prepare(cfg, drain) })
+}
+
+func (n *Network) prepare(cfg Config, drain func()) error {
+	old := n.cfg
+	newLink := old.Link != cfg.Link || old.Interface != cfg.Interface
+	newFirewall := old.Firewall != cfg.Firewall || !slices.Equal(families(old.Addresses), families(cfg.Addresses))
+	if newLink || newFirewall || old.Port != cfg.Port {
+		if err := n.apply(nil); err != nil {
+			return err
+		}
+		drain()
+	}
+	n.parting = without(slices.Concat(n.parting, old.Addresses), cfg.Addresses)
+	n.cfg, n.fallback = cfg, newFallback(cfg)
+	if newFirewall {
+		if err := n.replaceFirewall(); err != nil {
+			return err
+		}
+	}
+	if err := n.apply(intersection(n.steered, cfg.Addresses)); err != nil {
+		return err
+	}
+	if newLink {
+		if err := n.replaceLink(); err != nil {
+			return err
+		}
+	}
+	if err := n.watch(); err != nil {
+		return err
+	}
+	_, err := n.Renew()
+	return err
+}
+
+func (n *Network) replaceFirewall() error {
+	f, err := openFirewall(n.cfg)
+	if err != nil {
+		return err
+	}
+	if err := n.firewall.Remove(); err != nil {
+		return fmt.Errorf("removing the %s rules: %w", n.firewall, err)
+	}
+	n.firewall = f
+	return nil
+}
+
+func (n *Network) replaceLink() error {
+	if err := n.link.Close(); err != nil {
+		return err
+	}
+	link, err := n.openLink()
+	if err != nil {
+		return err
+	}
+	n.link = link
+	return nil
+}
+
+// Commit takes away what only the servers of the last configuration needed.
+func (n *Network) Commit() error {
+	if len(n.parting) == 0 {
+		return nil
+	}
+	n.parting = nil
+	_, err := n.Renew()
+	return err
+}
+
+// Queued returns the bytes that wait, unread, in UDP sockets bound to the
+// cache's addresses and port.
+func (n *Network) Queued() (uint64, error) {
+	fs, err := procfs.NewFS(procfs.DefaultMountPoint)
+	if err != nil {
+		return 0, err
+	}
+	four, err := fs.NetUDP()
+	if err != nil {
+		return 0, fmt.Errorf("reading the queues of UDP sockets: %w", err)
+	}
+	six, err := fs.NetUDP6()
+	if err != nil {
+		six = nil // a kernel without IPv6
+	}
+	var queued uint64
+	for _, s := range slices.Concat(four, six) {
+		ip, _ := netip.AddrFromSlice(s.LocalAddr)
+		if s.LocalPort == uint64(n.cfg.Port) && slices.Contains(n.cfg.Addresses, ip.Unmap()) {
+			queued += s.RxQueue
+		}
+	}
+	return queued, nil
+}
+
+func without(addrs, taken []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return slices.Contains(taken, a) })
+}
+
+func intersection(a, b []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(a), func(x netip.Addr) bool { return !slices.Contains(b, x) })
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// An Event says what went of what the cache needs.
+type Event string
+
+// What an Event names: the link, one of its addresses, or the like of another instance.
+const (
+	LinkGone    Event = "link"
+	AddressGone Event = "address"
+	PeerGone    Event = "peer"
+)
+
+// A watcher turns the kernel's messages about all links of the node into events
+// about ours.
+type watcher struct {
+	prefix string // of the names of our links and our peers'
+	name   string // our link's
+	addrs  []netip.Addr
+	out    chan Event // has room for one; a second event before the first was read adds nothing
+}
+
+// start subscribes. The watch ends when done closes; lost is called when it
+// ends by itself, as it does when the kernel had to drop messages.
+func (w watcher) start(done <-chan struct{}, lost func(error)) error {
+	links, addrs := make(chan netlink.LinkUpdate), make(chan netlink.AddrUpdate)
+	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: lost}); err != nil {
+		return fmt.Errorf("subscribing to link changes: %w", err)
+	}
+	if err := netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{ErrorCallback: lost}); err != nil {
+		return fmt.Errorf("subscribing to address changes: %w", err)
+	}
+	go func() {
+		for links != nil || addrs != nil {
+			select {
+			case u, ok := <-links:
+				if !ok {
+					links = nil
+				} else {
+					w.linkChanged(u)
+				}
+			case u, ok := <-addrs:
+				if !ok {
+					addrs = nil
+				} else {
+					w.addressChanged(u)
+				}
+			}
+		}
+	}()
+	return nil
+}
+
+func (w watcher) linkChanged(u netlink.LinkUpdate) {
+	name := u.Attrs().Name
+	switch gone := u.Header.Type == unix.RTM_DELLINK; {
+	case name == w.name && (gone || u.IfInfomsg.Flags&unix.IFF_UP == 0):
+		w.notify(LinkGone)
+	case gone && strings.HasPrefix(name, w.prefix):
+		w.notify(PeerGone)
+	}
+}
+
+func (w watcher) addressChanged(u netlink.AddrUpdate) {
+	ip, _ := netip.AddrFromSlice(u.LinkAddress.IP)
+	if u.NewAddr || !slices.Contains(w.addrs, ip.Unmap()) {
+		return
+	}
+	link, err := netlink.LinkByIndex(u.LinkIndex)
+	if err == nil && link.Attrs().Name == w.name {
+		w.notify(AddressGone)
+		return
+	}
+	w.notify(PeerGone)
+}
+
+func (w watcher) notify(e Event) {
+	select {
+	case w.out <- e:
+	default:
+	}
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodelocal
+
+import (
+	"errors"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/coredns/coredns/coremain"
+	"github.com/coredns/coredns/plugin"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+)
+
+const subsystem = "nodelocal"
+
+var (
+	steeringOn = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "steering",
+		Help: "Whether DNS to the address is steered to this cache (1) or goes to the cluster DNS (0).",
+	}, []string{"address"})
+	linkPresent = promauto.NewGauge(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "link_present",
+		Help: "Whether the link with the cache's addresses is there (1).",
+	})
+	rulesPresent = promauto.NewGauge(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "rules_present",
+		Help: "Whether the firewall rules and the fallback table are as the cache set them (1).",
+	})
+	leaseFailures = promauto.NewCounter(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "lease_renewal_failures_total",
+		Help: "Counter of failed renewals of the addresses' lease.",
+	})
+	selfQueries = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "self_queries_total",
+		Help: "Counter of rounds of queries that the cache asked itself, by address and result: answered, failed, foreign (by another instance).",
+	}, []string{"address", "result"})
+	withdrawals = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "withdrawals_total",
+		Help: "Counter of times that steering went off, by reason: self_query, reload, shutdown.",
+	}, []string{"reason"})
+	repairs = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "repairs_total",
+		Help: "Counter of objects put back that another program had removed or changed: link, address, rules, fallback.",
+	}, []string{"object"})
+	buildInfo = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "build_info",
+		Help: "A metric with a constant '1' value labeled by version, revision, coredns and goversion of this build.",
+	}, []string{"version", "revision", "coredns", "goversion"})
+
+	// ConfigReloads counts changes of the configuration that took effect
+	// (result "success") or did not ("error").
+	ConfigReloads = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "config_reloads_total",
+		Help: "Counter of configuration changes by result: success, error.",
+	}, []string{"result"})
+
+	// SetupErrors is the reference's metric, under its name: errortype is
+	// iptables, iptables_lock, interface_add, interface_check or configmap.
+	SetupErrors = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: "nodecache", Name: "setup_errors_total",
+		Help: "Counter of errors while setting up the node's network, by type.",
+	}, []string{"errortype"})
+)
+
+// lastSync is when link, rules and fallback were last seen to be right.
+var lastSync atomic.Pointer[time.Time]
+
+var _ = promauto.NewGaugeFunc(prometheus.GaugeOpts{
+	Namespace: plugin.Namespace, Subsystem: subsystem, Name: "last_sync_age_seconds",
+	Help: "Seconds since link, rules and fallback were last seen to be right; -1 before the first time.",
+}, func() float64 {
+	if t := lastSync.Load(); t != nil {
+		return time.Since(*t).Seconds()
+	}
+	return -1
+})
+
+func init() {
+	for _, t := range []string{"iptables", "iptables_lock", "interface_add", "interface_check", "configmap"} {
+		SetupErrors.WithLabelValues(t)
+	}
+	for _, object := range []string{"link", "address", "rules", "fallback"} {
+		repairs.WithLabelValues(object)
+	}
+	for _, reason := range []string{"self_query", "reload", "shutdown"} {
+		withdrawals.WithLabelValues(reason)
+	}
+	for _, result := range []string{"success", "error"} {
+		ConfigReloads.WithLabelValues(result)
+	}
+}
+
+// SetBuildInfo publishes what the program was built from.
+func SetBuildInfo(version, revision string) {
+	buildInfo.WithLabelValues(version, revision, coremain.CoreVersion, runtime.Version()).Set(1)
+}
+
+// ruleErrorType is the errortype of an error of the firewall.
+func ruleErrorType(err error) string {
+	if errors.Is(err, hostnet.ErrLocked) {
+		return "iptables_lock"
+	}
+	return "iptables"
+}

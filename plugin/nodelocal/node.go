@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodelocal
+
+import (
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+)
+
+const (
+	// startInterval is the time between self-queries until all addresses are steered.
+	startInterval = 20 * time.Millisecond
+	// startPatience is how long the start may take before it is worth a line in the log.
+	startPatience = 5 * time.Second
+	// interval is the time between two looks at everything.
+	interval = time.Second
+	// withdrawPatience bounds the wait for other programs' locks when leaving.
+	withdrawPatience = 8 * time.Second
+	// drainMin and drainMax bound the time to answer what is queued after
+	// steering went off; the least is for packets that were on their way.
+	drainMin, drainMax = 100 * time.Millisecond, 2 * time.Second
+)
+
+// settings is what one configuration asks for.
+type settings struct {
+	options
+	zone string // of the server block that answers self-queries
+}
+
+// A node is the state of the process: caddy starts the next configuration
+// before it stops the last, so none of this may belong to one of them.
+type node struct {
+	token string // tells this process's answers to self-queries from a peer's
+
+	mu         sync.Mutex // held over every use of what follows
+	settings   settings
+	network    *hostnet.Network // nil: nothing is owned
+	supervisor *supervisor
+	restart    bool // a reload has begun
+	started    bool // ... and the next configuration has this plugin too
+	leaving    bool
+	steered    atomic.Bool // all addresses are
+}
+
+// theNode is the process's one.
+var theNode = &node{token: rand.Text()}
+
+// start makes the node ready for the servers of s to listen.
+func (n *node) start(s settings) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.started = true
+	if !s.owns() {
+		n.settings = s
+		n.steered.Store(true)
+		return n.closeLocked()
+	}
+	var err error
+	if n.network == nil {
+		err = n.open(s)
+	} else if !sameNetwork(n.settings.Config, s.Config) {
+		err = n.network.Prepare(s.Config, func() { withdrawals.WithLabelValues("reload").Inc(); n.drain() })
+	}
+	if err != nil {
+		SetupErrors.WithLabelValues(setupErrorType(err)).Inc()
+		return err
+	}
+	n.warn()
+	n.settings = s
+	n.supervisor.configure(s)
+	return nil
+}
+
+func (n *node) open(s settings) error {
+	network, err := hostnet.Open(s.Config)
+	if err != nil {
+		return err
+	}
+	n.network, n.leaving = network, false
+	n.supervisor = newSupervisor(n)
+	n.supervisor.run()
+	return nil
+}
+
+// sameNetwork reports whether a reload need not touch the network.
+func sameNetwork(a, b hostnet.Config) bool {
+	return fmt.Sprint(a) == fmt.Sprint(b)
+}
+
+// warn logs what the network has to say.
+func (n *node) warn() {
+	for _, w := range n.network.Warnings() {
+		log.Warning(w)
+	}
+}
+
+// restarting notes that a reload began.
+func (n *node) restarting() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.restart, n.started = true, false
+}
+
+// ended is called when the servers of a configuration have stopped in a reload,
+// or are about to at the end.
+func (n *node) ended() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.restart {
+		return
+	}
+	n.restart = false
+	if n.network == nil {
+		return
+	}
+	var err error
+	if n.started {
+		err = n.network.Commit()
+	} else {
+		log.Info("The configuration has no nodelocal any more: leaving the node's network")
+		err = n.closeLocked()
+	}
+	if err != nil {
+		log.Errorf("%v", err)
+	}
+}
+
+// leave takes steering away and answers what is left; the servers still run.
+func (n *node) leave() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.leaveLocked()
+}
+
+func (n *node) leaveLocked() {
+	if n.network == nil || n.leaving {
+		return
+	}
+	n.leaving = true
+	n.steered.Store(false)
+	if n.settings.SkipTeardown {
+		log.Info("Leaving rules and link in place (skip_teardown)")
+		return
+	}
+	withdrawals.WithLabelValues("shutdown").Inc()
+	err := n.network.Withdraw(withdrawPatience)
+	n.supervisor.report("withdraw", err)
+	if err == nil {
+		log.Info("Steering off: shutting down")
+	}
+	n.supervisor.publish()
+	n.drain()
+}
+
+// drain waits until the queries that have arrived are read.
+func (n *node) drain() {
+	for begin, empty := time.Now(), 0; time.Since(begin) < drainMax; time.Sleep(10 * time.Millisecond) {
+		queued, err := n.network.Queued()
+		if err != nil || queued > 0 {
+			empty = 0
+			continue
+		}
+		if empty++; empty > 1 && time.Since(begin) >= drainMin {
+			return
+		}
+	}
+}
+
+// close takes away the rest; the servers must have stopped.
+func (n *node) close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.leaveLocked()
+	return n.closeLocked()
+}
+
+func (n *node) closeLocked() error {
+	if n.network == nil {
+		return nil
+	}
+	n.leaveLocked()
+	n.supervisor.stop()
+	err := n.network.Close(n.settings.SkipTeardown)
+	if left := n.network.FallbackAddresses(); len(left) > 0 {
+		log.Infof("Left on the node: the nftables table nodelocaldns_fallback, which answers for %s while no cache runs (nodelocaldns cleanup removes it)", addrList(left))
+	}
+	n.network, n.leaving = nil, false
+	return err
+}
+
+func (n *node) ready() bool { return n.steered.Load() }
+
+func addrList[T fmt.Stringer](addrs []T) string {
+	s := make([]string, len(addrs))
+	for i, a := range addrs {
+		s[i] = a.String()
+	}
+	return strings.Join(s, " ")
+}
+
+// setupErrorType is the reference's name for where an error at start belongs.
+func setupErrorType(err error) string {
+	if strings.Contains(err.Error(), "tables") {
+		return ruleErrorType(err)
+	}
+	return "interface_add"
+}

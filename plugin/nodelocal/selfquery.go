@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodelocal
+
+import (
+	"context"
+	"crypto/rand"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+)
+
+const (
+	// selfQueryTimeout bounds one self-query; it never leaves the host.
+	selfQueryTimeout = 500 * time.Millisecond
+	// peerQueries is how many self-queries ask an address that sockets of
+	// another instance share: the kernel picks one of them by the source port.
+	peerQueries = 4
+)
+
+// selfLabels is the second and third label of a self-query's name. The first is
+// random, so that no cache on the way can answer.
+const selfLabels = "selfquery.nodelocaldns."
+
+func isSelfQuery(r *dns.Msg) bool {
+	if len(r.Question) != 1 || r.Question[0].Qtype != dns.TypeTXT {
+		return false
+	}
+	_, rest, ok := strings.Cut(r.Question[0].Name, ".")
+	return ok && strings.HasPrefix(rest, selfLabels)
+}
+
+// selfAnswer tells which process answered.
+func selfAnswer(r *dns.Msg, token string) *dns.Msg {
+	m := new(dns.Msg).SetReply(r)
+	m.Authoritative = true
+	m.Answer = []dns.RR{&dns.TXT{
+		Hdr: dns.RR_Header{Name: r.Question[0].Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET},
+		Txt: []string{token},
+	}}
+	return m
+}
+
+// A verdict is what a round of self-queries to one address says.
+type verdict int
+
+const (
+	failed   verdict = iota // a query was not answered
+	foreign                 // only other instances' sockets answered
+	answered                // this process answered
+)
+
+var verdictNames = [...]string{"failed", "foreign", "answered"}
+
+// ask asks every address at once, in a zone of the server block with the plugin,
+// and waits at most selfQueryTimeout for all answers.
+func ask(addrs []netip.Addr, port uint16, zone, token string, alone bool) []verdict {
+	queries := 1
+	if !alone {
+		queries = peerQueries
+	}
+	results := make([][]verdict, len(addrs))
+	var wg sync.WaitGroup
+	for i, a := range addrs {
+		results[i] = make([]verdict, queries)
+		for q := range queries {
+			wg.Go(func() { results[i][q] = askOnce(netip.AddrPortFrom(a, port), zone, token) })
+		}
+	}
+	wg.Wait()
+	out := make([]verdict, len(addrs))
+	for i, r := range results {
+		out[i] = summary(r)
+	}
+	return out
+}
+
+// summary of several queries: with one unanswered, some socket of the address is
+// dead, and clients' queries go there too.
+func summary(results []verdict) verdict {
+	sum := foreign
+	for _, v := range results {
+		if v == failed {
+			return failed
+		}
+		if v == answered {
+			sum = answered
+		}
+	}
+	return sum
+}
+
+func askOnce(server netip.AddrPort, zone, token string) verdict {
+	name := rand.Text() + "." + selfLabels
+	if zone != "." {
+		name += zone
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), selfQueryTimeout)
+	defer cancel()
+	c := dns.Client{Net: "udp", Timeout: selfQueryTimeout, Dialer: &net.Dialer{Control: mark}}
+	m := new(dns.Msg).SetQuestion(name, dns.TypeTXT)
+	r, _, err := c.ExchangeContext(ctx, m, server.String())
+	if err != nil || len(r.Answer) != 1 {
+		return failed
+	}
+	if txt, ok := r.Answer[0].(*dns.TXT); ok && len(txt.Txt) == 1 && txt.Txt[0] == token {
+		return answered
+	}
+	return foreign
+}
+
+// mark lets the query past steering and fallback, whatever their state.
+func mark(_, _ string, c syscall.RawConn) error {
+	var err error
+	if cerr := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, hostnet.SelfQueryMark)
+	}); cerr != nil {
+		return cerr
+	}
+	return err
+}

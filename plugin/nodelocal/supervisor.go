@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodelocal
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+)
+
+const (
+	// failuresOff in a row take an address out of steering.
+	failuresOff = 3
+	// answersOn in a row put it back.
+	answersOn = 2
+)
+
+// A supervisor keeps the node as it should be: each second it renews the lease,
+// asks the cache a question at each address, steers the addresses that answer,
+// and looks whether somebody changed what is ours.
+type supervisor struct {
+	node   *node
+	quit   chan struct{}
+	done   sync.WaitGroup
+	s      settings
+	health map[netip.Addr]*health
+	resync time.Time         // of the last thorough look
+	begun  time.Time         // when the addresses began to wait for their first answer
+	said   map[string]string // what was logged last, by subject
+}
+
+// health is what self-queries said of one address.
+type health struct {
+	on       bool
+	failures int
+	answers  int
+	need     int // answers in a row that it takes to go on
+}
+
+func newSupervisor(n *node) *supervisor {
+	return &supervisor{node: n, quit: make(chan struct{}), said: map[string]string{}}
+}
+
+// configure is called with the node locked.
+func (v *supervisor) configure(s settings) {
+	old := v.health
+	v.s, v.health, v.begun, v.resync = s, map[netip.Addr]*health{}, time.Now(), time.Now()
+	steeringOn.Reset()
+	steered := v.node.network.Steered()
+	for _, a := range s.Addresses {
+		v.health[a] = &health{need: 1}
+		if h := old[a]; h != nil && slices.Contains(steered, a) {
+			v.health[a] = h
+		}
+	}
+	v.publish()
+}
+
+func (v *supervisor) run() {
+	events := v.node.network.Events()
+	v.done.Go(func() {
+		timer := time.NewTimer(0)
+		defer timer.Stop()
+		for {
+			var event hostnet.Event
+			select {
+			case <-v.quit:
+				return
+			case event = <-events:
+			case <-timer.C:
+			}
+			v.node.mu.Lock()
+			next := v.tick(event)
+			v.node.mu.Unlock()
+			timer.Reset(next)
+		}
+	})
+}
+
+// stop is called with the node locked, which the goroutine may be waiting for.
+func (v *supervisor) stop() {
+	close(v.quit)
+	v.node.mu.Unlock()
+	v.done.Wait()
+	v.node.mu.Lock()
+}
+
+// tick does one round and returns the time until the next.
+func (v *supervisor) tick(event hostnet.Event) time.Duration {
+	select {
+	case <-v.quit:
+		return interval
+	default:
+	}
+	if v.node.leaving {
+		v.renew(event)
+		return interval
+	}
+	healthy := v.renew(event)
+	v.check()
+	healthy = v.steer() && healthy
+	healthy = v.mend() && healthy
+	if healthy {
+		now := time.Now()
+		lastSync.Store(&now)
+	}
+	v.publish()
+	if !v.complete() && time.Since(v.begun) < startPatience {
+		return startInterval
+	}
+	return interval
+}
+
+// renew renews the lease and counts what had to be put back.
+func (v *supervisor) renew(event hostnet.Event) bool {
+	repaired, err := v.node.network.Renew()
+	v.report("lease", err)
+	linkPresent.Set(1)
+	switch {
+	case err != nil:
+		leaseFailures.Inc()
+		SetupErrors.WithLabelValues("interface_check").Inc()
+		linkPresent.Set(0)
+	case repaired:
+		repairs.WithLabelValues(string(hostnet.LinkGone)).Inc()
+		log.Warningf("Link put back: something removed it (%s)", v.node.network)
+	case event == hostnet.AddressGone:
+		repairs.WithLabelValues(string(hostnet.AddressGone)).Inc()
+		log.Warningf("Address put back: it had been removed, or not been renewed in time (%s)", v.node.network)
+	}
+	return err == nil
+}
+
+// check asks itself and moves each address's health on.
+func (v *supervisor) check() {
+	alone := v.node.network.Alone()
+	for i, verdict := range ask(v.s.Addresses, v.s.Port, v.s.zone, v.node.token, alone) {
+		a := v.s.Addresses[i]
+		h := v.health[a]
+		if v.complete() || verdict != failed || time.Since(v.begun) > startPatience {
+			selfQueries.WithLabelValues(a.String(), verdictNames[verdict]).Inc() // not while the servers are still to listen
+		}
+		h.note(verdict)
+	}
+}
+
+// note takes in the result of one round.
+func (h *health) note(v verdict) {
+	switch v {
+	case failed:
+		h.answers, h.failures = 0, h.failures+1
+		if h.on && h.failures >= failuresOff {
+			h.on, h.need = false, answersOn
+		}
+	case answered:
+		h.answers, h.failures = h.answers+1, 0
+		h.on = h.on || h.answers >= h.need
+	}
+}
+
+// steer makes the steering follow the health; what fails is tried again in the next round.
+func (v *supervisor) steer() bool {
+	var want []netip.Addr
+	for _, a := range v.s.Addresses {
+		if v.health[a].on {
+			want = append(want, a)
+		}
+	}
+	have := v.node.network.Steered()
+	if slices.Equal(want, have) {
+		if len(want) < len(v.s.Addresses) && time.Since(v.begun) > startPatience {
+			v.say("waiting", "Steering stays off: the cache does not answer at "+addrList(v.off()))
+		}
+		return true
+	}
+	err := v.node.network.Steer(want)
+	v.reportRules(err)
+	if err != nil {
+		return false
+	}
+	v.node.warn()
+	delete(v.said, "waiting")
+	if off := without(have, want); len(off) > 0 {
+		withdrawals.WithLabelValues("self_query").Inc()
+		log.Warningf("Steering off: %s: no answer to %d self-queries in a row; the cluster DNS answers now", addrList(off), failuresOff)
+	}
+	if len(want) > 0 {
+		log.Infof("Steering on: %s (%s)", addrList(want), v.node.network)
+	}
+	return true
+}
+
+func (v *supervisor) off() []netip.Addr {
+	return without(v.s.Addresses, v.node.network.Steered())
+}
+
+// mend puts back rules that somebody changed. With other instances alive it
+// looks only at each resync: their rules are for the same end, and two that
+// correct each other would never come to rest.
+func (v *supervisor) mend() bool {
+	thorough := time.Since(v.resync) >= v.s.Resync
+	if !thorough && !v.node.network.Alone() {
+		return true
+	}
+	broken, err := v.node.network.Intact(thorough)
+	if err == nil && thorough {
+		v.resync = time.Now()
+	}
+	if err == nil && len(broken) > 0 {
+		if err = v.node.network.Steer(v.node.network.Steered()); err == nil {
+			for _, object := range broken {
+				repairs.WithLabelValues(object).Inc()
+			}
+			log.Warningf("Put back what something removed or changed: %v (%s)", broken, v.node.network)
+		}
+	}
+	v.reportRules(err)
+	rulesPresent.Set(0)
+	if err == nil {
+		rulesPresent.Set(1)
+	}
+	return err == nil
+}
+
+// reportRules counts and logs an error of the rules.
+func (v *supervisor) reportRules(err error) {
+	if errors.Is(err, hostnet.ErrTurn) {
+		return // the other instance will be gone in a moment
+	}
+	if err != nil {
+		SetupErrors.WithLabelValues(ruleErrorType(err)).Inc()
+	}
+	v.report("rules", err)
+}
+
+// report logs an error once, and that it is over.
+func (v *supervisor) report(subject string, err error) {
+	if err != nil {
+		v.say(subject, err.Error())
+	} else if _, ok := v.said[subject]; ok {
+		delete(v.said, subject)
+		log.Infof("Over: the trouble with %s", subject)
+	}
+}
+
+func (v *supervisor) say(subject, text string) {
+	if v.said[subject] != text {
+		v.said[subject] = text
+		log.Error(text)
+	}
+}
+
+// complete reports whether every address is steered.
+func (v *supervisor) complete() bool {
+	return len(v.node.network.Steered()) == len(v.s.Addresses)
+}
+
+// publish brings the gauges and the readiness up to date.
+func (v *supervisor) publish() {
+	steered := v.node.network.Steered()
+	for _, a := range v.s.Addresses {
+		on := 0.0
+		if slices.Contains(steered, a) {
+			on = 1
+		}
+		steeringOn.WithLabelValues(a.String()).Set(on)
+	}
+	v.node.steered.Store(v.complete() && !v.node.leaving)
+}
+
+func without(addrs, taken []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return slices.Contains(taken, a) })
+}
