@@ -163,4 +163,3 @@ func clearAllLinks(iface string) (removed []string, errs []error) {
 	}
 	return removed, errs
 }
-

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,6 +31,7 @@ type Network struct {
 	events   chan Event
 	done     chan struct{} // closes the watch
 	lost     chan struct{}
+	index    atomic.Int64 // of the link, for the watch
 }
 
 // A Firewall keeps the steering rules.
@@ -49,40 +51,38 @@ type Firewall interface {
 // go, the fallback answers, the link with its addresses comes. Steering is off.
 // The order matters: an address without rules is safe, a rule without a server
 // behind it is not. On an error nothing is left behind.
-func Open(cfg Config) (n *Network, err error) {
-	if err := cfg.Validate(); err != nil {
+func Open(cfg Config) (*Network, error) {
+	if err := errors.Join(cfg.Validate(), checkCapability(cfg)); err != nil {
 		return nil, err
 	}
-	if err := checkCapability(cfg); err != nil {
-		return nil, err
-	}
-	n = &Network{cfg: cfg, events: make(chan Event, 1)}
 	slot, c, err := takeSlot()
 	if err != nil {
 		return nil, err
 	}
-	n.slot, n.claims = slot, []*claim{c}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, n.abandon())
-		}
-	}()
-	if n.firewall, err = openFirewall(cfg); err != nil {
-		return nil, err
+	n := &Network{cfg: cfg, slot: slot, claims: []*claim{c}, events: make(chan Event, 1)}
+	if err := n.open(); err != nil {
+		return nil, errors.Join(err, n.abandon())
+	}
+	return n, nil
+}
+
+func (n *Network) open() (err error) {
+	if n.firewall, err = openFirewall(n.cfg); err != nil {
+		return err
 	}
 	if n.link, err = n.openLink(); err != nil {
-		return nil, err
+		return err
 	}
-	n.fallback = newFallback(cfg)
+	n.fallback = newFallback(n.cfg)
 	if n.Alone() {
 		if err := errors.Join(n.clearLeftovers(), n.apply(nil)); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if _, err := n.Renew(); err != nil {
-		return nil, err
+		return err
 	}
-	return n, n.watch()
+	return n.watch()
 }
 
 // Warnings returns, once, what a user should know about how Open went.
@@ -114,7 +114,11 @@ func (n *Network) Renew() (repaired bool, err error) {
 		}
 	default:
 	}
-	return n.link.Set(slices.Concat(n.cfg.Addresses, n.parting), n.cfg.Lease)
+	repaired, err = n.link.Set(slices.Concat(n.cfg.Addresses, n.parting), n.cfg.Lease)
+	if l, ok := n.link.(*kernelLink); ok {
+		n.index.Store(int64(l.index))
+	}
+	return repaired, err
 }
 
 // Steer steers DNS to exactly addrs. Other instances' sockets get it too.
@@ -282,7 +286,7 @@ func (n *Network) watch() error {
 	}
 	done, lost := make(chan struct{}), make(chan struct{}, 1)
 	n.done, n.lost = done, lost
-	w := watcher{prefix: n.cfg.Interface, name: n.linkName(), addrs: n.cfg.Addresses, out: n.events}
+	w := watcher{prefix: n.cfg.Interface, index: &n.index, addrs: n.cfg.Addresses, out: n.events}
 	return w.start(done, func(error) {
 		select {
 		case lost <- struct{}{}: // or closed by us, and then nobody reads it

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -25,8 +26,8 @@ const (
 // A watcher turns the kernel's messages about all links of the node into events
 // about ours.
 type watcher struct {
-	prefix string // of the names of our links and our peers'
-	name   string // our link's
+	prefix string        // of the names of our links and our peers'
+	index  *atomic.Int64 // our link's
 	addrs  []netip.Addr
 	out    chan Event // has room for one; a second event before the first was read adds nothing
 }
@@ -63,26 +64,23 @@ func (w watcher) start(done <-chan struct{}, lost func(error)) error {
 }
 
 func (w watcher) linkChanged(u netlink.LinkUpdate) {
-	name := u.Attrs().Name
 	switch gone := u.Header.Type == unix.RTM_DELLINK; {
-	case name == w.name && (gone || u.IfInfomsg.Flags&unix.IFF_UP == 0):
+	case int64(u.Index) == w.index.Load() && (gone || u.IfInfomsg.Flags&unix.IFF_UP == 0):
 		w.notify(LinkGone)
-	case gone && strings.HasPrefix(name, w.prefix):
+	case gone && strings.HasPrefix(u.Attrs().Name, w.prefix):
 		w.notify(PeerGone)
 	}
 }
 
 func (w watcher) addressChanged(u netlink.AddrUpdate) {
 	ip, _ := netip.AddrFromSlice(u.LinkAddress.IP)
-	if u.NewAddr || !slices.Contains(w.addrs, ip.Unmap()) {
-		return
-	}
-	link, err := netlink.LinkByIndex(u.LinkIndex)
-	if err == nil && link.Attrs().Name == w.name {
+	switch {
+	case u.NewAddr || !slices.Contains(w.addrs, ip.Unmap()):
+	case int64(u.LinkIndex) == w.index.Load():
 		w.notify(AddressGone)
-		return
+	default:
+		w.notify(PeerGone)
 	}
-	w.notify(PeerGone)
 }
 
 func (w watcher) notify(e Event) {

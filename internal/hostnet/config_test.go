@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestConfigValidate(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(*Config)
+		want   string // the error; empty: none
+	}{
+		{"good", func(*Config) {}, ""},
+		{"no lease", func(c *Config) { c.Lease = 0 }, ""},
+		{"no fallback", func(c *Config) { c.Fallback = nil }, ""},
+		{"empty interface", func(c *Config) { c.Interface = "" }, `interface "": want 1 to 14 characters without space, slash, colon or percent sign`},
+		{"long interface", func(c *Config) { c.Interface = "abcdefghijklmno" }, `interface "abcdefghijklmno": want 1 to 14 characters without space, slash, colon or percent sign`},
+		{"format in interface", func(c *Config) { c.Interface = "dns%d" }, `interface "dns%d": want 1 to 14 characters without space, slash, colon or percent sign`},
+		{"link", func(c *Config) { c.Link = "veth" }, `link "veth": want auto, tun, dummy or none`},
+		{"firewall", func(c *Config) { c.Firewall = "ufw" }, `firewall "ufw": want auto, iptables, nftables or none`},
+		{"short lease", func(c *Config) { c.Lease = time.Second }, "lease 1s: want 0 or whole seconds from 2s to 1h"},
+		{"broken lease", func(c *Config) { c.Lease = 2500 * time.Millisecond }, "lease 2.5s: want 0 or whole seconds from 2s to 1h"},
+		{"no address", func(c *Config) { c.Addresses = nil }, "no address: name the cache's addresses, or bind the server block to them"},
+		{"unspecified", func(c *Config) { c.Addresses = addrsOf("0.0.0.0") }, "address 0.0.0.0: want a unicast address without a zone"},
+		{"zone", func(c *Config) { c.Addresses = addrsOf("fe80::1%eth0") }, "address fe80::1%eth0: want a unicast address without a zone"},
+		{"loopback", func(c *Config) { c.Addresses = addrsOf("127.0.0.53") }, "address 127.0.0.53: a loopback address cannot be put on a link of its own"},
+		{"twice", func(c *Config) { c.Addresses = addrsOf("10.0.0.1 10.0.0.1") }, "address 10.0.0.1: given twice"},
+		{"two fallbacks", func(c *Config) { c.Fallback = addrsOf("10.0.0.1 10.0.0.2") }, "fallback 10.0.0.2: 10.0.0.1 is given already; one address a family"},
+		{"fallback", func(c *Config) { c.Fallback = addrsOf("127.0.0.1") }, "fallback 127.0.0.1: want the address of the cluster DNS Service"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := testConfig()
+			tc.change(&c)
+			got := ""
+			if err := c.Validate(); err != nil {
+				got = err.Error()
+			}
+			if got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestNewFallbackCoversOnlyAddressesWithNothingBehind(t *testing.T) {
+	for _, tc := range []struct{ name, addrs, fallback, want string }{
+		{"iptables mode", "169.254.20.10 10.96.0.10", "10.96.0.11", "169.254.20.10"},
+		{"the Service itself", "169.254.20.10 10.96.0.10", "10.96.0.10", "169.254.20.10"},
+		{"only the Service's address", "10.96.0.10", "10.96.0.11", ""},
+		{"dual stack", "169.254.20.10 10.96.0.10 fd00::10 fd00:96::a", "10.96.0.11 fd00:96::b", "169.254.20.10 fd00::10"},
+		{"dual stack, one local address", "169.254.20.10 10.96.0.10 fd00:96::a", "10.96.0.11 fd00:96::b", "169.254.20.10"},
+		{"IPv6", "fd00::10 fd00:96::a", "fd00:96::b", "fd00::10"},
+		{"IPv6 link-local", "fe80::10", "fd00:96::b", "fe80::10"},
+		{"other family", "169.254.20.10", "fd00:96::b", ""},
+		{"none", "169.254.20.10", "", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var got []netip.Addr
+			if f := newFallback(Config{Addresses: addrsOf(tc.addrs), Fallback: addrsOf(tc.fallback), Port: 53}); f != nil {
+				got = f.addresses()
+			}
+			if want := addrsOf(tc.want); !slices.Equal(got, want) {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
+	}
+}

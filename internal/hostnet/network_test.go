@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+func open(t *testing.T, cfg Config) *Network {
+	t.Helper()
+	n, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := n.Warnings(); len(w) > 0 {
+		t.Errorf("warnings: %q", w)
+	}
+	return n
+}
+
+func closeNetwork(t *testing.T, n *Network) {
+	t.Helper()
+	if err := n.Close(false); err != nil {
+		t.Error(err)
+	}
+}
+
+// state is what a person would look at.
+func state(t *testing.T) string {
+	t.Helper()
+	return command(t, "ip", "-br", "addr") + command(t, "nft", "list", "ruleset")
+}
+
+func TestNetworkLife(t *testing.T) {
+	inNamespace(t)
+	before := state(t)
+	n := open(t, testConfig())
+	if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10/32 10.96.0.10/32 fd00:96::a/128 fd00::10/128") {
+		t.Errorf("addresses: %s", out)
+	}
+	if len(n.Steered()) != 0 {
+		t.Error("steers before anybody asked for it")
+	}
+	if err := n.Steer(addrsOf("169.254.20.10 fd00::10")); err != nil {
+		t.Fatal(err)
+	}
+	if broken, err := n.Intact(true); len(broken) > 0 || err != nil {
+		t.Errorf("broken: %v, %v", broken, err)
+	}
+	command(t, "nft", "delete", "table", "ip", fallbackTable)
+	if broken, err := n.Intact(false); len(broken) != 1 || broken[0] != "fallback" || err != nil {
+		t.Errorf("broken: %v, %v", broken, err)
+	}
+	if err := n.Withdraw(time.Second); err != nil {
+		t.Fatal(err)
+	}
+	closeNetwork(t, n)
+	if err := removeTables(fallbackTable, false, true); err != nil {
+		t.Fatal(err)
+	}
+	if after := state(t); after != before {
+		t.Errorf("left behind:\n%s", after)
+	}
+}
+
+func TestLeaseRunsOut(t *testing.T) {
+	inNamespace(t)
+	cfg := testConfig()
+	cfg.Lease = 2 * time.Second
+	n := open(t, cfg)
+	defer closeNetwork(t, n)
+	eventually(t, "the addresses go without a renewal", func() bool {
+		return !strings.Contains(command(t, "ip", "-br", "addr", "show", "nodelocaldns"), "/32")
+	})
+	if _, err := n.Renew(); err != nil {
+		t.Fatal(err)
+	}
+	if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10/32") {
+		t.Errorf("not back: %s", out)
+	}
+}
+
+func TestRepairsLink(t *testing.T) {
+	inNamespace(t)
+	n := open(t, testConfig())
+	defer closeNetwork(t, n)
+	command(t, "ip", "link", "del", "nodelocaldns")
+	eventually(t, "an event", func() bool { return len(n.Events()) > 0 })
+	if e := <-n.Events(); e != LinkGone && e != AddressGone {
+		t.Errorf("event %q", e)
+	}
+	if repaired, err := n.Renew(); !repaired || err != nil {
+		t.Fatalf("got %v, %v", repaired, err)
+	}
+	command(t, "ip", "addr", "del", "169.254.20.10/32", "dev", "nodelocaldns")
+	eventually(t, "an event", func() bool {
+		select {
+		case e := <-n.Events():
+			return e == AddressGone
+		default:
+			return false
+		}
+	})
+	command(t, "ip", "link", "set", "nodelocaldns", "down")
+	if _, err := n.Renew(); err != nil {
+		t.Fatal(err)
+	}
+	if out := command(t, "ip", "-o", "link", "show", "nodelocaldns"); !strings.Contains(out, ",UP") {
+		t.Errorf("not up: %s", out)
+	}
+}
+
+func TestTwoInstances(t *testing.T) {
+	inNamespace(t)
+	a := open(t, testConfig())
+	if err := a.Steer(testConfig().Addresses); err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, testConfig())
+	if broken, err := a.Intact(true); len(broken) > 0 || err != nil {
+		t.Errorf("the second changed the rules before it answered: %v, %v", broken, err)
+	}
+	if err := b.Steer(testConfig().Addresses); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Withdraw(time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Steer(testConfig().Addresses); !errors.Is(err, ErrTurn) {
+		t.Errorf("the second steers while the first leaves: %v", err)
+	}
+	closeNetwork(t, a)
+	eventually(t, "an event", func() bool { return len(b.Events()) > 0 })
+	if e := <-b.Events(); e != PeerGone {
+		t.Errorf("event %q", e)
+	}
+	if broken, err := b.Intact(false); len(broken) == 0 || err != nil {
+		t.Errorf("the second does not see that steering is off: %v, %v", broken, err)
+	}
+	if err := b.Steer(b.Steered()); err != nil {
+		t.Fatal(err)
+	}
+	closeNetwork(t, b)
+}
+
+func TestOpenRefuses(t *testing.T) {
+	for _, tc := range []struct {
+		name, setup, want string
+		change            func(*Config)
+	}{
+		{"foreign link", "ip link add nodelocaldns type bridge", "interface nodelocaldns: a link of that name (type bridge) is there and not ours: remove it (ip link delete nodelocaldns) or choose another name", nil},
+		{"address elsewhere", "ip link add kube-ipvs0 type bridge && ip addr add 10.96.0.10/32 dev kube-ipvs0", "address 10.96.0.10 is already on kube-ipvs0: leave it out, or take it off there", nil},
+		{"bad config", "true", `link "x": want auto, tun, dummy or none`, func(c *Config) { c.Link = "x" }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inNamespace(t)
+			command(t, "sh", "-c", tc.setup)
+			before := state(t)
+			cfg := testConfig()
+			if tc.change != nil {
+				tc.change(&cfg)
+			}
+			if _, err := Open(cfg); err == nil || err.Error() != tc.want {
+				t.Errorf("got %v, want %s", err, tc.want)
+			}
+			if after := state(t); after != before {
+				t.Errorf("left behind:\n%s", after)
+			}
+			if n := peers(-1); n != 0 {
+				t.Error("still holds its number")
+			}
+		})
+	}
+}
+
+// The order in which rules and fallback change; see apply.
+func TestWithdrawOrder(t *testing.T) {
+	inNamespace(t)
+	var j journal
+	n := &Network{cfg: testConfig(), firewall: &fakeFirewall{journal: &j}, link: fakeLink{&j}, claims: []*claim{nil}, slot: 3}
+	if err := n.Withdraw(time.Second); err != nil {
+		t.Fatal(err)
+	}
+	closeNetwork(t, n)
+	if want := "steer []\nremove rules\nremove link"; j.String() != want {
+		t.Errorf("got:\n%s\nwant:\n%s", j, want)
+	}
+}
+
+func TestWithdrawWithoutRulesTakesTheAddresses(t *testing.T) {
+	inNamespace(t)
+	var j journal
+	n := &Network{cfg: testConfig(), firewall: &fakeFirewall{journal: &j, err: ErrLocked}, link: fakeLink{&j}, claims: []*claim{nil}, slot: 3}
+	if err := n.Withdraw(30 * time.Millisecond); !errors.Is(err, ErrLocked) {
+		t.Errorf("got %v", err)
+	}
+	if !strings.HasSuffix(j.String(), "remove link") {
+		t.Errorf("the addresses stay:\n%s", j)
+	}
+}
+
+func TestPrepareAndCommit(t *testing.T) {
+	inNamespace(t)
+	n := open(t, testConfig())
+	defer closeNetwork(t, n)
+	if err := n.Steer(testConfig().Addresses); err != nil {
+		t.Fatal(err)
+	}
+	cfg := testConfig()
+	cfg.Addresses = addrsOf("169.254.20.11 10.96.0.10")
+	cfg.Fallback = addrsOf("10.96.0.11")
+	drained := false
+	if err := n.Prepare(cfg, func() { drained = true }); err != nil {
+		t.Fatal(err)
+	}
+	if !drained {
+		t.Error("a family less is another set of rules, and nothing was drained")
+	}
+	if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10") || !strings.Contains(out, "169.254.20.11") {
+		t.Errorf("old and new servers need their addresses: %s", out)
+	}
+	if err := n.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); strings.Contains(out, "169.254.20.10") || strings.Contains(out, "fd00::10") {
+		t.Errorf("old addresses stay: %s", out)
+	}
+}
+
+func TestPrepareChangesTheLink(t *testing.T) {
+	inNamespace(t)
+	n := open(t, testConfig())
+	defer closeNetwork(t, n)
+	cfg := testConfig()
+	cfg.Interface = "dns0"
+	if err := n.Prepare(cfg, func() {}); err != nil {
+		t.Fatal(err)
+	}
+	if out := command(t, "ip", "-br", "addr"); strings.Contains(out, "nodelocaldns") || !strings.Contains(out, "dns0") {
+		t.Errorf("links: %s", out)
+	}
+}
+
+func TestDummyLink(t *testing.T) {
+	inNamespace(t)
+	if err := probeDummy("probe"); err != nil {
+		t.Skipf("this kernel has no dummy links: %v", err)
+	}
+	cfg := testConfig()
+	cfg.Link = Dummy
+	command(t, "sh", "-c", "ip link add nodelocaldns type dummy && ip addr add 169.254.20.10/32 dev nodelocaldns") // the reference's
+	n := open(t, cfg)
+	link, err := netlink.LinkByName("nodelocaldns")
+	if err != nil || link.Attrs().Alias != linkAlias {
+		t.Errorf("%v, %v", link, err)
+	}
+	closeNetwork(t, n)
+	if _, err := net.InterfaceByName("nodelocaldns"); err == nil {
+		t.Error("the dummy link stays")
+	}
+}
+
+func TestCleanup(t *testing.T) {
+	inNamespace(t)
+	variant(t, "nft")
+	cfg := testConfig()
+	cfg.Firewall = IPTables
+	n := open(t, cfg)
+	if _, err := Cleanup(DefaultInterface); err == nil || err.Error() != "1 running instance(s) hold this node's DNS: stop them first" {
+		t.Errorf("got %v", err)
+	}
+	if err := n.Close(true); err != nil { // as if it had been killed
+		t.Fatal(err)
+	}
+	removed, err := Cleanup(DefaultInterface)
+	if err != nil || len(removed) != 4 {
+		t.Errorf("got %q, %v", removed, err)
+	}
+	if out := state(t); strings.Contains(strings.ToLower(out), "nodelocal") {
+		t.Errorf("left:\n%s", out)
+	}
+	if removed, err := Cleanup(DefaultInterface); len(removed) != 0 || err != nil {
+		t.Errorf("twice: %q, %v", removed, err)
+	}
+}

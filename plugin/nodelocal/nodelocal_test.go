@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodelocal
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/dnstest"
+	"github.com/coredns/coredns/plugin/test"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+)
+
+func TestServeDNS(t *testing.T) {
+	next := plugin.HandlerFunc(func(context.Context, dns.ResponseWriter, *dns.Msg) (int, error) {
+		return dns.RcodeRefused, nil
+	})
+	h := &Nodelocal{Next: next, node: &node{token: "me"}}
+	for _, tc := range []struct {
+		name  string
+		qtype uint16
+		own   bool
+	}{
+		{"abc.selfquery.nodelocaldns.cluster.local.", dns.TypeTXT, true},
+		{"abc.selfquery.nodelocaldns.", dns.TypeTXT, true},
+		{"abc.selfquery.nodelocaldns.", dns.TypeA, false},
+		{"selfquery.nodelocaldns.", dns.TypeTXT, false},
+		{"x.abc.selfquery.nodelocaldns.", dns.TypeTXT, false},
+		{"www.example.", dns.TypeTXT, false},
+		{".", dns.TypeTXT, false},
+	} {
+		w := dnstest.NewRecorder(&test.ResponseWriter{})
+		rcode, err := h.ServeDNS(t.Context(), w, new(dns.Msg).SetQuestion(tc.name, tc.qtype))
+		own := w.Msg != nil && len(w.Msg.Answer) == 1 && strings.HasSuffix(w.Msg.Answer[0].String(), `"me"`)
+		if own != tc.own || err != nil || !own && rcode != dns.RcodeRefused {
+			t.Errorf("%s %s: own %v, rcode %d, %v", tc.name, dns.TypeToString[tc.qtype], own, rcode, err)
+		}
+	}
+}
+
+// selfServer answers self-queries as the process with that token.
+func selfServer(t *testing.T, token string) netip.AddrPort {
+	t.Helper()
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	started := make(chan struct{})
+	s := &dns.Server{PacketConn: pc, NotifyStartedFunc: func() { close(started) }, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
+		if isSelfQuery(r) && strings.HasSuffix(r.Question[0].Name, ".zone.example.") {
+			_ = w.WriteMsg(selfAnswer(r, token)) // a lost answer fails the test
+		}
+	})}
+	go s.ActivateAndServe()
+	<-started
+	t.Cleanup(func() { s.Shutdown() })
+	return pc.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+func TestAsk(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to mark its queries")
+	}
+	server := selfServer(t, "me")
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0") // never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	silent := pc.LocalAddr().(*net.UDPAddr).AddrPort()
+	for _, tc := range []struct {
+		name        string
+		server      netip.AddrPort
+		zone, token string
+		alone       bool
+		want        verdict
+	}{
+		{"itself", server, "zone.example.", "me", true, answered},
+		{"itself, with a peer about", server, "zone.example.", "me", false, answered},
+		{"a peer", server, "zone.example.", "you", false, foreign},
+		{"nobody listens", netip.AddrPortFrom(server.Addr(), 1), "zone.example.", "me", true, failed},
+		{"nobody answers", silent, "zone.example.", "me", true, failed},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := ask([]netip.Addr{tc.server.Addr()}, tc.server.Port(), tc.zone, tc.token, tc.alone)[0]; got != tc.want {
+				t.Errorf("got %s, want %s", verdictNames[got], verdictNames[tc.want])
+			}
+		})
+	}
+}
+
+func TestSummary(t *testing.T) {
+	for _, tc := range []struct {
+		in   []verdict
+		want verdict
+	}{
+		{[]verdict{answered}, answered},
+		{[]verdict{foreign, answered, foreign}, answered},
+		{[]verdict{foreign, foreign}, foreign},
+		{[]verdict{answered, failed, answered}, failed},
+	} {
+		if got := summary(tc.in); got != tc.want {
+			t.Errorf("%v: got %v, want %v", tc.in, got, tc.want)
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	for _, tc := range []struct{ name, rounds, want string }{
+		{"starts with one answer", "fffa", "0001"},
+		{"three failures in a row", "affaffaff", "111111111"},
+		{"off, and on after two answers", "afffaffaa", "111000001"},
+		{"a peer's answers say nothing", "affof", "11110"},
+		{"a peer's answers do not start it", "ooa", "001"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h, got := &health{need: 1}, ""
+			for _, r := range tc.rounds {
+				h.note(map[rune]verdict{'f': failed, 'a': answered, 'o': foreign}[r])
+				got += map[bool]string{true: "1", false: "0"}[h.on]
+			}
+			if got != tc.want {
+				t.Errorf("%s: got %s, want %s", tc.rounds, got, tc.want)
+			}
+		})
+	}
+}
+
+// ownMetrics gathers the metrics of this plugin.
+func ownMetrics(t *testing.T) []*dto.MetricFamily {
+	t.Helper()
+	SetBuildInfo("1", "abc")
+	steeringOn.WithLabelValues("169.254.20.10").Set(1)
+	selfQueries.WithLabelValues("169.254.20.10", "answered").Inc()
+	all, err := prometheus.DefaultGatherer.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var own []*dto.MetricFamily
+	for _, m := range all {
+		if strings.HasPrefix(m.GetName(), "coredns_nodelocal_") || strings.HasPrefix(m.GetName(), "coredns_nodecache_") {
+			own = append(own, m)
+		}
+	}
+	return own
+}
+
+func TestMetricsAreNamedWellAndDocumented(t *testing.T) {
+	own := ownMetrics(t)
+	if len(own) != 11 {
+		t.Errorf("%d metrics", len(own))
+	}
+	problems, err := promlint.NewWithMetricFamilies(own).Lint()
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
+	}
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range own {
+		if !strings.Contains(string(readme), "`"+m.GetName()) {
+			t.Errorf("README.md says nothing of %s", m.GetName())
+		}
+	}
+}
