@@ -16,13 +16,22 @@ const fallbackTable = "nodelocaldns_fallback"
 // priorityFallback is before the raw table's rules, so before connection tracking.
 const priorityFallback = -310
 
-// A Fallback answers for the cache's addresses that have nothing behind them
-// while the cache is away: queries are rewritten to a cluster DNS Service,
-// statelessly, in front of connection tracking, and their answers back. A
-// conntrack zone for the original direction keeps such a flow apart from one
-// between the same ports that asks the Service itself.
+// priorityMasquerade is before other programs' source NAT (100): who maps first, maps.
+const priorityMasquerade = 90
+
+// A Fallback sees to it that the cluster DNS answers while the cache does not.
+//
+// For the addresses that have nothing behind them, queries are rewritten to a
+// cluster DNS Service, statelessly, in front of connection tracking, and their
+// answers back. A conntrack zone for the original direction keeps such a flow
+// apart from one between the same ports that asks the Service itself.
+//
+// For all addresses: what the host itself asks while an address is local has
+// that address as its source, and would leave the node with it, where kube-proxy
+// knows no cluster CIDR to masquerade by (kubernetes#134239).
 type Fallback struct {
 	routes []route
+	addrs  []netip.Addr
 	port   uint16
 	watch  nftWatch
 }
@@ -33,17 +42,17 @@ type route struct {
 	zone         uint16
 }
 
-// newFallback returns nil if no address of c needs a fallback or has one.
+// newFallback returns nil if packets are nobody's business here.
 func newFallback(c Config) *Fallback {
-	f := &Fallback{port: c.Port}
+	if c.Firewall == None && len(c.Fallback) == 0 {
+		return nil
+	}
+	f := &Fallback{addrs: c.Addresses, port: c.Port}
 	for i, a := range c.Addresses {
 		target := slices.IndexFunc(c.Fallback, func(t netip.Addr) bool { return t.Is6() == a.Is6() })
 		if target >= 0 && !slices.Contains(c.Fallback, a) && nothingBehind(a, c.Addresses) {
 			f.routes = append(f.routes, route{a, c.Fallback[target], FallbackZone + uint16(i)})
 		}
-	}
-	if len(f.routes) == 0 {
-		return nil
 	}
 	return f
 }
@@ -65,8 +74,9 @@ func nothingBehind(a netip.Addr, addrs []netip.Addr) bool {
 func (f *Fallback) Set(away []netip.Addr) error {
 	var b nftBatch
 	f.watch.chains = nil
-	for _, six := range families(f.addresses()) {
+	for _, six := range families(f.addrs) {
 		f.add(&b, six, away)
+		f.addMasquerade(&b, six)
 	}
 	if err := b.commit(); err != nil {
 		return fmt.Errorf("setting nftables table %s: %w", fallbackTable, err)
@@ -74,6 +84,7 @@ func (f *Fallback) Set(away []netip.Addr) error {
 	return f.watch.record()
 }
 
+// addresses returns those that the table answers for when the cache is gone.
 func (f *Fallback) addresses() []netip.Addr {
 	var out []netip.Addr
 	for _, r := range f.routes {
@@ -105,16 +116,28 @@ func (f *Fallback) add(b *nftBatch, six bool, away []netip.Addr) {
 			}
 			for _, proto := range []string{"udp", "tcp"} {
 				if c.answers {
-					b.addRule(family, fallbackTable, c.name, r.comment(), r.answers(proto, f.port)...)
+					b.addRule(family, fallbackTable, c.name, commentAway, r.answers(proto, f.port)...)
 				} else {
-					b.addRule(family, fallbackTable, c.name, r.comment(), r.queries(proto, f.port, slices.Contains(away, r.addr))...)
+					b.addRule(family, fallbackTable, c.name, commentAway, r.queries(proto, f.port, slices.Contains(away, r.addr))...)
 				}
 			}
 		}
 	}
 }
 
-func (r route) comment() string { return "NodeLocal DNS Cache: while it is away" }
+// addMasquerade adds the chain for the host's own queries.
+func (f *Fallback) addMasquerade(b *nftBatch, six bool) {
+	family := nftFamily(six)
+	b.addChain(family, fallbackTable, "source", "nat", unix.NF_INET_POST_ROUTING, priorityMasquerade)
+	f.watch.chains = append(f.watch.chains, nftChain{family, fallbackTable, "source"})
+	for _, a := range f.addrs {
+		if a.Is6() == six {
+			b.addRule(family, fallbackTable, "source", commentAway, slices.Concat(matchAddr(a, true), matchNotLoopback(), []nftExpr{{name: "masq"}})...)
+		}
+	}
+}
+
+const commentAway = "NodeLocal DNS Cache: while it is away"
 
 // queries rewrites what asks r.addr; the self-query's mark is exempt.
 func (r route) queries(proto string, port uint16, away bool) []nftExpr {

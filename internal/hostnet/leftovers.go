@@ -17,13 +17,7 @@ import (
 // clearLeftovers removes what dead predecessors left that Set will not replace:
 // the other backend's rules, and tables of a family that is not used now.
 func (n *Network) clearLeftovers() error {
-	var unused []bool
-	for _, six := range []bool{false, true} {
-		if n.fallback == nil || !slices.Contains(families(n.fallback.addresses()), six) {
-			unused = append(unused, six)
-		}
-	}
-	if err := removeTables(fallbackTable, unused...); err != nil {
+	if err := n.clearFallback(); err != nil {
 		n.warnings = append(n.warnings, err.Error())
 	}
 	if n.cfg.Firewall == None {
@@ -39,6 +33,17 @@ func (n *Network) clearLeftovers() error {
 		return ok && f.label == "iptables"+x.variant && slices.Contains(families(n.cfg.Addresses), x.six)
 	})
 	return err
+}
+
+// clearFallback removes the fallback tables of families that have none now.
+func (n *Network) clearFallback() error {
+	var unused []bool
+	for _, six := range []bool{false, true} {
+		if n.fallback == nil || !slices.Contains(families(n.cfg.Addresses), six) {
+			unused = append(unused, six)
+		}
+	}
+	return removeTables(fallbackTable, unused...)
 }
 
 // clearIPTables removes our rules and the reference's from every variant of

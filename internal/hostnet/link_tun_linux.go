@@ -55,5 +55,9 @@ func openTUN() (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("opening %s: %w", tunDevice, err)
 	}
+	// A container may have an ordinary file there, from a mount gone wrong.
+	if _, err := unix.IoctlGetUint32(fd, unix.TUNGETFEATURES); err != nil {
+		return -1, errors.Join(fmt.Errorf("%s is no TUN device: %w", tunDevice, err), unix.Close(fd))
+	}
 	return fd, nil
 }

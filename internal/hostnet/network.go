@@ -172,7 +172,7 @@ func (n *Network) setFallback(away []netip.Addr) error {
 	}
 	err := n.fallback.Set(away)
 	if err != nil && n.fallback.watch.gen == 0 {
-		n.warnings = append(n.warnings, fmt.Sprintf("No fallback: %v; %v get no answer while the cache is away", err, n.fallback.addresses()))
+		n.warnings = append(n.warnings, fmt.Sprintf("No fallback: %v; while the cache is away nobody answers for %v, nor, where kube-proxy knows no cluster CIDR, the host's own queries", err, n.fallback.addresses()))
 		n.fallback, err = nil, nil
 	}
 	return err
@@ -237,13 +237,22 @@ func (n *Network) withdraw() error {
 func (n *Network) Close(keep bool) error {
 	var errs []error
 	if !keep && n.Alone() {
-		errs = append(errs, n.firewall.Remove())
+		errs = append(errs, n.removeRules())
 	}
 	if !keep || n.cfg.Link != Dummy {
 		errs = append(errs, n.link.Close())
 	}
 	n.releaseAll()
 	return errors.Join(errs...)
+}
+
+// removeRules leaves the fallback table if it answers for some address.
+func (n *Network) removeRules() error {
+	err := n.firewall.Remove()
+	if n.fallback != nil && len(n.fallback.routes) == 0 {
+		err = errors.Join(err, removeTables(fallbackTable, false, true))
+	}
+	return err
 }
 
 // FallbackAddresses returns the addresses that the fallback table answers for,
@@ -262,7 +271,7 @@ func (n *Network) abandon() error {
 		errs = append(errs, n.link.Close())
 	}
 	if n.firewall != nil && n.Alone() {
-		errs = append(errs, n.firewall.Remove())
+		errs = append(errs, n.removeRules())
 	}
 	n.releaseAll()
 	return errors.Join(errs...)

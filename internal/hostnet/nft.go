@@ -241,6 +241,10 @@ func matchMark(op, mark uint32) []nftExpr {
 	return []nftExpr{exprMeta(unix.NFT_META_MARK), exprCmp(op, hostUint32(mark))}
 }
 
+func matchNotLoopback() []nftExpr {
+	return []nftExpr{exprMeta(unix.NFT_META_OIFNAME), exprCmp(unix.NFT_CMP_NEQ, append([]byte("lo"), make([]byte, unix.IFNAMSIZ-2)...))}
+}
+
 // matchLocal matches by whether the destination is an address of this host.
 func matchLocal(op uint32) []nftExpr {
 	return []nftExpr{{"fib", func(ae *netlink.AttributeEncoder) {

@@ -3,6 +3,7 @@
 package hostnet
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -38,7 +39,7 @@ func (n *Network) prepare(cfg Config, drain func()) error {
 			return err
 		}
 	}
-	if err := n.apply(intersection(n.steered, cfg.Addresses)); err != nil {
+	if err := errors.Join(n.clearFallback(), n.apply(intersection(n.steered, cfg.Addresses))); err != nil {
 		return err
 	}
 	if newLink {
