@@ -13,22 +13,30 @@ import (
 // fallbackTable is the name of the table, one a family, that outlives the process.
 const fallbackTable = "nodelocaldns_fallback"
 
-// priorityFallback is before the raw table's rules, so before connection tracking.
-const priorityFallback = -310
+// Priorities of its chains.
+const (
+	priorityRewrite    = -310 // before the raw table's rules, so before connection tracking
+	priorityPin        = -110 // before other programs' destination NAT (-100): who maps first, maps
+	priorityMasquerade = 90   // before other programs' source NAT (100)
+	priorityAnswers    = 300  // after all NAT
+)
 
-// priorityMasquerade is before other programs' source NAT (100): who maps first, maps.
-const priorityMasquerade = 90
+// commentAway is the comment of its rules.
+const commentAway = "NodeLocal DNS Cache: while it is away"
 
-// A Fallback sees to it that the cluster DNS answers while the cache does not.
+// A Fallback sees to it that the cluster DNS answers while the cache does not,
+// and that what was begun with one of them ends with it.
 //
 // For the addresses that have nothing behind them, queries are rewritten to a
 // cluster DNS Service, statelessly, in front of connection tracking, and their
 // answers back. A conntrack zone for the original direction keeps such a flow
-// apart from one between the same ports that asks the Service itself.
+// apart from one between the same ports that asks the Service itself. TCP
+// connections that began so are remembered and stay so.
 //
-// For all addresses: what the host itself asks while an address is local has
-// that address as its source, and would leave the node with it, where kube-proxy
-// knows no cluster CIDR to masquerade by (kubernetes#134239).
+// For all addresses: a TCP connection that began with the cache, untracked, is
+// kept from DNAT when steering goes off. And what the host itself asks while an
+// address is local has that address as its source, and would leave the node with
+// it, where kube-proxy knows no cluster CIDR to masquerade by (kubernetes#134239).
 type Fallback struct {
 	routes []route
 	addrs  []netip.Addr
@@ -69,21 +77,6 @@ func nothingBehind(a netip.Addr, addrs []netip.Addr) bool {
 	return a.Is6() && len(six) > 1 && six[0] == a
 }
 
-// Set makes the table answer for all its addresses while they are not on this
-// host, and for those in away in any case.
-func (f *Fallback) Set(away []netip.Addr) error {
-	var b nftBatch
-	f.watch.chains = nil
-	for _, six := range families(f.addrs) {
-		f.add(&b, six, away)
-		f.addMasquerade(&b, six)
-	}
-	if err := b.commit(); err != nil {
-		return fmt.Errorf("setting nftables table %s: %w", fallbackTable, err)
-	}
-	return f.watch.record()
-}
-
 // addresses returns those that the table answers for when the cache is gone.
 func (f *Fallback) addresses() []netip.Addr {
 	var out []netip.Addr
@@ -93,66 +86,108 @@ func (f *Fallback) addresses() []netip.Addr {
 	return out
 }
 
-// add puts the table of one family into b.
-func (f *Fallback) add(b *nftBatch, six bool, away []netip.Addr) {
-	family := nftFamily(six)
-	b.replaceTable(family, fallbackTable)
-	for _, c := range []struct {
-		name, kind string
-		hook       uint32
-		priority   int32
-		answers    bool
-	}{
-		{"prerouting", "filter", unix.NF_INET_PRE_ROUTING, priorityFallback, false},
-		{"output", "route", unix.NF_INET_LOCAL_OUT, priorityFallback, false},
-		{"postrouting", "filter", unix.NF_INET_POST_ROUTING, 300, true},
-		{"input", "filter", unix.NF_INET_LOCAL_IN, 300, true},
-	} {
-		b.addChain(family, fallbackTable, c.name, c.kind, c.hook, c.priority)
-		f.watch.chains = append(f.watch.chains, nftChain{family, fallbackTable, c.name})
-		for _, r := range f.routes {
-			if r.addr.Is6() != six {
-				continue
+// Set makes the table answer for all its addresses while they are not on this
+// host, and for those in away in any case. The connections that it remembers
+// stay, unless the table of a predecessor has another form.
+func (f *Fallback) Set(away []netip.Addr) error {
+	err := f.set(away, (*nftBatch).addTable)
+	if err != nil {
+		err = f.set(away, (*nftBatch).replaceTable)
+	}
+	if err != nil {
+		return fmt.Errorf("setting nftables table %s: %w", fallbackTable, err)
+	}
+	return f.watch.record()
+}
+
+func (f *Fallback) set(away []netip.Addr, begin func(*nftBatch, byte, string)) error {
+	var b nftBatch
+	f.watch.chains = nil
+	for _, six := range families(f.addrs) {
+		t := &tableWriter{batch: &b, watch: &f.watch, family: nftFamily(six), table: fallbackTable}
+		begin(&b, t.family, t.table)
+		f.write(t, six, away)
+	}
+	return b.commit()
+}
+
+// write writes the table of one family.
+func (f *Fallback) write(t *tableWriter, six bool, away []netip.Addr) {
+	set := movedSet(t.family)
+	t.batch.addSet(set)
+	routes := slices.DeleteFunc(slices.Clone(f.routes), func(r route) bool { return r.addr.Is6() != six })
+	for _, hooknum := range []uint32{unix.NF_INET_PRE_ROUTING, unix.NF_INET_LOCAL_OUT} {
+		t.chain(map[uint32]string{unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_LOCAL_OUT: "output"}[hooknum],
+			map[uint32]string{unix.NF_INET_PRE_ROUTING: "filter", unix.NF_INET_LOCAL_OUT: "route"}[hooknum], hooknum, priorityRewrite)
+		for _, r := range routes {
+			for _, rule := range r.queries(set, f.port, slices.Contains(away, r.addr)) {
+				t.rule(rule...)
 			}
-			for _, proto := range []string{"udp", "tcp"} {
-				if c.answers {
-					b.addRule(family, fallbackTable, c.name, commentAway, r.answers(proto, f.port)...)
-				} else {
-					b.addRule(family, fallbackTable, c.name, commentAway, r.queries(proto, f.port, slices.Contains(away, r.addr))...)
-				}
+		}
+		t.chain(map[uint32]string{unix.NF_INET_PRE_ROUTING: "pin_prerouting", unix.NF_INET_LOCAL_OUT: "pin_output"}[hooknum],
+			"nat", hooknum, priorityPin)
+		for _, a := range f.addrs {
+			if a.Is6() == six {
+				t.rule(pin(a, f.port)...)
 			}
 		}
 	}
-}
-
-// addMasquerade adds the chain for the host's own queries.
-func (f *Fallback) addMasquerade(b *nftBatch, six bool) {
-	family := nftFamily(six)
-	b.addChain(family, fallbackTable, "source", "nat", unix.NF_INET_POST_ROUTING, priorityMasquerade)
-	f.watch.chains = append(f.watch.chains, nftChain{family, fallbackTable, "source"})
+	for _, hooknum := range []uint32{unix.NF_INET_POST_ROUTING, unix.NF_INET_LOCAL_IN} {
+		t.chain(map[uint32]string{unix.NF_INET_POST_ROUTING: "postrouting", unix.NF_INET_LOCAL_IN: "input"}[hooknum],
+			"filter", hooknum, priorityAnswers)
+		for _, r := range routes {
+			t.rule(r.answers("udp", f.port)...)
+			t.rule(r.answers("tcp", f.port)...)
+		}
+	}
+	t.chain("source", "nat", unix.NF_INET_POST_ROUTING, priorityMasquerade)
 	for _, a := range f.addrs {
 		if a.Is6() == six {
-			b.addRule(family, fallbackTable, "source", commentAway, slices.Concat(matchAddr(a, true), matchNotLoopback(), []nftExpr{{name: "masq"}})...)
+			t.rule(slices.Concat(matchAddr(a, true), matchNotLoopback(), []nftExpr{{name: "masq"}})...)
 		}
 	}
 }
 
-const commentAway = "NodeLocal DNS Cache: while it is away"
-
-// queries rewrites what asks r.addr; the self-query's mark is exempt.
-func (r route) queries(proto string, port uint16, away bool) []nftExpr {
-	e := slices.Concat(matchAddr(r.addr, false), matchProto(proto), matchPort(port, false))
-	if away {
-		e = append(e, matchMark(unix.NFT_CMP_NEQ, SelfQueryMark)...)
-	} else {
-		e = append(e, matchLocal(unix.NFT_CMP_NEQ)...)
+// movedSet remembers the clients whose TCP connections are rewritten.
+func movedSet(family byte) nftSet {
+	s := nftSet{family: family, table: fallbackTable, name: "moved", keyLen: 8, ttl: 60_000}
+	if family == unix.NFPROTO_IPV6 {
+		s.keyLen = 20
 	}
-	return slices.Concat(e, setZone(r.zone), setAddr(r.target, false))
+	return s
+}
+
+// queries is the rules that rewrite what asks r.addr. While the address is on
+// this host, of TCP only whole connections are: the middle of one that the
+// cache has begun is the cache's. The self-query's mark is exempt.
+func (r route) queries(moved nftSet, port uint16, away bool) [][]nftExpr {
+	udp := slices.Concat(matchAddr(r.addr, false), matchProto("udp"), matchPort(port, false))
+	tcp := slices.Concat(matchAddr(r.addr, false), matchProto("tcp"), matchPort(port, false))
+	rewrite := slices.Concat(setZone(r.zone), setAddr(r.target, false))
+	gone := matchLocal(unix.NFT_CMP_NEQ)
+	rules := [][]nftExpr{
+		slices.Concat(tcp, moved.matchKnown(), moved.remember(), rewrite),
+		slices.Concat(tcp, gone, moved.remember(), rewrite),
+	}
+	if !away {
+		return append(rules, slices.Concat(udp, gone, rewrite))
+	}
+	return append(rules,
+		slices.Concat(tcp, matchTCPFlags(tcpFIN|tcpSYN|tcpRST|tcpACK, tcpSYN), moved.remember(), rewrite),
+		slices.Concat(udp, matchMark(unix.NFT_CMP_NEQ, SelfQueryMark), rewrite))
 }
 
 // answers rewrites what comes back.
 func (r route) answers(proto string, port uint16) []nftExpr {
 	return slices.Concat(matchReplyInZone(r.zone), matchAddr(r.target, true), matchProto(proto), matchPort(port, true), setAddr(r.addr, true))
+}
+
+// pin maps to the cache's own address the middle of a TCP connection that
+// connection tracking sees for the first time: it began untracked. Without, it
+// would be taken for a new one and sent to the cluster DNS.
+func pin(a netip.Addr, port uint16) []nftExpr {
+	return slices.Concat(matchAddr(a, false), matchProto("tcp"), matchPort(port, false),
+		matchTCPFlags(tcpSYN, 0), matchLocal(unix.NFT_CMP_EQ), destinationNAT(a))
 }
 
 // Intact reports whether the table is as Set left it.

@@ -149,6 +149,7 @@ func TestNFTText(t *testing.T) {
 	inNamespace(t)
 	fw := newNFTFirewall([]bool{false, true})
 	s := steering("169.254.20.10 fd00::10")
+	s.Settling = addrsOf("fd00::10")
 	set(t, fw, s)
 	for _, six := range []bool{false, true} {
 		var want []string

@@ -60,6 +60,9 @@ COMMIT
 func TestRestoreInput(t *testing.T) {
 	golden(t, "off.v4.restore", restoreInput(otherRules, steering(""), false))
 	golden(t, "on.v4.restore", restoreInput(otherRules, steering("169.254.20.10 10.96.0.10 fd00::10"), false))
+	settling := steering("169.254.20.10 10.96.0.10")
+	settling.Settling = addrsOf("10.96.0.10")
+	golden(t, "settling.v4.restore", restoreInput("", settling, false))
 	golden(t, "on.v6.restore", restoreInput("", steering("fd00::10"), true))
 	golden(t, "reference.restore", restoreInput(referenceRules, steering(""), false))
 	golden(t, "own.restore", restoreInput(ownRules, steering(""), false))

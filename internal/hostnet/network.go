@@ -27,6 +27,8 @@ type Network struct {
 	firewall Firewall
 	fallback *Fallback
 	steered  []netip.Addr
+	settling []netip.Addr // of the steered
+	settled  time.Time    // when the settling ends
 	warnings []string
 	events   chan Event
 	done     chan struct{} // closes the watch
@@ -151,6 +153,7 @@ func (n *Network) apply(addrs []netip.Addr) error {
 			return err
 		}
 	}
+	n.beginSettling(addrs)
 	if err := n.firewall.Set(n.steering(addrs)); err != nil {
 		return fmt.Errorf("setting the %s rules: %w", n.firewall, err)
 	}
@@ -161,8 +164,32 @@ func (n *Network) apply(addrs []netip.Addr) error {
 	return nil
 }
 
+// settleTime is for TCP connections to the cluster DNS that were in use when
+// steering went on: only new connections are steered until then.
+const settleTime = 3 * time.Second
+
+func (n *Network) beginSettling(addrs []netip.Addr) {
+	if added := without(addrs, n.steered); len(added) > 0 {
+		n.settling, n.settled = slices.Concat(intersection(n.settling, addrs), added), time.Now().Add(settleTime)
+	}
+}
+
+// Settle steers the rest of TCP a while after an address was steered first.
+func (n *Network) Settle() error {
+	if len(n.settling) == 0 || time.Now().Before(n.settled) {
+		return nil
+	}
+	before := n.settling
+	n.settling = nil
+	err := n.inTurn(func() error { return n.firewall.Set(n.steering(n.steered)) })
+	if err != nil {
+		n.settling = before // to be tried again
+	}
+	return err
+}
+
 func (n *Network) steering(addrs []netip.Addr) Steering {
-	return Steering{Addresses: n.cfg.Addresses, Steered: addrs, Port: n.cfg.Port, HealthPort: n.cfg.HealthPort}
+	return Steering{Addresses: n.cfg.Addresses, Steered: addrs, Settling: n.settling, Port: n.cfg.Port, HealthPort: n.cfg.HealthPort}
 }
 
 // setFallback gives the fallback up, with a warning, on a kernel that cannot do it.

@@ -179,6 +179,32 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+func TestSettle(t *testing.T) {
+	inNamespace(t)
+	n := open(t, testConfig())
+	defer closeNetwork(t, n)
+	if err := n.Steer(testConfig().Addresses); err != nil {
+		t.Fatal(err)
+	}
+	const onlyNew = "fin,syn,rst,ack fib daddr type local notrack"
+	if !strings.Contains(state(t), onlyNew) {
+		t.Error("connections in use are cut off")
+	}
+	n.settled = time.Now()
+	if err := n.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(state(t), onlyNew) {
+		t.Error("connections are tracked for ever")
+	}
+	if err := n.Steer(testConfig().Addresses); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(state(t), onlyNew) {
+		t.Error("the same addresses settle again")
+	}
+}
+
 // The order in which rules and fallback change; see apply.
 func TestWithdrawOrder(t *testing.T) {
 	inNamespace(t)

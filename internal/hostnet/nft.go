@@ -6,18 +6,17 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// This file speaks nf_tables over netlink: what a transaction is, and the few
-// expressions that our rules are made of. github.com/google/nftables would do
-// but for one expression, `ct original zone set` (it sends no direction with a
-// zone), and expressions cannot be added to it from outside. The numbers are
-// those of the kernel's include/uapi/linux/netfilter/nf_tables.h.
+// This file speaks nf_tables over netlink: what a transaction is made of.
+// github.com/google/nftables would do but for one expression, `ct original zone
+// set` (it sends no direction with a zone), and expressions cannot be added to
+// it from outside. The numbers are those of the kernel's
+// include/uapi/linux/netfilter/nf_tables.h.
 
 // nftTimeout bounds one transaction or dump; the kernel answers in microseconds.
 const nftTimeout = 5 * time.Second
@@ -91,6 +90,60 @@ func (b *nftBatch) addRule(family byte, table, chain, comment string, exprs ...n
 	})
 }
 
+// flushChain deletes the rules of a chain.
+func (b *nftBatch) flushChain(family byte, table, chain string) {
+	b.add(unix.NFT_MSG_DELRULE, family, 0, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_RULE_TABLE, table)
+		ae.String(unix.NFTA_RULE_CHAIN, chain)
+	})
+}
+
+// addSet adds a set of client addresses and ports that rules fill, or finds it.
+func (b *nftBatch) addSet(s nftSet) {
+	// Types of nft's own, for its listings: ipv4_addr, ipv6_addr, inet_service;
+	// a concatenation has 6 bits for each.
+	const ipv4Addr, ipv6Addr, inetService = 7, 8, 13
+	addr := uint32(ipv4Addr)
+	if s.family == unix.NFPROTO_IPV6 {
+		addr = ipv6Addr
+	}
+	b.add(unix.NFT_MSG_NEWSET, s.family, netlink.Create, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_SET_TABLE, s.table)
+		ae.String(unix.NFTA_SET_NAME, s.name)
+		ae.Uint32(unix.NFTA_SET_ID, 1)
+		ae.Uint32(unix.NFTA_SET_FLAGS, unix.NFT_SET_TIMEOUT|unix.NFT_SET_EVAL)
+		ae.Uint32(unix.NFTA_SET_KEY_TYPE, addr<<6|inetService)
+		ae.Uint32(unix.NFTA_SET_KEY_LEN, s.keyLen)
+		ae.Uint64(unix.NFTA_SET_TIMEOUT, s.ttl)
+		ae.Nested(unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) error {
+			ae.Uint32(unix.NFTA_SET_DESC_SIZE, maxSetSize)
+			return nil
+		})
+	})
+}
+
+// maxSetSize bounds the memory that a flood of connections takes.
+const maxSetSize = 65535
+
+// A tableWriter writes chains, filled anew, with their rules.
+type tableWriter struct {
+	batch       *nftBatch
+	watch       *nftWatch
+	family      byte
+	table, name string // name of the chain that rules go to
+}
+
+func (t *tableWriter) chain(name, kind string, hooknum uint32, priority int32) {
+	t.name = name
+	t.batch.addChain(t.family, t.table, name, kind, hooknum, priority)
+	t.batch.flushChain(t.family, t.table, name)
+	t.watch.chains = append(t.watch.chains, nftChain{t.family, t.table, name})
+}
+
+func (t *tableWriter) rule(exprs ...nftExpr) {
+	t.batch.addRule(t.family, t.table, t.name, commentAway, exprs...)
+}
+
 // commit sends b. The error is that of the first message that the kernel refused.
 func (b *nftBatch) commit() error {
 	c, err := nftDial()
@@ -137,160 +190,3 @@ func nftCause(err error) error {
 	}
 	return err
 }
-
-// An nftExpr is one step of a rule, as libnftnl names it.
-type nftExpr struct {
-	name string
-	data func(*netlink.AttributeEncoder)
-}
-
-func (e nftExpr) encode(ae *netlink.AttributeEncoder) error {
-	ae.String(unix.NFTA_EXPR_NAME, e.name)
-	ae.Nested(unix.NFTA_EXPR_DATA, func(ae *netlink.AttributeEncoder) error {
-		if e.data != nil {
-			e.data(ae)
-		}
-		return nil
-	})
-	return nil
-}
-
-const nftReg = unix.NFT_REG_1 // 16 bytes: holds any value of ours
-
-func hostUint32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
-func hostUint16(v uint16) []byte { return binary.NativeEndian.AppendUint16(nil, v) }
-
-func exprMeta(key uint32) nftExpr {
-	return nftExpr{"meta", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_META_DREG, nftReg)
-		ae.Uint32(unix.NFTA_META_KEY, key)
-	}}
-}
-
-func exprPayload(base, offset, length uint32) nftExpr {
-	return nftExpr{"payload", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_PAYLOAD_DREG, nftReg)
-		ae.Uint32(unix.NFTA_PAYLOAD_BASE, base)
-		ae.Uint32(unix.NFTA_PAYLOAD_OFFSET, offset)
-		ae.Uint32(unix.NFTA_PAYLOAD_LEN, length)
-	}}
-}
-
-func exprCmp(op uint32, value []byte) nftExpr {
-	return nftExpr{"cmp", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_CMP_SREG, nftReg)
-		ae.Uint32(unix.NFTA_CMP_OP, op)
-		ae.Nested(unix.NFTA_CMP_DATA, func(ae *netlink.AttributeEncoder) error {
-			ae.Bytes(unix.NFTA_DATA_VALUE, value)
-			return nil
-		})
-	}}
-}
-
-func exprImmediate(value []byte) nftExpr {
-	return nftExpr{"immediate", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_IMMEDIATE_DREG, nftReg)
-		ae.Nested(unix.NFTA_IMMEDIATE_DATA, func(ae *netlink.AttributeEncoder) error {
-			ae.Bytes(unix.NFTA_DATA_VALUE, value)
-			return nil
-		})
-	}}
-}
-
-func exprCt(key uint32) nftExpr {
-	return nftExpr{"ct", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_CT_DREG, nftReg)
-		ae.Uint32(unix.NFTA_CT_KEY, key)
-	}}
-}
-
-// The sequences below each match or do one thing.
-
-func matchProto(proto string) []nftExpr {
-	n := map[string]byte{"udp": unix.IPPROTO_UDP, "tcp": unix.IPPROTO_TCP}[proto]
-	return []nftExpr{exprMeta(unix.NFT_META_L4PROTO), exprCmp(unix.NFT_CMP_EQ, []byte{n})}
-}
-
-// addrField returns offset and length of the source or destination address in the IP header.
-func addrField(six, source bool) (offset, length uint32) {
-	switch {
-	case six && source:
-		return 8, 16
-	case six:
-		return 24, 16
-	case source:
-		return 12, 4
-	}
-	return 16, 4
-}
-
-func matchAddr(a netip.Addr, source bool) []nftExpr {
-	offset, length := addrField(a.Is6(), source)
-	return []nftExpr{exprPayload(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, length), exprCmp(unix.NFT_CMP_EQ, a.AsSlice())}
-}
-
-func matchPort(port uint16, source bool) []nftExpr {
-	offset := uint32(2)
-	if source {
-		offset = 0
-	}
-	return []nftExpr{exprPayload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset, 2), exprCmp(unix.NFT_CMP_EQ, binary.BigEndian.AppendUint16(nil, port))}
-}
-
-func matchMark(op, mark uint32) []nftExpr {
-	return []nftExpr{exprMeta(unix.NFT_META_MARK), exprCmp(op, hostUint32(mark))}
-}
-
-func matchNotLoopback() []nftExpr {
-	return []nftExpr{exprMeta(unix.NFT_META_OIFNAME), exprCmp(unix.NFT_CMP_NEQ, append([]byte("lo"), make([]byte, unix.IFNAMSIZ-2)...))}
-}
-
-// matchLocal matches by whether the destination is an address of this host.
-func matchLocal(op uint32) []nftExpr {
-	return []nftExpr{{"fib", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_FIB_DREG, nftReg)
-		ae.Uint32(unix.NFTA_FIB_RESULT, unix.NFT_FIB_RESULT_ADDRTYPE)
-		ae.Uint32(unix.NFTA_FIB_FLAGS, unix.NFTA_FIB_F_DADDR)
-	}}, exprCmp(op, hostUint32(unix.RTN_LOCAL))}
-}
-
-// matchReplyInZone matches the answers of connections that setZone put into zone.
-func matchReplyInZone(zone uint16) []nftExpr {
-	const reply = 1 // IP_CT_DIR_REPLY
-	return []nftExpr{
-		exprCt(unix.NFT_CT_DIRECTION), exprCmp(unix.NFT_CMP_EQ, []byte{reply}),
-		exprCt(unix.NFT_CT_ZONE), exprCmp(unix.NFT_CMP_EQ, hostUint16(zone)),
-	}
-}
-
-// setZone puts the packet's connection into a zone for its original direction
-// only; its answers, which know nothing of the zone, are still found.
-func setZone(zone uint16) []nftExpr {
-	const original = 0 // IP_CT_DIR_ORIGINAL
-	return []nftExpr{exprImmediate(hostUint16(zone)), {"ct", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_CT_SREG, nftReg)
-		ae.Uint32(unix.NFTA_CT_KEY, unix.NFT_CT_ZONE)
-		ae.Uint8(unix.NFTA_CT_DIRECTION, original)
-	}}}
-}
-
-// setAddr rewrites the source or destination address and mends the checksums.
-func setAddr(a netip.Addr, source bool) []nftExpr {
-	offset, length := addrField(a.Is6(), source)
-	return []nftExpr{exprImmediate(a.AsSlice()), {"payload", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_PAYLOAD_SREG, nftReg)
-		ae.Uint32(unix.NFTA_PAYLOAD_BASE, unix.NFT_PAYLOAD_NETWORK_HEADER)
-		ae.Uint32(unix.NFTA_PAYLOAD_OFFSET, offset)
-		ae.Uint32(unix.NFTA_PAYLOAD_LEN, length)
-		if a.Is4() {
-			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_TYPE, unix.NFT_PAYLOAD_CSUM_INET)
-			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_OFFSET, 10)
-		} else {
-			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_TYPE, unix.NFT_PAYLOAD_CSUM_NONE)
-			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_OFFSET, 0)
-		}
-		ae.Uint32(unix.NFTA_PAYLOAD_CSUM_FLAGS, unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR)
-	}}}
-}
-
-func exprNotrack() nftExpr { return nftExpr{name: "notrack"} }

@@ -89,6 +89,9 @@ func (r rule) nftChain() string {
 // exprs is what nft makes of r.nft().
 func (r rule) exprs() []nftExpr {
 	e := slices.Concat(matchAddr(r.addr, r.source), matchProto(r.proto), matchPort(r.port, r.source))
+	if r.syn {
+		e = append(e, matchTCPFlags(tcpFIN|tcpSYN|tcpRST|tcpACK, tcpSYN)...)
+	}
 	if r.mark != 0 {
 		e = append(e, matchMark(unix.NFT_CMP_EQ, r.mark)...)
 	}

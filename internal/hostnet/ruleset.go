@@ -13,6 +13,7 @@ import (
 type Steering struct {
 	Addresses  []netip.Addr // all addresses of the cache
 	Steered    []netip.Addr // those of them that DNS is steered to
+	Settling   []netip.Addr // those of them where only new TCP connections are steered
 	Port       uint16
 	HealthPort uint16 // 0: none
 }
@@ -54,6 +55,7 @@ type rule struct {
 	addr   netip.Addr
 	port   uint16
 	local  bool   // only while addr is an address of this host
+	syn    bool   // only the first packet of a TCP connection
 	mark   uint32 // only packets with this mark; 0: any
 }
 
@@ -72,9 +74,10 @@ func (s Steering) rules(six bool) []rule {
 		out = append(out, rule{hook: rawOut, proto: "udp", addr: a, port: s.Port, mark: SelfQueryMark})
 		for _, p := range []string{"udp", "tcp"} {
 			if slices.Contains(s.Steered, a) {
+				syn := p == "tcp" && slices.Contains(s.Settling, a)
 				out = append(out,
-					rule{hook: rawPre, proto: p, addr: a, port: s.Port, local: true},
-					rule{hook: rawOut, proto: p, addr: a, port: s.Port, local: true})
+					rule{hook: rawPre, proto: p, addr: a, port: s.Port, local: true, syn: syn},
+					rule{hook: rawOut, proto: p, addr: a, port: s.Port, local: true, syn: syn})
 			}
 			out = append(out, s.standing(p, a, s.Port)...)
 		}
@@ -104,6 +107,9 @@ func (r rule) iptables() string {
 		flag, port = "-s", "--sport"
 	}
 	fmt.Fprintf(&b, "-A %s %s %s -p %s -m %s %s %d", r.hook.chain(), flag, netip.PrefixFrom(r.addr, r.addr.BitLen()), r.proto, r.proto, port, r.port)
+	if r.syn {
+		b.WriteString(" --tcp-flags FIN,SYN,RST,ACK SYN")
+	}
 	if r.mark != 0 {
 		fmt.Fprintf(&b, " -m mark --mark %#x", r.mark)
 	}
@@ -129,6 +135,9 @@ func (r rule) nft() string {
 		dir, port = "saddr", "sport"
 	}
 	fmt.Fprintf(&b, "%s %s %s %s %s %d", family, dir, r.addr, r.proto, port, r.port)
+	if r.syn {
+		b.WriteString(" tcp flags syn / fin,syn,rst,ack")
+	}
 	if r.mark != 0 {
 		fmt.Fprintf(&b, " meta mark %#08x", r.mark)
 	}

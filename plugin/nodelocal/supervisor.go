@@ -172,10 +172,12 @@ func (v *supervisor) steer() bool {
 	}
 	have := v.node.network.Steered()
 	if slices.Equal(want, have) {
+		err := v.node.network.Settle()
+		v.reportRules(err)
 		if len(want) < len(v.s.Addresses) && time.Since(v.begun) > startPatience {
 			v.say("waiting", "Steering stays off: the cache does not answer at "+addrList(v.off()))
 		}
-		return true
+		return err == nil
 	}
 	err := v.node.network.Steer(want)
 	v.reportRules(err)

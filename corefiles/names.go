@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package corefiles
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// checkWord returns an error if s would not be one token with the text s wherever a Corefile has it: everything
+// that comes from outside and that no stricter rule covers has to pass here.
+func checkWord(s string) error {
+	if !utf8.ValidString(s) {
+		return errors.New("not UTF-8")
+	}
+	for _, r := range s {
+		if !unicode.IsGraphic(r) || unicode.IsSpace(r) || strings.ContainsRune(`"#{}\`, r) {
+			return fmt.Errorf("character %q is not allowed", r)
+		}
+	}
+	if name := variable.FindString(s); name != "" {
+		return fmt.Errorf("it contains the variable %s", name)
+	}
+	return nil
+}
+
+// checkName returns an error if s is not a domain name of letters, digits, hyphens and underscores. CoreDNS takes
+// nearly anything for one, and what a Corefile would make of it is not what was meant.
+func checkName(s string) error {
+	if s == "." {
+		return nil
+	}
+	name := strings.TrimSuffix(s, ".")
+	if len(name) > 253 {
+		return fmt.Errorf("not a domain name: it has %d characters, more than 253", len(name))
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if err := checkLabel(label); err != nil {
+			return fmt.Errorf("not a domain name: %w", err)
+		}
+	}
+	return checkWord(s)
+}
+
+func checkLabel(label string) error {
+	switch {
+	case label == "":
+		return errors.New("a label is empty")
+	case len(label) > 63:
+		return fmt.Errorf("label %q has %d characters, more than 63", label, len(label))
+	case label[0] == '-' || label[len(label)-1] == '-':
+		return fmt.Errorf("label %q begins or ends with a hyphen", label)
+	}
+	for _, r := range label {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", r) {
+			return fmt.Errorf("character %q in label %q; letters, digits, hyphens and underscores are allowed", r, label)
+		}
+	}
+	return nil
+}
+
+// normalName returns name in the form in which names are compared and printed: lower case, no dot at the end.
+func normalName(name string) string {
+	if name == "." {
+		return name
+	}
+	return strings.ToLower(strings.TrimSuffix(name, "."))
+}
+
+// parseServer returns the address of a server as the kube-dns ConfigMap may name one, and as CoreDNS's forward
+// then reads it. What forward would take for a file or for a host name is refused: the first makes it read any
+// file in its reach, the second needs DNS before there is any.
+func parseServer(s string) (netip.Addr, error) {
+	scheme, rest, found := strings.Cut(s, "://")
+	switch {
+	case !found:
+		scheme, rest = "dns", s
+	case scheme != "dns" && scheme != "tls":
+		return netip.Addr{}, fmt.Errorf("scheme %q is not allowed", scheme)
+	}
+	switch {
+	case rest == "":
+		return netip.Addr{}, errors.New("it is empty")
+	case strings.Contains(rest, "/"):
+		return netip.Addr{}, errors.New("a file or path is not allowed")
+	}
+	host := rest
+	if h, port, err := net.SplitHostPort(rest); err == nil {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return netip.Addr{}, fmt.Errorf("%q is not a port", port)
+		}
+		host = h
+	} else if strings.HasPrefix(rest, "[") && strings.HasSuffix(rest, "]") {
+		host = rest[1 : len(rest)-1]
+	}
+	return parseHost(host, scheme == "tls")
+}
+
+// parseHost parses an address with the zone that may follow it: an interface, but the name that the certificate
+// must have in case of TLS.
+func parseHost(host string, tls bool) (netip.Addr, error) {
+	ip, zone, zoned := strings.Cut(host, "%")
+	addr, err := netip.ParseAddr(ip)
+	switch {
+	case err != nil:
+		return netip.Addr{}, errors.New("not an IP address; host names are not allowed")
+	case addr.Unmap().IsUnspecified() || addr.Unmap().IsMulticast():
+		return netip.Addr{}, errors.New("not the address of a server")
+	case !zoned:
+		return addr, nil
+	case checkName(zone) != nil:
+		return netip.Addr{}, fmt.Errorf("zone %q is not allowed", zone)
+	case tls:
+		return addr, nil
+	case !addr.Is6() || !addr.IsLinkLocalUnicast():
+		return netip.Addr{}, errors.New("a zone is allowed behind an IPv6 link-local address only")
+	}
+	return addr.WithZone(zone), nil
+}
+
+// zoneWarning warns of an address that forward cannot reach although it accepts it.
+func zoneWarning(addr netip.Addr, source string) []string {
+	if addr.Zone() == "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("nameserver %s of %s will not answer: CoreDNS's forward drops the zone %%%s",
+		addr, source, addr.Zone())}
+}

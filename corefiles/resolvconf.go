@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package corefiles
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// nameservers returns the nameservers in the order of the file. It reads what miekg/dns reads, which is what
+// CoreDNS's forward asks: comments are not stripped behind an address because only the second field counts.
+func (r ResolvConf) nameservers() []string {
+	var servers []string
+	for line := range strings.Lines(string(r.Text)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "nameserver" {
+			servers = append(servers, f[1])
+		}
+	}
+	return servers
+}
+
+// upstreams returns what forward is given for resolv.conf: its path if all of its nameservers can be used, else
+// the list of those that can.
+func (r ResolvConf) upstreams(isLocal func(netip.Addr) bool) value {
+	if r.Path == "" {
+		return value{err: errors.New("no resolv.conf is given, and the kube-dns ConfigMap sets no upstreamNameservers")}
+	}
+	if err := checkWord(r.Path); err != nil {
+		return value{err: fmt.Errorf("path %q of resolv.conf: %w", r.Path, err)}
+	}
+	if len(r.Text) == 0 {
+		return value{err: fmt.Errorf("%s is empty or does not exist", r.Path)}
+	}
+	all := r.nameservers()
+	if len(all) == 0 {
+		return value{err: fmt.Errorf("%s names no nameserver", r.Path)}
+	}
+	var usable, warnings []string
+	for _, s := range all {
+		addr, err := netip.ParseAddr(s)
+		switch {
+		case err != nil || checkWord(s) != nil: // a zone may hold anything, to netip
+			warnings = append(warnings, fmt.Sprintf("leaving out nameserver %q of %s: not an IP address", s, r.Path))
+		case isLocal(addr):
+			warnings = append(warnings, fmt.Sprintf(
+				"leaving out nameserver %s of %s: it is this cache, which would ask itself", s, r.Path))
+		default:
+			usable = append(usable, s)
+			warnings = append(warnings, zoneWarning(addr, r.Path)...)
+		}
+	}
+	switch len(usable) {
+	case 0:
+		return value{err: fmt.Errorf("none of the nameservers of %s can be asked (%s): "+
+			"they are this cache itself, or no IP addresses; set upstreamNameservers in the kube-dns ConfigMap",
+			r.Path, strings.Join(all, " "))}
+	case len(all):
+		return value{text: r.Path, warnings: warnings}
+	}
+	return value{text: strings.Join(usable, " "), warnings: warnings}
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package corefiles
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Stanza is a nodelocal stanza: what the flags say of the node's network, as Corefile text. A zero field was not
+// set and is not printed, so that the defaults are the plugin's alone.
+type Stanza struct {
+	Addresses    []netip.Addr
+	Interface    string
+	Link         string
+	Firewall     string
+	Lease        *time.Duration // nil if not set: 0 means addresses without a lifetime
+	Resync       *time.Duration
+	HealthPort   uint16
+	Fallback     []netip.Addr
+	NoFallback   bool // fallback none
+	SkipTeardown bool
+}
+
+// String returns the stanza as an operator would write it into a Corefile.
+func (s Stanza) String() string { return s.format("", "    ", "\n") }
+
+func (s Stanza) format(indent, step, eol string) string {
+	var b strings.Builder
+	b.WriteString(indent + "nodelocal")
+	if len(s.Addresses) > 0 {
+		b.WriteString(" " + joinAddrs(s.Addresses))
+	}
+	if options := s.options(); len(options) > 0 {
+		b.WriteString(" {" + eol)
+		for _, option := range options {
+			b.WriteString(indent + step + option + eol)
+		}
+		b.WriteString(indent + "}")
+	}
+	b.WriteString(eol)
+	return b.String()
+}
+
+// options returns the lines of the stanza's block.
+func (s Stanza) options() []string {
+	var lines []string
+	add := func(set bool, name, value string) {
+		if set {
+			lines = append(lines, strings.TrimSpace(name+" "+value))
+		}
+	}
+	add(s.Interface != "", "interface", s.Interface)
+	add(s.Link != "", "link", s.Link)
+	add(s.Firewall != "", "firewall", s.Firewall)
+	if s.Lease != nil {
+		add(true, "lease", s.Lease.String())
+	}
+	if s.Resync != nil {
+		add(true, "resync", s.Resync.String())
+	}
+	add(s.HealthPort != 0, "health_port", fmt.Sprint(s.HealthPort))
+	add(s.NoFallback, "fallback", "none")
+	add(!s.NoFallback && len(s.Fallback) > 0, "fallback", joinAddrs(s.Fallback))
+	add(s.SkipTeardown, "skip_teardown", "")
+	return lines
+}
+
+// check returns an error if the text of s would not be the stanza that it is meant to be.
+func (s Stanza) check() error {
+	for _, word := range []string{s.Interface, s.Link, s.Firewall} {
+		if err := checkWord(word); err != nil {
+			return fmt.Errorf("%q in the nodelocal stanza: %w", word, err)
+		}
+	}
+	for _, addrs := range [][]netip.Addr{s.Addresses, s.Fallback} {
+		if err := checkAddrs(addrs); err != nil {
+			return fmt.Errorf("nodelocal stanza: %w", err)
+		}
+	}
+	return nil
+}
+
+// stanza returns the edit that puts s first in the first server block, or the line of the nodelocal stanza that
+// text has already.
+func (l layout) stanza(text []byte, s Stanza) (e edit, line int) {
+	for _, b := range l.servers {
+		if line := l.nodelocal(b, map[string]bool{}); line > 0 {
+			return edit{}, line
+		}
+	}
+	b := l.servers[0]
+	at, before := l.bodyStart(text, b)
+	indent, step := l.indent(text, b)
+	return edit{at, at, before + s.format(indent, step, eol(text))}, 0
+}
+
+// nodelocal returns the line of the nodelocal directive in b or in a snippet that b imports, 0 if there is none.
+func (l layout) nodelocal(b block, seen map[string]bool) int {
+	for _, d := range b.directives {
+		switch t := l.tokens[d.first]; t.text {
+		case "nodelocal":
+			return t.line
+		case "import":
+			name := l.tokens[d.first+1].text
+			snippet, ok := l.snippets[name]
+			if !ok || seen[name] {
+				continue
+			}
+			seen[name] = true
+			if line := l.nodelocal(snippet, seen); line > 0 {
+				return line
+			}
+		}
+	}
+	return 0
+}
+
+// bodyStart returns where the first line of b's body begins, and a line end if one has to be put in there.
+func (l layout) bodyStart(text []byte, b block) (at int, before string) {
+	end, next := l.tokens[b.head].end, len(text)
+	if b.head+1 < len(l.tokens) {
+		next = l.tokens[b.head+1].start
+	}
+	if i := bytes.IndexByte(text[end:next], '\n'); i >= 0 {
+		return end + i + 1, ""
+	}
+	return next, eol(text) // not at end: a comment there would swallow the rest of the line
+}
+
+// indent returns the indentation of b's first directive, and how much deeper that is than b's keys.
+func (l layout) indent(text []byte, b block) (indent, step string) {
+	const standard = "    "
+	if len(b.directives) == 0 {
+		return standard, standard
+	}
+	indent, ok := margin(text, l.tokens[b.directives[0].first].start)
+	if !ok {
+		return standard, standard
+	}
+	outer, _ := margin(text, l.tokens[b.first].start)
+	if step, ok = strings.CutPrefix(indent, outer); !ok || step == "" {
+		step = standard
+	}
+	return indent, step
+}
+
+// margin returns what stands before pos on its line, if that is nothing but blanks and tabs.
+func margin(text []byte, pos int) (string, bool) {
+	line := text[bytes.LastIndexByte(text[:pos], '\n')+1 : pos]
+	return string(line), len(bytes.Trim(line, " \t")) == 0
+}
+
+// eol returns the line end that text uses.
+func eol(text []byte) string {
+	if i := bytes.IndexByte(text, '\n'); i > 0 && text[i-1] == '\r' {
+		return "\r\n"
+	}
+	return "\n"
+}

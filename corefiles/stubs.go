@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package corefiles
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// stubs returns the edit that appends a server block for each stub domain of the kube-dns ConfigMap.
+func (l layout) stubs(t Template, text []byte, p Params) (edit, error) {
+	e := edit{start: len(text), end: len(text)}
+	domains := p.KubeDNS.domains()
+	if len(domains) == 0 {
+		return e, nil
+	}
+	for _, domain := range domains {
+		if err := l.checkStub(t.Path, domain, p); err != nil {
+			return e, fmt.Errorf("adding stub domain %q of the kube-dns ConfigMap: %w", domain, err)
+		}
+	}
+	eol := eol(text)
+	var b strings.Builder
+	if text[len(text)-1] != '\n' {
+		b.WriteString(eol)
+	}
+	for _, domain := range domains {
+		for _, line := range []string{
+			"",
+			"# A stub domain of the kube-dns ConfigMap.",
+			normalName(domain) + ":" + strconv.Itoa(int(p.port())) + " {",
+			"    errors",
+			"    cache 30",
+			"    bind " + joinAddrs(p.LocalIPs),
+			"    forward . " + strings.Join(p.KubeDNS.StubDomains[domain], " "),
+			"}",
+		} {
+			b.WriteString(line + eol)
+		}
+	}
+	e.text = b.String()
+	return e, nil
+}
+
+func (l layout) checkStub(path, domain string, p Params) error {
+	if len(p.LocalIPs) == 0 {
+		return errors.New("there is no address to bind it to: -localip names none")
+	}
+	if last := l.servers[len(l.servers)-1]; !last.braces {
+		t := l.tokens[last.first]
+		return fmt.Errorf("%s:%d: server block %s has no braces, so that none can follow it", path, t.line, t.text)
+	}
+	for _, b := range l.servers {
+		for _, key := range b.keys {
+			if name, port, ok := zone(key.text, p.port()); ok && name == normalName(domain) && port == int(p.port()) {
+				return fmt.Errorf("%s:%d has a server block for it already, %s", path, key.line, key.text)
+			}
+		}
+	}
+	return nil
+}
+
+// zone returns the normal name and the port of a server block's key; ok is false for what cannot be compared with
+// a stub domain: other protocols, environment variables.
+func zone(key string, defaultPort uint16) (name string, port int, ok bool) {
+	name = strings.TrimPrefix(key, "dns://")
+	if strings.Contains(name, "://") || strings.ContainsAny(name, "{}") {
+		return "", 0, false
+	}
+	port = int(defaultPort)
+	if i := strings.LastIndexByte(name, ':'); i >= 0 { // as plugin.SplitHostPort does
+		if n, err := strconv.Atoi(name[i+1:]); err == nil {
+			name, port = name[:i], n
+		}
+	}
+	return normalName(name), port, true
+}
