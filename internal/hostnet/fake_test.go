@@ -36,5 +36,6 @@ func (l fakeLink) Set(addrs []netip.Addr, lease time.Duration) (bool, error) {
 	l.add("addresses %v for %s", addrs, lease)
 	return false, nil
 }
+func (l fakeLink) Yield() error   { l.add("yield"); return nil }
 func (l fakeLink) Close() error   { l.add("remove link"); return nil }
 func (l fakeLink) String() string { return "fake link" }

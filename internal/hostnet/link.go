@@ -5,6 +5,7 @@ package hostnet
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -24,6 +25,9 @@ type Link interface {
 	// Set makes the link exist, be up and carry exactly addrs, each for the
 	// lease (0: unlimited) from now; repaired says that the link had gone.
 	Set(addrs []netip.Addr, lease time.Duration) (repaired bool, err error)
+	// Yield makes the host itself use another source address for what it asks
+	// the link's addresses: theirs is about to go, and answers would be lost.
+	Yield() error
 	// Close removes the link with its addresses.
 	Close() error
 	// String returns the kind and the name.
@@ -44,6 +48,8 @@ type kernelLink struct {
 	name  string
 	index int // 0: not there
 	addrs []netip.Addr
+	// yielded says that Yield was called; there is no way back but Close.
+	yielded bool
 }
 
 func (l *kernelLink) String() string { return l.kind() + " " + l.name }
@@ -111,11 +117,61 @@ func (l *kernelLink) Close() error {
 	if l.index == 0 {
 		return nil
 	}
-	l.index, l.addrs = 0, nil
+	l.index, l.addrs, l.yielded = 0, nil, false
 	if err := l.destroy(l.name); err != nil {
 		return fmt.Errorf("removing %s: %w", l, err)
 	}
 	return nil
+}
+
+func (l *kernelLink) Yield() error {
+	if l.yielded {
+		return nil
+	}
+	l.yielded = true
+	var errs []error
+	for _, a := range l.addrs {
+		src := hostSource(a.Is6())
+		if src == nil {
+			continue // a host without a way out has nobody else to ask
+		}
+		route := &netlink.Route{Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Protocol: unix.RTPROT_KERNEL,
+			LinkIndex: l.index, Dst: netlink.NewIPNet(a.AsSlice()), Src: src}
+		if err := replaceLocalRoute(route, a.Is6()); err != nil {
+			errs = append(errs, fmt.Errorf("changing the source of the local route to %s: %w", a, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// replaceLocalRoute puts route in the place of the kernel's. The kernel's own in
+// IPv6 has metric 0, which a request cannot name: there it is taken out after
+// the new one came, with the metric that the kernel gives it.
+func replaceLocalRoute(route *netlink.Route, six bool) error {
+	if !six {
+		route.Scope = netlink.SCOPE_HOST
+		return netlink.RouteReplace(route)
+	}
+	if err := netlink.RouteAppend(route); err != nil {
+		return err
+	}
+	kernels := *route
+	kernels.Src = nil
+	return netlink.RouteDel(&kernels)
+}
+
+// hostSource returns the source address of the host's way out, or nil. The
+// addresses asked about are for documentation: nothing is sent.
+func hostSource(six bool) net.IP {
+	out := net.IPv4(192, 0, 2, 1)
+	if six {
+		out = net.ParseIP("2001:db8::1")
+	}
+	routes, err := netlink.RouteGet(out)
+	if err != nil || len(routes) == 0 {
+		return nil
+	}
+	return routes[0].Src
 }
 
 // leased returns a as netlink wants it. The kernel is to prefer no address of
@@ -153,5 +209,6 @@ func isNotExist(err error) bool { return errors.Is(err, unix.ENOENT) }
 type noLink struct{}
 
 func (noLink) Set([]netip.Addr, time.Duration) (bool, error) { return false, nil }
+func (noLink) Yield() error                                  { return nil }
 func (noLink) Close() error                                  { return nil }
 func (noLink) String() string                                { return "no link" }

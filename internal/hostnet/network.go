@@ -254,7 +254,26 @@ func (n *Network) withdraw() error {
 		}
 		n.claims = append(n.claims, turn)
 	}
-	return n.apply(nil)
+	return n.stepAside()
+}
+
+// stepAside takes steering off and has the host use another source address,
+// unless another instance keeps this one. A dummy link would keep the changed
+// route if the process died in between, so there the rules go first.
+func (n *Network) stepAside() error {
+	if !n.Alone() {
+		return n.apply(nil)
+	}
+	steps := []func() error{n.link.Yield, func() error { return n.apply(nil) }}
+	if l, ok := n.link.(*kernelLink); ok && l.kind() == Dummy {
+		slices.Reverse(steps)
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close takes everything away but the fallback table. The cache's servers must

@@ -205,6 +205,33 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// While the address is about to go, nothing new of the host may depend on it.
+func TestYield(t *testing.T) {
+	inNamespace(t)
+	command(t, "sh", "-c", `ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up &&
+		ip addr add 192.0.2.9/24 dev v0 && ip addr add 2001:db8::9/64 dev v0 nodad && ip route add default via 192.0.2.1 && ip -6 route add default via 2001:db8::1`)
+	n := open(t, testConfig())
+	for range 2 {
+		if err := n.link.Yield(); err != nil {
+			t.Fatal(err)
+		}
+		for addr, src := range map[string]string{"10.96.0.10": "192.0.2.9", "fd00:96::a": "2001:db8::9"} {
+			if out := command(t, "ip", "route", "get", addr); !strings.Contains(out, "local "+addr) || !strings.Contains(out, "src "+src) {
+				t.Errorf("route to %s: %s", addr, out)
+			}
+		}
+		if _, err := n.Renew(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeNetwork(t, n)
+	for _, family := range []string{"-4", "-6"} {
+		if out := command(t, "ip", family, "route", "show", "table", "local"); strings.Contains(out, "96") {
+			t.Errorf("left behind: %s", out)
+		}
+	}
+}
+
 // The order in which rules and fallback change; see apply.
 func TestWithdrawOrder(t *testing.T) {
 	inNamespace(t)
@@ -214,7 +241,7 @@ func TestWithdrawOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeNetwork(t, n)
-	if want := "steer []\nremove rules\nremove link"; j.String() != want {
+	if want := "yield\nsteer []\nremove rules\nremove link"; j.String() != want {
 		t.Errorf("got:\n%s\nwant:\n%s", j, want)
 	}
 }

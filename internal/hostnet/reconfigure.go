@@ -27,7 +27,11 @@ func (n *Network) prepare(cfg Config, drain func()) error {
 	newLink := old.Link != cfg.Link || old.Interface != cfg.Interface
 	newFirewall := old.Firewall != cfg.Firewall || !slices.Equal(families(old.Addresses), families(cfg.Addresses))
 	if newLink || newFirewall || old.Port != cfg.Port {
-		if err := n.apply(nil); err != nil {
+		step := func() error { return n.apply(nil) }
+		if newLink {
+			step = n.stepAside
+		}
+		if err := step(); err != nil {
 			return err
 		}
 		drain()

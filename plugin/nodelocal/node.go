@@ -188,7 +188,7 @@ func (n *node) closeLocked() error {
 	n.supervisor.stop()
 	err := n.network.Close(n.settings.SkipTeardown)
 	if left := n.network.FallbackAddresses(); len(left) > 0 {
-		log.Infof("Left on the node: the nftables table nodelocaldns_fallback, which answers for %s while no cache runs (nodelocaldns cleanup removes it)", addrList(left))
+		log.Infof("Left on the node: the fallback table (nftables, nodelocaldns_fallback), which answers for %s while no cache runs (nodelocaldns cleanup removes it)", addrList(left))
 	}
 	n.network, n.leaving = nil, false
 	return err
