@@ -86,6 +86,16 @@ func (f *Fallback) addresses() []netip.Addr {
 	return out
 }
 
+// fallbackExists reports whether there is a table already, of whatever family.
+func fallbackExists() bool {
+	for _, six := range []bool{false, true} {
+		if ok, err := nftTableExists(nftFamily(six), fallbackTable); ok && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // Set makes the table answer for all its addresses while they are not on this
 // host, and for those in away in any case. The connections that it remembers
 // stay, unless the table of a predecessor has another form.

@@ -203,8 +203,6 @@ func explain(err error) error {
 	return err
 }
 
-func isNotExist(err error) bool { return errors.Is(err, unix.ENOENT) }
-
 // noLink is the link of somebody else: its addresses are not ours to manage.
 type noLink struct{}
 

@@ -29,6 +29,8 @@ type Network struct {
 	steered  []netip.Addr
 	settling []netip.Addr // of the steered
 	settled  time.Time    // when the settling ends
+	served   bool         // an address was steered once
+	found    bool         // a fallback table was there before
 	warnings []string
 	events   chan Event
 	done     chan struct{} // closes the watch
@@ -76,6 +78,7 @@ func (n *Network) open() (err error) {
 		return err
 	}
 	n.fallback = newFallback(n.cfg)
+	n.found = fallbackExists()
 	if n.Alone() {
 		if err := errors.Join(n.clearLeftovers(), n.apply(nil)); err != nil {
 			return err
@@ -158,6 +161,7 @@ func (n *Network) apply(addrs []netip.Addr) error {
 		return fmt.Errorf("setting the %s rules: %w", n.firewall, err)
 	}
 	n.steered = slices.Clone(addrs)
+	n.served = n.served || len(addrs) > 0
 	if less {
 		return n.setFallback(away)
 	}
@@ -292,25 +296,26 @@ func (n *Network) Close(keep bool) error {
 	return errors.Join(errs...)
 }
 
-// removeRules leaves the fallback table if it answers for some address.
+// removeRules leaves the fallback table if it is to stay.
 func (n *Network) removeRules() error {
 	err := n.firewall.Remove()
-	if n.fallback != nil && len(n.fallback.routes) == 0 {
+	if n.fallback != nil && len(n.FallbackAddresses()) == 0 {
 		err = errors.Join(err, removeTables(fallbackTable, false, true))
 	}
 	return err
 }
 
-// FallbackAddresses returns the addresses that the fallback table answers for,
-// after Close too.
+// FallbackAddresses returns the addresses that the fallback table answers for
+// after Close. There are none if this process never steered and there was no
+// table before: a start that failed leaves nothing.
 func (n *Network) FallbackAddresses() []netip.Addr {
-	if n.fallback == nil {
+	if n.fallback == nil || !n.served && !n.found {
 		return nil
 	}
 	return n.fallback.addresses()
 }
 
-// abandon undoes a failed Open; the fallback table of a predecessor stays.
+// abandon undoes a failed Open; what a predecessor left of the fallback stays.
 func (n *Network) abandon() error {
 	var errs []error
 	if n.link != nil {

@@ -5,6 +5,7 @@ package hostnet
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -142,18 +143,20 @@ func nftGeneration() (uint32, error) {
 	return 0, fmt.Errorf("asking nf_tables for its generation: an answer without a number")
 }
 
-// nftTableExists reports whether there is a table of that name.
+// nftTableExists reports whether there is a table of that name. A kernel without
+// nf_tables has none.
 func nftTableExists(family byte, name string) (bool, error) {
 	c, err := nftDial()
-	if err != nil {
-		return false, err
+	if err == nil {
+		defer c.Close()
+		_, err = c.Execute(nftMessage(unix.NFT_MSG_GETTABLE, family, netlink.Request, func(ae *netlink.AttributeEncoder) {
+			ae.String(unix.NFTA_TABLE_NAME, name)
+		}))
 	}
-	defer c.Close()
-	_, err = c.Execute(nftMessage(unix.NFT_MSG_GETTABLE, family, netlink.Request, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_TABLE_NAME, name)
-	}))
-	if isNotExist(err) {
-		return false, nil
+	for _, absent := range []error{unix.ENOENT, unix.EINVAL, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT} {
+		if errors.Is(err, absent) {
+			return false, nil
+		}
 	}
 	return err == nil, err
 }

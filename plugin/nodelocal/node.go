@@ -148,12 +148,13 @@ func (n *node) leaveLocked() {
 		log.Info("Leaving rules and link in place (skip_teardown)")
 		return
 	}
-	withdrawals.WithLabelValues("shutdown").Inc()
-	err := n.network.Withdraw(withdrawPatience)
-	n.supervisor.report("withdraw", err)
-	if err == nil {
-		log.Info("Steering off: shutting down")
+	steered := len(n.network.Steered()) > 0
+	n.supervisor.report("withdraw", n.network.Withdraw(withdrawPatience))
+	if !steered {
+		return // nobody asks
 	}
+	withdrawals.WithLabelValues("shutdown").Inc()
+	log.Info("Steering off: shutting down")
 	n.supervisor.publish()
 	n.drain()
 }

@@ -4,6 +4,7 @@ package nodelocal
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -23,14 +24,15 @@ const (
 // asks the cache a question at each address, steers the addresses that answer,
 // and looks whether somebody changed what is ours.
 type supervisor struct {
-	node   *node
-	quit   chan struct{}
-	done   sync.WaitGroup
-	s      settings
-	health map[netip.Addr]*health
-	resync time.Time         // of the last thorough look
-	begun  time.Time         // when the addresses began to wait for their first answer
-	said   map[string]string // what was logged last, by subject
+	node    *node
+	quit    chan struct{}
+	done    sync.WaitGroup
+	s       settings
+	health  map[netip.Addr]*health
+	resync  time.Time         // of the last thorough look
+	renewed time.Time         // when the lease was last renewed
+	begun   time.Time         // when the addresses began to wait for their first answer
+	said    map[string]string // what was logged last, by subject
 }
 
 // health is what self-queries said of one address.
@@ -73,10 +75,11 @@ func (v *supervisor) run() {
 			case event = <-events:
 			case <-timer.C:
 			}
+			begin := time.Now()
 			v.node.mu.Lock()
 			next := v.tick(event)
 			v.node.mu.Unlock()
-			timer.Reset(next)
+			timer.Reset(next - time.Since(begin))
 		}
 	})
 }
@@ -89,7 +92,7 @@ func (v *supervisor) stop() {
 	v.node.mu.Lock()
 }
 
-// tick does one round and returns the time until the next.
+// tick does one round and returns the time from its beginning to that of the next.
 func (v *supervisor) tick(event hostnet.Event) time.Duration {
 	select {
 	case <-v.quit:
@@ -100,9 +103,10 @@ func (v *supervisor) tick(event hostnet.Event) time.Duration {
 		v.renew(event)
 		return interval
 	}
+	v.awake()
 	healthy := v.renew(event)
 	v.check()
-	healthy = v.steer() && healthy
+	healthy = v.steer(fmt.Sprintf("no answer to %d self-queries in a row", failuresOff), "self_query") && healthy
 	healthy = v.mend() && healthy
 	if healthy {
 		now := time.Now()
@@ -112,7 +116,36 @@ func (v *supervisor) tick(event hostnet.Event) time.Duration {
 	if !v.complete() && time.Since(v.begun) < startPatience {
 		return startInterval
 	}
+	if v.doubtful() {
+		return interval / 2
+	}
 	return interval
+}
+
+// doubtful reports whether an address that is steered failed to answer lately.
+func (v *supervisor) doubtful() bool {
+	for _, h := range v.health {
+		if h.on && h.failures > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// awake finds out whether the addresses have run out because this process did
+// not run. Then the sockets are full of old queries, and the rules still steer:
+// they have to go before the addresses come back, until a self-query, which
+// waits its turn behind the old ones, is answered.
+func (v *supervisor) awake() {
+	asleep := time.Since(v.renewed)
+	if v.s.Lease == 0 || v.renewed.IsZero() || asleep < v.s.Lease {
+		return
+	}
+	for _, h := range v.health {
+		*h = health{need: 1}
+	}
+	v.begun = time.Now()
+	v.steer(fmt.Sprintf("the lease ran out, this process did not run for %s", asleep.Round(time.Millisecond)), "lease")
 }
 
 // renew renews the lease and counts what had to be put back.
@@ -120,6 +153,9 @@ func (v *supervisor) renew(event hostnet.Event) bool {
 	repaired, err := v.node.network.Renew()
 	v.report("lease", err)
 	linkPresent.Set(1)
+	if err == nil {
+		v.renewed = time.Now()
+	}
 	switch {
 	case err != nil:
 		leaseFailures.Inc()
@@ -162,8 +198,9 @@ func (h *health) note(v verdict) {
 	}
 }
 
-// steer makes the steering follow the health; what fails is tried again in the next round.
-func (v *supervisor) steer() bool {
+// steer makes the steering follow the health; what fails is tried again in the
+// next round. Why and reason are for the log and the metric, if it goes off.
+func (v *supervisor) steer(why, reason string) bool {
 	var want []netip.Addr
 	for _, a := range v.s.Addresses {
 		if v.health[a].on {
@@ -187,8 +224,8 @@ func (v *supervisor) steer() bool {
 	v.node.warn()
 	delete(v.said, "waiting")
 	if off := without(have, want); len(off) > 0 {
-		withdrawals.WithLabelValues("self_query").Inc()
-		log.Warningf("Steering off: %s: no answer to %d self-queries in a row; the cluster DNS answers now", addrList(off), failuresOff)
+		withdrawals.WithLabelValues(reason).Inc()
+		log.Warningf("Steering off: %s: %s; the cluster DNS answers now", addrList(off), why)
 	}
 	if len(want) > 0 {
 		log.Infof("Steering on: %s (%s)", addrList(want), v.node.network)

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/coredns/caddy/caddyfile"
+)
+
+// check refuses a Corefile that CoreDNS could not parse or whose directives this
+// binary does not have. Caddy would find the same faults, but not say what to do.
+func check(path string, text []byte) error {
+	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
+	if err != nil {
+		return plain(err)
+	}
+	if len(blocks) == 0 {
+		return fmt.Errorf("%s: no server block in it", path) // caddy would serve whoami instead
+	}
+	return firstMissing(path, blocks)
+}
+
+// checkDirectives looks for directives that this binary does not have in a
+// template, to name the line that its author sees. Templates with an import are
+// left to check: the file may be there only beside the result.
+func checkDirectives(path string, text []byte) error {
+	if bytes.Contains(text, []byte("import")) {
+		return nil
+	}
+	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
+	if err != nil {
+		return nil // corefiles.Render has parsed it too, and more strictly
+	}
+	return firstMissing(path, blocks)
+}
+
+// firstMissing returns an error for the first directive that this binary does not have.
+func firstMissing(path string, blocks []caddyfile.ServerBlock) error {
+	var first caddyfile.Token
+	for _, b := range blocks {
+		for directive, tokens := range b.Tokens {
+			if slices.Contains(directives, directive) {
+				continue
+			}
+			if t := tokens[0]; first.Text == "" || t.Line < first.Line || t.Line == first.Line && directive < first.Text {
+				first = caddyfile.Token{File: t.File, Line: t.Line, Text: directive}
+			}
+		}
+	}
+	if first.Text == "" {
+		return nil
+	}
+	if first.File == "" {
+		first.File = path // only tokens of imported files name theirs
+	}
+	return fmt.Errorf("%s:%d: %w", first.File, first.Line, missing(first.Text))
+}
+
+// missing says why directive cannot be used, and what helps.
+func missing(directive string) error {
+	if line, ok := notCompiledIn[directive]; ok {
+		return fmt.Errorf("directive %q is part of CoreDNS but not of this binary: add the line %q to plugin.cfg and run make build",
+			directive, line)
+	}
+	if near := closest(directive, directives); near != "" {
+		return fmt.Errorf("unknown directive %q (did you mean %q?)", directive, near)
+	}
+	return fmt.Errorf("unknown directive %q", directive)
+}

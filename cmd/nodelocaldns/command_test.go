@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestCommandErrors looks at what a mistake looks like from outside: one line,
+// the culprit in it, the exit code.
+func TestCommandErrors(t *testing.T) {
+	dir := t.TempDir()
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // without SO_REUSEPORT
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	taken := ln.Addr().String()
+	_, port, _ := net.SplitHostPort(taken)
+	conf := func(text string) string { return writeFile(t, t.TempDir(), "Corefile", text) }
+	const off = "-metrics-listen-address="
+	tests := []struct {
+		name string
+		args []string
+		code int
+		want string // KEY is the path of the last argument
+	}{
+		{"flag", []string{"-foo"}, 2, "unknown flag -foo; see nodelocaldns -help"},
+		{"command", []string{"start"}, 2, `unknown command "start"; see nodelocaldns -help`},
+		{"near command", []string{"verison"}, 2, `unknown command "verison" (did you mean "version"?); see nodelocaldns -help`},
+		{"version with arguments", []string{"version", "-v"}, 2, `unexpected argument "-v"; see nodelocaldns -help`},
+		{"render flag", []string{"render", "-localip", "x"}, 2, `invalid value "x" for flag -localip: "x" is not an IP address; see nodelocaldns -help`},
+		{"cleanup flag", []string{"cleanup", "-force"}, 2, "unknown flag -force; see nodelocaldns -help"},
+		{"cleanup argument", []string{"cleanup", "eth0"}, 2, `unexpected argument "eth0"; see nodelocaldns -help`},
+		{"metrics address", []string{"-metrics-listen-address", taken}, 1,
+			"serving metrics (-metrics-listen-address): listen tcp " + taken + ": bind: address already in use"},
+		{"no Corefile", []string{off, "-conf", dir + "/none"}, 1, "reading Corefile: open KEY: no such file or directory"},
+		{"no template", []string{off, "-localip", "169.254.20.10", "-basecorefile", dir + "/none"}, 1,
+			"reading template: open KEY: no such file or directory"},
+		{"empty Corefile", []string{off, "-conf", conf("# nothing\n")}, 1, "KEY: no server block in it"},
+		{"syntax", []string{off, "-conf", conf(".:0 {\n whoami\n")}, 1, "KEY:2: Unexpected token 'whoami', expecting '}'"},
+		{"directive not compiled in", []string{off, "-conf", conf(".:0 {\n whoami\n trace\n}\n")}, 1,
+			`KEY:3: directive "trace" is part of CoreDNS but not of this binary: add the line "trace:trace" to plugin.cfg and run make build`},
+		{"unknown directive", []string{off, "-conf", conf(".:0 {\n forwrad . 192.0.2.1\n}\n")}, 1,
+			`KEY:2: unknown directive "forwrad" (did you mean "forward"?)`},
+		{"address in use", []string{off, "-dns.port", port, "-conf", conf(". {\n bind 127.0.0.1\n whoami\n}\n")}, 1,
+			"listening on " + taken + " (tcp): address already in use: another DNS server listens there; stop it or change -localip or -dns.port"},
+		{"foreign address", []string{off, "-conf", conf(".:0 {\n bind 192.0.2.1\n whoami\n}\n")}, 1,
+			"listening on 192.0.2.1:0 (tcp): cannot assign requested address: no interface has this address; is -setupinterface=false or link none in effect?"},
+		{"plugin's syntax", []string{off, "-conf", conf(".:0 {\n whoami {\n}\n")}, 1, "plugin/whoami: KEY:2: Unexpected token '{', expecting argument"},
+		{"plugin", []string{off, "-conf", conf(".:0 {\n bind 127.0.0.1\n cache {\n  success x\n }\n}\n")}, 1,
+			`plugin/cache: strconv.Atoi: parsing "x": invalid syntax`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, stderr, code := result(t, program(t, tt.args...))
+			want := "nodelocaldns: " + strings.ReplaceAll(tt.want, "KEY", tt.args[len(tt.args)-1]) + "\n"
+			if stderr != want || code != tt.code {
+				t.Errorf("exit code %d, want %d\ngot  %swant %s", code, tt.code, stderr, want)
+			}
+		})
+	}
+}
+
+func TestCommandOutput(t *testing.T) {
+	conf := writeFile(t, t.TempDir(), "Corefile", ".:0 {\n    whoami # as it is\n}\n")
+	tests := []struct {
+		args string
+		want []string
+	}{
+		{"version", []string{"nodelocaldns dev (commit unknown)\n", "CoreDNS 1.15.0\n", "go1."}},
+		{"-version", []string{"nodelocaldns dev"}},
+		{"help", []string{"Usage:\n", "-localip IP,..."}},
+		{"-help", []string{"Usage:\n"}},
+		{"cleanup -h", []string{"Usage:\n"}},
+		{"-plugins", []string{"nodelocal\nmetadata\n", "\nview\n"}},
+		{"render -conf " + conf, []string{".:0 {\n    whoami # as it is\n}\n"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.args, func(t *testing.T) {
+			stdout, stderr, code := result(t, program(t, strings.Fields(tt.args)...))
+			if code != 0 || stderr != "" {
+				t.Errorf("exit code %d: %s", code, stderr)
+			}
+			contains(t, stdout, tt.want...)
+		})
+	}
+}
+
+func TestCommandRender(t *testing.T) {
+	dir := t.TempDir()
+	template := writeFile(t, dir, "Corefile.base",
+		"# mine\ncluster.local:53 {\n    bind __PILLAR__LOCAL__DNS__\n    forward . __PILLAR__CLUSTER__DNS__\n}\n")
+	out := filepath.Join(dir, "Corefile")
+	cmd := program(t, "render", "-localip", "169.254.20.10,fd00::a", "-basecorefile", template, "-conf", out, "-upstreamsvc", "up-stream",
+		"-link", "dummy", "-lease", "0")
+	cmd.Env = append(cmd.Env, "UP_STREAM_SERVICE_HOST=10.96.0.53")
+	stdout, stderr, code := result(t, cmd)
+	if code != 0 || stderr != "" {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	const want = `# mine
+cluster.local:53 {
+    nodelocal 169.254.20.10 fd00::a {
+        link dummy
+        lease 0s
+        fallback 10.96.0.53
+    }
+    bind 169.254.20.10 fd00::a
+    forward . 10.96.0.53
+}
+`
+	if stdout != want {
+		t.Errorf("got:\n%s\nwant:\n%s", stdout, want)
+	}
+	if _, err := os.Stat(out); err == nil {
+		t.Error("render wrote the file of -conf")
+	}
+	_, stderr, code = result(t, program(t, "render"))
+	if code != 0 {
+		t.Error("exit code", code)
+	}
+	contains(t, stderr, "nodelocaldns: warning: No fallback: KUBE_DNS_SERVICE_HOST is not set")
+}

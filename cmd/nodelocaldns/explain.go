@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// bindError is how package net words it; caddy passes errors on as text only.
+var bindError = regexp.MustCompile(`listen (tcp|udp)\d? (\S+): bind: (.+)$`)
+
+// parseError is how caddy begins the message of an error in a Corefile.
+var parseError = regexp.MustCompile(`(:\d+) - (?:Error during parsing|Syntax error): `)
+
+// plain shortens caddy's errors to the form of ours, FILE:LINE: cause.
+func plain(err error) error {
+	return errors.New(parseError.ReplaceAllString(err.Error(), "$1: "))
+}
+
+// explain adds what can be done about a start that failed for a known cause.
+func explain(err error, port uint16) error {
+	m := bindError.FindStringSubmatch(err.Error())
+	if m == nil {
+		return plain(err)
+	}
+	network, addr, cause := m[1], m[2], m[3]
+	hint := ""
+	switch _, p, _ := net.SplitHostPort(addr); {
+	case strings.HasSuffix(cause, "address already in use") && p == strconv.Itoa(int(port)):
+		hint = ": another DNS server listens there; stop it or change -localip or -dns.port"
+	case strings.HasSuffix(cause, "address already in use"):
+		hint = ": another program listens there; stop it or change the Corefile"
+	case strings.HasSuffix(cause, "cannot assign requested address"):
+		hint = ": no interface has this address; is -setupinterface=false or link none in effect?"
+	case strings.HasSuffix(cause, "permission denied"):
+		hint = ": this port needs root or CAP_NET_BIND_SERVICE"
+	}
+	return fmt.Errorf("listening on %s (%s): %s%s", addr, network, cause, hint)
+}

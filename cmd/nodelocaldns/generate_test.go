@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/coredns/coredns/core/dnsserver"
+)
+
+// stock is CoreDNS's own list, before TestMain replaces it.
+var stock = slices.Clone(dnsserver.Directives)
+
+const root = "../.."
+
+// generator returns a function that runs the generator in the root of the module.
+func generator(t *testing.T) func(args ...string) (output string, ok bool) {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "generate")
+	build := exec.Command("go", "build", "-o", bin, "directives_generate.go")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return func(args ...string) (string, bool) {
+		cmd := exec.Command(bin, args...)
+		cmd.Dir = root
+		out, err := cmd.CombinedOutput()
+		return string(out), err == nil
+	}
+}
+
+func TestPluginsCurrent(t *testing.T) {
+	if out, ok := generator(t)("-check"); !ok {
+		t.Error(out)
+	}
+}
+
+func TestGenerator(t *testing.T) {
+	generate := generator(t)
+	dir := t.TempDir()
+	tests := []struct{ name, cfg, want string }{
+		{"colon", "nodelocal:nodelocal\n\n# no colon\ncache\n", `CFG:4: want NAME:PATH, not "cache"`},
+		{"path", "cache:\n", `CFG:1: want NAME:PATH, not "cache:"`},
+		{"name", ":cache\n", `CFG:1: want NAME:PATH, not ":cache"`},
+		{"space", "cache: cache\n", `CFG:1: want NAME:PATH, not "cache: cache"`},
+		{"quote", "cache:a\"b\n", `CFG:1: want NAME:PATH, not "cache:a\"b"`},
+		{"twice", "cache:cache\ncache:other\n", `CFG:2: plugin "cache" is listed twice`},
+		{"unknown", "cache:chache\n", `CFG:1: no directory plugin/chache, neither here nor in CoreDNS`},
+		{"missing file", "", "open CFG: no such file or directory"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := filepath.Join(dir, tt.name)
+			if tt.cfg != "" {
+				writeFile(t, dir, tt.name, tt.cfg)
+			}
+			got, ok := generate("-cfg", cfg, "-out", filepath.Join(dir, "out.go"))
+			if want := "directives_generate: " + strings.ReplaceAll(tt.want, "CFG", cfg) + "\n"; ok || got != want {
+				t.Errorf("got  %swant %s", got, want)
+			}
+		})
+	}
+	if _, err := os.Stat(filepath.Join(dir, "out.go")); err == nil {
+		t.Error("written in spite of an error")
+	}
+}
+
+func TestGeneratorResolves(t *testing.T) {
+	dir := t.TempDir()
+	cfg := writeFile(t, dir, "plugin.cfg", "nodelocal:nodelocal\nprometheus:metrics\nmine:example.org/my-plugin\n")
+	out := filepath.Join(dir, "out.go")
+	generate := generator(t)
+	if msg, ok := generate("-cfg", cfg, "-out", out); !ok {
+		t.Fatal(msg)
+	}
+	contains(t, readString(t, out),
+		"\t_ \"example.org/my-plugin\"\n\t_ \"github.com/coredns/coredns/plugin/metrics\"\n\t_ \"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal\"\n",
+		"= []string{\n\t\"nodelocal\",\n\t\"prometheus\",\n\t\"mine\",\n}", `"trace":        "trace:trace",`)
+	if msg, ok := generate("-cfg", cfg, "-out", out, "-check"); !ok {
+		t.Error(msg)
+	}
+	writeFile(t, dir, "plugin.cfg", "nodelocal:nodelocal\n")
+	if msg, ok := generate("-cfg", cfg, "-out", out, "-check"); ok || !strings.Contains(msg, "run go generate") {
+		t.Errorf("stale file: %s", msg)
+	}
+}
+
+// TestDirectives compares with CoreDNS: ours first, the rest in its order.
+func TestDirectives(t *testing.T) {
+	if directives[0] != "nodelocal" {
+		t.Errorf("%s comes first, want nodelocal", directives[0])
+	}
+	at := -1
+	for _, d := range directives[1:] {
+		i := slices.Index(stock, d)
+		if i < at {
+			t.Errorf("%s is unknown to CoreDNS, or not in its order", d)
+		}
+		at = i
+	}
+	known := slices.Sorted(slices.Values(append(directives[1:len(directives):len(directives)], slices.Collect(maps.Keys(notCompiledIn))...)))
+	if want := slices.Sorted(slices.Values(stock)); !slices.Equal(known, want) {
+		t.Errorf("compiled in or not:\n%v\nCoreDNS has:\n%v", known, want)
+	}
+}
+
+// TestAddPlugin follows the advice that a Corefile with trace gets.
+func TestAddPlugin(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the program, with more modules")
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, sources{os.DirFS(root)}); err != nil {
+		t.Fatal(err)
+	}
+	cfg := readString(t, filepath.Join(dir, "plugin.cfg"))
+	writeFile(t, dir, "plugin.cfg", strings.Replace(cfg, "ready:ready\n", "trace:trace\nready:ready\n", 1))
+	build := exec.Command("make", "build")
+	build.Dir = dir
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	conf := writeFile(t, dir, "Corefile", ".:53 {\n    trace\n}\n")
+	if out, err := exec.Command(filepath.Join(dir, "bin", "nodelocaldns"), "render", "-conf", conf).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

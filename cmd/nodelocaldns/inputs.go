@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/coredns/caddy/caddyfile"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles"
+)
+
+// The places that the reference's manifests mount, and the node's own file.
+const (
+	defaultBaseCorefile = "/etc/coredns/Corefile.base"
+	defaultKubeDNSDir   = "/etc/kube-dns"
+	resolvConf          = "/etc/resolv.conf"
+)
+
+// inputs reads what the rendered Corefile depends on besides the flags.
+type inputs struct {
+	opts       *options
+	getenv     func(string) string
+	resolvConf string
+
+	// sawTemplate is set when the template's file was read. When it goes away
+	// later that is an error, and no reason to serve the embedded one instead.
+	sawTemplate bool
+}
+
+func newInputs(o *options) inputs {
+	return inputs{opts: o, getenv: os.Getenv, resolvConf: resolvConf}
+}
+
+// readFile names what could not be read, which the path alone does not.
+func readFile(what, path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", what, err)
+	}
+	return text, nil
+}
+
+func (in *inputs) template() (corefiles.Template, error) {
+	if in.opts.mode == runStandalone {
+		return corefiles.Template{Path: "embedded standalone template", Text: corefiles.Standalone}, nil
+	}
+	path := in.opts.baseCorefile
+	text, err := readFile("template", path)
+	switch {
+	case err == nil:
+		in.sawTemplate = true
+	case errors.Is(err, fs.ErrNotExist) && !in.opts.given["basecorefile"] && !in.sawTemplate:
+		return corefiles.Template{Path: "embedded template", Text: corefiles.Kubernetes}, nil
+	}
+	return corefiles.Template{Path: path, Text: text}, err
+}
+
+// params collects the inputs. The notes are for the operator.
+func (in *inputs) params(t corefiles.Template) (p corefiles.Params, notes []string, err error) {
+	o := in.opts
+	p = corefiles.Params{
+		LocalIPs:           o.localIPs,
+		UpstreamService:    o.upstreamSvc,
+		ClusterDomain:      o.clusterDomain,
+		PrometheusEndpoint: o.prometheusAddr,
+		ResolvConf:         corefiles.ResolvConf{Path: in.resolvConf},
+		Port:               o.port,
+	}
+	p.ResolvConf.Text, err = readFile("the node's nameservers", in.resolvConf)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without the file: an error where it is needed
+		return p, nil, err
+	}
+	if p.ClusterDNS, err = in.clusterIP(); err != nil {
+		return p, nil, err
+	}
+	dir, note := in.kubeDNSDir()
+	if note != "" {
+		notes = append(notes, note)
+	}
+	if dir != "" {
+		if p.KubeDNS, err = corefiles.ReadKubeDNS(dir); err != nil {
+			return p, notes, err
+		}
+	}
+	p.Stanza, note = in.stanza(t, p.ClusterDNS)
+	if note != "" {
+		notes = append(notes, note)
+	}
+	return p, notes, nil
+}
+
+// serviceEnv is the environment variable in which Kubernetes tells a pod the
+// ClusterIP of Service name.
+func serviceEnv(name string) string {
+	return strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + "_SERVICE_HOST"
+}
+
+// clusterIP returns the address of the upstream Service, or the zero Addr if
+// the environment does not have it: only some templates need it.
+func (in *inputs) clusterIP() (netip.Addr, error) {
+	env := serviceEnv(in.opts.upstreamSvc)
+	text := in.getenv(env)
+	if text == "" {
+		return netip.Addr{}, nil
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("environment variable %s: %q is not an IP address", env, text)
+	}
+	return addr.Unmap(), nil
+}
+
+// kubeDNSDir returns the directory of the kube-dns ConfigMap, or "" if there is
+// none. The ConfigMap is optional, so its volume may appear later.
+func (in *inputs) kubeDNSDir() (dir, note string) {
+	dir = in.opts.kubeDNSDir
+	if dir == "" {
+		dir = defaultKubeDNSDir
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return dir, ""
+	}
+	if in.opts.kubeDNSDir != "" {
+		note = fmt.Sprintf("No directory %s: serving without the ConfigMap of kube-dns until it appears", dir)
+	}
+	return "", note
+}
+
+// stanza is the nodelocal stanza that the flags stand for. What no flag says is
+// left to the plugin's defaults, or to a stanza in the template.
+func (in *inputs) stanza(t corefiles.Template, clusterIP netip.Addr) (s corefiles.Stanza, note string) {
+	o := in.opts
+	s = corefiles.Stanza{Addresses: o.localIPs, SkipTeardown: o.skipTeardown}
+	if o.given["interfacename"] {
+		s.Interface = o.interfaceName
+	}
+	if o.given["link"] || o.link == "none" {
+		s.Link = o.link
+	}
+	if o.given["firewall"] || o.firewall == "none" {
+		s.Firewall = o.firewall
+	}
+	if o.given["lease"] {
+		s.Lease = &o.lease
+	}
+	if o.given["syncinterval"] {
+		s.Resync = &o.syncInterval
+	}
+	if o.given["health-port"] {
+		s.HealthPort = o.healthPort
+	}
+	switch {
+	case o.given["fallback"]:
+		s.Fallback, s.NoFallback = o.fallback.addrs, o.fallback.off
+	case !hasStanza(t):
+		s.Fallback, note = in.fallback(clusterIP)
+		s.NoFallback = len(s.Fallback) == 0
+	}
+	return s, note
+}
+
+// hasStanza reports whether the template's author wrote a nodelocal stanza. A
+// template that cannot be parsed has none; Render says what is wrong with it.
+func hasStanza(t corefiles.Template) bool {
+	if !bytes.Contains(t.Text, []byte("nodelocal")) {
+		return false // without a parse, which logs a line for an import that matches nothing
+	}
+	blocks, err := caddyfile.Parse(t.Path, bytes.NewReader(t.Text), nil)
+	return err == nil && slices.ContainsFunc(blocks, func(b caddyfile.ServerBlock) bool {
+		return len(b.Tokens["nodelocal"]) > 0
+	})
+}
+
+// fallback returns the default for the addresses that answer while the cache
+// does not, the ClusterIP. Who wants no rules (-setupiptables=false) does not
+// get this one either unless -fallback asks for it.
+func (in *inputs) fallback(clusterIP netip.Addr) (addrs []netip.Addr, note string) {
+	o := in.opts
+	switch {
+	case o.firewall == "none":
+		return nil, ""
+	case !clusterIP.IsValid():
+		return nil, fmt.Sprintf("No fallback: %s is not set, so nothing answers at %s while the cache is away; see -upstreamsvc and -fallback",
+			serviceEnv(o.upstreamSvc), join(o.localIPs))
+	case !slices.ContainsFunc(o.localIPs, func(a netip.Addr) bool { return a.Is4() == clusterIP.Is4() }):
+		return nil, fmt.Sprintf("No fallback: %s is not of the family of %s, at which nothing answers while the cache is away; see -fallback",
+			clusterIP, join(o.localIPs))
+	}
+	return []netip.Addr{clusterIP}, ""
+}
+
+func join(addrs []netip.Addr) string {
+	var b strings.Builder
+	for i, a := range addrs {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(a.String())
+	}
+	return b.String()
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coredns/caddy"
+	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
+)
+
+// mustStart starts the configuration called 1.
+func mustStart(t *testing.T, l *lifecycle) *caddy.Instance {
+	t.Helper()
+	inst, err := caddy.Start(config("1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.current.Load() != inst {
+		t.Fatal("the instance is not the current one")
+	}
+	serving(t, inst)
+	return inst
+}
+
+// serving waits until inst answers: a server of package dns that is stopped
+// before it runs does not stop.
+func serving(t *testing.T, inst *caddy.Instance) {
+	t.Helper()
+	for _, s := range inst.Servers() {
+		eventually(t, "an answer over UDP", func() bool { return answers("udp", s.LocalAddr().String()) })
+		eventually(t, "an answer over TCP", func() bool { return answers("tcp", s.Addr().String()) })
+	}
+}
+
+func answers(network, addr string) bool {
+	c := dns.Client{Net: network, Timeout: time.Second}
+	_, _, err := c.Exchange(new(dns.Msg).SetQuestion("example.org.", dns.TypeA), addr)
+	return err == nil
+}
+
+// running returns the one instance that runs.
+func running(t *testing.T) *caddy.Instance {
+	t.Helper()
+	if n := len(caddy.Instances()); n != 1 {
+		t.Fatalf("%d instances run, want 1", n)
+	}
+	return caddy.Instances()[0]
+}
+
+func TestReloads(t *testing.T) {
+	l, p := newLife(t)
+	captureLogs(t)
+	succeeded := nodelocal.ConfigReloads.WithLabelValues("success")
+	failed := nodelocal.ConfigReloads.WithLabelValues("error")
+	var first *caddy.Instance
+	if n := counted(t, succeeded, func() { first = mustStart(t, l) }); n != 0 {
+		t.Errorf("the start counts as %d reloads", n)
+	}
+	addr := first.Servers()[0].LocalAddr().String()
+	done := make(chan struct{})
+	go func() { defer close(done); l.serveReloads(loads("2", "bad", "3")) }()
+
+	reload := func(want string) {
+		l.requestReload()
+		var seen []string
+		eventually(t, want, func() bool { seen = append(seen, p.events()...); return slices.Contains(seen, want) })
+		l.busy <- struct{}{} // the reload is over
+		<-l.busy
+	}
+	if n := counted(t, succeeded, func() { reload("shutdown 1") }); n != 1 {
+		t.Errorf("a reload counts as %d", n)
+	}
+	p.do("startup bad", fail)
+	second := l.current.Load()
+	if n := counted(t, failed, func() { reload("failed 2") }); n != 1 {
+		t.Errorf("a failed reload counts as %d", n)
+	}
+	if l.current.Load() != second || running(t) != second {
+		t.Error("after a failed reload another instance is the current one")
+	}
+	reload("shutdown 2")
+	if got := running(t); got != l.current.Load() || got == second {
+		t.Error("the third configuration does not run")
+	} else if got := got.Servers()[0].LocalAddr().String(); got != addr {
+		t.Errorf("serving at %s, and not at %s as before", got, addr)
+	}
+	l.end()
+	<-done
+}
+
+// TestRestartsAtOnce lets several parties restart at the same time, as the
+// reload plugin and SIGUSR1 may. Each has loaded before it restarts.
+func TestRestartsAtOnce(t *testing.T) {
+	l, p := newLife(t)
+	captureLogs(t)
+	mustStart(t, l)
+	n := counted(t, nodelocal.ConfigReloads.WithLabelValues("success"), func() {
+		var wg sync.WaitGroup
+		for range 4 {
+			inst := l.current.Load()
+			wg.Go(func() { _, _ = inst.Restart(config("theirs")) }) // as the reload plugin does
+			wg.Go(func() {
+				for !l.restart(config("ours")) {
+				}
+			})
+		}
+		wg.Wait()
+	})
+	if running(t) != l.current.Load() {
+		t.Error("the current instance does not run")
+	}
+	started := 0
+	for _, e := range p.events() {
+		if e == "startup theirs" || e == "startup ours" {
+			started++
+		}
+		if e == "failed 1" || e == "failed ours" || e == "failed theirs" {
+			t.Error("a restart failed")
+		}
+	}
+	if n != started || n < 4 {
+		t.Errorf("counted %d reloads; %d configurations started", n, started)
+	}
+}
+
+// TestShutdownErrorInRestart is about an OnShutdown callback that fails after
+// the new servers have taken over, as pprof's does while a profile is taken.
+func TestShutdownErrorInRestart(t *testing.T) {
+	l, p := newLife(t)
+	captureLogs(t)
+	first := mustStart(t, l)
+	p.do("shutdown 1", fail)
+	if !l.restart(config("2")) {
+		t.Error("restart was turned away")
+	}
+	second := running(t)
+	if second == first || l.current.Load() != second {
+		t.Error("the new instance is not the current one")
+	}
+	if !l.restart(config("3")) || running(t) == second {
+		t.Error("no restart after that")
+	}
+}
+
+func TestNoRestartAtTheEnd(t *testing.T) {
+	l, p := newLife(t)
+	captureLogs(t)
+	inst := mustStart(t, l)
+	if !l.end() || l.end() {
+		t.Error("end has to be true once")
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = inst.Restart(config("2"))
+		t.Error("the restart came back")
+	}()
+	<-done
+	if got := p.events(); !slices.Equal(got, []string{"startup 1"}) {
+		t.Errorf("callbacks: %q", got)
+	}
+	if _, err := l.guard(loads("2"))(serverType); err == nil {
+		t.Error("loaded although the process ends")
+	}
+	if !l.restart(config("2")) || running(t) != inst {
+		t.Error("restarted although the process ends")
+	}
+}
+
+func TestGuard(t *testing.T) {
+	l, _ := newLife(t)
+	load := l.guard(loads("2"))
+	if _, err := load(serverType); err == nil {
+		t.Error("loaded before the start")
+	}
+	mustStart(t, l)
+	if input, err := load(serverType); err != nil || input == nil {
+		t.Error(err)
+	}
+}
+
+// TestWatch stands for -reloadwithsignal.
+func TestWatch(t *testing.T) {
+	l, _ := newLife(t)
+	mustStart(t, l)
+	var mu sync.Mutex
+	input, err := config("1"), error(nil)
+	calls := 0
+	set := func(i caddy.Input, e error) {
+		mu.Lock()
+		defer mu.Unlock()
+		input, err, calls = i, e, 0
+	}
+	called := func() bool { mu.Lock(); defer mu.Unlock(); return calls > 3 }
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.watch(func(string) (caddy.Input, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			calls++
+			return input, err
+		}, time.Millisecond)
+	}()
+	requests := func() int {
+		eventually(t, "polls", called)
+		return len(l.reloads)
+	}
+	if requests() != 0 {
+		t.Error("a reload for the text that runs")
+	}
+	set(nil, errors.New("half written"))
+	if requests() != 0 {
+		t.Error("a reload for an error")
+	}
+	set(config("2"), nil)
+	if requests() != 1 {
+		t.Error("no reload for a change")
+	}
+	<-l.reloads // and it failed: 1 still runs
+	set(config("2"), nil)
+	if requests() != 0 {
+		t.Error("a second reload for the same change")
+	}
+	l.end()
+	<-done
+}

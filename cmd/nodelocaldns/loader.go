@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/coredns/caddy"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
+)
+
+const serverType = "dns"
+
+var log = clog.NewWithPlugin("nodelocal")
+
+// corefile is a Corefile ready to run.
+type corefile struct {
+	path     string
+	text     []byte
+	warnings []string
+}
+
+func (c corefile) input() caddy.Input {
+	return caddy.CaddyfileInput{Filepath: c.path, Contents: c.text, ServerTypeName: serverType}
+}
+
+// loader makes the Corefile from the flags, the environment and the files that
+// the flags name, anew each time it is asked.
+type loader struct {
+	inputs
+
+	mu     sync.Mutex // the reload plugin, SIGUSR1 and -reloadwithsignal ask from their own goroutines
+	failed string     // the error of the last load, which has been logged
+	warned []string   // the warnings of the last load
+}
+
+func newLoader(o *options) *loader {
+	return &loader{inputs: newInputs(o)}
+}
+
+// render makes the Corefile and checks it. The warnings are valid with an error too.
+func (l *loader) render() (corefile, error) {
+	c, err := l.corefile()
+	if err != nil {
+		return c, err
+	}
+	return c, check(c.path, c.text)
+}
+
+// corefile makes the Corefile of the mode that the flags chose.
+func (l *loader) corefile() (corefile, error) {
+	c := corefile{path: l.opts.conf}
+	if c.path == "" {
+		c.path = "Corefile"
+	}
+	if l.opts.mode == runConf {
+		var err error
+		c.text, err = readFile("Corefile", c.path)
+		return c, err
+	}
+	template, err := l.template()
+	if err != nil {
+		return c, err
+	}
+	params, notes, err := l.params(template)
+	c.warnings = notes
+	if err != nil {
+		return c, err
+	}
+	result, err := corefiles.Render(template, params)
+	if err != nil {
+		return c, err
+	}
+	c.text, c.warnings = result.Text, append(c.warnings, result.Warnings...)
+	// Before the result is checked: here the lines are those that its author sees.
+	return c, checkDirectives(template.Path, template.Text)
+}
+
+// load renders the Corefile for running it: the result is also written to -conf.
+func (l *loader) load() (corefile, error) {
+	c, err := l.render()
+	if err != nil || l.opts.mode != runTemplate || l.opts.conf == "" {
+		return c, err
+	}
+	if err := replaceFile(l.opts.conf, c.text); err != nil {
+		// A copy for the eyes of the operator: no reason not to serve.
+		c.warnings = append(c.warnings, "Not keeping a copy of the rendered Corefile: "+err.Error())
+	}
+	return c, nil
+}
+
+// reload is the caddy loader while the servers run. Nobody up the stack reports
+// its error (the reload plugin drops it), so it is logged here, once, since the
+// same input is read again at every tick.
+func (l *loader) reload(string) (caddy.Input, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c, err := l.load()
+	l.report(c.warnings)
+	if err == nil {
+		if l.failed != "" {
+			log.Info("Configuration is valid again")
+		}
+		l.failed = ""
+		return c.input(), nil
+	}
+	if l.failed != err.Error() {
+		l.failed = err.Error()
+		log.Errorf("Keeping the running configuration: %v", err)
+		nodelocal.ConfigReloads.WithLabelValues("error").Inc()
+		nodelocal.SetupErrors.WithLabelValues("configmap").Inc()
+	}
+	return nil, err
+}
+
+// report logs the warnings that the load before did not have.
+func (l *loader) report(warnings []string) {
+	for _, w := range warnings {
+		if !slices.Contains(l.warned, w) {
+			log.Warning(w)
+		}
+	}
+	l.warned = warnings
+}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
+)
+
+// node is the files and the environment that a loader sees.
+type node struct {
+	dir string
+	env map[string]string
+}
+
+func newNode(t *testing.T) node {
+	n := node{t.TempDir(), map[string]string{"KUBE_DNS_SERVICE_HOST": "10.96.0.10"}}
+	writeFile(t, n.dir, "resolv.conf", "nameserver 192.0.2.53\n")
+	return n
+}
+
+// loader returns a loader for the flags; DIR in them is the node's directory.
+func (n node) loader(t *testing.T, flags string) *loader {
+	t.Helper()
+	o, err := parseOptions(split(strings.ReplaceAll(flags, "DIR", n.dir)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLoader(o)
+	l.getenv = func(name string) string { return n.env[name] }
+	l.resolvConf = filepath.Join(n.dir, "resolv.conf")
+	return l
+}
+
+const template = `.:53 {
+    bind __PILLAR__LOCAL__DNS__
+    forward . __PILLAR__UPSTREAM__SERVERS__
+}
+`
+
+func TestLoaderModes(t *testing.T) {
+	n := newNode(t)
+	writeFile(t, n.dir, "Corefile.base", template)
+	writeFile(t, n.dir, "own", ".:53 {\n    nodelocal 10.0.0.1\n    forward . __PILLAR__CLUSTER__DNS__\n}\n")
+	writeFile(t, n.dir, "plain", ".:53 {\n    whoami # __PILLAR__LOCAL__DNS__\n}\n")
+	if err := os.Mkdir(filepath.Join(n.dir, "kube-dns"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(n.dir, "kube-dns"), "upstreamNameservers", `["198.51.100.1"]`)
+	tests := []struct {
+		name, flags, path string
+		want              []string
+	}{
+		{"standalone", "", "Corefile", []string{
+			"nodelocal 169.254.20.10 {\n        fallback 10.96.0.10\n    }\n", "forward . " + n.dir + "/resolv.conf\n"}},
+		{"embedded", "-localip 169.254.20.10", "Corefile", []string{"cluster.local:53 {", "forward . 10.96.0.10 {"}},
+		{"template", "-localip fd00::a,169.254.20.10 -basecorefile DIR/Corefile.base -syncinterval 60ns -skipteardown -health-port 99", "Corefile", []string{
+			"nodelocal fd00::a 169.254.20.10 {\n        resync 1m0s\n        health_port 99\n        fallback 10.96.0.10\n        skip_teardown\n    }\n"}},
+		{"ConfigMap", "-localip 10.0.0.1 -basecorefile DIR/Corefile.base -kubednscm DIR/kube-dns", "Corefile", []string{"forward . 198.51.100.1\n"}},
+		{"no network", "-setupinterface=false -setupiptables=false", "Corefile", []string{
+			"{\n        link none\n        firewall none\n        fallback none\n    }\n"}},
+		{"fallback", "-setupiptables=false -fallback 10.0.0.9 -interfacename x", "Corefile", []string{
+			"{\n        interface x\n        firewall none\n        fallback 10.0.0.9\n    }\n"}},
+		{"own stanza", "-localip 10.0.0.1 -basecorefile DIR/own", "Corefile", []string{".:53 {\n    nodelocal 10.0.0.1\n    forward . 10.96.0.10\n}\n"}},
+		{"as it is", "-conf DIR/plain", n.dir + "/plain", []string{".:53 {\n    whoami # __PILLAR__LOCAL__DNS__\n}\n"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := n.loader(t, tt.flags).load()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.path != tt.path || len(c.warnings) > 0 {
+				t.Errorf("path %s, want %s; warnings %q", c.path, tt.path, c.warnings)
+			}
+			contains(t, string(c.text), tt.want...)
+		})
+	}
+}
+
+func TestLoaderNotes(t *testing.T) {
+	tests := []struct{ name, env, flags, want string }{
+		{"no ClusterIP", "", "-localip 169.254.20.10,fd00::a",
+			"No fallback: KUBE_DNS_SERVICE_HOST is not set, so nothing answers at 169.254.20.10 fd00::a while the cache is away; see -upstreamsvc and -fallback"},
+		{"other family", "fd00::10", "-localip 169.254.20.10",
+			"No fallback: fd00::10 is not of the family of 169.254.20.10, at which nothing answers while the cache is away; see -fallback"},
+		{"no directory", "10.96.0.10", "-localip 169.254.20.10 -kubednscm DIR/absent",
+			"No directory DIR/absent: serving without the ConfigMap of kube-dns until it appears"},
+		{"output", "10.96.0.10", "-localip 169.254.20.10 -conf DIR/absent/Corefile",
+			"Not keeping a copy of the rendered Corefile: creating a file beside DIR/absent/Corefile: no such file or directory"},
+		{"none wanted", "", "-localip 169.254.20.10 -fallback none", ""},
+		{"no rules", "", "-localip 169.254.20.10 -firewall none", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newNode(t)
+			n.env["KUBE_DNS_SERVICE_HOST"] = tt.env
+			writeFile(t, n.dir, "Corefile.base", template)
+			c, err := n.loader(t, tt.flags+" -basecorefile DIR/Corefile.base").load()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, want := strings.Join(c.warnings, "\n"), strings.ReplaceAll(tt.want, "DIR", n.dir)
+			if !strings.HasPrefix(got, want) || want == "" && got != "" {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+func TestLoaderErrors(t *testing.T) {
+	n := newNode(t)
+	writeFile(t, n.dir, "trace", "\n.:53 {\n    trace\n}\n")
+	writeFile(t, n.dir, "import", ".:53 {\n    import imported\n}\n")
+	writeFile(t, n.dir, "imported", "\nchache\n")
+	tests := []struct{ flags, env, want string }{
+		{"-localip 10.0.0.1", "kube", `environment variable KUBE_DNS_SERVICE_HOST: "kube" is not an IP address`},
+		{"-localip 10.0.0.1 -basecorefile DIR/trace", "", `DIR/trace:3: directive "trace" is part of CoreDNS but not of this binary`},
+		{"-localip 10.0.0.1 -basecorefile DIR/import -conf DIR/out", "", `DIR/imported:2: unknown directive "chache"`},
+		{"-conf DIR/import", "", `DIR/imported:2: unknown directive "chache" (did you mean "cache"?)`},
+		{"-conf DIR", "", "reading Corefile: read DIR: is a directory"},
+	}
+	for _, tt := range tests {
+		n.env["KUBE_DNS_SERVICE_HOST"] = tt.env
+		_, err := n.loader(t, tt.flags).load()
+		if want := strings.ReplaceAll(tt.want, "DIR", n.dir); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s:\ngot  %v\nwant %s", tt.flags, err, want)
+		}
+	}
+}
+
+// TestReload breaks and mends the template under a running server.
+func TestReload(t *testing.T) {
+	n, logs := newNode(t), captureLogs(t)
+	path := writeFile(t, n.dir, "Corefile.base", template)
+	out := filepath.Join(n.dir, "Corefile")
+	l := n.loader(t, "-localip 10.0.0.1 -basecorefile DIR/Corefile.base -conf DIR/Corefile")
+	load := func() (string, error) {
+		input, err := l.reload(serverType)
+		if err != nil {
+			return "", err
+		}
+		return string(input.Body()), nil
+	}
+	good, err := load()
+	if err != nil || logs.take() != "" {
+		t.Fatal(err)
+	}
+	if got := readString(t, out); got != good {
+		t.Errorf("-conf has:\n%s\nwant:\n%s", got, good)
+	}
+	for _, broken := range []string{".:53 {\n", ".:53 {\n    nothing\n}\n"} {
+		writeFile(t, n.dir, "Corefile.base", broken)
+		errors := nodelocal.ConfigReloads.WithLabelValues("error")
+		if n := counted(t, errors, func() { _, err = load() }); n != 1 || err == nil {
+			t.Errorf("first load of %q: %v, counted %d times", broken, err, n)
+		}
+		contains(t, logs.take(), "[ERROR] plugin/nodelocal: Keeping the running configuration: "+err.Error()+"\n")
+		if n := counted(t, errors, func() { _, err = load() }); n != 0 || err == nil || logs.take() != "" {
+			t.Errorf("second load of %q: %v, counted %d times, or logged", broken, err, n)
+		}
+	}
+	if got := readString(t, out); got != good {
+		t.Errorf("-conf was overwritten: %s", got)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := load(); err == nil {
+		t.Error("no error although the template is gone")
+	}
+	logs.take()
+	writeFile(t, n.dir, "Corefile.base", template)
+	if got, err := load(); err != nil || got != good {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if got := logs.take(); got != "[INFO] plugin/nodelocal: Configuration is valid again\n" {
+		t.Errorf("logged %q", got)
+	}
+}
+
+// TestTemplateStays makes sure that a vanished default template is not replaced by the embedded one.
+func TestTemplateStays(t *testing.T) {
+	n := newNode(t)
+	l := n.loader(t, "-localip 10.0.0.1")
+	l.opts.baseCorefile = filepath.Join(n.dir, "Corefile.base")
+	c, err := l.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, string(c.text), "cluster.local:53 {")
+	path := writeFile(t, n.dir, "Corefile.base", template)
+	if c, err = l.load(); err != nil || strings.Contains(string(c.text), "cluster.local") {
+		t.Errorf("the template that appeared is not used: %v\n%s", err, c.text)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = l.load(); err == nil {
+		t.Error("no error although the template is gone")
+	}
+}
+
+func TestWarnedOnce(t *testing.T) {
+	n, logs := newNode(t), captureLogs(t)
+	delete(n.env, "KUBE_DNS_SERVICE_HOST")
+	l := n.loader(t, "")
+	for range 3 {
+		if _, err := l.reload(serverType); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := logs.take(); strings.Count(got, "No fallback") != 1 {
+		t.Errorf("logged:\n%s", got)
+	}
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Nodelocaldns is the DNS cache that runs on every node of a Kubernetes
+// cluster: CoreDNS, the nodelocal plugin, and flags that make its Corefile.
+package main
+
+//go:generate go run -C ../.. directives_generate.go
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// command runs the command line and returns the exit code.
+func command(args []string, stdout, stderr io.Writer) int {
+	code, err := dispatch(args, stdout, stderr)
+	if err == nil {
+		return code
+	}
+	fmt.Fprintln(stderr, "nodelocaldns:", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
+	if errors.As(err, &usageError{}) {
+		return exitUsage
+	}
+	return max(code, exitFailure)
+}
+
+// dispatch picks the subcommand. The code counts if there is no error, or if it
+// is a more particular failure.
+func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
+	name := ""
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		name, args = args[0], args[1:]
+	}
+	switch name {
+	case "cleanup":
+		return exitOK, cleanup(args, stdout)
+	case "help":
+		args = []string{"-help"}
+	case "version":
+		if len(args) > 0 {
+			return exitUsage, usageError{fmt.Errorf("unexpected argument %q", args[0])}
+		}
+		args = []string{"-version"}
+	case "", "render":
+	default:
+		return exitUsage, unknownCommand(name)
+	}
+	o, err := parseOptions(args)
+	if err != nil {
+		return exitUsage, err
+	}
+	switch {
+	case o.help:
+		usage(stdout)
+	case o.version:
+		fmt.Fprint(stdout, versionText())
+	case o.plugins:
+		fmt.Fprintln(stdout, strings.Join(directives, "\n"))
+	case name == "render":
+		return exitOK, render(o, stdout, stderr)
+	default:
+		return run(o)
+	}
+	return exitOK, nil
+}
+
+func unknownCommand(name string) error {
+	if near := closest(name, []string{"render", "cleanup", "version", "help"}); near != "" {
+		return usageError{fmt.Errorf("unknown command %q (did you mean %q?)", name, near)}
+	}
+	return usageError{fmt.Errorf("unknown command %q", name)}
+}

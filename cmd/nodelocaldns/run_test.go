@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// process is the program while it runs.
+type process struct {
+	*exec.Cmd
+	mu  sync.Mutex
+	all strings.Builder // stdout and stderr
+}
+
+func startProcess(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{Cmd: program(t, args...)}
+	p.Stdout, p.Stderr = p, p
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.all.Write(b)
+}
+
+func (p *process) said(part string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Contains(p.all.String(), part)
+}
+
+// stop sends sig and returns the exit code.
+func (p *process) stop(t *testing.T, sig os.Signal) int {
+	t.Helper()
+	if err := p.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.Wait() // the code is what counts
+	return p.ProcessState.ExitCode()
+}
+
+// freePort returns a port of 127.0.0.1 that is free for UDP and TCP.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 20 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := ln.Addr().String()
+		pc, err := net.ListenPacket("udp", addr)
+		ln.Close()
+		if err == nil {
+			pc.Close()
+			_, port, _ := net.SplitHostPort(addr)
+			return port
+		}
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+// answer asks for the address of example.org.
+func answer(port string) string {
+	c := dns.Client{Timeout: time.Second}
+	r, _, err := c.Exchange(new(dns.Msg).SetQuestion("example.org.", dns.TypeA), "127.0.0.1:"+port)
+	if err != nil || len(r.Answer) == 0 {
+		return ""
+	}
+	a, _ := r.Answer[0].(*dns.A)
+	return a.A.String()
+}
+
+func awaitAnswer(t *testing.T, port, want string) {
+	t.Helper()
+	eventually(t, "answer "+want, func() bool { return answer(port) == want })
+}
+
+// answering is a Corefile that answers with addr.
+func answering(key, addr, more string) string {
+	return fmt.Sprintf("%s {\n    bind 127.0.0.1\n    hosts {\n        %s example.org\n    }\n    %s\n}\n", key, addr, more)
+}
+
+func TestRun(t *testing.T) {
+	dir, port := t.TempDir(), freePort(t)
+	conf, pid := writeFile(t, dir, "Corefile", answering(".", "192.0.2.1", "reload 2s 0s")), filepath.Join(dir, "pid")
+	p := startProcess(t, "-conf", conf, "-p", port, "-pidfile", pid, "-metrics-listen-address=")
+	awaitAnswer(t, port, "192.0.2.1")
+	if got, want := readString(t, pid), fmt.Sprintln(p.Process.Pid); got != want {
+		t.Errorf("pidfile has %q, want %q", got, want)
+	}
+	signal := func() {
+		t.Helper()
+		if err := p.Process.Signal(syscall.SIGUSR1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writeFile(t, dir, "Corefile", answering(".", "192.0.2.2", "reload 2s 0s"))
+	signal()
+	awaitAnswer(t, port, "192.0.2.2")
+	writeFile(t, dir, "Corefile", answering(".", "192.0.2.3", "nonsense"))
+	signal()
+	eventually(t, "an error", func() bool {
+		return p.said("Keeping the running configuration: " + conf + `:6: unknown directive "nonsense"`)
+	})
+	if got := answer(port); got != "192.0.2.2" {
+		t.Errorf("answer %s after a bad configuration", got)
+	}
+	// The reload plugin still works after SIGUSR1; with caddy's handler it does not.
+	writeFile(t, dir, "Corefile", answering(".", "192.0.2.4", "reload 2s 0s"))
+	awaitAnswer(t, port, "192.0.2.4")
+	if code := p.stop(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if _, err := os.Stat(pid); err == nil {
+		t.Error("the pidfile is left behind")
+	}
+	for _, line := range []string{"nodelocaldns dev (commit unknown), CoreDNS 1.15.0", "Configuration is valid again", "Shutting down: terminated"} {
+		if !p.said(line) {
+			t.Errorf("no %q in:\n%s", line, p.all.String())
+		}
+	}
+}
+
+// TestRunTemplate renders without owning anything of the network, which takes no privilege.
+func TestRunTemplate(t *testing.T) {
+	dir, port := t.TempDir(), freePort(t)
+	base := writeFile(t, dir, "Corefile.base", answering(".", "192.0.2.1", "reload 2s 0s"))
+	out := filepath.Join(dir, "Corefile")
+	p := startProcess(t, "-localip", "127.0.0.1", "-basecorefile", base, "-conf", out, "-dns.port", port,
+		"-setupinterface=false", "-setupiptables=false", "-metrics-listen-address=", "-quiet")
+	awaitAnswer(t, port, "192.0.2.1")
+	contains(t, readString(t, out), "link none", "192.0.2.1")
+	writeFile(t, dir, "Corefile.base", answering(".", "192.0.2.2", "reload 2s 0s"))
+	awaitAnswer(t, port, "192.0.2.2")
+	contains(t, readString(t, out), "192.0.2.2")
+	if code := p.stop(t, syscall.SIGINT); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if p.said("CoreDNS 1.15.0") {
+		t.Error("not quiet")
+	}
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// hangTimeout bounds the time for which a hanging cache may hold up the node's DNS: the lease and some.
+const hangTimeout = 4 * time.Second
+
+// patient are clients with a shorter timeout than usual, so that an outage is seen at its length.
+func patient(l *lab.Lab) []lab.Probe {
+	probes := clients(l, dual...)
+	for i := range probes {
+		probes[i].Timeout = 500 * time.Millisecond
+		probes[i].Interval = 50 * time.Millisecond
+	}
+	return probes
+}
+
+// TestHang stops the process without ending it. Its addresses run out, the cluster DNS answers; when the process goes on, it
+// steers again.
+func TestHang(t *testing.T) {
+	for _, firewall := range lab.Backends {
+		t.Run(string(firewall), func(t *testing.T) {
+			l := lab.New(t, firewall)
+			c := start(t, l, options{firewall: firewall, addrs: dual})
+			loads := lab.StartAll(t, patient(l)...)
+			progress(t, loads, 5)
+			hung := time.Now()
+			c.Signal(t, syscall.SIGSTOP)
+			progress(t, loads, 20)
+			c.Signal(t, syscall.SIGCONT)
+			resumed := time.Now()
+			took := c.waitSteering(t, true, hangTimeout)
+			servedAgain(t, l)
+			progress(t, loads, 5)
+			reports := stop(t, loads)
+			outage(t, reports, hung, resumed)
+			t.Logf("steering %s after SIGCONT", took)
+		})
+	}
+}
+
+// outage checks that a probe fails only in the time that a hang may take. In the moment when it ends a query in flight may
+// be lost.
+func outage(t *testing.T, reports []lab.Report, begin, end time.Time) {
+	t.Helper()
+	hang := lab.Window{Begin: begin.Add(-inFlight), End: begin.Add(hangTimeout)}
+	recovery := lab.Window{Begin: end, End: end.Add(2 * inFlight)}
+	if hang.End.After(end) {
+		hang.End = end
+	}
+	for _, r := range reports {
+		if late := r.Outside(hang, recovery); len(late.Failures) > 0 {
+			t.Errorf("lost when it should not be felt: %s", late)
+		}
+		if lost := r.In(recovery); len(lost.Failures) > 1 {
+			t.Errorf("lost at the recovery: %s", lost)
+		}
+		if r.Gap > hangTimeout+500*time.Millisecond {
+			t.Errorf("hung from %s to %s: %s", begin.Format("15:04:05.000"), end.Format("15:04:05.000"), r)
+		}
+	}
+}
+
+// servedAgain waits until a pod's query at the ClusterIP reaches the cluster DNS through the cache.
+func servedAgain(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	i := 0
+	lab.Until(t, hangTimeout, "query through the cache", func() error {
+		i++
+		name := fmt.Sprintf("again%d.wild.cluster.local.", i)
+		if _, err := l.Pod.Ask(lab.Query{Server: lab.Port53(lab.ClusterIP), Name: name, Type: 1, Timeout: time.Second}); err != nil {
+			return err
+		}
+		if cache, direct := sources(l.ClusterDNS.Seen(name)); cache != 1 {
+			return fmt.Errorf("%d over TCP, %d over UDP", cache, direct)
+		}
+		return nil
+	})
+}
+
+// deaf drops what is sent to the cache on the last bit of its way, so that the process lives and does not answer.
+const deaf = `table inet deaf {
+	chain input {
+		type filter hook input priority -200; policy accept;
+		ip daddr { %s } th dport 53 counter drop
+		ip6 daddr { %s } th dport 53 counter drop
+	}
+}
+`
+
+// TestDeaf lets the cache's sockets hear nothing while the process is fine. Steering goes off, and on again after it.
+func TestDeaf(t *testing.T) {
+	for _, firewall := range lab.Backends {
+		t.Run(string(firewall), func(t *testing.T) {
+			l := lab.New(t, firewall)
+			c := start(t, l, options{firewall: firewall, addrs: dual})
+			loads := lab.StartAll(t, patient(l)...)
+			progress(t, loads, 5)
+			hung := time.Now()
+			l.Node.Exec(t, fmt.Sprintf(deaf, join(ipv4), join(ipv6)), "nft", "-f", "-")
+			off := c.waitSteering(t, false, hangTimeout)
+			progress(t, loads, 20)
+			l.Node.Exec(t, "", "nft", "delete", "table", "inet", "deaf")
+			healed := time.Now()
+			on := c.waitSteering(t, true, hangTimeout)
+			servedAgain(t, l)
+			progress(t, loads, 5)
+			outage(t, stop(t, loads), hung, healed)
+			t.Logf("steering off after %s, on after %s", off, on)
+			if n := strings.Count(c.Output(), "Steering on"); n > 4 {
+				t.Errorf("%d log lines for two changes of state", n)
+			}
+		})
+	}
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// TestKill kills the cache under load, three times. At most the query in flight of each client fails; the cluster DNS answers
+// the next one, also at the link-local address, and a new start takes over without loss.
+func TestKill(t *testing.T) {
+	for _, firewall := range lab.Backends {
+		for _, family := range families {
+			t.Run(string(firewall)+"/"+family.name, func(t *testing.T) {
+				l := lab.New(t, firewall)
+				before := l.Node.State(t)
+				c := start(t, l, options{firewall: firewall, addrs: family.addrs})
+				loads := lab.StartAll(t, clients(l, family.addrs...)...)
+				var kills []lab.Window
+				for range 3 {
+					progress(t, loads, 10)
+					kills = append(kills, c.kill(t))
+					noLink(t, l)
+					progress(t, loads, 10)
+					c = c.again(t)
+				}
+				inFlightOnly(t, stop(t, loads), loads, kills)
+				bothAnswered(t, l)
+				c.kill(t)
+				cleaned(t, l, before)
+			})
+		}
+	}
+}
+
+func noLink(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	lab.Until(t, time.Second, "end of the link", func() error {
+		if link := l.Node.State(t).With("nodelocaldns type"); len(link) > 0 {
+			return errors.New(link.String())
+		}
+		return nil
+	})
+}
+
+// inFlight is how long before an event a query may have been sent and still be in flight.
+const inFlight = 250 * time.Millisecond
+
+// inFlightOnly checks that each probe lost at most the query in flight at each event and those that it sent while the
+// kernel ended the process, and none at another time.
+func inFlightOnly(t *testing.T, reports []lab.Report, loads []*lab.Load, events []lab.Window) {
+	t.Helper()
+	for i, r := range reports {
+		var around []lab.Window
+		for _, e := range events {
+			w := lab.Window{Begin: e.Begin.Add(-inFlight), End: e.End.Add(20 * time.Millisecond)}
+			around = append(around, w)
+			allowed := 1 + int(e.End.Sub(e.Begin)/loads[i].Interval)
+			if lost := r.In(w); len(lost.Failures) > allowed {
+				t.Errorf("killed from %s to %s: %s", e.Begin.Format("15:04:05.000"), e.End.Format("15:04:05.000"), lost)
+			}
+		}
+		if lost := r.Outside(around...); len(lost.Failures) > 0 {
+			t.Errorf("lost when it should not be felt: %s", lost)
+		}
+	}
+}
+
+// cleaned runs the cleanup command and checks that nothing is left.
+func cleaned(t *testing.T, l *lab.Lab, before lab.State) {
+	t.Helper()
+	out := l.Node.Exec(t, "", lab.NodeLocalDNS(t), "cleanup")
+	if left := l.Node.State(t).Without(before); len(left) > 0 {
+		t.Errorf("left on the node after cleanup, which printed %q:\n%s", out, left)
+	}
+	if again := l.Node.Exec(t, "", lab.NodeLocalDNS(t), "cleanup"); again != "nothing to remove\n" {
+		t.Errorf("the second cleanup printed %q", again)
+	}
+}
+
+// TestDummy is the same on a link that outlives the process: there the lease of the addresses ends it.
+func TestDummy(t *testing.T) {
+	lab.Require(t)
+	if err := lab.Dummy(t); err != nil {
+		t.Skipf("skipped: this kernel makes no dummy link: %v", err)
+	}
+	for _, firewall := range lab.Backends {
+		t.Run(string(firewall), func(t *testing.T) {
+			l := lab.New(t, firewall)
+			before := l.Node.State(t)
+			c := start(t, l, options{firewall: firewall, addrs: dual, link: "dummy"})
+			serve(t, c)
+			loads := lab.StartAll(t, clients(l, dual...)...)
+			progress(t, loads, 10)
+			c.term(t)
+			progress(t, loads, 10)
+			c = c.again(t)
+			progress(t, loads, 10)
+			killed := c.kill(t)
+			progress(t, loads, 10)
+			for _, r := range stop(t, loads) {
+				if lost := r.Outside(lab.Window{Begin: killed.Begin.Add(-inFlight), End: killed.Begin.Add(hangTimeout)}); len(lost.Failures) > 0 {
+					t.Errorf("killed at %s: %s", killed.Begin.Format("15:04:05.000"), lost)
+				}
+			}
+			cleaned(t, l, before)
+		})
+	}
+}
+
+// describe is what became of some probes, for the log.
+func describe(reports []lab.Report) string {
+	s := ""
+	for _, r := range reports {
+		s += fmt.Sprintln(r)
+	}
+	return s
+}

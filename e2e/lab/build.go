@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+const module = "github.com/nodelocaldns/nodelocaldns"
+
+// binaries is where the programs are built.
+var binaries string
+
+// Main runs a package's tests; the programs that they ask for are built once, into a directory that it removes.
+func Main(m *testing.M) {
+	remove, err := Setup()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	remove()
+	os.Exit(code)
+}
+
+// Setup makes the directory for the programs, for who is not a test.
+func Setup() (remove func(), err error) {
+	if binaries, err = os.MkdirTemp("", "nodelocaldns-e2e"); err != nil {
+		return nil, err
+	}
+	remove = func() { os.RemoveAll(binaries) }
+	return remove, os.Chmod(binaries, 0o755) // some tests run the programs as another user
+}
+
+var (
+	stock = sync.OnceValues(func() (string, error) { return build("STOCK_BIN", "e2e/stock") })
+	cache = sync.OnceValues(func() (string, error) { return build("NODELOCALDNS_BIN", "cmd/nodelocaldns") })
+)
+
+// Stock is the path of the stock CoreDNS.
+func Stock(t testing.TB) string { return must(t, stock) }
+
+// NodeLocalDNS is the path of the program under test.
+func NodeLocalDNS(t testing.TB) string { return must(t, cache) }
+
+func must(t testing.TB, f func() (string, error)) string {
+	t.Helper()
+	path, err := f()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// build makes a program of the module, unless the environment variable says where it is.
+func build(env, pkg string) (string, error) {
+	if path := os.Getenv(env); path != "" {
+		return path, nil
+	}
+	path := filepath.Join(binaries, filepath.Base(pkg))
+	cmd := exec.Command("go", "build", "-o", path, module+"/"+pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building %s: %w\n%s", pkg, err, out)
+	}
+	return path, nil
+}

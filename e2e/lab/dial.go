@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dial connects a socket of the namespace, "udp" or "tcp". A socket belongs to the namespace of the thread that makes it;
+// all that follows may be done by any.
+func (n *Namespace) Dial(network string, to netip.AddrPort, timeout time.Duration) (net.Conn, error) {
+	fd, err := n.socket(network, to.Addr())
+	if err != nil {
+		return nil, fmt.Errorf("opening a socket in %s: %w", n.Name, err)
+	}
+	f := os.NewFile(uintptr(fd), network) // not blocking, so the runtime's poller waits for it
+	defer f.Close()
+	if err := f.SetDeadline(time.Now().Add(timeout)); err != nil {
+		return nil, err
+	}
+	if err := connect(f, to); err != nil {
+		return nil, fmt.Errorf("dial %s %s: %w", network, to, err)
+	}
+	return net.FileConn(f)
+}
+
+func (n *Namespace) socket(network string, to netip.Addr) (fd int, err error) {
+	domain, kind := unix.AF_INET, unix.SOCK_STREAM
+	if to.Is6() {
+		domain = unix.AF_INET6
+	}
+	if network == "udp" {
+		kind = unix.SOCK_DGRAM
+	}
+	err = n.Run(func() error {
+		fd, err = unix.Socket(domain, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		return err
+	})
+	return fd, err
+}
+
+func connect(f *os.File, to netip.AddrPort) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	begin := func(fd uintptr) { err = unix.Connect(int(fd), sockaddr(to)) }
+	if cerr := conn.Control(begin); cerr != nil || err != unix.EINPROGRESS {
+		return errorOf(cerr, err)
+	}
+	done := func(fd uintptr) bool {
+		soerr, gerr := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		if err = gerr; err == nil && soerr != 0 {
+			err = unix.Errno(soerr)
+		}
+		if err != nil {
+			return true
+		}
+		_, err = unix.Getpeername(int(fd))
+		return err != unix.ENOTCONN
+	}
+	cerr := conn.Write(done) // calls done whenever the socket may be connected
+	return errorOf(cerr, err)
+}
+
+func errorOf(first, second error) error {
+	if first != nil {
+		return first
+	}
+	return second
+}
+
+func sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if a.Addr().Is6() {
+		return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+	}
+	return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"fmt"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+func TestMain(m *testing.M) { Main(m) }
+
+// everyClient is the probes at one rate from pod and host, over both protocols and with all kinds of sockets.
+func everyClient(l *Lab, interval time.Duration) []Probe {
+	var probes []Probe
+	for _, from := range []*Namespace{l.Pod, l.Node} {
+		for _, p := range []Probe{{Socket: Fresh}, {Socket: Long}, {Socket: Unconnected}, {Socket: Fresh, TCP: true}, {Socket: Long, TCP: true}} {
+			p.From, p.Interval, p.Target = from, interval, ClusterIP
+			probes = append(probes, p)
+			p.Target = ClusterIP6
+			probes = append(probes, p)
+		}
+	}
+	return probes
+}
+
+// TestProbe shows that the measuring instrument is right: it counts no failure where there is none, and each where the DNS
+// is away.
+func TestProbe(t *testing.T) {
+	for _, backend := range Backends {
+		t.Run(string(backend), func(t *testing.T) {
+			l := New(t, backend)
+			loads := StartAll(t, everyClient(l, 50*time.Millisecond)...)
+			fast := Probe{From: l.Pod, Target: ClusterIP, Interval: 5 * time.Millisecond, Name: Unique("fast")}.Start(t)
+			<-time.After(2 * time.Second) // the length of the measurement
+			for _, r := range StopAll(loads) {
+				if r.Sent < 35 || len(r.Failures) > 0 || r.Gap > time.Second {
+					t.Error(r)
+				}
+			}
+			r := fast.Stop()
+			if r.Sent < 350 || len(r.Failures) > 0 {
+				t.Error(r)
+			}
+			Until(t, time.Second, "log of all queries", func() error {
+				if n := len(l.ClusterDNS.Seen(".fast.")); n != r.Sent {
+					return fmt.Errorf("%d of %d", n, r.Sent)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+func TestProbeFails(t *testing.T) {
+	l := New(t, IPTablesNFT)
+	probes := everyClient(l, 100*time.Millisecond)
+	for i := range probes {
+		probes[i].Timeout = 300 * time.Millisecond
+	}
+	for _, how := range []struct {
+		name string
+		stop func()
+	}{
+		{"stopped", func() { l.ClusterDNS.Signal(t, syscall.SIGSTOP) }},
+		{"killed", func() { l.ClusterDNS.Signal(t, syscall.SIGKILL); l.ClusterDNS.Wait(t, time.Second) }},
+	} {
+		t.Run(how.name, func(t *testing.T) {
+			how.stop()
+			loads := StartAll(t, probes...)
+			<-time.After(time.Second)
+			for _, r := range StopAll(loads) {
+				if r.Sent < 5 || r.Answered() > 0 || r.Gap < time.Second {
+					t.Error(r)
+				}
+			}
+		})
+	}
+}
+
+// TestProbeRecovers shows that an outage is seen at its length and not beyond it.
+func TestProbeRecovers(t *testing.T) {
+	l := New(t, IPTablesNFT)
+	probes := everyClient(l, 50*time.Millisecond)
+	for i := range probes {
+		probes[i].Timeout = 200 * time.Millisecond
+	}
+	loads := StartAll(t, probes...)
+	<-time.After(300 * time.Millisecond)
+	l.ClusterDNS.Signal(t, syscall.SIGSTOP)
+	<-time.After(time.Second)
+	l.ClusterDNS.Signal(t, syscall.SIGCONT)
+	resumed := time.Now()
+	<-time.After(time.Second)
+	for _, r := range StopAll(loads) {
+		if r.Sent < 40 || len(r.Failures) < 10 || r.Gap < 900*time.Millisecond || r.Gap > 1500*time.Millisecond {
+			t.Error(r)
+		}
+		if late := r.In(Window{resumed.Add(300 * time.Millisecond), time.Now()}); len(late.Failures) > 0 {
+			t.Errorf("failures after the end of the outage: %s", late)
+		}
+	}
+}
+
+func TestClusterDNS(t *testing.T) {
+	l := New(t, NFTables)
+	ptr6, err := dns.ReverseAddr("fd00:96::77")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name    string
+		qtype   uint16
+		rcode   int
+		answers int
+	}{
+		{"web.default.svc.cluster.local.", dns.TypeA, dns.RcodeSuccess, 1},
+		{"web.default.svc.cluster.local.", dns.TypeAAAA, dns.RcodeSuccess, 1},
+		{"_http._tcp.web.default.svc.cluster.local.", dns.TypeSRV, dns.RcodeSuccess, 1},
+		{"dns-version.cluster.local.", dns.TypeTXT, dns.RcodeSuccess, 1},
+		{"alias1.default.svc.cluster.local.", dns.TypeA, dns.RcodeSuccess, 4},
+		{"anything.wild.cluster.local.", dns.TypeA, dns.RcodeSuccess, 1},
+		{"big.cluster.local.", dns.TypeTXT, dns.RcodeSuccess, BigRecords},
+		{"any.slow.cluster.local.", dns.TypeA, dns.RcodeSuccess, 1},
+		{"absent.cluster.local.", dns.TypeA, dns.RcodeNameError, 0},
+		{"7.7.96.10.in-addr.arpa.", dns.TypePTR, dns.RcodeSuccess, 1},
+		{ptr6, dns.TypePTR, dns.RcodeSuccess, 1},
+		{"www.example.org.", dns.TypeA, dns.RcodeSuccess, 1},
+		{"absent.test.", dns.TypeA, dns.RcodeNameError, 0},
+	} {
+		m, err := l.Pod.Ask(Query{Server: Port53(ClusterIP6), TCP: true, Name: tc.name, Type: tc.qtype})
+		if err != nil {
+			t.Errorf("%s: %v", tc.name, err)
+			continue
+		}
+		if m.Rcode != tc.rcode || len(m.Answer) != tc.answers {
+			t.Errorf("%s %s: %s", dns.TypeToString[tc.qtype], tc.name, m)
+		}
+		Until(t, time.Second, "log of "+tc.name, func() error {
+			want := Seen{tc.name, dns.TypeToString[tc.qtype], "tcp", PodIP6}
+			if !slices.Contains(l.ClusterDNS.Seen(tc.name), want) {
+				return fmt.Errorf("not %v", want)
+			}
+			return nil
+		})
+	}
+	if len(l.Conntrack(t, ClusterIP6)) == 0 {
+		t.Error("no connection to the ClusterIP is tracked")
+	}
+	l.ForgetConntrack(t)
+	if c := l.Conntrack(t, ClusterIP6, ClusterIP); len(c) > 0 {
+		t.Errorf("still tracked: %s", c)
+	}
+}

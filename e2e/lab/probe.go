@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Socket says how a probe uses its sockets.
+type Socket string
+
+// The kinds of sockets.
+const (
+	Fresh       Socket = "fresh"       // one for each query, as stub resolvers do
+	Long        Socket = "long"        // one connected socket for all queries; a TCP connection is made anew when it has ended
+	Unconnected Socket = "unconnected" // one UDP socket for all queries, which takes answers from the target only
+)
+
+// Probe asks queries at a steady rate, whatever becomes of the earlier ones, and counts what fails. It never repeats a
+// query.
+type Probe struct {
+	From     *Namespace
+	Target   netip.Addr
+	TCP      bool
+	Socket   Socket
+	Interval time.Duration                 // 0: 50 ms
+	Timeout  time.Duration                 // 0: 2 s
+	Name     func(i int) string            // nil: unique names that exist
+	Check    func(*dns.Msg) error          // nil: the answer has data
+	Also     func(i int, answer time.Time) // called with each answer, if set
+}
+
+// Load is a running probe.
+type Load struct {
+	Probe
+	stop, done chan struct{}
+	flights    sync.WaitGroup
+	channel    *channel
+	mu         sync.Mutex
+	report     Report
+	last       time.Time // of an answer
+}
+
+// String names the probe: pod udp fresh 10.96.0.10.
+func (p Probe) String() string {
+	q := Query{TCP: p.TCP}
+	return fmt.Sprintf("%s %s %s %s", p.From.Name, q.network(), p.Socket, p.Target)
+}
+
+// Unique makes a name of its own for each query; all of them exist.
+func Unique(tag string) func(int) string {
+	return func(i int) string { return fmt.Sprintf("u%d.%s.wild.cluster.local.", i, tag) }
+}
+
+// Always asks for one name.
+func Always(name string) func(int) string { return func(int) string { return name } }
+
+// Start begins to ask. The probe ends with the test, if it is not stopped before.
+func (p Probe) Start(t testing.TB) *Load {
+	t.Helper()
+	if p.Socket == "" {
+		p.Socket = Fresh
+	}
+	if p.Interval == 0 {
+		p.Interval = 50 * time.Millisecond
+	}
+	if p.Timeout == 0 {
+		p.Timeout = 2 * time.Second
+	}
+	if p.Name == nil {
+		p.Name = Unique("probe")
+	}
+	if p.Check == nil {
+		p.Check = resolved
+	}
+	l := &Load{Probe: p, stop: make(chan struct{}), done: make(chan struct{}), last: time.Now()}
+	l.report.Probe = p.String()
+	l.channel = newChannel(p)
+	go l.run()
+	t.Cleanup(func() { l.end() })
+	return l
+}
+
+// StartAll starts several probes.
+func StartAll(t testing.TB, probes ...Probe) []*Load {
+	t.Helper()
+	var loads []*Load
+	for _, p := range probes {
+		loads = append(loads, p.Start(t))
+	}
+	return loads
+}
+
+// run sends the queries when they are due. Where the machine is too busy for that they are fewer, and not closer to each
+// other.
+func (l *Load) run() {
+	defer close(l.done)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	due := time.Now()
+	for i := 0; ; i++ {
+		select {
+		case <-l.stop:
+			return
+		case <-timer.C:
+		}
+		l.flights.Add(1)
+		go l.fly(i)
+		if late := time.Since(due); late > l.Interval/4 {
+			l.stalled(late)
+			due = time.Now()
+		}
+		due = due.Add(l.Interval)
+		timer.Reset(time.Until(due))
+	}
+}
+
+func (l *Load) stalled(late time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.report.Stall = max(l.report.Stall, late)
+}
+
+// fly is one query's life.
+func (l *Load) fly(i int) {
+	defer l.flights.Done()
+	name, sent := l.Name(i), time.Now()
+	answer, err := l.ask(i, name)
+	if err == nil {
+		err = l.Check(answer)
+	}
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.report.Sent++
+	if err != nil {
+		l.report.Failures = append(l.report.Failures, Failure{At: sent, Name: name, Err: err})
+		return
+	}
+	l.report.Gap = max(l.report.Gap, now.Sub(l.last))
+	l.last = now
+	if l.Also != nil {
+		l.Also(i, now)
+	}
+}
+
+func (l *Load) ask(i int, name string) (*dns.Msg, error) {
+	q := Query{
+		Server: Port53(l.Target), TCP: l.TCP, Name: name, Type: dns.TypeA, Timeout: l.Timeout,
+	}
+	if l.Socket == Fresh {
+		return l.From.Ask(q)
+	}
+	msg := q.message()
+	msg.Id = uint16(i) // unique among those in flight
+	return l.channel.ask(msg)
+}
+
+// Stop ends the probe, waits for the queries in flight and reports.
+func (l *Load) Stop() Report { return StopAll([]*Load{l})[0] }
+
+// StopAll ends several probes at the same time.
+func StopAll(loads []*Load) []Report {
+	for _, l := range loads {
+		l.cease()
+	}
+	var reports []Report
+	for _, l := range loads {
+		l.end()
+		reports = append(reports, l.SoFar())
+	}
+	return reports
+}
+
+// SoFar reports on the queries that have ended.
+func (l *Load) SoFar() Report {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.report
+	r.Failures = append([]Failure(nil), r.Failures...)
+	return r
+}
+
+// cease sends no more, and closes the measurement of the gap.
+func (l *Load) cease() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.stop:
+	default:
+		close(l.stop)
+		l.report.Gap = max(l.report.Gap, time.Since(l.last))
+	}
+}
+
+func (l *Load) end() {
+	l.cease()
+	<-l.done
+	l.flights.Wait()
+	l.channel.close()
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Command is a program to run in a namespace.
+type Command struct {
+	Path  string
+	Args  []string
+	Env   []string // the whole environment
+	Dir   string
+	Stdin string
+	Line  func(string) bool // called with each line of stdout, if set; says whether the line is dealt with
+}
+
+// Process is a running Command. It is killed at the end of the test, or with the test process, and what it printed is shown
+// when the test fails.
+type Process struct {
+	cmd    *exec.Cmd
+	mu     sync.Mutex
+	output []string
+	errors []string
+	done   chan struct{}
+}
+
+// Start runs a program in the namespace.
+func (n *Namespace) Start(t testing.TB, c Command) *Process {
+	t.Helper()
+	p := &Process{cmd: exec.Command(c.Path, c.Args...), done: make(chan struct{})}
+	stdout, stderr := &lines{each: func(s string) { p.line(s, c.Line) }}, &lines{each: p.errorLine}
+	p.cmd.Env, p.cmd.Dir, p.cmd.Stdin = c.Env, c.Dir, strings.NewReader(c.Stdin)
+	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
+	p.cmd.WaitDelay = time.Second
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if p.cmd.Env == nil {
+		p.cmd.Env = []string{}
+	}
+	if err := n.Run(p.cmd.Start); err != nil {
+		t.Fatalf("starting %s in %s: %v", c.Path, n.Name, err)
+	}
+	go func() {
+		_ = p.cmd.Wait() // the state is in ProcessState
+		stdout.flush()
+		stderr.flush()
+		close(p.done)
+	}()
+	t.Cleanup(func() {
+		_ = syscall.Kill(-p.Pid(), syscall.SIGKILL) // fails when all have ended
+		<-p.done
+		if t.Failed() {
+			t.Logf("%s %s in %s printed:\n%s", c.Path, strings.Join(c.Args, " "), n.Name, tail(p.Output(), 40))
+		}
+	})
+	return p
+}
+
+// Exec runs a program in the namespace to its end and returns what it printed; the test fails when it does.
+func (n *Namespace) Exec(t testing.TB, stdin, name string, args ...string) string {
+	t.Helper()
+	out, err := n.exec(stdin, name, args...)
+	if err != nil {
+		t.Fatalf("running %s %s in %s: %v\n%s", name, strings.Join(args, " "), n.Name, err, out)
+	}
+	return out
+}
+
+func (n *Namespace) exec(stdin, name string, args ...string) (string, error) {
+	cmd := exec.Command(name, args...)
+	var out bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := n.Run(cmd.Start); err != nil {
+		return "", err
+	}
+	err := cmd.Wait()
+	return out.String(), err
+}
+
+// Pid is the process's number, also of its group.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
+// Signal sends a signal to the process alone, without its children.
+func (p *Process) Signal(t testing.TB, sig syscall.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		t.Fatalf("sending %s: %v", sig, err)
+	}
+}
+
+// Running says whether the process has not ended yet.
+func (p *Process) Running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Wait waits for the end and returns the exit code, or minus the number of the signal that ended the process.
+func (p *Process) Wait(t testing.TB, timeout time.Duration) int {
+	t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(timeout):
+		t.Fatalf("process %d (%s) still runs after %s", p.Pid(), p.cmd.Path, timeout)
+	}
+	if ws := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ws.Signaled() {
+		return -int(ws.Signal())
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// Output is all that the process has printed, both streams in the order of arrival.
+func (p *Process) Output() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.output, "\n")
+}
+
+// WaitOutput waits until the process has printed the text.
+func (p *Process) WaitOutput(t testing.TB, timeout time.Duration, text string) {
+	t.Helper()
+	Until(t, timeout, fmt.Sprintf("output %q", text), func() error {
+		if strings.Contains(p.Output(), text) {
+			return nil
+		}
+		return errors.New("not printed")
+	})
+}
+
+// Errors is what it has printed on stderr.
+func (p *Process) Errors() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.errors, "\n")
+}
+
+func (p *Process) errorLine(s string) {
+	p.line(s, nil)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.errors = append(p.errors, s)
+}
+
+func (p *Process) line(s string, dealt func(string) bool) {
+	if dealt != nil && dealt(s) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.output = append(p.output, s)
+}

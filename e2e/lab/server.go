@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Server is a stock CoreDNS that notes each query it sees.
+type Server struct {
+	*Process
+	mu   sync.Mutex
+	seen []Seen
+}
+
+// Seen is a query as the server saw it.
+type Seen struct {
+	Name, Type, Proto string
+	Source            netip.Addr
+}
+
+// logDirective makes CoreDNS print the lines that parseSeen reads.
+const logDirective = `log . "seen {remote} {proto} {type} {name}"`
+
+// StartServer runs a stock CoreDNS in the namespace. Its Corefile should have the logDirective.
+func StartServer(t testing.TB, n *Namespace, corefile string) *Server {
+	t.Helper()
+	s := &Server{}
+	s.Process = n.Start(t, Command{
+		Path: Stock(t), Args: []string{"-conf", WriteFile(t, "Corefile", corefile)},
+		Env: []string{"GOMAXPROCS=2"}, Line: s.note,
+	})
+	return s
+}
+
+func (s *Server) note(line string) bool {
+	q, ok := parseSeen(line)
+	if ok {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.seen = append(s.seen, q)
+	}
+	return ok
+}
+
+func parseSeen(line string) (Seen, bool) {
+	_, rest, ok := strings.Cut(line, "] seen ")
+	f := strings.Fields(rest)
+	if !ok || len(f) != 4 {
+		return Seen{}, false
+	}
+	source, err := netip.ParseAddr(strings.Trim(f[0], "[]"))
+	return Seen{Source: source.Unmap(), Proto: f[1], Type: f[2], Name: f[3]}, err == nil
+}
+
+// Seen lists the queries whose name contains the text, in the order in which they were answered.
+func (s *Server) Seen(name string) []Seen {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []Seen
+	for _, q := range s.seen {
+		if strings.Contains(q.Name, name) {
+			found = append(found, q)
+		}
+	}
+	return found
+}
+
+// Forget drops what the server has seen so far.
+func (s *Server) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = nil
+}

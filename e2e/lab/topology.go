@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// The addresses of the lab, both families.
+var (
+	ClusterIP    = netip.MustParseAddr("10.96.0.10") // of the Service kube-dns
+	ClusterIP6   = netip.MustParseAddr("fd00:96::a")
+	UpstreamIP   = netip.MustParseAddr("10.96.0.11") // of the Service kube-dns-upstream
+	UpstreamIP6  = netip.MustParseAddr("fd00:96::b")
+	LinkLocal    = netip.MustParseAddr("169.254.20.10")
+	LinkLocal6   = netip.MustParseAddr("fd00:20::10")
+	PodIP        = netip.MustParseAddr("10.244.1.2")
+	PodIP6       = netip.MustParseAddr("fd00:244:1::2")
+	DNSPodIP     = netip.MustParseAddr("10.244.2.2")
+	DNSPodIP6    = netip.MustParseAddr("fd00:244:2::2")
+	OutsideIP    = netip.MustParseAddr("192.168.9.2")
+	OutsideIP6   = netip.MustParseAddr("fd00:9::2")
+	PodNetwork   = netip.MustParsePrefix("10.244.0.0/16")
+	PodNetwork6  = netip.MustParsePrefix("fd00:244::/32")
+	podSide      = []string{"10.244.1.2/24", "fd00:244:1::2/64"}
+	podNode      = []string{"10.244.1.1/24", "fd00:244:1::1/64"}
+	dnsSide      = []string{"10.244.2.2/24", "fd00:244:2::2/64"}
+	dnsNode      = []string{"10.244.2.1/24", "fd00:244:2::1/64"}
+	outsideSide  = []string{"192.168.9.2/24", "fd00:9::2/64"}
+	outsideNode  = []string{"192.168.9.1/24", "fd00:9::1/64"}
+	nodeSysctls  = [][2]string{{"net.ipv4.ip_forward", "1"}, {"net.ipv6.conf.all.forwarding", "1"}, {"net.ipv4.conf.all.route_localnet", "1"}}
+	everySysctls = [][2]string{
+		{"net.ipv6.conf.all.disable_ipv6", "0"}, {"net.ipv6.conf.default.disable_ipv6", "0"},
+		{"net.ipv6.conf.all.accept_dad", "0"}, {"net.ipv6.conf.default.accept_dad", "0"},
+		{"net.ipv6.conf.all.accept_ra", "0"}, {"net.ipv6.conf.default.accept_ra", "0"},
+		{"net.ipv4.conf.all.rp_filter", "1"}, {"net.ipv4.conf.default.rp_filter", "1"},
+	}
+)
+
+// wire makes the namespaces and connects them: each has one veth to the node and a default route over it; the node's own
+// default route goes outside.
+func (l *Lab) wire(t testing.TB) {
+	t.Helper()
+	l.Node, l.Pod = NewNamespace(t, "node"), NewNamespace(t, "pod")
+	l.DNS, l.Outside = NewNamespace(t, "dns"), NewNamespace(t, "outside")
+	for _, n := range []*Namespace{l.Node, l.Pod, l.DNS, l.Outside} {
+		for _, s := range everySysctls {
+			n.Sysctl(t, s[0], s[1])
+		}
+	}
+	for _, s := range nodeSysctls {
+		l.Node.Sysctl(t, s[0], s[1])
+	}
+	join(t, l.Node, "veth-pod", podNode, l.Pod, podSide)
+	join(t, l.Node, "veth-dns", dnsNode, l.DNS, dnsSide)
+	join(t, l.Node, "veth-out", outsideNode, l.Outside, outsideSide)
+	l.Node.route(t, outsideSide)
+}
+
+// join connects node and other by a veth, called eth0 in other, with a default route from other to node.
+func join(t testing.TB, node *Namespace, name string, addrs []string, other *Namespace, otherAddrs []string) {
+	t.Helper()
+	veth := netlink.NewVeth(netlink.LinkAttrs{Name: name})
+	veth.PeerName, veth.PeerNamespace = "eth0", netlink.NsFd(int(other.handle))
+	if err := node.netlink.LinkAdd(veth); err != nil {
+		t.Fatalf("adding %s: %v", name, err)
+	}
+	node.configure(t, name, addrs)
+	other.configure(t, "eth0", otherAddrs)
+	other.route(t, addrs)
+}
+
+// configure gives a link its addresses and takes it up. Duplicate address detection is off, so they can be used at once.
+func (n *Namespace) configure(t testing.TB, name string, addrs []string) {
+	t.Helper()
+	link, err := n.netlink.LinkByName(name)
+	if err != nil {
+		t.Fatalf("looking up %s in %s: %v", name, n.Name, err)
+	}
+	if err := n.netlink.LinkSetUp(link); err != nil {
+		t.Fatalf("taking %s up: %v", name, err)
+	}
+	for _, a := range addrs {
+		addr, err := netlink.ParseAddr(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr.Flags = unix.IFA_F_NODAD
+		if err := n.netlink.AddrAdd(link, addr); err != nil {
+			t.Fatalf("adding %s to %s: %v", a, name, err)
+		}
+	}
+}
+
+// route adds the default routes through the gateways' addresses, given with their prefix lengths.
+func (n *Namespace) route(t testing.TB, gateways []string) {
+	t.Helper()
+	for _, g := range gateways {
+		gw := netip.MustParsePrefix(g).Addr()
+		if err := n.netlink.RouteAdd(&netlink.Route{Gw: net.IP(gw.AsSlice())}); err != nil {
+			t.Fatalf("adding the default route of %s through %s: %v", n.Name, gw, err)
+		}
+	}
+}

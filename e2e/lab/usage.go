@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// clockTick is the unit of the CPU times in /proc: 1/100 s on every architecture that Linux has left (USER_HZ).
+const clockTick = 10 * time.Millisecond
+
+// RSS is the process's resident memory in bytes.
+func (p *Process) RSS(t testing.TB) int64 {
+	t.Helper()
+	for _, line := range strings.Split(p.proc(t, "status"), "\n") {
+		var kb int64
+		if n, _ := fmt.Sscanf(line, "VmRSS: %d kB", &kb); n == 1 {
+			return kb << 10
+		}
+	}
+	t.Fatalf("no VmRSS of process %d", p.Pid())
+	return 0
+}
+
+// CPU is the time that the process has spent on the CPU, with its children that have ended.
+func (p *Process) CPU(t testing.TB) time.Duration {
+	t.Helper()
+	stat := p.proc(t, "stat")
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:]) // from field 3, the state
+	ticks := 0
+	for _, f := range fields[11:15] { // utime stime cutime cstime
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			t.Fatalf("reading the CPU time: %v", err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * clockTick
+}
+
+func (p *Process) proc(t testing.TB, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.Pid(), file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

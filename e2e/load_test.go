@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// clients are probes of an address from pod and host: stub resolvers with a socket for each query over both protocols, and
+// programs that keep one UDP socket. Each asks 20 times a second for names of its own.
+//
+// The host's long-lived socket is not connected: a socket of the host that was connected while the address was local has it as
+// its own source and cannot send when the address goes.
+func clients(l *lab.Lab, addrs ...netip.Addr) []lab.Probe {
+	var probes []lab.Probe
+	for i, a := range addrs {
+		for j, p := range []lab.Probe{
+			{From: l.Pod, Socket: lab.Fresh},
+			{From: l.Pod, Socket: lab.Long},
+			{From: l.Pod, Socket: lab.Fresh, TCP: true},
+			{From: l.Node, Socket: lab.Fresh},
+			{From: l.Node, Socket: lab.Unconnected},
+			{From: l.Node, Socket: lab.Fresh, TCP: true},
+		} {
+			p.Target, p.Name = a, lab.Unique(fmt.Sprintf("c%d-%d", i, j))
+			probes = append(probes, p)
+		}
+	}
+	return probes
+}
+
+// progress waits until each probe has n more answers.
+func progress(t testing.TB, loads []*lab.Load, n int) {
+	t.Helper()
+	want := make([]int, len(loads))
+	for i, l := range loads {
+		want[i] = l.SoFar().Answered() + n
+	}
+	for i, l := range loads {
+		lab.Until(t, 10*time.Second, fmt.Sprintf("%d more answers to %s", n, l), func() error {
+			if r := l.SoFar(); r.Answered() < want[i] {
+				return fmt.Errorf("%s", r)
+			}
+			return nil
+		})
+	}
+}
+
+// stop ends the probes and says if the machine had no time for them.
+func stop(t testing.TB, loads []*lab.Load) []lab.Report {
+	t.Helper()
+	reports := lab.StopAll(loads)
+	for _, r := range reports {
+		if r.Stall > 500*time.Millisecond {
+			t.Logf("the machine was too busy for the measurement: %s stood still for %s", r.Probe, r.Stall)
+			break
+		}
+	}
+	return reports
+}
+
+// noFailure reports each probe with a failed query.
+func noFailure(t testing.TB, reports []lab.Report) {
+	t.Helper()
+	for _, r := range reports {
+		if len(r.Failures) > 0 {
+			t.Error(r)
+		}
+	}
+}
+
+// sources counts the queries for a probe's names that the cluster DNS saw from the cache and those that it saw from the
+// clients themselves. Only UDP probes can be told apart: the cache asks over TCP.
+func sources(seen []lab.Seen) (cache, direct int) {
+	for _, s := range seen {
+		if s.Proto == "tcp" {
+			cache++
+		} else {
+			direct++
+		}
+	}
+	return cache, direct
+}

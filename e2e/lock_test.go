@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// hold takes the lock of legacy iptables on the node, as another program would, and returns what gives it back.
+func hold(t *testing.T, l *lab.Lab) (release func()) {
+	t.Helper()
+	var f *os.File
+	err := l.Node.Run(func() (err error) {
+		if f, err = os.OpenFile("/run/xtables.lock", os.O_CREATE|os.O_RDONLY, 0o600); err != nil {
+			return err
+		}
+		return unix.Flock(int(f.Fd()), unix.LOCK_EX)
+	})
+	if err != nil {
+		t.Fatalf("taking the lock: %v", err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return func() { f.Close() }
+}
+
+// cutSteering takes a jump to the cache's rules away in spite of the lock.
+func cutSteering(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	other := "XTABLES_LOCKFILE=" + filepath.Join(lab.Dir(t), "lock")
+	l.Node.Exec(t, "", "env", other, "iptables-legacy", "-t", "raw", "-D", "PREROUTING", "-j", "NODELOCALDNS-PRE")
+}
+
+const lockErrors = "coredns_nodecache_setup_errors_total"
+
+// TestLock lets another program hold the xtables lock at the start, while a rule is missing, for 20 s, and at the end. The
+// cache waits, counts and tries again, and the node's DNS goes on.
+func TestLock(t *testing.T) {
+	for _, story := range []struct {
+		name string
+		tell func(*testing.T, *lab.Lab, []*lab.Load)
+	}{
+		{"start", lockedStart},
+		{"repair", lockedRepair},
+		{"end", lockedEnd},
+	} {
+		t.Run(story.name, func(t *testing.T) {
+			l := lab.New(t, lab.IPTablesLegacy)
+			loads := lab.StartAll(t, clients(l, lab.ClusterIP)...)
+			progress(t, loads, 2)
+			story.tell(t, l, loads)
+			progress(t, loads, 4)
+			noFailure(t, stop(t, loads))
+		})
+	}
+}
+
+func lockedStart(t *testing.T, l *lab.Lab, loads []*lab.Load) {
+	release := hold(t, l)
+	c := launch(t, l, options{firewall: lab.IPTablesLegacy})
+	progress(t, loads, 60)
+	release()
+	c.waitSteering(t, true, 5*time.Second)
+}
+
+func lockedRepair(t *testing.T, l *lab.Lab, loads []*lab.Load) {
+	c := start(t, l, options{firewall: lab.IPTablesLegacy})
+	c.settle(t)
+	release := hold(t, l)
+	cutSteering(t, l)
+	<-time.After(20 * time.Second) // as long as the other program takes
+	if n := c.metric(t, lockErrors, `errortype="iptables_lock"`); n < 1 {
+		t.Errorf("%g errors counted", n)
+	}
+	release()
+	lab.Until(t, 5*time.Second, "repair after the lock", func() error { return has(l, "raw -A PREROUTING -j NODELOCALDNS-PRE")(t) })
+	c.waitSteering(t, true, 5*time.Second)
+}
+
+func lockedEnd(t *testing.T, l *lab.Lab, loads []*lab.Load) {
+	c := start(t, l, options{firewall: lab.IPTablesLegacy})
+	progress(t, loads, 4)
+	release := hold(t, l)
+	begin := time.Now()
+	c.Signal(t, syscall.SIGTERM)
+	code := c.Wait(t, 25*time.Second)
+	t.Logf("the end took %s, exit code %d", time.Since(begin).Round(time.Millisecond), code)
+	release()
+	noLink(t, l)
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// repairTimeout bounds the time for which anything may be missing.
+const repairTimeout = 2 * time.Second
+
+// damage is what another program does to the cache's network.
+type damage struct {
+	name string
+	do   func(t *testing.T, c *cache)
+	lost int // queries that each client may lose
+}
+
+// damages lists what can be done with the backend. While the link is up, no query may fail. A link that goes takes what is in
+// flight with it, and so it does over TCP when it comes back. One change hurts more: with only the rules on the way out gone,
+// answers are tracked, and conntrack takes the pod's next packets for replies to them.
+func damages(firewall lab.Backend) []damage {
+	list := []damage{
+		{"link deleted", command("ip link delete nodelocaldns"), 2},
+		{"link down", command("ip link set nodelocaldns down"), 2},
+		{"IPv4 address deleted", command("ip addr del 10.96.0.10/32 dev nodelocaldns"), 2},
+		{"IPv6 address deleted", command("ip addr del fd00:96::a/128 dev nodelocaldns"), 2},
+		{"fallback table deleted", deleteTables(true), 0},
+	}
+	if firewall == lab.NFTables {
+		return append(list, damage{"table deleted", deleteTables(false), 0}, damage{"ruleset flushed", flushTables, 0})
+	}
+	variant := strings.TrimPrefix(string(firewall), "iptables-")
+	for _, c := range []string{
+		"iptables-$ -t raw -F", "ip6tables-$ -t raw -F", "iptables-$ -t raw -D PREROUTING -j NODELOCALDNS-PRE",
+		"iptables-$ -t raw -F NODELOCALDNS-OUT", "iptables-$ -F INPUT", "ip6tables-$ -t filter -F NODELOCALDNS-IN",
+	} {
+		c = strings.ReplaceAll(c, "$", variant)
+		lost := 0
+		if strings.HasSuffix(c, "NODELOCALDNS-OUT") {
+			lost = int(repairTimeout / (50 * time.Millisecond))
+		}
+		list = append(list, damage{c, command(c), lost})
+	}
+	return list
+}
+
+func command(line string) func(*testing.T, *cache) {
+	return func(t *testing.T, c *cache) {
+		f := strings.Fields(line)
+		c.lab.Node.Exec(t, "", f[0], f[1:]...)
+	}
+}
+
+// tables lists the cache's nftables tables, those of the fallback or the others, as "ip name".
+func tables(t *testing.T, c *cache, fallback bool) []string {
+	t.Helper()
+	var found []string
+	for line := range strings.Lines(c.lab.Node.Exec(t, "", "nft", "list", "tables")) {
+		name := strings.TrimSpace(strings.TrimPrefix(line, "table"))
+		if strings.Contains(name, "nodelocaldns") && strings.Contains(name, "fallback") == fallback {
+			found = append(found, name)
+		}
+	}
+	if len(found) == 0 {
+		t.Fatalf("no table of the cache, fallback=%t", fallback)
+	}
+	return found
+}
+
+func deleteTables(fallback bool) func(*testing.T, *cache) {
+	return func(t *testing.T, c *cache) {
+		for _, table := range tables(t, c, fallback) {
+			c.lab.Node.Exec(t, "delete table "+table, "nft", "-f", "-")
+		}
+	}
+}
+
+// flushTables empties the tables at once, as `nft flush ruleset` would, without kube-proxy's.
+func flushTables(t *testing.T, c *cache) {
+	all := append(tables(t, c, false), tables(t, c, true)...)
+	c.lab.Node.Exec(t, "flush table "+strings.Join(all, "\nflush table ")+"\n", "nft", "-f", "-")
+}
+
+// TestRepair lets another program damage the cache's network under load: all is back within two seconds.
+func TestRepair(t *testing.T) {
+	for _, firewall := range lab.Backends {
+		t.Run(string(firewall), func(t *testing.T) {
+			l := lab.New(t, firewall)
+			c := start(t, l, options{firewall: firewall, addrs: dual})
+			for _, d := range damages(firewall) {
+				t.Run(d.name, func(t *testing.T) { repaired(t, c, d) })
+			}
+		})
+	}
+}
+
+func repaired(t *testing.T, c *cache, d damage) {
+	l := c.lab
+	c.settle(t)
+	whole := l.Node.State(t).Without(l.Node.State(t).With("link "))
+	loads := lab.StartAll(t, clients(l, dual...)...)
+	progress(t, loads, 4)
+	d.do(t, c)
+	took := lab.Until(t, repairTimeout, "repair", func() error {
+		now := l.Node.State(t)
+		if missing := whole.Without(now); len(missing) > 0 {
+			return fmt.Errorf("missing:\n%s", missing)
+		}
+		return nil
+	})
+	t.Logf("repaired after %s", took.Round(time.Millisecond))
+	c.waitSteering(t, true, repairTimeout)
+	servedAgain(t, l)
+	progress(t, loads, 4)
+	for _, r := range stop(t, loads) {
+		if len(r.Failures) > d.lost {
+			t.Error(r)
+		}
+	}
+	if extra := l.Node.State(t).Without(whole); len(extra.Without(extra.With("link "))) > 0 {
+		t.Errorf("there is more than before:\n%s", extra)
+	}
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// TestTwoInstances runs two caches with the same addresses, as an update with surge does. Both serve; whichever leaves, the
+// other goes on, without a failed query when it leaves in order.
+func TestTwoInstances(t *testing.T) {
+	for _, firewall := range lab.Backends {
+		t.Run(string(firewall), func(t *testing.T) {
+			l := lab.New(t, firewall)
+			before := l.Node.State(t)
+			loads := lab.StartAll(t, clients(l, clusterIPs(dual)...)...)
+			first := start(t, l, options{firewall: firewall, addrs: dual})
+			loads = append(loads, lab.StartAll(t, clients(l, lab.LinkLocal, lab.LinkLocal6)...)...)
+			second := start(t, l, options{firewall: firewall, addrs: dual, metrics: 9254})
+			bothServe(t, first, second)
+
+			first.term(t) // the older leaves, as in an update
+			second.waitSteering(t, true, 5*time.Second)
+			progress(t, loads, 10)
+			servedAgain(t, l)
+
+			first = first.again(t)
+			bothServe(t, first, second)
+			progress(t, loads, 4)
+			first.term(t) // the younger leaves, as in an update that is undone
+			second.waitSteering(t, true, 5*time.Second)
+			progress(t, loads, 10)
+			servedAgain(t, l)
+			noFailure(t, stop(t, loads))
+
+			first = first.again(t)
+			loads = lab.StartAll(t, clients(l, dual...)...)
+			bothServe(t, first, second)
+			kills := []lab.Window{second.kill(t)}
+			progress(t, loads, 10)
+			second = second.again(t)
+			bothServe(t, first, second)
+			progress(t, loads, 4)
+			kills = append(kills, first.kill(t))
+			progress(t, loads, 10)
+			second.waitSteering(t, true, 5*time.Second)
+			servedAgain(t, l)
+			inFlightOnly(t, stop(t, loads), loads, kills)
+			second.term(t)
+			onlyFallback(t, second, before)
+		})
+	}
+}
+
+// bothServe waits until each of the instances has answered some more queries.
+func bothServe(t *testing.T, caches ...*cache) {
+	t.Helper()
+	for _, c := range caches {
+		had := served(c)
+		lab.Until(t, 5*time.Second, fmt.Sprintf("queries at the instance with metrics port %d", c.options.metrics), func() error {
+			if n := served(c); n < had+10 {
+				return fmt.Errorf("%g served, %g before", n, had)
+			}
+			return nil
+		})
+	}
+}
+
+func served(c *cache) float64 {
+	page, err := c.page()
+	if err != nil {
+		return 0
+	}
+	n, err := lab.Metric(page, "coredns_dns_requests_total")
+	if err != nil {
+		return 0 // none yet
+	}
+	return n
+}

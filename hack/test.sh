@@ -1,0 +1,42 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Runs all tests. As root also those that need network namespaces, and installs the tools for them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Of Debian's packages iptables, nftables, conntrack, iproute2, procps and util-linux.
+tools=(iptables-nft iptables-legacy nft conntrack ip ps setpriv)
+
+missing() {
+	for tool in "${tools[@]}"; do
+		command -v "$tool" >/dev/null || echo "$tool"
+	done
+}
+
+if [[ $(id -u) == 0 ]]; then
+	export NODELOCALDNS_E2E=required # a test that cannot run fails
+	if [[ -n $(missing) ]] && command -v apt-get >/dev/null; then
+		echo "installing $(missing | xargs)"
+		apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			iptables nftables conntrack iproute2 procps util-linux >/dev/null
+	fi
+	[[ -z $(missing) ]] || echo "not installed: $(missing | xargs)"
+fi
+
+race=()
+if command -v "$(go env CC)" >/dev/null; then
+	race=(-race)
+else
+	echo "no C compiler: running without the race detector"
+fi
+unit=$(go list ./... | grep -v /e2e)
+# shellcheck disable=SC2086 # one word a package
+go test "${race[@]}" -count=1 -timeout 20m $unit
+
+if [[ $(id -u) != 0 ]]; then
+	echo "Left out, for want of root: e2e, and the tests of internal/hostnet and plugin/nodelocal that need a network namespace."
+	exit
+fi
+# One package at a time and nothing beside it: these measure time.
+NODELOCALDNS_BIN=$PWD/bin/nodelocaldns go test -count=1 -p 1 -timeout 60m ./e2e/...
