@@ -120,6 +120,17 @@ func (t savedTable) reference() []string {
 	return out
 }
 
+// relevant returns what of iptables-save's output restoreInput and ownLines look at.
+func relevant(saved string) string {
+	var b strings.Builder
+	for line := range strings.Lines(saved) {
+		if strings.HasPrefix(line, "*") || strings.Contains(line, chainPrefix) || strings.Contains(line, commentSkip) || strings.Contains(line, commentAllow) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
 // ownLines returns what of iptables-save's output is ours: its fingerprint.
 func ownLines(saved string) string {
 	var b strings.Builder

@@ -102,8 +102,8 @@ type iptablesFirewall struct {
 type iptablesFamily struct {
 	xtables
 	watch  ruleWatch
-	print  string // ownLines after the last change
-	broken bool   // a change failed half way: Intact must not say yes
+	saved  string // what is relevant of iptables-save's output after the last change
+	broken bool   // a change failed half way, or none was made yet
 }
 
 // A ruleWatch tells without a process whether somebody changed rules.
@@ -147,20 +147,23 @@ func (f *iptablesFirewall) Set(s Steering) error {
 }
 
 func (f *iptablesFamily) set(s Steering) error {
-	f.broken = true
-	saved, err := f.save()
-	if err != nil {
-		return err
+	saved := f.saved
+	if ok, err := f.watch.intact(); f.broken || !ok || err != nil {
+		if saved, err = f.save(); err != nil {
+			return err
+		}
 	}
+	f.broken = true
 	if err := f.restore(restoreInput(saved, s, f.six)); err != nil {
 		return err
 	}
 	// What is right is read back instead of guessed: every version of iptables
 	// prints its rules in its own way.
-	if saved, err = f.save(); err != nil {
+	saved, err := f.save()
+	if err != nil {
 		return err
 	}
-	f.print = ownLines(saved)
+	f.saved = relevant(saved)
 	if err := f.watch.record(); err != nil {
 		return err
 	}
@@ -189,7 +192,7 @@ func (f *iptablesFamily) intact(thorough bool) (bool, error) {
 		}
 	}
 	saved, err := f.save()
-	if err != nil || ownLines(saved) != f.print {
+	if err != nil || ownLines(saved) != ownLines(f.saved) {
 		return false, err
 	}
 	return true, f.watch.record()

@@ -97,6 +97,14 @@ func TestSteeringOffLeavesOnlyTheSelfQueryAndTheHealthPort(t *testing.T) {
 	}
 }
 
+func TestRelevantIsEnough(t *testing.T) {
+	for _, saved := range []string{otherRules, referenceRules, ownRules} {
+		if got, want := restoreInput(relevant(saved), steering("169.254.20.10"), false), restoreInput(saved, steering("169.254.20.10"), false); got != want {
+			t.Errorf("got:\n%s\nwant:\n%s", got, want)
+		}
+	}
+}
+
 func TestOwnLines(t *testing.T) {
 	got := ownLines(ownRules + otherRules)
 	if n := strings.Count(got, "\n"); n != 4 || strings.Contains(got, "cali") {

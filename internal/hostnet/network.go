@@ -30,6 +30,7 @@ type Network struct {
 	settling []netip.Addr // of the steered
 	settled  time.Time    // when the settling ends
 	served   bool         // an address was steered once
+	gone     bool         // the addresses were taken away for good
 	found    bool         // a fallback table was there before
 	warnings []string
 	events   chan Event
@@ -112,6 +113,9 @@ func (n *Network) Events() <-chan Event { return n.events }
 
 // Renew renews the addresses' lease; repaired says that the link had gone.
 func (n *Network) Renew() (repaired bool, err error) {
+	if n.gone {
+		return false, nil
+	}
 	select {
 	case <-n.lost:
 		if err := n.watch(); err != nil {
@@ -236,6 +240,7 @@ func (n *Network) Withdraw(patience time.Duration) error {
 		err := n.withdraw()
 		if err == nil || time.Now().After(deadline) {
 			if err != nil {
+				n.gone = true
 				err = errors.Join(err, n.link.Close())
 			}
 			return err

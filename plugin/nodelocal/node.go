@@ -4,6 +4,7 @@ package nodelocal
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -22,6 +23,8 @@ const (
 	interval = time.Second
 	// withdrawPatience bounds the wait for other programs' locks when leaving.
 	withdrawPatience = 8 * time.Second
+	// lockPatience bounds that wait at the start.
+	lockPatience = time.Minute
 	// drainMin and drainMax bound the time to answer what is queued after
 	// steering went off; the least is for packets that were on their way.
 	drainMin, drainMax = 100 * time.Millisecond, 2 * time.Second
@@ -78,7 +81,7 @@ func (n *node) start(s settings) error {
 }
 
 func (n *node) open(s settings) error {
-	network, err := hostnet.Open(s.Config)
+	network, err := openPatiently(s.Config)
 	if err != nil {
 		return err
 	}
@@ -86,6 +89,20 @@ func (n *node) open(s settings) error {
 	n.supervisor = newSupervisor(n)
 	n.supervisor.run()
 	return nil
+}
+
+// openPatiently waits for another program's xtables lock: without the cache the
+// cluster DNS answers, and a restart would only come to wait as well.
+func openPatiently(c hostnet.Config) (*hostnet.Network, error) {
+	var warn sync.Once
+	for begin := time.Now(); ; time.Sleep(startInterval) {
+		network, err := hostnet.Open(c)
+		if !errors.Is(err, hostnet.ErrLocked) || time.Since(begin) > lockPatience {
+			return network, err
+		}
+		SetupErrors.WithLabelValues("iptables_lock").Inc()
+		warn.Do(func() { log.Warningf("Waiting to set up the node's network: %v", err) })
+	}
 }
 
 // sameNetwork reports whether a reload need not touch the network.
