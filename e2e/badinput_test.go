@@ -5,6 +5,9 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,7 +25,8 @@ type bad struct {
 	prepare func(t *testing.T, n *lab.Namespace)
 	wrap    []string // what runs the program
 	code    int
-	names   []string
+	names   []string // what the message names
+	line    string   // what stands in the line of the file that it names, if it does
 }
 
 var badInputs = []bad{
@@ -34,11 +38,11 @@ var badInputs = []bad{
 	{name: "bad port", args: []string{"-dns.port", "66000"}, code: 2, names: []string{"-dns.port", "66000"}},
 	{name: "bad health port", args: []string{"-health-port", "http"}, code: 2, names: []string{"-health-port", "http"}},
 	{name: "unreadable template", args: []string{"-basecorefile", "/nonexistent/Corefile.base"}, code: 1, names: []string{"/nonexistent/Corefile.base"}},
-	{name: "unknown directive", base: ".:53 {\n    errors\n    nosuchdirective\n    bind 169.254.20.10\n}\n", code: 1, names: []string{"nosuchdirective", ":3"}},
-	{name: "directive not compiled in", base: ".:53 {\n    trace\n}\n", code: 1, names: []string{"trace", "plugin.cfg", ":2"}},
-	{name: "bad argument of a directive", base: ".:53 {\n    errors\n    bind 169.254.20.10 10.96.0.10\n    forward .\n}\n", code: 1, names: []string{"forward", ":4"}},
-	{name: "template syntax error", base: ".:53 {\n    errors\n    bind 169.254.20.10\n", code: 1, names: []string{"Corefile.base:1", "brace"}},
-	{name: "missing upstream Service", env: []string{"KUBE_DNS_UPSTREAM_SERVICE_HOST="}, code: 1, names: []string{"KUBE_DNS_UPSTREAM_SERVICE_HOST", "__PILLAR__CLUSTER__DNS__"}},
+	{name: "unknown directive", base: ".:53 {\n    errors\n    nosuchdirective\n    bind 169.254.20.10\n}\n", code: 1, names: []string{"nosuchdirective", "Corefile.base:3"}, line: "nosuchdirective"},
+	{name: "directive not compiled in", base: ".:53 {\n    trace\n}\n", code: 1, names: []string{"trace", "plugin.cfg"}, line: "trace"},
+	{name: "bad argument of a directive", base: ".:53 {\n    errors\n    bind 169.254.20.10 10.96.0.10\n    forward .\n}\n", code: 1, names: []string{"forward"}, line: "forward ."},
+	{name: "template syntax error", base: ".:53 {\n    errors\n    bind 169.254.20.10\n", code: 1, names: []string{"Corefile.base:1", "brace"}, line: ".:53 {"},
+	{name: "missing upstream Service", env: []string{"KUBE_DNS_UPSTREAM_SERVICE_HOST="}, code: 1, names: []string{"KUBE_DNS_UPSTREAM_SERVICE_HOST", "__PILLAR__CLUSTER__DNS__"}, line: "__PILLAR__CLUSTER__DNS__"},
 	{name: "address in use", prepare: occupy, code: 1, names: []string{"169.254.20.10:53", "in use"}},
 	{name: "no privilege", wrap: []string{"setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"}, code: 1, names: []string{"CAP_NET_ADMIN"}},
 	{name: "foreign interface", prepare: foreignLink, code: 1, names: []string{"nodelocaldns", "not ours"}},
@@ -113,10 +117,34 @@ func (b bad) run(t *testing.T) {
 			t.Errorf("the message does not name %q: %s", name, message)
 		}
 	}
+	if line := lineNamed(t, message); !strings.Contains(line, b.line) {
+		t.Errorf("the message names the line %q: %s", line, message)
+	}
 	if made := n.State(t).Without(before); len(made) > 0 {
 		t.Errorf("left on the node:\n%s", made)
 	}
 	t.Log(message)
+}
+
+var position = regexp.MustCompile(`(/\S+):(\d+):`)
+
+// lineNamed is the line of a file that the message names as FILE:LINE, empty if it names none.
+func lineNamed(t *testing.T, message string) string {
+	t.Helper()
+	m := position.FindStringSubmatch(message)
+	if m == nil {
+		return ""
+	}
+	text, err := os.ReadFile(m[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(m[2])
+	lines := strings.Split(string(text), "\n")
+	if err != nil || n < 1 || n > len(lines) {
+		t.Fatalf("no line %s in %s", m[2], m[1])
+	}
+	return lines[n-1]
 }
 
 func (b bad) arguments(t *testing.T) []string {
@@ -136,6 +164,7 @@ func (b bad) arguments(t *testing.T) []string {
 // TestBadConfigMap breaks the ConfigMap and the template of a running cache. It says so once, counts it, and serves on as it
 // was; what is repaired takes effect.
 func TestBadConfigMap(t *testing.T) {
+	t.Parallel()
 	l := lab.New(t, lab.NFTables)
 	kubeDNS := lab.Dir(t)
 	c := start(t, l, options{firewall: lab.NFTables, args: []string{"-kubednscm", kubeDNS}})
@@ -167,9 +196,28 @@ func TestBadConfigMap(t *testing.T) {
 	}
 	c.setBase(t, c.options.base+extraBlock(ipv4))
 	waitExtra(t, l, ipv4...)
+	lab.Replace(t, kubeDNS+"/stubDomains", fmt.Sprintf(`{"example.org": [%q]}`, lab.DNSPodIP))
+	waitStub(t, l)
 	progress(t, loads, 2)
 	noFailure(t, stop(t, loads))
 	c.Signal(t, syscall.SIGTERM)
+}
+
+// waitStub waits until names of the stub domain are asked at its server, over UDP.
+func waitStub(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	n := 0
+	lab.Until(t, 10*time.Second, "the stub domain", func() error {
+		n++
+		name := fmt.Sprintf("stub%d.example.org.", n)
+		if _, err := l.Pod.Ask(lab.Query{Server: lab.Port53(lab.LinkLocal), Name: name, Type: 1, Timeout: time.Second}); err != nil {
+			return err
+		}
+		if seen := l.ClusterDNS.Seen(name); len(seen) != 1 || seen[0].Proto != "udp" {
+			return fmt.Errorf("asked at the cluster DNS: %v", seen)
+		}
+		return nil
+	})
 }
 
 // lastError is the last line of the log at that level.

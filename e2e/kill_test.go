@@ -38,6 +38,28 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// TestKillConnected is about programs of the host that keep a connected UDP socket. As its source such a socket has what the
+// kernel chose while the cache was there; it must be an address that stays when the cache's go.
+func TestKillConnected(t *testing.T) {
+	for _, firewall := range lab.Backends {
+		t.Run(string(firewall), func(t *testing.T) {
+			l := lab.New(t, firewall)
+			c := start(t, l, options{firewall: firewall, addrs: dual})
+			var probes []lab.Probe
+			for _, a := range dual {
+				probes = append(probes, lab.Probe{From: l.Node, Target: a, Socket: lab.Long})
+			}
+			loads := lab.StartAll(t, probes...)
+			progress(t, loads, 10)
+			killed := c.kill(t)
+			progress(t, loads, 10)
+			c.again(t)
+			progress(t, loads, 10)
+			inFlightOnly(t, stop(t, loads), loads, []lab.Window{killed})
+		})
+	}
+}
+
 func noLink(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	lab.Until(t, time.Second, "end of the link", func() error {

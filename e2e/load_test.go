@@ -14,8 +14,7 @@ import (
 // clients are probes of an address from pod and host: stub resolvers with a socket for each query over both protocols, and
 // programs that keep one UDP socket. Each asks 20 times a second for names of its own.
 //
-// The host's long-lived socket is not connected: a socket of the host that was connected while the address was local has it as
-// its own source and cannot send when the address goes.
+// The host's long-lived socket is not connected; TestKillConnected is about one that is.
 func clients(l *lab.Lab, addrs ...netip.Addr) []lab.Probe {
 	var probes []lab.Probe
 	for i, a := range addrs {

@@ -43,6 +43,7 @@ const lockErrors = "coredns_nodecache_setup_errors_total"
 // TestLock lets another program hold the xtables lock at the start, while a rule is missing, for 20 s, and at the end. The
 // cache waits, counts and tries again, and the node's DNS goes on.
 func TestLock(t *testing.T) {
+	t.Parallel()
 	for _, story := range []struct {
 		name string
 		tell func(*testing.T, *lab.Lab, []*lab.Load)
@@ -52,6 +53,7 @@ func TestLock(t *testing.T) {
 		{"end", lockedEnd},
 	} {
 		t.Run(story.name, func(t *testing.T) {
+			t.Parallel()
 			l := lab.New(t, lab.IPTablesLegacy)
 			loads := lab.StartAll(t, clients(l, lab.ClusterIP)...)
 			progress(t, loads, 2)

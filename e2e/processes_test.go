@@ -12,8 +12,10 @@ import (
 
 // TestProcesses counts the iptables processes: none but at a resync, and at most four there.
 func TestProcesses(t *testing.T) {
+	t.Parallel()
 	for _, firewall := range []lab.Backend{lab.IPTablesNFT, lab.IPTablesLegacy} {
 		t.Run(string(firewall), func(t *testing.T) {
+			t.Parallel()
 			l := lab.New(t, firewall)
 			c := start(t, l, options{firewall: firewall, addrs: dual, args: []string{"-syncinterval", "5"}})
 			c.settle(t)
@@ -34,6 +36,7 @@ func TestProcesses(t *testing.T) {
 			}
 		})
 		t.Run(string(firewall)+"/steady", func(t *testing.T) {
+			t.Parallel()
 			l := lab.New(t, firewall)
 			c := start(t, l, options{firewall: firewall, addrs: dual})
 			c.settle(t)

@@ -35,7 +35,10 @@ func TestReload(t *testing.T) {
 			c.setBase(t, c.options.base+extraBlock(dual))
 			waitExtra(t, l, dual...)
 			progress(t, loads, 4)
-			noFailure(t, stop(t, loads))
+			acceptedOnly(t, loads, stop(t, loads))
+			if cache, direct := sources(l.ClusterDNS.Seen(".c0-0.")); cache < 20 || direct > 0 {
+				t.Errorf("the cluster DNS was asked %d times by the cache and %d times by the pod", cache, direct)
+			}
 			if now := l.Node.State(t); now.String() != state.String() {
 				t.Errorf("the network was touched:\n%s\nis gone, and there is\n%s", state.Without(now), now.Without(state))
 			}
@@ -46,6 +49,20 @@ func TestReload(t *testing.T) {
 				t.Errorf("iptables was run: %s", got[calls:])
 			}
 		})
+	}
+}
+
+// acceptedOnly checks that nothing was lost over UDP, and hardly anything over TCP: a server that stops in a reload closes the
+// connections that it has accepted and not read from yet (ShutdownContext of miekg/dns), which nodelocaldns cannot help.
+func acceptedOnly(t *testing.T, loads []*lab.Load, reports []lab.Report) {
+	t.Helper()
+	for i, r := range reports {
+		switch lost := len(r.Failures); {
+		case lost > 1, lost > 0 && !loads[i].TCP:
+			t.Error(r)
+		case lost > 0:
+			t.Logf("tolerated: %s", r)
+		}
 	}
 }
 

@@ -22,8 +22,7 @@ type damage struct {
 }
 
 // damages lists what can be done with the backend. While the link is up, no query may fail. A link that goes takes what is in
-// flight with it, and so it does over TCP when it comes back. One change hurts more: with only the rules on the way out gone,
-// answers are tracked, and conntrack takes the pod's next packets for replies to them.
+// flight with it, and so it does over TCP when it comes back.
 func damages(firewall lab.Backend) []damage {
 	list := []damage{
 		{"link deleted", command("ip link delete nodelocaldns"), 2},
@@ -41,11 +40,7 @@ func damages(firewall lab.Backend) []damage {
 		"iptables-$ -t raw -F NODELOCALDNS-OUT", "iptables-$ -F INPUT", "ip6tables-$ -t filter -F NODELOCALDNS-IN",
 	} {
 		c = strings.ReplaceAll(c, "$", variant)
-		lost := 0
-		if strings.HasSuffix(c, "NODELOCALDNS-OUT") {
-			lost = int(repairTimeout / (50 * time.Millisecond))
-		}
-		list = append(list, damage{c, command(c), lost})
+		list = append(list, damage{c, command(c), 0})
 	}
 	return list
 }

@@ -43,6 +43,7 @@ func TestServe(t *testing.T) {
 	for _, firewall := range lab.Backends {
 		for _, kubeProxy := range lab.Backends {
 			t.Run(fmt.Sprintf("%s/kube-proxy %s", firewall, kubeProxy), func(t *testing.T) {
+				t.Parallel()
 				l := lab.New(t, kubeProxy)
 				serve(t, start(t, l, options{firewall: firewall, addrs: dual}))
 			})
@@ -50,8 +51,21 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// TestServeFamily is the same with one address family.
+func TestServeFamily(t *testing.T) {
+	for _, firewall := range lab.Backends {
+		for _, family := range families[:2] {
+			t.Run(string(firewall)+"/"+family.name, func(t *testing.T) {
+				t.Parallel()
+				serve(t, start(t, lab.New(t, firewall), options{firewall: firewall, addrs: family.addrs}))
+			})
+		}
+	}
+}
+
 func serve(t *testing.T, c *cache) {
 	l := c.lab
+	c.settle(t)
 	l.ForgetConntrack(t)
 	for _, want := range answersWanted {
 		for _, a := range c.options.addrs {

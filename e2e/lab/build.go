@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,8 +17,14 @@ const module = "github.com/nodelocaldns/nodelocaldns"
 // binaries is where the programs are built.
 var binaries string
 
+// parallel is how many of the parallel tests run at a time: they wait more than they work.
+const parallel = "8"
+
 // Main runs a package's tests; the programs that they ask for are built once, into a directory that it removes.
 func Main(m *testing.M) {
+	if err := flag.Set("test.parallel", parallel); err != nil { // the command line has the last word
+		panic(err)
+	}
 	remove, err := Setup()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

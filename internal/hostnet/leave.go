@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Withdraw takes steering away for good, for all instances on the node, and
+// keeps it away until Close. It waits for its turn and for the lock of other
+// programs at most patience; without rules changed the addresses are taken
+// away instead, which makes the rules inert.
+func (n *Network) Withdraw(patience time.Duration) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := n.withdraw()
+		if err == nil || time.Now().After(deadline) {
+			if err != nil {
+				n.gone = true
+				err = errors.Join(err, n.link.Close())
+			}
+			return err
+		}
+		if _, err := n.Renew(); err != nil {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func (n *Network) withdraw() error {
+	if len(n.claims) == 1 {
+		turn, err := takeTurn()
+		if err != nil {
+			return err
+		}
+		if turn == nil {
+			return ErrTurn
+		}
+		n.claims = append(n.claims, turn)
+	}
+	return n.stepAside()
+}
+
+// stepAside takes steering off and has the host use another source address,
+// unless another instance keeps this one. A dummy link would keep the changed
+// route if the process died in between, so there the rules go first.
+func (n *Network) stepAside() error {
+	if !n.Alone() {
+		return n.apply(nil)
+	}
+	steps := []func() error{n.link.Yield, func() error { return n.apply(nil) }}
+	if l, ok := n.link.(*kernelLink); ok && l.kind() == Dummy {
+		slices.Reverse(steps)
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close takes everything away but the fallback table. The cache's servers must
+// have stopped: answers that leave after their rules would be tracked. With
+// other instances alive the rules are theirs now, and stay. keep leaves rules
+// and, if it can outlive the process, the link.
+func (n *Network) Close(keep bool) error {
+	var errs []error
+	if !keep && n.Alone() {
+		errs = append(errs, n.removeRules())
+	}
+	if !keep || n.cfg.Link != Dummy {
+		errs = append(errs, n.link.Close())
+	}
+	n.releaseAll()
+	return errors.Join(errs...)
+}
+
+// removeRules leaves the fallback table if it is to stay.
+func (n *Network) removeRules() error {
+	err := n.firewall.Remove()
+	if n.fallback != nil && len(n.FallbackAddresses()) == 0 {
+		err = errors.Join(err, removeTables(fallbackTable, false, true))
+	}
+	return err
+}
+
+// FallbackAddresses returns the addresses that the fallback table answers for
+// after Close. There are none if this process never steered and there was no
+// table before: a start that failed leaves nothing.
+func (n *Network) FallbackAddresses() []netip.Addr {
+	if n.fallback == nil || !n.served && !n.found {
+		return nil
+	}
+	return n.fallback.addresses()
+}
+
+// abandon undoes a failed Open; what a predecessor left of the fallback stays.
+func (n *Network) abandon() error {
+	var errs []error
+	if n.link != nil {
+		errs = append(errs, n.link.Close())
+	}
+	if n.firewall != nil && n.Alone() {
+		errs = append(errs, n.removeRules())
+	}
+	n.releaseAll()
+	return errors.Join(errs...)
+}
+
+func (n *Network) releaseAll() {
+	if n.done != nil {
+		close(n.done)
+		n.done = nil
+	}
+	for _, c := range slices.Backward(n.claims) {
+		c.release()
+	}
+	n.claims = nil
+}

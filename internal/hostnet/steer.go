@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Steer steers DNS to exactly addrs. Other instances' sockets get it too.
+// It returns ErrTurn or ErrLocked if that is to be tried again.
+func (n *Network) Steer(addrs []netip.Addr) error {
+	return n.inTurn(func() error { return n.apply(addrs) })
+}
+
+// inTurn runs f while no other instance may change rules.
+func (n *Network) inTurn(f func() error) error {
+	turn, err := takeTurn()
+	if err != nil {
+		return err
+	}
+	if turn == nil {
+		return ErrTurn
+	}
+	defer turn.release()
+	return f()
+}
+
+// apply sets steering and fallback in the order that loses nothing: the
+// fallback rewrites in front of the steering rules, so an address must never be
+// rewritten to one that is steered, as only the server's other socket would answer.
+func (n *Network) apply(addrs []netip.Addr) error {
+	away := without(n.cfg.Addresses, addrs)
+	less := len(addrs) < len(n.steered)
+	if !less {
+		if err := n.setFallback(away); err != nil {
+			return err
+		}
+	}
+	n.beginSettling(addrs)
+	if err := n.firewall.Set(n.steering(addrs)); err != nil {
+		return fmt.Errorf("setting the %s rules: %w", n.firewall, err)
+	}
+	n.steered = slices.Clone(addrs)
+	n.served = n.served || len(addrs) > 0
+	if less {
+		return n.setFallback(away)
+	}
+	return nil
+}
+
+// settleTime is for TCP connections to the cluster DNS that were in use when
+// steering went on: only new connections are steered until then.
+const settleTime = 3 * time.Second
+
+func (n *Network) beginSettling(addrs []netip.Addr) {
+	if added := without(addrs, n.steered); len(added) > 0 {
+		n.settling, n.settled = slices.Concat(intersection(n.settling, addrs), added), time.Now().Add(settleTime)
+	}
+}
+
+// Settle steers the rest of TCP a while after an address was steered first.
+func (n *Network) Settle() error {
+	if len(n.settling) == 0 || time.Now().Before(n.settled) {
+		return nil
+	}
+	before := n.settling
+	n.settling = nil
+	err := n.inTurn(func() error { return n.firewall.Set(n.steering(n.steered)) })
+	if err != nil {
+		n.settling = before // to be tried again
+	}
+	return err
+}
+
+func (n *Network) steering(addrs []netip.Addr) Steering {
+	return Steering{Addresses: n.cfg.Addresses, Steered: addrs, Settling: n.settling, Port: n.cfg.Port, HealthPort: n.cfg.HealthPort}
+}
+
+// setFallback gives the fallback up, with a warning, on a kernel that cannot do it.
+func (n *Network) setFallback(away []netip.Addr) error {
+	if n.fallback == nil {
+		return nil
+	}
+	err := n.fallback.Set(away)
+	if err != nil && n.fallback.watch.gen == 0 {
+		n.warnings = append(n.warnings, fmt.Sprintf("No fallback: %v; while the cache is away nobody answers for %v, nor, where kube-proxy knows no cluster CIDR, the host's own queries", err, n.fallback.addresses()))
+		n.fallback, err = nil, nil
+	}
+	return err
+}
