@@ -153,7 +153,8 @@ func (f *Fallback) write(t *tableWriter, six bool, away []netip.Addr) {
 	t.chain("source", "nat", unix.NF_INET_POST_ROUTING, priorityMasquerade)
 	for _, a := range f.addrs {
 		if a.Is6() == six {
-			t.rule(slices.Concat(matchAddr(a, true), matchNotLoopback(), []nftExpr{{name: "masq"}})...)
+			t.rule(masquerade(a, "udp", f.port)...)
+			t.rule(masquerade(a, "tcp", f.port)...)
 		}
 	}
 }
@@ -198,6 +199,12 @@ func (r route) answers(proto string, port uint16) []nftExpr {
 func pin(a netip.Addr, port uint16) []nftExpr {
 	return slices.Concat(matchAddr(a, false), matchProto("tcp"), matchPort(port, false),
 		matchTCPFlags(tcpSYN, 0), matchLocal(unix.NFT_CMP_EQ), destinationNAT(a))
+}
+
+// masquerade is for what the host asks with a as its source. The cache's own
+// answers are never masqueraded, tracked or not.
+func masquerade(a netip.Addr, proto string, port uint16) []nftExpr {
+	return slices.Concat(matchAddr(a, true), matchProto(proto), matchNotPort(port), matchNotLoopback(), []nftExpr{{name: "masq"}})
 }
 
 // Intact reports whether the table is as Set left it.

@@ -112,6 +112,11 @@ func matchPort(port uint16, source bool) []nftExpr {
 	return []nftExpr{exprPayload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset, 2), exprCmp(unix.NFT_CMP_EQ, binary.BigEndian.AppendUint16(nil, port))}
 }
 
+// matchNotPort matches any source port but this.
+func matchNotPort(port uint16) []nftExpr {
+	return []nftExpr{exprPayload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2), exprCmp(unix.NFT_CMP_NEQ, binary.BigEndian.AppendUint16(nil, port))}
+}
+
 func matchMark(op, mark uint32) []nftExpr {
 	return []nftExpr{exprMeta(unix.NFT_META_MARK), exprCmp(op, hostUint32(mark))}
 }
