@@ -48,6 +48,8 @@ type kernelLink struct {
 	name  string
 	index int // 0: not there
 	addrs []netip.Addr
+	// renewed is when the lease was last renewed.
+	renewed time.Time
 	// yielded says that Yield was called; there is no way back but Close.
 	yielded bool
 }
@@ -59,11 +61,14 @@ func (l *kernelLink) Set(addrs []netip.Addr, lease time.Duration) (repaired bool
 	if err != nil {
 		return false, err
 	}
+	expired := lease > 0 && time.Since(l.renewed) >= lease
 	for _, a := range addrs {
-		if err := netlink.AddrReplace(l.handle(), leased(a, lease)); err != nil {
+		present := slices.Contains(l.addrs, a) && !made && !expired
+		if err := l.addAddress(a, lease, present); err != nil {
 			return made, fmt.Errorf("adding %s to %s: %w", a, l.name, explain(err))
 		}
 	}
+	l.renewed = time.Now()
 	for _, a := range l.addrs {
 		if !slices.Contains(addrs, a) {
 			if err := netlink.AddrDel(l.handle(), leased(a, 0)); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
@@ -74,6 +79,38 @@ func (l *kernelLink) Set(addrs []netip.Addr, lease time.Duration) (repaired bool
 	repaired = made && l.addrs != nil
 	l.addrs = slices.Clone(addrs)
 	return repaired, nil
+}
+
+// addAddress adds an address, or renews one that is present.
+//
+// The kernel adds the local route of an IPv6 address a moment after the address.
+// In between the host already uses the address as its source, and answers to it
+// would be forwarded. So the route comes first, and goes when there are two.
+func (l *kernelLink) addAddress(a netip.Addr, lease time.Duration, present bool) error {
+	if a.Is4() || present {
+		return netlink.AddrReplace(l.handle(), leased(a, lease))
+	}
+	early := l.localRoute(a)
+	early.Priority = 1024 // the kernel's own has 0
+	if err := netlink.RouteReplace(early); err != nil {
+		return err
+	}
+	err := netlink.AddrReplace(l.handle(), leased(a, lease))
+	for deadline := time.Now().Add(busyWait); err == nil && !l.hasKernelRoute(a) && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	return errors.Join(err, netlink.RouteDel(early))
+}
+
+func (l *kernelLink) localRoute(a netip.Addr) *netlink.Route {
+	return &netlink.Route{Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Protocol: unix.RTPROT_KERNEL,
+		LinkIndex: l.index, Dst: netlink.NewIPNet(a.AsSlice())}
+}
+
+// hasKernelRoute reports whether the kernel has added an IPv6 address's own route.
+func (l *kernelLink) hasKernelRoute(a netip.Addr) bool {
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, l.localRoute(a), netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST|netlink.RT_FILTER_OIF)
+	return err == nil && slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.Priority == 0 })
 }
 
 // ensure creates the link if it is not there, and sets it up.
@@ -135,8 +172,8 @@ func (l *kernelLink) Yield() error {
 		if src == nil {
 			continue // a host without a way out has nobody else to ask
 		}
-		route := &netlink.Route{Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Protocol: unix.RTPROT_KERNEL,
-			LinkIndex: l.index, Dst: netlink.NewIPNet(a.AsSlice()), Src: src}
+		route := l.localRoute(a)
+		route.Src = src
 		if err := replaceLocalRoute(route, a.Is6()); err != nil {
 			errs = append(errs, fmt.Errorf("changing the source of the local route to %s: %w", a, err))
 		}
