@@ -35,7 +35,7 @@ func TestHang(t *testing.T) {
 			loads := lab.StartAll(t, patient(l)...)
 			progress(t, loads, 5)
 			hung := time.Now()
-			c.Signal(t, syscall.SIGSTOP)
+			c.Freeze(t)
 			progress(t, loads, 20)
 			c.Signal(t, syscall.SIGCONT)
 			resumed := time.Now()

@@ -47,10 +47,11 @@ func TestLock(t *testing.T) {
 	for _, story := range []struct {
 		name string
 		tell func(*testing.T, *lab.Lab, []*lab.Load)
+		lost int // queries that each client may lose
 	}{
-		{"start", lockedStart},
-		{"repair", lockedRepair},
-		{"end", lockedEnd},
+		{"start", lockedStart, 0},
+		{"repair", lockedRepair, 0},
+		{"end", lockedEnd, 1}, // rules cannot be changed: the address goes, and takes the answer on its way with it
 	} {
 		t.Run(story.name, func(t *testing.T) {
 			t.Parallel()
@@ -59,7 +60,11 @@ func TestLock(t *testing.T) {
 			progress(t, loads, 2)
 			story.tell(t, l, loads)
 			progress(t, loads, 4)
-			noFailure(t, stop(t, loads))
+			for _, r := range stop(t, loads) {
+				if len(r.Failures) > story.lost {
+					t.Error(r)
+				}
+			}
 		})
 	}
 }

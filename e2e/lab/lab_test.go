@@ -66,7 +66,7 @@ func TestProbeFails(t *testing.T) {
 		name string
 		stop func()
 	}{
-		{"stopped", func() { l.ClusterDNS.Signal(t, syscall.SIGSTOP) }},
+		{"stopped", func() { l.ClusterDNS.Freeze(t) }},
 		{"killed", func() { l.ClusterDNS.Signal(t, syscall.SIGKILL); l.ClusterDNS.Wait(t, time.Second) }},
 	} {
 		t.Run(how.name, func(t *testing.T) {
@@ -91,7 +91,7 @@ func TestProbeRecovers(t *testing.T) {
 	}
 	loads := StartAll(t, probes...)
 	<-time.After(300 * time.Millisecond)
-	l.ClusterDNS.Signal(t, syscall.SIGSTOP)
+	l.ClusterDNS.Freeze(t)
 	<-time.After(time.Second)
 	l.ClusterDNS.Signal(t, syscall.SIGCONT)
 	resumed := time.Now()

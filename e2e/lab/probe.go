@@ -112,7 +112,7 @@ func (l *Load) run() {
 		}
 		l.flights.Add(1)
 		go l.fly(i)
-		if late := time.Since(due); late > l.Interval/4 {
+		if late := time.Since(due); late > max(l.Interval/4, 5*time.Millisecond) {
 			l.stalled(late)
 			due = time.Now()
 		}

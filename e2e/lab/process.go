@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -96,6 +98,25 @@ func (p *Process) Signal(t testing.TB, sig syscall.Signal) {
 	if err := p.cmd.Process.Signal(sig); err != nil {
 		t.Fatalf("sending %s: %v", sig, err)
 	}
+}
+
+// Freeze stops the process without ending it, and waits until all of its threads stand still.
+func (p *Process) Freeze(t testing.TB) {
+	t.Helper()
+	p.Signal(t, syscall.SIGSTOP)
+	Until(t, 5*time.Second, "frozen process", func() error {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Pid()))
+		if err != nil {
+			return err
+		}
+		for _, path := range stats {
+			stat, err := os.ReadFile(path)
+			if err != nil || !strings.HasPrefix(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " T ") {
+				return fmt.Errorf("%s: %s, %v", path, stat, err)
+			}
+		}
+		return nil
+	})
 }
 
 // Running says whether the process has not ended yet.
