@@ -5,6 +5,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,9 +94,17 @@ func inFlightOnly(t *testing.T, reports []lab.Report, loads []*lab.Load, events 
 			}
 		}
 		if lost := r.Outside(around...); len(lost.Failures) > 0 {
-			t.Errorf("lost when it should not be felt: %s", lost)
+			t.Errorf("lost at another time than the kills at %s: %s", moments(events), lost)
 		}
 	}
+}
+
+func moments(events []lab.Window) string {
+	s := ""
+	for _, e := range events {
+		s += e.Begin.Format(" 15:04:05.000")
+	}
+	return strings.TrimSpace(s)
 }
 
 // cleaned runs the cleanup command and checks that nothing is left.

@@ -43,7 +43,7 @@ func TestProbe(t *testing.T) {
 				}
 			}
 			r := fast.Stop()
-			if r.Sent < 350 || len(r.Failures) > 0 {
+			if r.Sent < 300 || len(r.Failures) > 0 {
 				t.Error(r)
 			}
 			Until(t, time.Second, "log of all queries", func() error {
@@ -87,7 +87,7 @@ func TestProbeRecovers(t *testing.T) {
 	l := New(t, IPTablesNFT)
 	probes := everyClient(l, 50*time.Millisecond)
 	for i := range probes {
-		probes[i].Timeout = 200 * time.Millisecond
+		probes[i].Timeout = 500 * time.Millisecond
 	}
 	loads := StartAll(t, probes...)
 	<-time.After(300 * time.Millisecond)
@@ -97,7 +97,7 @@ func TestProbeRecovers(t *testing.T) {
 	resumed := time.Now()
 	<-time.After(time.Second)
 	for _, r := range StopAll(loads) {
-		if r.Sent < 40 || len(r.Failures) < 10 || r.Gap < 900*time.Millisecond || r.Gap > 1500*time.Millisecond {
+		if r.Sent < 40 || len(r.Failures) < 5 || r.Gap < 900*time.Millisecond || r.Gap > 1700*time.Millisecond {
 			t.Error(r)
 		}
 		if late := r.In(Window{resumed.Add(300 * time.Millisecond), time.Now()}); len(late.Failures) > 0 {

@@ -29,7 +29,7 @@ func (n *Namespace) State(t testing.TB) State {
 	for _, command := range []string{"iptables-nft-save", "ip6tables-nft-save", "iptables-legacy-save", "ip6tables-legacy-save"} {
 		s = append(s, saved(command, n.Exec(t, "", command))...)
 	}
-	s = append(s, nftTables(n.Exec(t, "", "nft", "list", "ruleset"))...)
+	s = append(s, nftTables(n.Exec(t, "", "nft", "-t", "list", "ruleset"))...)
 	slices.Sort(s)
 	return s
 }
@@ -125,7 +125,7 @@ func (s State) String() string { return strings.Join(s, "\n") }
 // Ruleset is nft's listing of all tables with the handles of the rules, which change when a rule is made anew.
 func (n *Namespace) Ruleset(t testing.TB) string {
 	t.Helper()
-	return counters.ReplaceAllString(n.Exec(t, "", "nft", "-a", "list", "ruleset"), "")
+	return counters.ReplaceAllString(n.Exec(t, "", "nft", "-a", "-t", "list", "ruleset"), "")
 }
 
 // Lifetime is for how long an address will be there if nobody renews it; 0 when it is not there.
