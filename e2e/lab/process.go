@@ -58,7 +58,9 @@ func (n *Namespace) Start(t testing.TB, c Command) *Process {
 		close(p.done)
 	}()
 	t.Cleanup(func() {
-		_ = syscall.Kill(-p.Pid(), syscall.SIGKILL) // fails when all have ended
+		if p.Running() { // the number of one that has ended may be another's by now
+			_ = syscall.Kill(-p.Pid(), syscall.SIGKILL) // fails when it ends just now
+		}
 		<-p.done
 		if t.Failed() {
 			t.Logf("%s %s in %s printed:\n%s", c.Path, strings.Join(c.Args, " "), n.Name, tail(p.Output(), 40))
