@@ -53,7 +53,7 @@ func (n *Network) stepAside() error {
 		return n.apply(nil)
 	}
 	steps := []func() error{n.link.Yield, func() error { return n.apply(nil) }}
-	if l, ok := n.link.(*kernelLink); ok && l.kind() == Dummy {
+	if n.linkOutlives() {
 		slices.Reverse(steps)
 	}
 	for _, step := range steps {
@@ -73,11 +73,17 @@ func (n *Network) Close(keep bool) error {
 	if !keep && n.Alone() {
 		errs = append(errs, n.removeRules())
 	}
-	if !keep || n.cfg.Link != Dummy {
+	if !keep || !n.linkOutlives() {
 		errs = append(errs, n.link.Close())
 	}
 	n.releaseAll()
 	return errors.Join(errs...)
+}
+
+// linkOutlives reports whether the link can outlive the process.
+func (n *Network) linkOutlives() bool {
+	l, ok := n.link.(*kernelLink)
+	return ok && l.kind() == Dummy
 }
 
 // removeRules leaves the fallback table if it is to stay.

@@ -143,8 +143,11 @@ func TestTwoInstances(t *testing.T) {
 	if broken, err := b.Intact(false); len(broken) == 0 || err != nil {
 		t.Errorf("the second does not see that steering is off: %v, %v", broken, err)
 	}
-	if err := b.Steer(b.Steered()); err != nil {
+	if err := b.Repair(); err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(state(t), "fin,syn,rst,ack fib daddr type local notrack") {
+		t.Error("connections to the cluster DNS that began meanwhile are cut off")
 	}
 	closeNetwork(t, b)
 }

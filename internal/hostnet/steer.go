@@ -15,6 +15,15 @@ func (n *Network) Steer(addrs []netip.Addr) error {
 	return n.inTurn(func() error { return n.apply(addrs) })
 }
 
+// Repair puts the rules back after another program changed them. Connections
+// that went past the cache meanwhile are left alone, as after Steer.
+func (n *Network) Repair() error {
+	return n.inTurn(func() error {
+		n.settling, n.settled = slices.Clone(n.steered), time.Now().Add(settleTime)
+		return n.apply(n.steered)
+	})
+}
+
 // inTurn runs f while no other instance may change rules.
 func (n *Network) inTurn(f func() error) error {
 	turn, err := takeTurn()

@@ -249,7 +249,7 @@ func (v *supervisor) mend() bool {
 		v.resync = time.Now()
 	}
 	if err == nil && len(broken) > 0 {
-		if err = v.node.network.Steer(v.node.network.Steered()); err == nil {
+		if err = v.node.network.Repair(); err == nil {
 			for _, object := range broken {
 				repairs.WithLabelValues(object).Inc()
 			}
