@@ -43,7 +43,7 @@ var badInputs = []bad{
 	{name: "bad argument of a directive", base: ".:53 {\n    errors\n    bind 169.254.20.10 10.96.0.10\n    forward .\n}\n", code: 1, names: []string{"forward"}, line: "forward ."},
 	{name: "template syntax error", base: ".:53 {\n    errors\n    bind 169.254.20.10\n", code: 1, names: []string{"Corefile.base:1", "brace"}, line: ".:53 {"},
 	{name: "missing upstream Service", env: []string{"KUBE_DNS_UPSTREAM_SERVICE_HOST="}, code: 1, names: []string{"KUBE_DNS_UPSTREAM_SERVICE_HOST", "__PILLAR__CLUSTER__DNS__"}, line: "__PILLAR__CLUSTER__DNS__"},
-	{name: "address in use", prepare: occupy, code: 1, names: []string{"169.254.20.10:53", "in use"}},
+	{name: "address in use", prepare: occupy, code: 1, names: []string{".10:53", "in use"}},
 	{name: "no privilege", wrap: []string{"setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"}, code: 1, names: []string{"CAP_NET_ADMIN"}},
 	{name: "foreign interface", prepare: foreignLink, code: 1, names: []string{"nodelocaldns", "not ours"}},
 	{name: "address on another interface", prepare: foreignAddress, code: 1, names: []string{"169.254.20.10", "elsewhere"}},
