@@ -37,7 +37,7 @@ func backends(t *testing.T, f func(t *testing.T, fw Firewall)) {
 		t.Run("iptables-"+name, func(t *testing.T) {
 			inNamespace(t)
 			variant(t, name)
-			fw, err := newIPTables([]bool{false, true})
+			fw, err := newIPTables("", []bool{false, true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -131,7 +131,7 @@ func TestFirewallReplacesReference(t *testing.T) {
 func TestFirewallReportsTheLock(t *testing.T) {
 	inNamespace(t)
 	variant(t, "legacy")
-	fw, err := newIPTables([]bool{false})
+	fw, err := newIPTables("", []bool{false})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ const (
 	execTimeout = 10 * time.Second
 )
 
-// xtables is one variant (the default one, -nft or -legacy) for one family.
+// xtables is one variant (the plain commands', -nft or -legacy) for one family.
 //
 // The whole change of a family is one `iptables-restore --noflush`: atomic a
 // table, one process, one wait for the lock. A library that runs `iptables`
@@ -112,11 +112,12 @@ type ruleWatch interface {
 	intact() (bool, error)
 }
 
-// newIPTables fails if the iptables commands of one of the families do not work.
-func newIPTables(fams []bool) (*iptablesFirewall, error) {
+// newIPTables fails if the commands of variant ("" is the plain ones) do not
+// work in one of the families.
+func newIPTables(variant string, fams []bool) (*iptablesFirewall, error) {
 	f := &iptablesFirewall{}
 	for _, six := range fams {
-		x := xtables{six: six}
+		x := xtables{six: six, variant: variant}
 		legacy, err := x.legacy()
 		if err != nil {
 			return nil, err

@@ -5,7 +5,6 @@ package hostnet
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -74,12 +73,12 @@ func clearIPTables(skip func(xtables) bool) (removed []string, err error) {
 func installedXtables() []xtables {
 	var out []xtables
 	for _, six := range []bool{false, true} {
-		for _, variant := range []string{"-nft", "-legacy"} {
+		for _, variant := range []string{nftVariant, legacyVariant} {
 			x := xtables{six: six, variant: variant}
 			if _, err := exec.LookPath(x.command("-save")); err != nil {
 				continue
 			}
-			if variant == "-nft" && nftHasXtables(six) || variant == "-legacy" && legacyHasTables(six) {
+			if variant == nftVariant && nftHasXtables(six) || variant == legacyVariant && legacyHasTables(six) {
 				out = append(out, x)
 			}
 		}
@@ -111,14 +110,7 @@ func nftHasXtables(six bool) bool {
 	return false
 }
 
-func legacyHasTables(six bool) bool {
-	file := "/proc/self/net/ip_tables_names"
-	if six {
-		file = "/proc/self/net/ip6_tables_names"
-	}
-	names, err := os.ReadFile(file)
-	return err == nil && len(names) > 0
-}
+func legacyHasTables(six bool) bool { return len(legacyTables(six)) > 0 }
 
 // Cleanup removes all that a cache of ours or the reference may have left on
 // the node, the fallback table included, and returns what it removed. It

@@ -39,7 +39,7 @@ func openFirewall(cfg Config) (Firewall, error) {
 	case NFTables:
 		return newNFTFirewall(fams), nil
 	}
-	f, err := newIPTables(fams)
+	f, err := newIPTables(hostVariant(), fams)
 	if err == nil {
 		return f, nil
 	}
