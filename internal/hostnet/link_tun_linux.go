@@ -51,7 +51,12 @@ func (t *tun) destroy(string) error { return unix.Close(t.fd) }
 
 // openTUN opens the device; its children must not keep the link alive.
 func openTUN() (int, error) {
-	fd, err := unix.Open(tunDevice, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := openDevice(tunDevice)
+	if errors.Is(err, unix.ENOENT) {
+		if own, ownErr := openOwnDevice(); ownErr == nil {
+			fd, err = own, nil
+		}
+	}
 	if err != nil {
 		return -1, fmt.Errorf("opening %s: %w", tunDevice, err)
 	}
@@ -60,4 +65,24 @@ func openTUN() (int, error) {
 		return -1, errors.Join(fmt.Errorf("%s is no TUN device: %w", tunDevice, err), unix.Close(fd))
 	}
 	return fd, nil
+}
+
+func openDevice(path string) (int, error) {
+	return unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+}
+
+// openOwnDevice is for a container without the device's file but with CAP_MKNOD,
+// which is among the default capabilities: the file exists for a moment only.
+// The number is that of Documentation/networking/tuntap.rst; container runtimes
+// allow it.
+func openOwnDevice() (int, error) {
+	path := fmt.Sprintf("/dev/nodelocaldns-tun-%d", unix.Getpid())
+	if err := unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(10, 200))); err != nil {
+		return -1, err
+	}
+	fd, err := openDevice(path)
+	if rmErr := unix.Unlink(path); rmErr != nil && err == nil {
+		return -1, errors.Join(rmErr, unix.Close(fd))
+	}
+	return fd, err
 }
