@@ -5,6 +5,7 @@ package corefiles
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -154,18 +155,20 @@ func TestEmbeddedNeeds(t *testing.T) {
 	for _, test := range []struct {
 		text   []byte
 		change func(*Params)
-		want   string
+		name   string
 	}{
-		{Kubernetes, func(p *Params) { p.ClusterDomain = "" }, "f:2: __PILLAR__DNS__DOMAIN__ has no value: "},
-		{Kubernetes, func(p *Params) { p.LocalIPs = nil }, "f:11: __PILLAR__LOCAL__DNS__ has no value: "},
-		{Kubernetes, func(p *Params) { p.ClusterDNS = netip.Addr{} }, "f:13: __PILLAR__CLUSTER__DNS__ has no value: "},
-		{Kubernetes, func(p *Params) { p.PrometheusEndpoint = "" }, "f:16: __PROMETHEUS__ENDPOINT__ has no value: "},
-		{Kubernetes, resolvConf(), "f:49: __PILLAR__UPSTREAM__SERVERS__ has no value: "},
-		{Standalone, resolvConf(), "f:8: __PILLAR__UPSTREAM__SERVERS__ has no value: "},
+		{Kubernetes, func(p *Params) { p.ClusterDomain = "" }, "__PILLAR__DNS__DOMAIN__"},
+		{Kubernetes, func(p *Params) { p.LocalIPs = nil }, "__PILLAR__LOCAL__DNS__"},
+		{Kubernetes, func(p *Params) { p.ClusterDNS = netip.Addr{} }, "__PILLAR__CLUSTER__DNS__"},
+		{Kubernetes, func(p *Params) { p.PrometheusEndpoint = "" }, "__PROMETHEUS__ENDPOINT__"},
+		{Kubernetes, resolvConf(), "__PILLAR__UPSTREAM__SERVERS__"},
+		{Standalone, resolvConf(), "__PILLAR__UPSTREAM__SERVERS__"},
 	} {
+		line := 1 + bytes.Count(test.text[:bytes.Index(test.text, []byte(test.name))], []byte("\n"))
+		want := fmt.Sprintf("f:%d: %s has no value: ", line, test.name)
 		_, err := Render(Template{"f", test.text}, params(test.change))
-		if err == nil || !strings.HasPrefix(err.Error(), test.want) {
-			t.Errorf("got error %v, want %s…", err, test.want)
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got error %v, want %s…", err, want)
 		}
 	}
 	alone := params(func(p *Params) { p.ClusterDomain, p.ClusterDNS, p.UpstreamService = "", netip.Addr{}, "" })

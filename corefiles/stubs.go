@@ -9,6 +9,25 @@ import (
 	"strings"
 )
 
+// stubOptions is the rest of a stub domain's block, for the reasons that the template gives in the block of the root.
+var stubOptions = []string{
+	"        prefer_udp",
+	"        read_timeout 1s",
+	"        max_connect_attempts 4",
+	"        max_concurrent 1000",
+	"    }",
+	"    errors",
+	"    cache {",
+	"        success 2048 30",
+	"        denial 2048 10",
+	"        servfail 1s",
+	"        prefetch 2 1m 20%",
+	"        serve_stale 15m verify 500ms 10s 10s",
+	"        serve_stale_policy prefer_positive",
+	"    }",
+	"}",
+}
+
 // stubs returns the edit that appends a server block for each stub domain of the kube-dns ConfigMap.
 func (l layout) stubs(t Template, text []byte, p Params) (edit, error) {
 	e := edit{start: len(text), end: len(text)}
@@ -27,16 +46,14 @@ func (l layout) stubs(t Template, text []byte, p Params) (edit, error) {
 		b.WriteString(eol)
 	}
 	for _, domain := range domains {
-		for _, line := range []string{
+		head := []string{
 			"",
 			"# A stub domain of the kube-dns ConfigMap.",
 			normalName(domain) + ":" + strconv.Itoa(int(p.port())) + " {",
-			"    errors",
-			"    cache 30",
 			"    bind " + joinAddrs(p.LocalIPs),
-			"    forward . " + strings.Join(p.KubeDNS.StubDomains[domain], " "),
-			"}",
-		} {
+			"    forward . " + strings.Join(p.KubeDNS.StubDomains[domain], " ") + " {",
+		}
+		for _, line := range append(head, stubOptions...) {
 			b.WriteString(line + eol)
 		}
 	}
