@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+)
+
+// A target is what differs between Debian's architectures.
+type target struct {
+	triplet string
+	machine elf.Machine
+}
+
+var targets = map[string]target{
+	"amd64": {"x86_64-linux-gnu", elf.EM_X86_64},
+	"arm64": {"aarch64-linux-gnu", elf.EM_AARCH64},
+}
+
+// selectFiles returns the files of the packages that the image needs.
+func selectFiles(pool tree, arch string) (tree, error) {
+	s := selection{pool: pool, out: tree{}, target: targets[arch]}
+	s.skeleton()
+	certs, err := certificates(pool)
+	if err != nil {
+		return nil, err
+	}
+	s.out.add("etc/ssl/certs/ca-certificates.crt", file(certs))
+	err = errors.Join(s.iptables(), s.addAll("usr/share/doc/*/copyright"), s.addAll("usr/share/common-licenses/*"))
+	return s.out, err
+}
+
+type selection struct {
+	pool, out tree
+	target    target
+}
+
+// skeleton is what has to be there under a file system that is read-only.
+func (s selection) skeleton() {
+	for _, dir := range mergedDirs {
+		s.out.add(dir, link("usr/"+dir))
+		s.out.add("usr/"+dir, directory(0o755))
+	}
+	s.out.add("tmp", directory(0o777|fs.ModeSticky))
+	s.out.add("run/xtables.lock", file(nil)) // the host's is mounted over it
+}
+
+// iptables adds the commands in both variants, and the plain names, which are
+// nft's as in Debian.
+func (s selection) iptables() error {
+	for _, variant := range []struct{ suffix, multi string }{
+		{"-nft", "xtables-nft-multi"}, {"-legacy", "xtables-legacy-multi"}, {"", "xtables-nft-multi"},
+	} {
+		if err := s.add("usr/sbin/" + variant.multi); err != nil {
+			return err
+		}
+		for _, family := range []string{"iptables", "ip6tables"} {
+			for _, command := range []string{"", "-save", "-restore"} {
+				s.out.add("usr/sbin/"+family+variant.suffix+command, link(variant.multi))
+			}
+		}
+	}
+	extensions := "usr/lib/" + s.target.triplet + "/xtables/"
+	// Not ebtables' and arptables', libebt_ and libarpt_.
+	return errors.Join(s.addAll(extensions+"libxt_*.so"), s.addAll(extensions+"libipt_*.so"), s.addAll(extensions+"libip6t_*.so"))
+}
+
+func (s selection) addAll(pattern string) error {
+	found := false
+	for _, p := range s.pool.sorted() {
+		if ok, err := path.Match(pattern, p); err != nil || !ok {
+			continue // the patterns are ours, and well-formed
+		}
+		found = true
+		if err := s.add(p); err != nil {
+			return err
+		}
+	}
+	if !found {
+		return fmt.Errorf("no file matches %s", pattern)
+	}
+	return nil
+}
+
+// add adds a file, what it leads to if it is a link, and if that is a program
+// or library, what it needs to be loaded.
+func (s selection) add(p string) error {
+	if _, ok := s.out[p]; ok {
+		return nil
+	}
+	e, paths, err := s.pool.follow(p)
+	if err != nil {
+		return err
+	}
+	for _, p := range paths {
+		s.out.add(p, s.pool[p])
+	}
+	if !bytes.HasPrefix(e.data, []byte(elf.ELFMAG)) {
+		return nil
+	}
+	needs, err := s.needs(e.data)
+	if err != nil {
+		return fmt.Errorf("/%s: %w", p, err)
+	}
+	for _, need := range needs {
+		if err := s.add(need); err != nil {
+			return fmt.Errorf("/%s needs %w", p, err)
+		}
+	}
+	return nil
+}
+
+// needs lists the paths of the loader and of the libraries of a program. The
+// file's own words count (PT_INTERP, DT_NEEDED), as ldd works for this machine's only.
+func (s selection) needs(data []byte) ([]string, error) {
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	if f.Machine != s.target.machine {
+		return nil, fmt.Errorf("it is for %s, not %s", f.Machine, s.target.machine)
+	}
+	libs, err := f.ImportedLibraries()
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, lib := range libs {
+		out = append(out, "usr/lib/"+s.target.triplet+"/"+lib)
+	}
+	if section := f.Section(".interp"); section != nil {
+		loader, err := section.Data()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, usrMerged(cleanPath(strings.TrimRight(string(loader), "\x00"))))
+	}
+	return out, nil
+}
+
+// resolve returns the path that a link at p leads to.
+func resolve(p, target string) string {
+	if !path.IsAbs(target) {
+		target = path.Join(path.Dir(p), target)
+	}
+	return usrMerged(cleanPath(target))
+}
+
+// certificates joins Mozilla's certificates like update-ca-certificates(8).
+func certificates(pool tree) ([]byte, error) {
+	var out [][]byte
+	for _, p := range pool.sorted() {
+		if strings.HasPrefix(p, "usr/share/ca-certificates/") && strings.HasSuffix(p, ".crt") {
+			out = append(out, append(bytes.TrimSpace(slices.Clone(pool[p].data)), '\n'))
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("no CA certificates")
+	}
+	return bytes.Join(out, nil), nil
+}
