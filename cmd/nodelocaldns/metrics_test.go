@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"time"
 )
 
 func TestServeMetrics(t *testing.T) {
@@ -45,6 +46,32 @@ func TestServeMetricsOff(t *testing.T) {
 	stop, err := serveMetrics("")
 	if err != nil {
 		t.Fatal(err)
+	}
+	stop()
+}
+
+// The reference's listener does not share its address: the metrics come when it goes, and nothing else waits for them.
+func TestServeMetricsLater(t *testing.T) {
+	defer func(d time.Duration) { metricsRetry = d }(metricsRetry)
+	metricsRetry = 5 * time.Millisecond
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := other.Addr().String()
+	stop, err := serveMetrics(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Close()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if resp, err := http.Get("http://" + addr + "/metrics"); err == nil {
+			resp.Body.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("not served after the other program has gone")
+		}
 	}
 	stop()
 }

@@ -43,6 +43,7 @@ func TestOptions(t *testing.T) {
 			o.upstreamSvc, o.pidFile = "kube-dns-upstream", "/tmp/node-cache.pid"
 		}},
 		{"--localip=fd00::a,169.254.20.10,fd00::a", func(o *options) { o.mode, o.localIPs = runTemplate, addrs("fd00::a", "169.254.20.10") }},
+		{"-localip 10.0.0.1,", func(o *options) { o.mode, o.localIPs = runTemplate, addrs("10.0.0.1") }},
 		{"-localip ::ffff:10.0.0.1", func(o *options) { o.mode, o.localIPs = runTemplate, addrs("10.0.0.1") }},
 		{"-conf a", func(o *options) { o.mode, o.localIPs, o.conf = runConf, nil, "a" }},
 		{"-corefile a", func(o *options) { o.mode, o.localIPs, o.conf, o.corefile = runConf, nil, "a", "a" }},
@@ -112,7 +113,7 @@ func TestOptionErrors(t *testing.T) {
 		{"-quiet yes", `unexpected argument "yes"`},
 		{"-quiet=maybe", `invalid boolean value "maybe" for -quiet: parse error`},
 		{"-localip 10.0.0", `invalid value "10.0.0" for flag -localip: "10.0.0" is not an IP address`},
-		{"-localip 10.0.0.1,", `invalid value "10.0.0.1," for flag -localip: "" is not an IP address`},
+		{"-localip 10.0.0.1,,", `invalid value "10.0.0.1,," for flag -localip: "" is not an IP address`},
 		{"-localip 10.0.0.1/32", `invalid value "10.0.0.1/32" for flag -localip: "10.0.0.1/32" is not an IP address`},
 		{"-localip fe80::1%eth0", `invalid value "fe80::1%eth0" for flag -localip: fe80::1%eth0 is not an address that one node can have`},
 		{"-localip 0.0.0.0", `invalid value "0.0.0.0" for flag -localip: 0.0.0.0 is not an address that one node can have`},

@@ -65,6 +65,7 @@ func parseFallback(s string) (fallback, error) {
 // parseAddrs reads a comma list of unicast addresses; one given twice counts once.
 func parseAddrs(s string) ([]netip.Addr, error) {
 	var addrs []netip.Addr
+	s = strings.TrimSuffix(s, ",") // where a sed line of an older guide left nothing of __PILLAR__DNS__SERVER__
 	for field := range strings.SplitSeq(s, ",") {
 		field = strings.TrimSpace(field)
 		a, err := netip.ParseAddr(field)
