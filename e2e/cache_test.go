@@ -80,7 +80,7 @@ func (o options) withDefaults() options {
 		o.metrics = 9253
 	}
 	if o.fallback == "" && o.addrs[0].Is4() && o.addrs[len(o.addrs)-1].Is6() {
-		o.fallback = fmt.Sprintf("%s,%s", lab.UpstreamIP, lab.UpstreamIP6)
+		o.fallback = fmt.Sprintf("%s,%s", lab.ClusterIP, lab.ClusterIP6)
 	}
 	return o
 }
@@ -113,11 +113,14 @@ func (c *cache) run(t testing.TB) {
 }
 
 func (c *cache) environment() []string {
-	upstream := lab.UpstreamIP
+	upstream, kubeDNS := lab.UpstreamIP, lab.ClusterIP
 	if c.options.addrs[0].Is6() {
-		upstream = lab.UpstreamIP6
+		upstream, kubeDNS = lab.UpstreamIP6, lab.ClusterIP6
 	}
-	return []string{"PATH=" + c.tools.Dir, fmt.Sprintf("KUBE_DNS_UPSTREAM_SERVICE_HOST=%s", upstream)}
+	return []string{
+		"PATH=" + c.tools.Dir, fmt.Sprintf("KUBE_DNS_UPSTREAM_SERVICE_HOST=%s", upstream),
+		fmt.Sprintf("KUBE_DNS_SERVICE_HOST=%s", kubeDNS),
+	}
 }
 
 // again starts the program anew with the same files and arguments, and waits until it steers.

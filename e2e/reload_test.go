@@ -116,7 +116,7 @@ func TestReloadOptions(t *testing.T) {
 			}{
 				{"health port", firewallFlag(firewall), "health_port 8081", has(l, "8081")},
 				{"lease", firewallFlag(firewall), "lease 60s", leased(l, 30*time.Second)},
-				{"fallback", firewallFlag(firewall), "fallback 10.96.0.11", has(l, "ip saddr set 169.254.20.10")},
+				{"fallback", firewallFlag(firewall), "fallback 10.96.0.10", has(l, "ip saddr set 169.254.20.10")},
 				{"no fallback", firewallFlag(firewall), "", hasNot(l, "ip saddr set 169.254.20.10")},
 				{"interface", firewallFlag(firewall), "interface dnscache", has(l, "dnscache type tuntap")},
 				{"firewall", other, "", has(l, "ip daddr 10.96.0.10 udp dport 53")},

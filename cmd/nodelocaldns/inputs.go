@@ -78,7 +78,11 @@ func (in *inputs) params(t corefiles.Template) (p corefiles.Params, notes []stri
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without the file: an error where it is needed
 		return p, nil, err
 	}
-	if p.ClusterDNS, err = in.clusterIP(); err != nil {
+	if p.ClusterDNS, err = in.serviceIP(o.upstreamSvc); err != nil {
+		return p, nil, err
+	}
+	kubeDNS, err := in.serviceIP("kube-dns")
+	if err != nil {
 		return p, nil, err
 	}
 	dir, note := in.kubeDNSDir()
@@ -90,7 +94,7 @@ func (in *inputs) params(t corefiles.Template) (p corefiles.Params, notes []stri
 			return p, notes, err
 		}
 	}
-	p.Stanza, note = in.stanza(t, p.ClusterDNS)
+	p.Stanza, note = in.stanza(t, firstValid(kubeDNS, p.ClusterDNS))
 	if note != "" {
 		notes = append(notes, note)
 	}
@@ -103,10 +107,10 @@ func serviceEnv(name string) string {
 	return strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + "_SERVICE_HOST"
 }
 
-// clusterIP returns the address of the upstream Service, or the zero Addr if
-// the environment does not have it: only some templates need it.
-func (in *inputs) clusterIP() (netip.Addr, error) {
-	env := serviceEnv(in.opts.upstreamSvc)
+// serviceIP returns the ClusterIP of Service name in the pod's namespace, or the
+// zero Addr if the environment does not have it: only some templates need it.
+func (in *inputs) serviceIP(name string) (netip.Addr, error) {
+	env := serviceEnv(name)
 	text := in.getenv(env)
 	if text == "" {
 		return netip.Addr{}, nil
@@ -180,8 +184,10 @@ func hasStanza(t corefiles.Template) bool {
 }
 
 // fallback returns the default for the addresses that answer while the cache
-// does not, the ClusterIP. Who wants no rules (-setupiptables=false) does not
-// get this one either unless -fallback asks for it.
+// does not, the ClusterIP. It is that of kube-dns where there is one: the Service
+// of -upstreamsvc is usually deleted together with the cache, and the fallback
+// table stays. Who wants no rules (-setupiptables=false) does not get this one
+// either unless -fallback asks for it.
 func (in *inputs) fallback(clusterIP netip.Addr) (addrs []netip.Addr, note string) {
 	o := in.opts
 	switch {
@@ -195,6 +201,13 @@ func (in *inputs) fallback(clusterIP netip.Addr) (addrs []netip.Addr, note strin
 			clusterIP, join(o.localIPs))
 	}
 	return []netip.Addr{clusterIP}, ""
+}
+
+func firstValid(a, b netip.Addr) netip.Addr {
+	if a.IsValid() {
+		return a
+	}
+	return b
 }
 
 func join(addrs []netip.Addr) string {
