@@ -39,6 +39,10 @@ func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 	switch name {
 	case "cleanup":
 		return exitOK, cleanup(args, stdout)
+	case "kubelet-dns":
+		return exitOK, kubeletDNSCommand(args, stdout)
+	case "wait":
+		return exitOK, wait(args, stdout)
 	case "help":
 		args = []string{"-help"}
 	case "version":
@@ -46,7 +50,11 @@ func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 			return exitUsage, usageError{fmt.Errorf("unexpected argument %q", args[0])}
 		}
 		args = []string{"-version"}
-	case "", "render":
+	case "render":
+		if len(args) > 0 && args[0] == "manifests" {
+			return exitOK, renderManifests(args[1:], stdout, stderr)
+		}
+	case "":
 	default:
 		return exitUsage, unknownCommand(name)
 	}
@@ -70,7 +78,7 @@ func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 }
 
 func unknownCommand(name string) error {
-	if near := closest(name, []string{"render", "cleanup", "version", "help"}); near != "" {
+	if near := closest(name, []string{"render", "cleanup", "kubelet-dns", "wait", "version", "help"}); near != "" {
 		return usageError{fmt.Errorf("unknown command %q (did you mean %q?)", name, near)}
 	}
 	return usageError{fmt.Errorf("unknown command %q", name)}

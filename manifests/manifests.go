@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package manifests holds the YAML files of this directory, and fills them in.
+//
+// Kustomize reads the files as they are. The single file nodelocaldns.yaml, for users of the reference's sed lines,
+// and what "nodelocaldns render manifests" prints are made of the same files by replacing words.
+package manifests
+
+//go:generate go test . -run Current -update
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+//go:embed common base overlays/cilium
+var files embed.FS
+
+// Mode is who brings DNS to the cache.
+type Mode string
+
+// The modes. IPTables is for kube-proxy's nftables mode, too.
+const (
+	IPTables Mode = "iptables"
+	IPVS     Mode = "ipvs"
+	Cilium   Mode = "cilium"
+)
+
+// Image is the image that the files name.
+const Image = "ghcr.io/nodelocaldns/nodelocaldns:dev"
+
+// Values is what a cluster's manifest depends on.
+type Values struct {
+	Mode          Mode
+	LocalIPs      []netip.Addr // the cache's own addresses; not used with Cilium
+	DNSServers    []netip.Addr // the ClusterIPs of kube-dns, which the cache takes over in mode iptables
+	Service       string       // the name of kube-dns; used with Cilium only
+	ClusterDomain string
+	Image         string
+}
+
+// Render returns the manifest for a cluster. What stays to be filled in, the cache fills in when it starts.
+func Render(v Values) (string, error) {
+	if v.Mode == Cilium {
+		return strings.NewReplacer(
+			Image, v.Image,
+			"- cluster.local", "- "+v.ClusterDomain,
+			"serviceName: kube-dns", "serviceName: "+v.Service,
+		).Replace(join(parts(template(), "overlays/cilium/daemonset.yaml", "overlays/cilium/policy.yaml"))), nil
+	}
+	addrs, err := v.addresses()
+	if err != nil {
+		return "", err
+	}
+	text := strings.NewReplacer(
+		localDNS+","+dnsServer, list(addrs, ","),
+		localDNS+" "+dnsServer, list(addrs, " "),
+		localDNS+":", host(addrs[0])+":",
+		localDNS, addrs[0].String(),
+		dnsDomain, v.ClusterDomain,
+		Image, v.Image,
+	).Replace(singleFile())
+	return text, nil
+}
+
+// addresses returns what the cache listens on; its own come first, since health and readiness are asked at the first.
+func (v Values) addresses() ([]netip.Addr, error) {
+	switch {
+	case len(v.LocalIPs) == 0:
+		return nil, errors.New("the cache has no address of its own")
+	case v.Mode == IPVS:
+		return v.LocalIPs, nil
+	case v.Mode != IPTables:
+		return nil, fmt.Errorf("unknown mode %q", v.Mode)
+	case len(v.DNSServers) == 0:
+		return nil, errors.New("kube-dns has no ClusterIP")
+	}
+	return append(v.LocalIPs[:len(v.LocalIPs):len(v.LocalIPs)], v.DNSServers...), nil
+}
+
+func list(addrs []netip.Addr, sep string) string {
+	words := make([]string, len(addrs))
+	for i, a := range addrs {
+		words[i] = a.String()
+	}
+	return strings.Join(words, sep)
+}
+
+// host is how an address stands before a port.
+func host(a netip.Addr) string {
+	if a.Is6() {
+		return "[" + a.String() + "]"
+	}
+	return a.String()
+}
