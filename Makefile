@@ -10,7 +10,15 @@ BIN         := bin/nodelocaldns
 # The flags above say it, and go's own look at git fails in a clone of another user.
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
-.PHONY: build generate test lint size fuzz run cost clean
+# The image's; ARCH is amd64 or arm64, whatever this machine is.
+ARCH        ?= $(shell go env GOHOSTARCH)
+OF_ARCH     := $(if $(filter-out $(shell go env GOHOSTARCH),$(ARCH)),-$(ARCH))
+IMAGE       ?= ghcr.io/nodelocaldns/nodelocaldns:$(VERSION)
+BUILD_IMAGE := go run -C hack/image . -debs debian.lock -cache $(CURDIR)/bin/cache
+CONTENT     := -arch $(ARCH) -file $(CURDIR)/$(BIN)$(OF_ARCH)=/nodelocaldns -link /nodelocaldns=/node-cache
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+
+.PHONY: build generate test e2e lint size image image-binary image-lock rootfs fuzz run cost clean
 
 # -mod=mod lets a line added to plugin.cfg bring its modules along.
 build: generate
@@ -24,14 +32,41 @@ generate:
 test: lint size
 	hack/test.sh
 
+# The stories of e2e/cluster on a real Kubernetes, which the first run builds. As root, on Debian.
+e2e:
+	hack/e2e.sh
+
 lint:
 	go run directives_generate.go -check
 	go vet ./... && go vet directives_generate.go
+	cd hack/image && go vet ./...
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not gofmt's style: $$files"; exit 1; }
 	go run $(STATICCHECK) ./...
 
 size: build
 	@test "$$(stat -c %s $(BIN))" -lt 30000000 || { echo "$(BIN) has 30 MB or more"; exit 1; }
+
+# An archive for `ctr images import`, `docker load` and `skopeo copy oci-archive:`, and its bill of materials.
+image: image-binary
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BUILD_IMAGE) $(CONTENT) -name $(IMAGE) -entrypoint /nodelocaldns \
+		-o $(CURDIR)/bin/nodelocaldns-image$(OF_ARCH).tar -sbom $(CURDIR)/$(BIN)$(OF_ARCH).cdx.json \
+		-label org.opencontainers.image.title=nodelocaldns \
+		-label 'org.opencontainers.image.description=CoreDNS as a DNS cache on each node of a Kubernetes cluster' \
+		-label org.opencontainers.image.version=$(VERSION) \
+		-label org.opencontainers.image.revision=$(COMMIT) \
+		-label org.opencontainers.image.source=https://github.com/nodelocaldns/nodelocaldns \
+		-label 'org.opencontainers.image.licenses=Apache-2.0 AND GPL-2.0-or-later AND LGPL-2.1-or-later AND MPL-2.0'
+
+# The files of the image in bin/rootfs, for the Dockerfile.
+rootfs: image-binary
+	rm -rf bin/rootfs && $(BUILD_IMAGE) $(CONTENT) -rootfs $(CURDIR)/bin/rootfs
+
+image-binary: generate
+	CGO_ENABLED=0 GOARCH=$(ARCH) go build -mod=mod -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)$(OF_ARCH) ./cmd/nodelocaldns
+
+# Pins the versions of the image's Debian packages that apt has now.
+image-lock:
+	$(BUILD_IMAGE) -update-lock
 
 # Each fuzz target of the module for 30 s.
 fuzz:

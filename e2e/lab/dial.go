@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -28,6 +29,15 @@ func (n *Namespace) Dial(network string, to netip.AddrPort, timeout time.Duratio
 		return nil, fmt.Errorf("dial %s %s: %w", network, to, err)
 	}
 	return net.FileConn(f)
+}
+
+// DialContext is for an http.Transport. It waits 2 s at most.
+func (n *Namespace) DialContext(_ context.Context, network, addr string) (net.Conn, error) {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	return n.Dial(network, to, 2*time.Second)
 }
 
 func (n *Namespace) socket(network string, to netip.Addr) (fd int, err error) {

@@ -3,12 +3,9 @@
 package lab
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -16,14 +13,7 @@ import (
 
 // Get fetches a page with a socket of the namespace.
 func (n *Namespace) Get(url string) (string, error) {
-	dial := func(_ context.Context, network, addr string) (net.Conn, error) {
-		to, err := netip.ParseAddrPort(addr)
-		if err != nil {
-			return nil, err
-		}
-		return n.Dial(network, to, time.Second)
-	}
-	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true}}
 	resp, err := client.Get(url)
 	if err != nil {
 		return "", err

@@ -72,14 +72,15 @@ func (n *Namespace) Start(t testing.TB, c Command) *Process {
 // Exec runs a program in the namespace to its end and returns what it printed; the test fails when it does.
 func (n *Namespace) Exec(t testing.TB, stdin, name string, args ...string) string {
 	t.Helper()
-	out, err := n.exec(stdin, name, args...)
+	out, err := n.Output(stdin, name, args...)
 	if err != nil {
 		t.Fatalf("running %s %s in %s: %v\n%s", name, strings.Join(args, " "), n.Name, err, out)
 	}
 	return out
 }
 
-func (n *Namespace) exec(stdin, name string, args ...string) (string, error) {
+// Output is Exec for what may fail.
+func (n *Namespace) Output(stdin, name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
 	var out bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &out

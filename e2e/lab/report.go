@@ -15,6 +15,7 @@ type Report struct {
 	Sent     int
 	Failures []Failure
 	Gap      time.Duration // the longest time without an answer
+	Slowest  time.Duration // the longest time to an answer or a failure
 	Stall    time.Duration // the longest time by which a query was sent too late
 }
 
@@ -59,7 +60,8 @@ func (r Report) with(keep func(Failure) bool) Report {
 // String is a line for the report and one for each of the first failures.
 func (r Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %d sent, %d failed, longest gap %s", r.Probe, r.Sent, len(r.Failures), r.Gap.Round(time.Millisecond))
+	fmt.Fprintf(&b, "%s: %d sent, %d failed, longest gap %s, slowest %s", r.Probe, r.Sent, len(r.Failures),
+		r.Gap.Round(time.Millisecond), r.Slowest.Round(time.Millisecond))
 	for i, f := range r.Failures {
 		if i == 3 {
 			fmt.Fprintf(&b, "\n    and %d more", len(r.Failures)-i)

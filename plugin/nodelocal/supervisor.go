@@ -31,6 +31,7 @@ type supervisor struct {
 	resync  time.Time         // of the last thorough look
 	renewed time.Time         // when the lease was last renewed
 	begun   time.Time         // when the addresses began to wait for their first answer
+	shared  bool              // another instance was here since the rules were last seen to be right
 	said    map[string]string // what was logged last, by subject
 }
 
@@ -240,8 +241,9 @@ func (v *supervisor) off() []netip.Addr {
 // looks only at each resync: their rules are for the same end, and two that
 // correct each other would never come to rest.
 func (v *supervisor) mend() bool {
-	thorough := time.Since(v.resync) >= v.s.Resync
-	if !thorough && !v.node.network.Alone() {
+	thorough, alone := time.Since(v.resync) >= v.s.Resync, v.node.network.Alone()
+	v.shared = v.shared || !alone
+	if !thorough && !alone {
 		return true
 	}
 	broken, err := v.node.network.Intact(thorough)
@@ -250,11 +252,11 @@ func (v *supervisor) mend() bool {
 	}
 	if err == nil && len(broken) > 0 {
 		if err = v.node.network.Repair(); err == nil {
-			for _, object := range broken {
-				repairs.WithLabelValues(object).Inc()
-			}
-			log.Warningf("Put back what something removed or changed: %v (%s)", broken, v.node.network)
+			v.repaired(broken)
 		}
+	}
+	if err == nil && alone {
+		v.shared = false
 	}
 	v.reportRules(err)
 	rulesPresent.Set(0)
@@ -262,6 +264,19 @@ func (v *supervisor) mend() bool {
 		rulesPresent.Set(1)
 	}
 	return err == nil
+}
+
+// repaired tells of rules that were put back. One instance changes those of the
+// other when it starts or leaves, and that is nobody's fault.
+func (v *supervisor) repaired(objects []string) {
+	if v.shared {
+		log.Infof("Put back what another instance changed: %v (%s)", objects, v.node.network)
+		return
+	}
+	for _, object := range objects {
+		repairs.WithLabelValues(object).Inc()
+	}
+	log.Warningf("Put back what something removed or changed: %v (%s)", objects, v.node.network)
 }
 
 // complete reports whether every address is steered.

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// api is the API server, asked from the fabric. What kubectl would be too slow or too heavy for goes this way.
+type api struct {
+	client *http.Client
+	base   string
+}
+
+func newAPI(from *lab.Namespace, p *pki, ip net.IP) (*api, error) {
+	cert, err := tls.LoadX509KeyPair(p.path("admin.crt"), p.path("admin.key"))
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(p.cert)
+	return &api{
+		base: fmt.Sprintf("https://%s:6443", ip),
+		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+			DialContext:     from.DialContext,
+			TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{cert}},
+		}},
+	}, nil
+}
+
+// get reads an object into out, if that is not nil.
+func (a *api) get(path string, out any) error {
+	response, err := a.client.Get(a.base + path)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", path, response.Status)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(body, out)
+}
+
+// post sends JSON to an URL and reads JSON.
+func post(client *http.Client, url string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	response, err := client.Post(url, "application/json", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	said, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s", bytes.TrimSpace(said))
+	}
+	return json.Unmarshal(said, out)
+}
+
+// Kubectl runs kubectl and returns what it printed; the test fails when it does.
+func (c *Cluster) Kubectl(t testing.TB, args ...string) string {
+	t.Helper()
+	return c.KubectlIn(t, "", args...)
+}
+
+// KubectlIn is Kubectl with a standard input.
+func (c *Cluster) KubectlIn(t testing.TB, stdin string, args ...string) string {
+	t.Helper()
+	out, err := c.tryKubectl(stdin, args...)
+	if err != nil {
+		t.Fatalf("kubectl %v: %v\n%s", args, err, out)
+	}
+	return out
+}
+
+func (c *Cluster) tryKubectl(stdin string, args ...string) (string, error) {
+	return c.fabric.Output(stdin, binary("kubectl"), append([]string{"--kubeconfig", c.pki.path("admin.kubeconfig")}, args...)...)
+}
+
+// Apply applies YAML.
+func (c *Cluster) Apply(t testing.TB, yaml string) {
+	t.Helper()
+	c.KubectlIn(t, yaml, "apply", "-f", "-")
+}
+
+// readFile is os.ReadFile for a file that has to be there.
+func readFile(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

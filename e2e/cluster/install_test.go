@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// install installs the cache as a reader of the documentation does, and looks who answers.
+func install(t *testing.T, c *Cluster) {
+	c.installCache(t)
+	for i, n := range c.Nodes {
+		other := c.Nodes[1-i]
+		for _, client := range []*Pod{n.Client, n.HostClient} {
+			for _, tcp := range []bool{false, true} {
+				servedBy(t, client, n, other, lab.Query{TCP: tcp, Server: lab.Port53(netip.MustParseAddr(DNSService))})
+			}
+			if c.DualStack {
+				servedBy(t, client, n, other, lab.Query{Server: lab.Port53(netip.MustParseAddr(DNSService6))})
+			}
+		}
+	}
+}
+
+// servedBy asks 20 times and counts the queries in the caches of both nodes.
+func servedBy(t *testing.T, client *Pod, n, other *Node, q lab.Query) {
+	t.Helper()
+	q.Name, q.Type = "kubernetes.default.svc.cluster.local.", dns.TypeA
+	own, others := n.asked(t), other.asked(t)
+	for range 20 {
+		msg, err := client.Ask(q)
+		if err != nil || len(msg.Answer) != 1 {
+			t.Fatalf("%s asking %s: %v, %v", client.Name, q.Server, msg, err)
+		}
+	}
+	if got := n.asked(t) - own; got != 20 {
+		t.Errorf("20 queries of %s to %s: %v came to the cache of %s", client.Name, q.Server, got, n.Name)
+	}
+	if got := other.asked(t) - others; got != 0 {
+		t.Errorf("20 queries of %s to %s: %v came to the cache of %s", client.Name, q.Server, got, other.Name)
+	}
+}
+
+// installCache installs the cache: with one family by the single file and the lines of the Kubernetes guide, with both by
+// what render manifests prints.
+func (c *Cluster) installCache(t *testing.T) {
+	t.Helper()
+	if c.DualStack {
+		c.Apply(t, c.render(t))
+	} else {
+		c.Kubectl(t, "apply", "-f", c.singleFile(t))
+	}
+	took := c.WaitRollout(t, "daemonsets", "node-local-dns")
+	t.Logf("all caches ready after %s", took)
+}
+
+// singleFile runs the guide's lines for kube-proxy in iptables mode, word for word, on a copy of the file.
+func (c *Cluster) singleFile(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "nodelocaldns.yaml")
+	if err := os.WriteFile(file, []byte(readFile(t, manifest(t, "nodelocaldns.yaml"))), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf(`set -e; cd %s; alias kubectl="%s --kubeconfig %s"; shopt -s expand_aliases
+kubedns=$(kubectl get svc kube-dns -n kube-system -o jsonpath={.spec.clusterIP})
+domain=cluster.local
+localdns=169.254.20.10
+sed -i "s/__PILLAR__LOCAL__DNS__/$localdns/g; s/__PILLAR__DNS__DOMAIN__/$domain/g; s/__PILLAR__DNS__SERVER__/$kubedns/g" nodelocaldns.yaml
+`, dir, binary("kubectl"), c.pki.path("admin.kubeconfig"))
+	if out, err := c.fabric.Output("", "bash", "-c", strings.Replace(script, "; shopt", "\nshopt", 1)); err != nil {
+		t.Fatalf("running the guide's lines: %v\n%s", err, out)
+	}
+	return file
+}
+
+// render is what the program under test makes of this cluster.
+func (c *Cluster) render(t *testing.T) string {
+	t.Helper()
+	out, err := c.fabric.Output("", "env", "PATH="+filepath.Dir(binary("kubectl"))+":"+os.Getenv("PATH"),
+		lab.NodeLocalDNS(t), "render", "manifests", "--kubeconfig", c.pki.path("admin.kubeconfig"))
+	if err != nil {
+		t.Fatalf("render manifests: %v\n%s", err, out)
+	}
+	_, yaml, found := strings.Cut(out, "# SPDX")
+	if !found {
+		t.Fatalf("render manifests printed\n%s", out)
+	}
+	return "# SPDX" + yaml
+}

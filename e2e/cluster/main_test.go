@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"testing"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+func TestMain(m *testing.M) { lab.Main(m) }

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command reference stands in for k8s-dns-node-cache where that cannot be had: it takes its flags, makes its link and its rules
+// with their comments, and serves with CoreDNS. It takes nothing away at its end, like the original when it is killed. Where the
+// kernel makes no dummy link, its link is a TUN device.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"log"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/coredns/coredns/coremain"
+	"github.com/vishvananda/netlink"
+
+	_ "github.com/coredns/coredns/plugin/bind"
+	_ "github.com/coredns/coredns/plugin/cache"
+	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/forward"
+	_ "github.com/coredns/coredns/plugin/health"
+	_ "github.com/coredns/coredns/plugin/loop"
+	_ "github.com/coredns/coredns/plugin/metrics"
+	_ "github.com/coredns/coredns/plugin/reload"
+)
+
+func main() {
+	log.SetFlags(0)
+	set := flag.NewFlagSet("node-cache", flag.ExitOnError)
+	localIP := set.String("localip", "", "")
+	conf := set.String("conf", "/etc/Corefile", "")
+	base := set.String("basecorefile", "/etc/coredns/Corefile.base", "")
+	upstream := set.String("upstreamsvc", "kube-dns", "")
+	pidFile := set.String("pidfile", "", "")
+	if err := set.Parse(os.Args[1:]); err != nil {
+		log.Fatal(err)
+	}
+	ips := strings.Split(*localIP, ",")
+	if err := writeCorefile(*base, *conf, *upstream, ips); err != nil {
+		log.Fatal(err)
+	}
+	if err := makeLink(ips); err != nil {
+		log.Fatal(err)
+	}
+	if err := makeRules(ips); err != nil {
+		log.Fatal(err)
+	}
+	if err := flag.CommandLine.Parse([]string{"-conf", *conf, "-pidfile", *pidFile}); err != nil { // coremain's
+		log.Fatal(err)
+	}
+	coremain.Run()
+}
+
+func writeCorefile(base, conf, upstream string, ips []string) error {
+	text, err := os.ReadFile(base)
+	if err != nil {
+		return err
+	}
+	env := strings.ToUpper(strings.ReplaceAll(upstream, "-", "_")) + "_SERVICE_HOST"
+	filled := strings.NewReplacer("__PILLAR__CLUSTER__DNS__", os.Getenv(env), "__PILLAR__LOCAL__DNS__", strings.Join(ips, " "),
+		"__PILLAR__UPSTREAM__SERVERS__", "/etc/resolv.conf").Replace(string(text))
+	return os.WriteFile(conf, []byte(filled), 0o644)
+}
+
+func makeLink(ips []string) error {
+	attrs := netlink.LinkAttrs{Name: "nodelocaldns"}
+	if err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: attrs}); err != nil {
+		log.Printf("no dummy link (%v): using a TUN device", err)
+		tun := &netlink.Tuntap{LinkAttrs: attrs, Mode: netlink.TUNTAP_MODE_TUN, NonPersist: true, Queues: 1}
+		if err := netlink.LinkAdd(tun); err != nil {
+			return fmt.Errorf("making the link: %w", err)
+		}
+	}
+	link, err := netlink.LinkByName(attrs.Name)
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		return err
+	}
+	for _, ip := range ips {
+		if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(ip), Mask: net.CIDRMask(32, 32)}}); err != nil {
+			return fmt.Errorf("adding %s: %w", ip, err)
+		}
+	}
+	return nil
+}
+
+// makeRules inserts the original's twelve rules for each address into the built-in chains.
+func makeRules(ips []string) error {
+	skip := []string{"-m", "comment", "--comment", "NodeLocal DNS Cache: skip conntrack", "-j", "NOTRACK"}
+	allow := []string{"-m", "comment", "--comment", "NodeLocal DNS Cache: allow DNS traffic", "-j", "ACCEPT"}
+	for _, ip := range ips {
+		for _, rule := range []struct {
+			table, chain, match string
+			target              []string
+		}{
+			{"raw", "PREROUTING", "-p tcp -d %s --dport 53", skip}, {"raw", "PREROUTING", "-p udp -d %s --dport 53", skip},
+			{"filter", "INPUT", "-p tcp -d %s --dport 53", allow}, {"filter", "INPUT", "-p udp -d %s --dport 53", allow},
+			{"raw", "OUTPUT", "-p tcp -s %s --sport 53", skip}, {"raw", "OUTPUT", "-p udp -s %s --sport 53", skip},
+			{"filter", "OUTPUT", "-p tcp -s %s --sport 53", allow}, {"filter", "OUTPUT", "-p udp -s %s --sport 53", allow},
+			{"raw", "OUTPUT", "-p tcp -d %s --dport 53", skip}, {"raw", "OUTPUT", "-p udp -d %s --dport 53", skip},
+			{"raw", "OUTPUT", "-p tcp -d %s --dport 8080", skip}, {"raw", "OUTPUT", "-p tcp -s %s --sport 8080", skip},
+		} {
+			args := append([]string{"-w", "5", "-t", rule.table, "-I", rule.chain}, strings.Fields(fmt.Sprintf(rule.match, ip))...)
+			if out, err := exec.Command("iptables", append(args, rule.target...)...).CombinedOutput(); err != nil {
+				return fmt.Errorf("iptables %v: %w: %s", args, err, out)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import "testing"
+
+// A story is one thing that happens to a cluster, and what its pods see of it.
+type story struct {
+	name string
+	tell func(*testing.T, *Cluster)
+}
+
+// few are the stories in which kube-proxy's mode and the families matter; every is all of them. They follow each other on one
+// cluster, so their order is part of them.
+var (
+	few = []story{
+		{"Install", install},
+		{"Answers", answers},
+		{"LinkLocalPod", linkLocalPod},
+		{"Kill", kill},
+		{"Update", update},
+		{"Uninstall", uninstall},
+	}
+	every = []story{
+		{"Manifests", manifests},
+		{"Install", install},
+		{"Answers", answers},
+		{"LinkLocalPod", linkLocalPod},
+		{"Kill", kill},
+		{"OutOfMemory", outOfMemory},
+		{"BrokenConfig", brokenConfig},
+		{"KubeletRestart", kubeletRestart},
+		{"Drain", drain},
+		{"Update", update},
+		{"ClusterDNSRollout", clusterDNSRollout},
+		{"ConfigMaps", configMaps},
+		{"Uninstall", uninstall},
+		{"Migration", migration},
+	}
+)
+
+func TestIPTables(t *testing.T)          { tell(t, Mode{Proxy: "iptables"}, every) }
+func TestNFTables(t *testing.T)          { tell(t, Mode{Proxy: "nftables"}, few) }
+func TestIPTablesDualStack(t *testing.T) { tell(t, Mode{Proxy: "iptables", DualStack: true}, few) }
+func TestNFTablesDualStack(t *testing.T) { tell(t, Mode{Proxy: "nftables", DualStack: true}, every) }
+
+// tell starts a cluster with a cluster DNS and with clients on both nodes, and tells the stories. After one that fails the
+// next ones would say little. Two clusters run at a time, and do not know of each other: most of a story is waiting.
+func tell(t *testing.T, m Mode, stories []story) {
+	t.Parallel()
+	c := Start(t, m)
+	t.Cleanup(func() {
+		if t.Failed() {
+			c.explain(t)
+		}
+	})
+	c.InstallClusterDNS(t)
+	c.startClients(t)
+	for _, s := range stories {
+		if !t.Run(s.name, func(t *testing.T) { s.tell(t, c) }) {
+			return
+		}
+	}
+}
+
+// startClients starts on each node a pod as most are, with the DNS policy ClusterFirst, and one on the host's network.
+func (c *Cluster) startClients(t *testing.T) {
+	t.Helper()
+	for _, n := range c.Nodes {
+		n.Client = c.StartPod(t, PodSpec{Name: "client-" + n.Name, Node: n})
+		n.HostClient = c.StartPod(t, PodSpec{Name: "host-" + n.Name, Node: n, HostNetwork: true})
+	}
+}
+
+// explain shows what a person would look at.
+func (c *Cluster) explain(t *testing.T) {
+	t.Helper()
+	for _, args := range [][]string{
+		{"get", "pods", "-A", "-o", "wide"},
+		{"get", "events", "-A", "--field-selector=type=Warning", "--sort-by=.lastTimestamp"},
+		{"-n", "kube-system", "logs", "--prefix", "--tail=30", "-l", "k8s-app=node-local-dns"},
+		{"-n", "kube-system", "logs", "--prefix", "--tail=15", "-l", "k8s-app=kube-dns"},
+	} {
+		out, err := c.tryKubectl("", args...)
+		t.Logf("kubectl %v: %v\n%s", args, err, out)
+	}
+}

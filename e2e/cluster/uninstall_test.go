@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// uninstall deletes the cache while pods ask, looks what it leaves, and has manifests/cleanup remove that too.
+func uninstall(t *testing.T, c *Cluster) {
+	linkLocal := c.StartPod(t, PodSpec{Name: "link-local", Node: c.Nodes[1], Nameserver: LinkLocal, Searches: []string{"svc.cluster.local"}})
+	d := c.startDrill(t)
+	d.start(t, linkLocal, loadOfResolvConf)
+	if c.DualStack {
+		c.KubectlIn(t, c.render(t), "delete", "-f", "-", "--ignore-not-found")
+	} else {
+		c.Kubectl(t, "delete", "-f", manifest(t, "nodelocaldns.yaml"))
+	}
+	c.waitGone(t)
+	expect(t, "uninstall", d.stop(t), 0)
+	if addrs, err := linkLocal.Lookup("kubernetes.default"); err != nil || len(addrs) == 0 {
+		t.Errorf("a pod with the nameserver %s after the uninstall: %v, %v", LinkLocal, addrs, err)
+	}
+	for _, n := range c.Nodes {
+		if left := n.leftovers(t); len(left) != 1 || !strings.Contains(left[0], "nodelocaldns_fallback") {
+			t.Errorf("left on %s, where only the fallback table may stay: %q", n.Name, left)
+		}
+	}
+	c.Kubectl(t, "apply", "-k", manifest(t, "cleanup"))
+	c.WaitRollout(t, "daemonsets", "node-local-dns-cleanup")
+	c.Kubectl(t, "delete", "-k", manifest(t, "cleanup"))
+	for _, n := range c.Nodes {
+		if left := n.leftovers(t); len(left) != 0 {
+			t.Errorf("left on %s after the cleanup: %q", n.Name, left)
+		}
+	}
+}
+
+// waitGone waits until the caches have ended.
+func (c *Cluster) waitGone(t *testing.T) {
+	t.Helper()
+	lab.Until(t, time.Minute, "end of the caches", func() error {
+		pods, err := c.pods("kube-system", "k8s-app=node-local-dns")
+		if err == nil && len(pods) > 0 {
+			err = errStillThere
+		}
+		return err
+	})
+}
+
+// leftovers lists what a cache makes on a node: links, chains, tables.
+func (n *Node) leftovers(t *testing.T) (left []string) {
+	t.Helper()
+	for _, command := range [][]string{
+		{"ip", "-o", "link"}, {"ip", "-o", "addr"}, {"nft", "list", "tables"}, {"iptables-nft-save"}, {"ip6tables-nft-save"},
+	} {
+		for _, line := range strings.Split(n.Exec(t, command[0], command[1:]...), "\n") {
+			low := strings.ToLower(line)
+			if strings.Contains(low, "nodelocal") || strings.Contains(low, LinkLocal) {
+				left = append(left, line)
+			}
+		}
+	}
+	return left
+}

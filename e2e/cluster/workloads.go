@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// manifest is the path of a file or directory of the project's manifests.
+func manifest(t testing.TB, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("../../manifests", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// upstreamImage is the cluster DNS's image in its manifests; here it is one of ours, with the same program.
+var upstreamImage = regexp.MustCompile(`image: registry\.k8s\.io/coredns/coredns:\S+`)
+
+// InstallClusterDNS applies the overlay cluster-dns and waits until both pods serve.
+func (c *Cluster) InstallClusterDNS(t testing.TB) {
+	t.Helper()
+	yaml := c.Kubectl(t, "kustomize", manifest(t, "overlays/cluster-dns"))
+	if !upstreamImage.MatchString(yaml) {
+		t.Fatalf("no image of CoreDNS in\n%s", yaml)
+	}
+	yaml = upstreamImage.ReplaceAllString(yaml, "image: e2e.local/clusterdns:1")
+	if c.DualStack {
+		yaml = regexp.MustCompile(`(?m)^  clusterIP: `+regexp.QuoteMeta(DNSService)+`$`).ReplaceAllString(yaml,
+			"  clusterIP: "+DNSService+"\n  clusterIPs: ["+DNSService+", "+DNSService6+"]\n  ipFamilyPolicy: RequireDualStack")
+	}
+	c.Apply(t, yaml)
+	c.WaitRollout(t, "deployments", "coredns")
+}
+
+// WaitRollout waits until a workload of kube-system runs as it was last applied: all pods new, and ready.
+func (c *Cluster) WaitRollout(t testing.TB, kind, name string) time.Duration {
+	t.Helper()
+	return lab.Until(t, time.Minute, "rollout of "+name, func() error { return c.rolledOut(kind, name) })
+}
+
+func (c *Cluster) rolledOut(kind, name string) error {
+	var w struct {
+		Metadata struct{ Generation int }
+		Spec     struct{ Replicas int }
+		Status   struct {
+			ObservedGeneration                                          int
+			Replicas, UpdatedReplicas, ReadyReplicas                    int // of a Deployment
+			DesiredNumberScheduled, UpdatedNumberScheduled, NumberReady int // of a DaemonSet
+		}
+	}
+	if err := c.api.get("/apis/apps/v1/namespaces/kube-system/"+kind+"/"+name, &w); err != nil {
+		return err
+	}
+	s := w.Status
+	done := s.ObservedGeneration == w.Metadata.Generation
+	if kind == "daemonsets" {
+		done = done && s.DesiredNumberScheduled == nodes && s.UpdatedNumberScheduled == nodes && s.NumberReady == nodes
+	} else {
+		done = done && s.Replicas == w.Spec.Replicas && s.UpdatedReplicas == w.Spec.Replicas && s.ReadyReplicas == w.Spec.Replicas
+	}
+	if !done {
+		return fmt.Errorf("%+v", w)
+	}
+	return nil
+}
+
+// metric is the sum of a cache's series with these labels on one node, 0 if there is none yet.
+func (n *Node) metric(t testing.TB, name string, labels ...string) float64 {
+	t.Helper()
+	page, err := n.cluster.fabric.Get(fmt.Sprintf("http://%s:9253/metrics", nodeIP(n.index)))
+	if err != nil {
+		t.Fatalf("reading the metrics of %s: %v", n.Name, err)
+	}
+	v, err := lab.Metric(page, name, labels...)
+	if err != nil {
+		return 0
+	}
+	return v
+}
+
+// asked is the number of queries that the node's cache has answered.
+func (n *Node) asked(t testing.TB) float64 {
+	t.Helper()
+	return n.metric(t, "coredns_dns_requests_total")
+}

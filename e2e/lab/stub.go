@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Lookup resolves a name to addresses in the way of glibc's getaddrinfo: the search list by ndots, A and AAAA at the same
+// time, each of them sent Attempts times to each server with a wait of Timeout, another try after a SERVFAIL. It is stricter in one
+// thing: both families have to be answered.
+func (n *Namespace) Lookup(c *dns.ClientConfig, name string) (addrs []string, err error) {
+	for _, candidate := range c.NameList(name) {
+		addrs, err = n.lookup(c, candidate)
+		if err != nil || len(addrs) > 0 {
+			return addrs, err
+		}
+	}
+	return nil, fmt.Errorf("%s: no such name", name)
+}
+
+func (n *Namespace) lookup(c *dns.ClientConfig, name string) ([]string, error) {
+	type result struct {
+		addrs []string
+		err   error
+	}
+	results := make(chan result, 2)
+	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
+		go func() {
+			msg, err := n.insist(c, Query{Name: name, Type: qtype})
+			results <- result{addresses(msg), err}
+		}()
+	}
+	first, second := <-results, <-results
+	return append(first.addrs, second.addrs...), errors.Join(first.err, second.err)
+}
+
+// insist asks until somebody says that the name exists, or that it does not. A truncated answer is asked for again by TCP.
+func (n *Namespace) insist(c *dns.ClientConfig, q Query) (msg *dns.Msg, err error) {
+	q.Timeout = time.Duration(c.Timeout) * time.Second
+	for range c.Attempts {
+		for _, server := range c.Servers {
+			q.Server = netip.AddrPortFrom(netip.MustParseAddr(server), 53)
+			q.TCP = false
+			if msg, err = n.Ask(q); err == nil && msg.Truncated {
+				q.TCP = true
+				msg, err = n.Ask(q)
+			}
+			if err == nil && (msg.Rcode == dns.RcodeSuccess || msg.Rcode == dns.RcodeNameError) {
+				return msg, nil
+			}
+			if err == nil {
+				err = fmt.Errorf("answered %s", dns.RcodeToString[msg.Rcode])
+			}
+		}
+	}
+	return nil, err
+}
+
+func addresses(msg *dns.Msg) (addrs []string) {
+	if msg == nil {
+		return nil
+	}
+	for _, rr := range msg.Answer {
+		switch r := rr.(type) {
+		case *dns.A:
+			addrs = append(addrs, r.A.String())
+		case *dns.AAAA:
+			addrs = append(addrs, r.AAAA.String())
+		}
+	}
+	return addrs
+}
