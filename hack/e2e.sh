@@ -57,7 +57,7 @@ build() {
 	go_build e2e/cluster/reference reference ""
 	go run -C hack/image . -name e2e.local/reference:1 -debs debian.lock -cache "$PWD/bin/cache" -file "$bin/reference=/node-cache" \
 		-entrypoint /node-cache -o "$bin/reference.tar" -max 60
-	make image
+	make image IMAGE=ghcr.io/nodelocaldns/nodelocaldns:dev # as the manifests name it
 	cp bin/nodelocaldns-image.tar "$bin/nodelocaldns.tar"
 }
 

@@ -132,7 +132,7 @@ func (o *options) networkFlags(fs *flag.FlagSet) {
 	define(fs, "syncinterval", "30s", parseSyncInterval, &o.syncInterval,
 		"check link and rules at least this often (`TIME`); a bare number is seconds")
 	define(fs, "fallback", "", parseFallback, &o.fallback,
-		"`IP,...` of the cluster DNS that answers at the link-local address while the cache does not, or none (default: the ClusterIP of -upstreamsvc)")
+		"`IP,...` of the cluster DNS that answers at the link-local address while the cache does not, or none (default: the ClusterIP of kube-dns, else of -upstreamsvc)")
 	fs.BoolVar(&o.skipTeardown, "skipteardown", false, "leave link and rules in place on exit")
 }
 

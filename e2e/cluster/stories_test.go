@@ -54,6 +54,7 @@ func tell(t *testing.T, m Mode, stories []story) {
 			c.explain(t)
 		}
 	})
+	c.publishProxyConfig(t)
 	c.InstallClusterDNS(t)
 	c.startClients(t)
 	for _, s := range stories {

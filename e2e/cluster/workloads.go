@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,6 +40,13 @@ func (c *Cluster) InstallClusterDNS(t testing.TB) {
 	}
 	c.Apply(t, yaml)
 	c.WaitRollout(t, "deployments", "coredns")
+}
+
+// publishProxyConfig puts kube-proxy's configuration where kubeadm does, which is where people and programs look.
+func (c *Cluster) publishProxyConfig(t testing.TB) {
+	t.Helper()
+	config := strings.ReplaceAll(strings.TrimSpace(c.Nodes[0].proxyConfig()), "\n", "\n    ")
+	c.Apply(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kube-proxy, namespace: kube-system}\ndata:\n  config.conf: |\n    "+config+"\n")
 }
 
 // WaitRollout waits until a workload of kube-system runs as it was last applied: all pods new, and ready.

@@ -33,8 +33,8 @@ const commentAway = "NodeLocal DNS Cache: while it is away"
 // apart from one between the same ports that asks the Service itself. TCP
 // connections that began so are remembered and stay so.
 //
-// For all addresses: a TCP connection that began with the cache, untracked, is
-// kept from DNAT when steering goes off. And what the host itself asks while an
+// For all addresses: a TCP connection that began with the cache, untracked, stays
+// so when steering goes off. And what the host itself asks while an
 // address is local has that address as its source, and would leave the node with
 // it, where kube-proxy knows no cluster CIDR to masquerade by (kubernetes#134239).
 type Fallback struct {
@@ -125,12 +125,25 @@ func (f *Fallback) set(away []netip.Addr, begin func(*nftBatch, byte, string)) e
 func (f *Fallback) write(t *tableWriter, six bool, away []netip.Addr) {
 	set := movedSet(t.family)
 	t.batch.addSet(set)
+	for i, a := range f.addrs {
+		if a.Is6() == six {
+			t.batch.addSet(heldSet(t.family, i))
+		}
+	}
 	routes := slices.DeleteFunc(slices.Clone(f.routes), func(r route) bool { return r.addr.Is6() != six })
 	for _, hooknum := range []uint32{unix.NF_INET_PRE_ROUTING, unix.NF_INET_LOCAL_OUT} {
 		t.chain(map[uint32]string{unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_LOCAL_OUT: "output"}[hooknum],
 			map[uint32]string{unix.NF_INET_PRE_ROUTING: "filter", unix.NF_INET_LOCAL_OUT: "route"}[hooknum], hooknum, priorityRewrite)
 		for _, r := range routes {
 			for _, rule := range r.queries(set, f.port, slices.Contains(away, r.addr)) {
+				t.rule(rule...)
+			}
+		}
+		for i, a := range f.addrs {
+			if a.Is6() != six {
+				continue
+			}
+			for _, rule := range hold(a, heldSet(t.family, i), f.port, slices.Contains(away, a)) {
 				t.rule(rule...)
 			}
 		}
@@ -160,8 +173,14 @@ func (f *Fallback) write(t *tableWriter, six bool, away []netip.Addr) {
 }
 
 // movedSet remembers the clients whose TCP connections are rewritten.
-func movedSet(family byte) nftSet {
-	s := nftSet{family: family, table: fallbackTable, name: "moved", keyLen: 8, ttl: 60_000}
+func movedSet(family byte) nftSet { return clientSet(family, "moved") }
+
+// heldSet remembers the clients whose TCP connections began with the cache at
+// its i-th address.
+func heldSet(family byte, i int) nftSet { return clientSet(family, fmt.Sprintf("held%d", i)) }
+
+func clientSet(family byte, name string) nftSet {
+	s := nftSet{family: family, table: fallbackTable, name: name, keyLen: 8, ttl: 60_000}
 	if family == unix.NFPROTO_IPV6 {
 		s.keyLen = 20
 	}
@@ -193,9 +212,24 @@ func (r route) answers(proto string, port uint16) []nftExpr {
 	return slices.Concat(matchReplyInZone(r.zone), matchAddr(r.target, true), matchProto(proto), matchPort(port, true), setAddr(r.addr, true))
 }
 
-// pin maps to the cache's own address the middle of a TCP connection that
-// connection tracking sees for the first time: it began untracked. Without, it
-// would be taken for a new one and sent to the cluster DNS.
+// hold keeps TCP connections with the cache that began with it, whether steering
+// is on, settling or off: they stay untracked. Without, the middle of one would
+// be new to connection tracking; and what is new and goes to a ClusterIP without
+// having been mapped, kube-proxy in nftables mode rejects on its way out.
+func hold(a netip.Addr, held nftSet, port uint16, away bool) [][]nftExpr {
+	tcp := slices.Concat(matchAddr(a, false), matchProto("tcp"), matchPort(port, false))
+	local, keep := matchLocal(unix.NFT_CMP_EQ), append(held.remember(), exprNotrack())
+	rules := [][]nftExpr{slices.Concat(tcp, matchTCPFlags(tcpSYN, 0), local, held.matchKnown(), keep)}
+	if !away {
+		rules = append(rules, slices.Concat(tcp, matchTCPFlags(tcpFIN|tcpSYN|tcpRST|tcpACK, tcpSYN), local, keep))
+	}
+	return rules
+}
+
+// pin is for connections that are not held, as that set has an end. It maps to
+// the cache's own address the middle of a TCP connection that connection
+// tracking sees for the first time: it began untracked. Without, it would be
+// taken for a new one and sent to the cluster DNS.
 func pin(a netip.Addr, port uint16) []nftExpr {
 	return slices.Concat(matchAddr(a, false), matchProto("tcp"), matchPort(port, false),
 		matchTCPFlags(tcpSYN, 0), matchLocal(unix.NFT_CMP_EQ), destinationNAT(a))
