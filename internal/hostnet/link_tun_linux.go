@@ -43,8 +43,23 @@ func (t *tun) make(name string) error {
 	if err != nil {
 		return errors.Join(err, unix.Close(fd))
 	}
-	t.fd = fd
+	t.fd = last(fd)
 	return nil
+}
+
+// last gives the descriptor a number above those of the servers' sockets. The
+// kernel closes a dying process's descriptors in ascending order, and does what
+// is put off until then in the opposite one (task_work_run): so the link goes
+// before the sockets. A query in between waits in vain, which a resolver tries
+// again; the other way round it would be refused, and the second try with it.
+func last(fd int) int {
+	const beyond = 1000
+	moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, beyond)
+	if err != nil {
+		return fd // a limit on open files: it works as well, if not as nicely
+	}
+	_ = unix.Close(fd) // the other one holds the link
+	return moved
 }
 
 func (t *tun) destroy(string) error { return unix.Close(t.fd) }
