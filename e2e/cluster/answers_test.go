@@ -107,7 +107,7 @@ func specification(c *Cluster, first, second *Pod) []question {
 		{"web.default.svc.cluster.local.", dns.TypeA, 1, nil},
 		{"web.default.svc.cluster.local.", dns.TypeAAAA, v6, nil},
 		{"web.other.svc.cluster.local.", dns.TypeA, 1, nil},
-		{"_http._tcp.web.default.svc.cluster.local.", dns.TypeSRV, 1, []string{"0 100 80 web.default.svc.cluster.local."}},
+		{"_http._tcp.web.default.svc.cluster.local.", dns.TypeSRV, 1, []string{" 80 web.default.svc.cluster.local."}},
 		{"members.default.svc.cluster.local.", dns.TypeA, 2, []string{first.IP, second.IP}},
 		{"members.default.svc.cluster.local.", dns.TypeAAAA, 2 * v6, nil},
 		{"first.members.default.svc.cluster.local.", dns.TypeA, 1, []string{first.IP}},

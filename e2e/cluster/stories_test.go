@@ -10,8 +10,8 @@ type story struct {
 	tell func(*testing.T, *Cluster)
 }
 
-// few are the stories in which kube-proxy's mode and the families matter; every is all of them. They follow each other on one
-// cluster, so their order is part of them.
+// every is all stories, network those in which kube-proxy's mode and the families matter, few the most of them. They follow
+// each other on one cluster, so their order is part of them.
 var (
 	few = []story{
 		{"Install", install},
@@ -19,6 +19,17 @@ var (
 		{"LinkLocalPod", linkLocalPod},
 		{"Kill", kill},
 		{"Update", update},
+		{"Uninstall", uninstall},
+	}
+	network = []story{
+		{"Manifests", manifests},
+		{"Install", install},
+		{"Answers", answers},
+		{"LinkLocalPod", linkLocalPod},
+		{"Kill", kill},
+		{"OutOfMemory", outOfMemory},
+		{"Update", update},
+		{"ClusterDNSRollout", clusterDNSRollout},
 		{"Uninstall", uninstall},
 	}
 	every = []story{
@@ -42,7 +53,7 @@ var (
 func TestIPTables(t *testing.T)          { tell(t, Mode{Proxy: "iptables"}, every) }
 func TestNFTables(t *testing.T)          { tell(t, Mode{Proxy: "nftables"}, few) }
 func TestIPTablesDualStack(t *testing.T) { tell(t, Mode{Proxy: "iptables", DualStack: true}, few) }
-func TestNFTablesDualStack(t *testing.T) { tell(t, Mode{Proxy: "nftables", DualStack: true}, every) }
+func TestNFTablesDualStack(t *testing.T) { tell(t, Mode{Proxy: "nftables", DualStack: true}, network) }
 
 // tell starts a cluster with a cluster DNS and with clients on both nodes, and tells the stories. After one that fails the
 // next ones would say little. Two clusters run at a time, and do not know of each other: most of a story is waiting.
