@@ -20,6 +20,9 @@ type drill struct {
 	cluster *Cluster
 }
 
+// patience is how long a client waits for an answer: as long as a C library does before it asks again.
+const patience = 5 * time.Second
+
 // popular is a name that is always in the caches.
 const popular = "kubernetes.default.svc.cluster.local."
 
@@ -45,10 +48,10 @@ func (c *Cluster) startDrill(t *testing.T, servers ...string) *drill {
 		d.start(t, n.HostClient, loadOfResolvConf)
 		for _, server := range servers {
 			ip, rate := netip.MustParseAddr(server), time.Duration(len(servers))
-			d.start(t, n.Client, protocol.Load{Server: ip, Interval: rate * 10 * time.Millisecond})
-			d.start(t, n.Client, protocol.Load{Server: ip, Interval: rate * 20 * time.Millisecond, Name: popular, Socket: "long"})
-			d.start(t, n.HostClient, protocol.Load{Server: ip, Interval: rate * 40 * time.Millisecond, Name: popular})
-			d.start(t, n.Client, protocol.Load{Server: ip, Interval: rate * 50 * time.Millisecond, TCP: true})
+			d.start(t, n.Client, protocol.Load{Server: ip, Timeout: patience, Interval: rate * 10 * time.Millisecond})
+			d.start(t, n.Client, protocol.Load{Server: ip, Timeout: patience, Interval: rate * 20 * time.Millisecond, Name: popular, Socket: "long"})
+			d.start(t, n.HostClient, protocol.Load{Server: ip, Timeout: patience, Interval: rate * 40 * time.Millisecond, Name: popular})
+			d.start(t, n.Client, protocol.Load{Server: ip, Timeout: patience, Interval: rate * 50 * time.Millisecond, TCP: true})
 		}
 	}
 	d.progress(t)

@@ -11,18 +11,26 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
 )
 
-// uninstall deletes the cache while pods ask, looks what it leaves, and has manifests/cleanup remove that too.
+// uninstall deletes the cache while pods ask, in the two ways of the documentation, looks what it leaves, and has
+// manifests/cleanup remove that too.
 func uninstall(t *testing.T, c *Cluster) {
 	linkLocal := c.StartPod(t, PodSpec{Name: "link-local", Node: c.Nodes[1], Nameserver: LinkLocal, Searches: []string{"svc.cluster.local"}})
 	d := c.startDrill(t)
 	d.start(t, linkLocal, loadOfResolvConf)
 	if c.DualStack {
+		c.Kubectl(t, "-n", "kube-system", "delete", "daemonset", "node-local-dns")
+		c.waitGone(t)
 		c.KubectlIn(t, c.render(t), "delete", "-f", "-", "--ignore-not-found")
+		expect(t, "uninstall, the DaemonSet first", d.stop(t), 0)
 	} else {
 		c.Kubectl(t, "delete", "-f", manifest(t, "nodelocaldns.yaml"))
+		c.waitGone(t)
+		// The Service that misses go to is deleted before the caches that ask it.
+		stubs, raw := lookups(d.stop(t))
+		expect(t, "uninstall, look-ups", stubs, 0)
+		count(t, "uninstall, raw queries", raw)
+		expect(t, "uninstall, all that was not lost at one moment", outside(raw, moment(raw)), 0)
 	}
-	c.waitGone(t)
-	expect(t, "uninstall", d.stop(t), 0)
 	if addrs, err := linkLocal.Lookup("kubernetes.default"); err != nil || len(addrs) == 0 {
 		t.Errorf("a pod with the nameserver %s after the uninstall: %v, %v", LinkLocal, addrs, err)
 	}
