@@ -106,24 +106,17 @@ func (k *kubeletDNS) edited() ([]byte, error) {
 // await waits until the cache is ready. It is asked over HTTP: DNS at the
 // address is answered by the fallback, too, while there is no cache.
 func (k *kubeletDNS) await() error {
-	ctx, cancel := context.WithTimeout(context.Background(), k.patience)
-	defer cancel()
-	for {
-		err := k.ready(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
+	for deadline := time.Now().Add(k.patience); ; time.Sleep(time.Second) {
+		err := k.ready()
+		if err == nil || time.Now().After(deadline) {
 			return err
-		case <-time.After(time.Second):
 		}
 	}
 }
 
 // ready asks at the first address: one cache has them all.
-func (k *kubeletDNS) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+func (k *kubeletDNS) ready() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	url := "http://" + net.JoinHostPort(k.addrs[0].String(), k.readyPort) + "/ready"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)

@@ -103,8 +103,13 @@ func TestRun(t *testing.T) {
 	conf, pid := writeFile(t, dir, "Corefile", answering(".", "192.0.2.1", "reload 2s 0s")), filepath.Join(dir, "pid")
 	p := startProcess(t, "-conf", conf, "-p", port, "-pidfile", pid, "-metrics-listen-address=")
 	awaitAnswer(t, port, "192.0.2.1")
-	if got, want := readString(t, pid), fmt.Sprintln(p.Process.Pid); got != want {
-		t.Errorf("pidfile has %q, want %q", got, want)
+	want := fmt.Sprintln(p.Process.Pid) // written when all servers serve, which is later than the first answer
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if got, err := os.ReadFile(pid); string(got) == want {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("pidfile has %q (%v), want %q", got, err, want)
+		}
 	}
 	signal := func() {
 		t.Helper()
