@@ -47,8 +47,8 @@ var badInputs = []bad{
 	{name: "no privilege", wrap: []string{"setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"}, code: 1, names: []string{"CAP_NET_ADMIN"}},
 	{name: "foreign interface", prepare: foreignLink, code: 1, names: []string{"nodelocaldns", "not ours"}},
 	{name: "address on another interface", prepare: foreignAddress, code: 1, names: []string{"169.254.20.10", "elsewhere"}},
-	{name: "no TUN", args: []string{"-link", "tun"}, prepare: noTUN, code: 1, names: []string{"/dev/net/tun"}},
-	{name: "neither TUN nor dummy", prepare: noTUNNorDummy, code: 1, names: []string{"/dev/net/tun", "dummy"}},
+	{name: "no TUN", wrap: noMknod, args: []string{"-link", "tun"}, prepare: noTUN, code: 1, names: []string{"/dev/net/tun"}},
+	{name: "neither TUN nor dummy", wrap: noMknod, prepare: noTUNNorDummy, code: 1, names: []string{"/dev/net/tun", "dummy"}},
 }
 
 // occupy listens on all addresses without sharing the port.
@@ -72,6 +72,9 @@ func foreignAddress(t *testing.T, n *lab.Namespace) {
 	n.Exec(t, "", "ip", "link", "add", "elsewhere", "type", "veth", "peer", "name", "other")
 	n.Exec(t, "", "ip", "addr", "add", "169.254.20.10/32", "dev", "elsewhere")
 }
+
+// noMknod starts a program that cannot make a device's file for itself.
+var noMknod = []string{"setpriv", "--bounding-set=-mknod", "--inh-caps=-mknod"}
 
 func noTUN(t *testing.T, n *lab.Namespace) { n.Mask(t, "/dev/net", lab.Dir(t)) }
 
