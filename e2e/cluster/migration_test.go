@@ -39,6 +39,8 @@ func migration(t *testing.T, c *Cluster) {
 			}
 			return nil
 		})
+	}
+	for i, n := range c.Nodes {
 		if err := n.referenceRules(0); err != nil {
 			t.Errorf("%s: %v", n.Name, err)
 		}

@@ -6,6 +6,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/coredns/coredns/coremain"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	_ "github.com/coredns/coredns/plugin/bind"
 	_ "github.com/coredns/coredns/plugin/cache"
@@ -69,6 +71,9 @@ func makeLink(ips []string) error {
 	attrs := netlink.LinkAttrs{Name: "nodelocaldns"}
 	if err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: attrs}); err != nil {
 		log.Printf("no dummy link (%v): using a TUN device", err)
+		if err := makeDevice(); err != nil {
+			return err
+		}
 		tun := &netlink.Tuntap{LinkAttrs: attrs, Mode: netlink.TUNTAP_MODE_TUN, NonPersist: true, Queues: 1}
 		if err := netlink.LinkAdd(tun); err != nil {
 			return fmt.Errorf("making the link: %w", err)
@@ -85,6 +90,17 @@ func makeLink(ips []string) error {
 		if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(ip), Mask: net.CIDRMask(32, 32)}}); err != nil {
 			return fmt.Errorf("adding %s: %w", ip, err)
 		}
+	}
+	return nil
+}
+
+// makeDevice makes the file that the original's manifest does not mount, since a dummy link needs none.
+func makeDevice() error {
+	if err := os.MkdirAll("/dev/net", 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mknod("/dev/net/tun", unix.S_IFCHR|0o600, int(unix.Mkdev(10, 200))); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("making /dev/net/tun: %w", err)
 	}
 	return nil
 }
