@@ -10,7 +10,7 @@ type story struct {
 	tell func(*testing.T, *Cluster)
 }
 
-// every is all stories, network those in which kube-proxy's mode and the families matter, few the most of them. They follow
+// every is all stories, network those in which kube-proxy's mode matters, few those in which the families do, too. They follow
 // each other on one cluster, so their order is part of them.
 var (
 	few = []story{
@@ -51,9 +51,9 @@ var (
 )
 
 func TestIPTables(t *testing.T)          { tell(t, Mode{Proxy: "iptables"}, every) }
-func TestNFTables(t *testing.T)          { tell(t, Mode{Proxy: "nftables"}, few) }
+func TestNFTables(t *testing.T)          { tell(t, Mode{Proxy: "nftables"}, network) }
 func TestIPTablesDualStack(t *testing.T) { tell(t, Mode{Proxy: "iptables", DualStack: true}, few) }
-func TestNFTablesDualStack(t *testing.T) { tell(t, Mode{Proxy: "nftables", DualStack: true}, network) }
+func TestNFTablesDualStack(t *testing.T) { tell(t, Mode{Proxy: "nftables", DualStack: true}, few) }
 
 // tell starts a cluster with a cluster DNS and with clients on both nodes, and tells the stories. After one that fails the
 // next ones would say little. Two clusters run at a time, and do not know of each other: most of a story is waiting.
