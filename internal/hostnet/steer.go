@@ -38,8 +38,10 @@ func (n *Network) inTurn(f func() error) error {
 }
 
 // apply sets steering and fallback in the order that loses nothing: the
-// fallback rewrites in front of the steering rules, so an address must never be
-// rewritten to one that is steered, as only the server's other socket would answer.
+// fallback first gives back what is about to be steered, and takes over last
+// what was. Its target may be an address of the cache itself, the ClusterIP of
+// kube-dns: what it rewrote has a connection tracking zone, so that NOTRACK
+// leaves it alone (nft_notrack_eval, xt_CT) and kube-proxy maps it.
 func (n *Network) apply(addrs []netip.Addr) error {
 	away := without(n.cfg.Addresses, addrs)
 	less := len(addrs) < len(n.steered)
