@@ -22,6 +22,7 @@ type Stanza struct {
 	HealthPort   uint16
 	Fallback     []netip.Addr
 	NoFallback   bool // fallback none
+	FallbackZone uint16
 	SkipTeardown bool
 }
 
@@ -65,6 +66,7 @@ func (s Stanza) options() []string {
 	add(s.HealthPort != 0, "health_port", fmt.Sprint(s.HealthPort))
 	add(s.NoFallback, "fallback", "none")
 	add(!s.NoFallback && len(s.Fallback) > 0, "fallback", joinAddrs(s.Fallback))
+	add(s.FallbackZone != 0, "fallback_zone", fmt.Sprint(s.FallbackZone))
 	add(s.SkipTeardown, "skip_teardown", "")
 	return lines
 }

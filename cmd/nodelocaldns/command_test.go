@@ -120,9 +120,12 @@ cluster.local:53 {
 	if _, err := os.Stat(out); err == nil {
 		t.Error("render wrote the file of -conf")
 	}
-	_, stderr, code = result(t, program(t, "render"))
+	own := writeFile(t, dir, "own", ".:53 {\n    bind __PILLAR__LOCAL__DNS__\n    whoami\n}\n")
+	stdout, stderr, code = result(t, program(t, "render", "-localip", "auto", "-basecorefile", own))
 	if code != 0 {
 		t.Error("exit code", code)
 	}
-	contains(t, stderr, "nodelocaldns: warning: No fallback: KUBE_DNS_SERVICE_HOST is not set")
+	contains(t, stdout, "nodelocal 169.254.20.10 {\n")
+	contains(t, stderr, "nodelocaldns: Local addresses 169.254.20.10: ", "and KUBE_DNS_SERVICE_HOST is not set\n",
+		"nodelocaldns: warning: No fallback: KUBE_DNS_SERVICE_HOST is not set")
 }

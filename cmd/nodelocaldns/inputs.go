@@ -161,6 +161,9 @@ func (in *inputs) stanza(t corefiles.Template, clusterIP netip.Addr) (s corefile
 	if o.given["health-port"] {
 		s.HealthPort = o.healthPort
 	}
+	if o.given["fallback-zone"] {
+		s.FallbackZone = o.fallbackZone
+	}
 	switch {
 	case o.given["fallback"]:
 		s.Fallback, s.NoFallback = o.fallback.addrs, o.fallback.off
@@ -193,6 +196,8 @@ func (in *inputs) fallback(clusterIP netip.Addr) (addrs []netip.Addr, note strin
 	switch {
 	case o.firewall == "none":
 		return nil, ""
+	case !clusterIP.IsValid() && o.mode == runStandalone:
+		return nil, "" // a machine without Kubernetes: there is nobody to fall back to
 	case !clusterIP.IsValid():
 		return nil, fmt.Sprintf("No fallback: %s is not set, so nothing answers at %s while the cache is away; see -upstreamsvc and -fallback",
 			serviceEnv(o.upstreamSvc), join(o.localIPs))

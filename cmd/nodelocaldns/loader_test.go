@@ -63,8 +63,8 @@ func TestLoaderModes(t *testing.T) {
 		{"ConfigMap", "-localip 10.0.0.1 -basecorefile DIR/Corefile.base -kubednscm DIR/kube-dns", "Corefile", []string{"forward . 198.51.100.1\n"}},
 		{"no network", "-setupinterface=false -setupiptables=false", "Corefile", []string{
 			"{\n        link none\n        firewall none\n        fallback none\n    }\n"}},
-		{"fallback", "-setupiptables=false -fallback 10.0.0.9 -interfacename x", "Corefile", []string{
-			"{\n        interface x\n        firewall none\n        fallback 10.0.0.9\n    }\n"}},
+		{"fallback", "-setupiptables=false -fallback 10.0.0.9 -fallback-zone 700 -interfacename x", "Corefile", []string{
+			"{\n        interface x\n        firewall none\n        fallback 10.0.0.9\n        fallback_zone 700\n    }\n"}},
 		{"own stanza", "-localip 10.0.0.1 -basecorefile DIR/own", "Corefile", []string{".:53 {\n    nodelocal 10.0.0.1\n    forward . 10.96.0.10\n}\n"}},
 		{"as it is", "-conf DIR/plain", n.dir + "/plain", []string{".:53 {\n    whoami # __PILLAR__LOCAL__DNS__\n}\n"}},
 	}
@@ -92,6 +92,7 @@ func TestLoaderNotes(t *testing.T) {
 			"No directory DIR/absent: serving without the ConfigMap of kube-dns until it appears"},
 		{"output", "10.96.0.10", "-localip 169.254.20.10 -conf DIR/absent/Corefile",
 			"Not keeping a copy of the rendered Corefile: creating a file beside DIR/absent/Corefile: no such file or directory"},
+		{"no Kubernetes", "", "", ""},
 		{"none wanted", "", "-localip 169.254.20.10 -fallback none", ""},
 		{"no rules", "", "-localip 169.254.20.10 -firewall none", ""},
 	}
@@ -100,7 +101,10 @@ func TestLoaderNotes(t *testing.T) {
 			n := newNode(t)
 			n.env["KUBE_DNS_SERVICE_HOST"] = tt.env
 			writeFile(t, n.dir, "Corefile.base", template)
-			c, err := n.loader(t, tt.flags+" -basecorefile DIR/Corefile.base").load()
+			if tt.flags != "" {
+				tt.flags += " -basecorefile DIR/Corefile.base"
+			}
+			c, err := n.loader(t, tt.flags).load()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -208,7 +212,8 @@ func TestTemplateStays(t *testing.T) {
 func TestWarnedOnce(t *testing.T) {
 	n, logs := newNode(t), captureLogs(t)
 	delete(n.env, "KUBE_DNS_SERVICE_HOST")
-	l := n.loader(t, "")
+	writeFile(t, n.dir, "Corefile.base", template)
+	l := n.loader(t, "-localip 169.254.20.10 -basecorefile DIR/Corefile.base")
 	for range 3 {
 		if _, err := l.reload(serverType); err != nil {
 			t.Fatal(err)

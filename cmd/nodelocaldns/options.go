@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 // k8s-dns-node-cache and of its successor, with the same meaning, and ours.
 type options struct {
 	localIPs      []netip.Addr
+	auto          bool // -localip auto: localIPs is empty until a finder has resolved it
 	conf          string
 	corefile      string
 	baseCorefile  string
@@ -34,6 +36,7 @@ type options struct {
 	firewall       string
 	syncInterval   time.Duration
 	fallback       fallback
+	fallbackZone   uint16
 	skipTeardown   bool
 
 	port           uint16
@@ -106,8 +109,9 @@ func (o *options) flagSet() *flag.FlagSet {
 }
 
 func (o *options) corefileFlags(fs *flag.FlagSet) {
-	define(fs, "localip", "", parseAddrs, &o.localIPs,
-		"serve on `IP,...` (IPv4 and IPv6 may be mixed), with a Corefile rendered from the template")
+	define(fs, "localip", "", o.parseLocalIPs, &o.localIPs,
+		"serve on `IP,...` (IPv4 and IPv6 may be mixed), with a Corefile rendered from the template; auto: "+
+			standaloneIP.String()+" and, where this node's kube-proxy lets it, the ClusterIP of kube-dns")
 	fs.StringVar(&o.conf, "conf", "",
 		"without -localip: run the Corefile `FILE` as it is; with -localip: write the rendered Corefile there too")
 	fs.StringVar(&o.corefile, "corefile", "", "older name of -conf, which wins if both are given (`FILE`)")
@@ -133,6 +137,8 @@ func (o *options) networkFlags(fs *flag.FlagSet) {
 		"check link and rules at least this often (`TIME`); a bare number is seconds")
 	define(fs, "fallback", "", parseFallback, &o.fallback,
 		"`IP,...` of the cluster DNS that answers at the link-local address while the cache does not, or none (default: the ClusterIP of kube-dns, else of -upstreamsvc)")
+	define(fs, "fallback-zone", strconv.Itoa(hostnet.DefaultFallbackZone), parseZone, &o.fallbackZone,
+		"the fallback uses the conntrack zones from `NUMBER` on, one for each address")
 	fs.BoolVar(&o.skipTeardown, "skipteardown", false, "leave link and rules in place on exit")
 }
 
@@ -154,7 +160,7 @@ func (o *options) processFlags(fs *flag.FlagSet) {
 // renderOnly are the flags that end up in the rendered Corefile and nowhere else.
 var renderOnly = []string{
 	"basecorefile", "kubednscm", "upstreamsvc", "clusterdomain", "setupinterface", "interfacename", "link", "lease",
-	"setupiptables", "firewall", "syncinterval", "fallback", "skipteardown", "health-port", "prometheus-listen-address",
+	"setupiptables", "firewall", "syncinterval", "fallback", "fallback-zone", "skipteardown", "health-port", "prometheus-listen-address",
 }
 
 // reconcile resolves what flags say together.
@@ -168,13 +174,23 @@ func (o *options) reconcile() error {
 	if err := o.off("setupiptables", o.setupIPTables, "firewall", &o.firewall); err != nil {
 		return err
 	}
+	return o.validate()
+}
+
+// validate refuses what the plugin would refuse too, but later and not as a
+// matter of usage. For -localip auto it is to be called again with the addresses.
+func (o *options) validate() error {
 	if o.mode == runConf || o.link == "none" && o.firewall == "none" {
 		return nil // no network to own
 	}
+	addrs := o.localIPs
+	if o.auto && len(addrs) == 0 {
+		addrs = []netip.Addr{standaloneIP}
+	}
 	return hostnet.Config{
-		Interface: o.interfaceName, Link: o.link, Firewall: o.firewall, Addresses: o.localIPs,
-		Port: o.port, HealthPort: o.healthPort, Lease: o.lease, Fallback: o.fallback.addrs,
-	}.Validate() // what the plugin would refuse too, but later and not as a matter of usage
+		Interface: o.interfaceName, Link: o.link, Firewall: o.firewall, Addresses: addrs,
+		Port: o.port, HealthPort: o.healthPort, Lease: o.lease, Fallback: o.fallback.addrs, FallbackZone: o.fallbackZone,
+	}.Validate()
 }
 
 // chooseMode finds the way to the Corefile. A flag without effect there is an
@@ -184,7 +200,7 @@ func (o *options) chooseMode() error {
 		o.conf = o.corefile
 	}
 	switch {
-	case len(o.localIPs) > 0:
+	case len(o.localIPs) > 0 || o.auto:
 		o.mode = runTemplate
 		if o.conf != "" && filepath.Clean(o.conf) == filepath.Clean(o.baseCorefile) {
 			return fmt.Errorf("-conf would overwrite the template %s", o.baseCorefile)

@@ -9,6 +9,10 @@ import (
 
 // render prints the Corefile that o would run, and writes no file.
 func render(o *options, stdout, stderr io.Writer) error {
+	note := func(s string) { fmt.Fprintln(stderr, "nodelocaldns:", s) }
+	if err := newFinder(o, 0, note).resolve(); err != nil {
+		return err
+	}
 	c, err := newLoader(o).render()
 	if err != nil {
 		return err

@@ -27,12 +27,15 @@ func run(o *options) (int, error) {
 		return exitFailure, err
 	}
 	defer stopMetrics()
+	if err := configure(o); err != nil {
+		return exitFailure, err
+	}
+	if err := newFinder(o, proxyPatience, func(s string) { log.Info(s) }).resolve(); err != nil {
+		return exitFailure, err
+	}
 	loader := newLoader(o)
 	c, err := loader.load()
 	if err != nil {
-		return exitFailure, err
-	}
-	if err := configure(o); err != nil {
 		return exitFailure, err
 	}
 	if !o.quiet {

@@ -62,6 +62,19 @@ func parseFallback(s string) (fallback, error) {
 	return fallback{addrs: addrs}, err
 }
 
+// parseLocalIPs reads the value of -localip.
+func (o *options) parseLocalIPs(s string) ([]netip.Addr, error) {
+	if o.auto = s == "auto"; o.auto {
+		return nil, nil
+	}
+	for field := range strings.SplitSeq(s, ",") {
+		if strings.TrimSpace(field) == "auto" {
+			return nil, errors.New("auto finds the addresses itself: give it alone, or name all of them")
+		}
+	}
+	return parseAddrs(s)
+}
+
 // parseAddrs reads a comma list of unicast addresses; one given twice counts once.
 func parseAddrs(s string) ([]netip.Addr, error) {
 	var addrs []netip.Addr
@@ -118,6 +131,15 @@ func parsePort(s string) (uint16, error) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil || n == 0 {
 		return 0, errors.New("not a port (1 to 65535)")
+	}
+	return uint16(n), nil
+}
+
+// parseZone reads a conntrack zone; 0 is that of everything else.
+func parseZone(s string) (uint16, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n == 0 {
+		return 0, errors.New("not a conntrack zone (1 to 65535)")
 	}
 	return uint16(n), nil
 }

@@ -17,7 +17,8 @@ func TestConfigValidate(t *testing.T) {
 	}{
 		{"good", func(*Config) {}, ""},
 		{"no lease", func(c *Config) { c.Lease = 0 }, ""},
-		{"no fallback", func(c *Config) { c.Fallback = nil }, ""},
+		{"no fallback", func(c *Config) { c.Fallback, c.FallbackZone = nil, 0 }, ""},
+		{"last zones", func(c *Config) { c.FallbackZone = 65532 }, ""},
 		{"empty interface", func(c *Config) { c.Interface = "" }, `interface "": want 1 to 14 characters without space, slash, colon or percent sign`},
 		{"long interface", func(c *Config) { c.Interface = "abcdefghijklmno" }, `interface "abcdefghijklmno": want 1 to 14 characters without space, slash, colon or percent sign`},
 		{"format in interface", func(c *Config) { c.Interface = "dns%d" }, `interface "dns%d": want 1 to 14 characters without space, slash, colon or percent sign`},
@@ -32,6 +33,8 @@ func TestConfigValidate(t *testing.T) {
 		{"twice", func(c *Config) { c.Addresses = addrsOf("10.0.0.1 10.0.0.1") }, "address 10.0.0.1: given twice"},
 		{"two fallbacks", func(c *Config) { c.Fallback = addrsOf("10.0.0.1 10.0.0.2") }, "fallback 10.0.0.2: 10.0.0.1 is given already; one address a family"},
 		{"fallback", func(c *Config) { c.Fallback = addrsOf("127.0.0.1") }, "fallback 127.0.0.1: want the address of the cluster DNS Service"},
+		{"no zone", func(c *Config) { c.FallbackZone = 0 }, "fallback zone 0: want a conntrack zone from 1 to 65532, one for each address from there on"},
+		{"zones past the end", func(c *Config) { c.FallbackZone = 65533 }, "fallback zone 65533: want a conntrack zone from 1 to 65532, one for each address from there on"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := testConfig()
@@ -54,7 +57,10 @@ func TestNewFallbackCoversOnlyAddressesWithNothingBehind(t *testing.T) {
 		{"only the Service's address", "10.96.0.10", "10.96.0.11", ""},
 		{"dual stack", "169.254.20.10 10.96.0.10 fd00::10 fd00:96::a", "10.96.0.11 fd00:96::b", "169.254.20.10 fd00::10"},
 		{"dual stack, one local address", "169.254.20.10 10.96.0.10 fd00:96::a", "10.96.0.11 fd00:96::b", "169.254.20.10"},
+		{"dual stack, IPVS mode", "169.254.20.10 fd00::10", "10.96.0.10 fd00:96::a", "169.254.20.10 fd00::10"},
 		{"IPv6", "fd00::10 fd00:96::a", "fd00:96::b", "fd00::10"},
+		{"IPv6, one address of the node's", "fd00::10", "fd00:96::b", "fd00::10"},
+		{"IPv6, one address among Services", "fd00:96::a", "fd00:96::b", ""},
 		{"IPv6 link-local", "fe80::10", "fd00:96::b", "fe80::10"},
 		{"other family", "169.254.20.10", "fd00:96::b", ""},
 		{"none", "169.254.20.10", "", ""},

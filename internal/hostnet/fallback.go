@@ -57,24 +57,32 @@ func newFallback(c Config) *Fallback {
 	}
 	f := &Fallback{addrs: c.Addresses, port: c.Port}
 	for i, a := range c.Addresses {
-		target := slices.IndexFunc(c.Fallback, func(t netip.Addr) bool { return t.Is6() == a.Is6() })
-		if target >= 0 && !slices.Contains(c.Fallback, a) && nothingBehind(a, c.Addresses) {
-			f.routes = append(f.routes, route{a, c.Fallback[target], FallbackZone + uint16(i)})
+		at := slices.IndexFunc(c.Fallback, func(t netip.Addr) bool { return t.Is6() == a.Is6() })
+		if at < 0 || slices.Contains(c.Fallback, a) {
+			continue
+		}
+		if target := c.Fallback[at]; nothingBehind(a, c.Addresses, target) {
+			f.routes = append(f.routes, route{a, target, c.FallbackZone + uint16(i)})
 		}
 	}
 	return f
 }
 
-// nothingBehind reports whether a, one of addrs, is no Service's address: it is
-// link-local, or the first of several IPv6 addresses, where the cache's own
-// stands by convention and is not link-local. A Service's address must not be
-// rewritten: the table outlives the cache, and maybe the Service it points to.
-func nothingBehind(a netip.Addr, addrs []netip.Addr) bool {
+// nothingBehind reports whether a, one of addrs, is no Service's address, as
+// target is one: a is link-local, or an IPv6 address that is the first of
+// several, where the cache's own stands by convention, or is alone and in
+// another /64 than target, as no range of Services is larger (kube-apiserver
+// refuses it). A Service's address must not be rewritten: the table outlives
+// the cache, and maybe the Service it points to.
+func nothingBehind(a netip.Addr, addrs []netip.Addr, target netip.Addr) bool {
 	if a.IsLinkLocalUnicast() {
 		return true
 	}
 	six := slices.DeleteFunc(slices.Clone(addrs), netip.Addr.Is4)
-	return a.Is6() && len(six) > 1 && six[0] == a
+	if a.Is4() || six[0] != a {
+		return false
+	}
+	return len(six) > 1 || !netip.PrefixFrom(a, 64).Masked().Contains(target)
 }
 
 // addresses returns those that the table answers for when the cache is gone.

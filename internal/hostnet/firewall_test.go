@@ -187,6 +187,23 @@ func TestFallbackText(t *testing.T) {
 		listing := command(t, "nft", "list", "table", "ip", fallbackTable) + command(t, "nft", "list", "table", "ip6", fallbackTable)
 		golden(t, name, regexp.MustCompile(`(?m)^\t+`).ReplaceAllString(listing, "    "))
 	}
+	cfg := testConfig()
+	cfg.FallbackZone = 65532
+	if err := newFallback(cfg).Set(nil); err != nil {
+		t.Fatal(err)
+	}
+	listing := command(t, "nft", "list", "table", "ip", fallbackTable) + command(t, "nft", "list", "table", "ip6", fallbackTable)
+	for _, part := range []string{"zone set 65532 ip daddr", "ct zone 65532 ip saddr", "zone set 65534 ip6 daddr", "ct zone 65534 ip6 saddr"} {
+		if !strings.Contains(listing, part) {
+			t.Errorf("no %q in:\n%s", part, listing)
+		}
+	}
+	if strings.Contains(listing, "zone 2") || strings.Contains(listing, "zone set 2") {
+		t.Errorf("rules of the default zone stay:\n%s", listing)
+	}
+	if err := f.Set(nil); err != nil {
+		t.Fatal(err)
+	}
 	command(t, "nft", "flush", "chain", "ip", fallbackTable, "input")
 	if ok, err := f.Intact(); ok || err != nil {
 		t.Errorf("a flushed chain: got %v, %v", ok, err)

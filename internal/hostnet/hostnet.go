@@ -12,6 +12,7 @@ package hostnet
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -28,9 +29,9 @@ const (
 	// (0xc000) and Cilium (0x0f00).
 	SelfQueryMark = 0x2053
 
-	// FallbackZone is the first conntrack zone of the fallback table; the
-	// cache's n-th address uses FallbackZone+n.
-	FallbackZone = 20
+	// DefaultFallbackZone is the usual Config.FallbackZone: past the two of
+	// Istio, and far below those of Antrea and OVN-Kubernetes.
+	DefaultFallbackZone = 20
 
 	// The comments of the reference's rules: people search for them.
 	commentSkip  = "NodeLocal DNS Cache: skip conntrack"
@@ -57,6 +58,12 @@ type Config struct {
 	HealthPort uint16        // local health traffic is untracked too; 0: none
 	Lease      time.Duration // lifetime of the addresses without a renewal; 0: unlimited
 	Fallback   []netip.Addr  // cluster DNS Service addresses, at most one a family; empty: no fallback table
+
+	// FallbackZone is the first conntrack zone of the fallback table; the
+	// address at index n uses FallbackZone+n. With a Fallback 1 to 65535, less
+	// room for the other addresses: 0 is the zone of everything else
+	// (NF_CT_DEFAULT_ZONE_ID of linux/netfilter/nf_conntrack_zones_common.h).
+	FallbackZone uint16
 }
 
 // Validate returns an error that names the first value that is out of range.
@@ -103,6 +110,10 @@ func (c Config) validateFallback() error {
 			return fmt.Errorf("fallback %s: want the address of the cluster DNS Service", f)
 		}
 		seen[f.Is4()] = f
+	}
+	highest := math.MaxUint16 - len(c.Addresses) + 1
+	if c.FallbackZone == 0 && len(c.Fallback) > 0 || int(c.FallbackZone) > highest {
+		return fmt.Errorf("fallback zone %d: want a conntrack zone from 1 to %d, one for each address from there on", c.FallbackZone, highest)
 	}
 	return nil
 }

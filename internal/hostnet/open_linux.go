@@ -144,7 +144,7 @@ func (n *Network) checkAddresses(name string) error {
 		if err != nil || link.Attrs().Alias == linkAlias || link.Attrs().Name == name {
 			continue
 		}
-		return fmt.Errorf("address %s is already on %s: leave it out, or take it off there", ip, link.Attrs().Name)
+		return taken(ip, link.Attrs().Name)
 	}
 	return nil
 }

@@ -124,7 +124,8 @@ func listenAddrs(hosts []string) (addrs []netip.Addr, wildcard bool) {
 // parse reads one stanza; where is its file and line.
 func parse(c *caddy.Controller) (o options, where string, err error) {
 	o = options{
-		Config: hostnet.Config{Interface: hostnet.DefaultInterface, Link: hostnet.Auto, Firewall: hostnet.Auto, HealthPort: 8080, Lease: 3 * time.Second},
+		Config: hostnet.Config{Interface: hostnet.DefaultInterface, Link: hostnet.Auto, Firewall: hostnet.Auto, HealthPort: 8080, Lease: 3 * time.Second,
+			FallbackZone: hostnet.DefaultFallbackZone},
 		Resync: 30 * time.Second,
 	}
 	for i := 0; c.Next(); i++ {
@@ -198,8 +199,14 @@ func parseValue(c *caddy.Controller, o *options, name, value string) (err error)
 			err = c.Errf("health_port %q: want a port from 1 to 65535, or 0 for none", value)
 		}
 		o.HealthPort = uint16(port)
+	case "fallback_zone":
+		zone, perr := strconv.ParseUint(value, 10, 16)
+		if perr != nil || zone == 0 {
+			err = c.Errf("fallback_zone %q: want a conntrack zone from 1 to 65535", value)
+		}
+		o.FallbackZone = uint16(zone)
 	default:
-		err = c.Errf("unknown option %q: known are interface, link, firewall, lease, resync, health_port, fallback, skip_teardown", name)
+		err = c.Errf("unknown option %q: known are interface, link, firewall, lease, resync, health_port, fallback, fallback_zone, skip_teardown", name)
 	}
 	return err
 }

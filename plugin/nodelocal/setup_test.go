@@ -25,7 +25,7 @@ import (
 
 func defaults() options {
 	return options{
-		Config: hostnet.Config{Interface: "nodelocaldns", Link: "auto", Firewall: "auto", HealthPort: 8080, Lease: 3 * time.Second},
+		Config: hostnet.Config{Interface: "nodelocaldns", Link: "auto", Firewall: "auto", HealthPort: 8080, Lease: 3 * time.Second, FallbackZone: 20},
 		Resync: 30 * time.Second,
 	}
 }
@@ -48,12 +48,13 @@ func TestParse(t *testing.T) {
 			resync 1m
 			health_port 0
 			fallback 10.96.0.10 fd00:96::a
+			fallback_zone 700
 			skip_teardown
 		}`, func(o *options) {
 			*o = options{Config: hostnet.Config{
 				Interface: "dns0", Link: "dummy", Firewall: "nftables",
 				Addresses: []netip.Addr{addr("169.254.20.10")},
-				Fallback:  []netip.Addr{addr("10.96.0.10"), addr("fd00:96::a")},
+				Fallback:  []netip.Addr{addr("10.96.0.10"), addr("fd00:96::a")}, FallbackZone: 700,
 			}, Resync: time.Minute, SkipTeardown: true}
 		}},
 		{"no fallback", "nodelocal {\n fallback none\n}", func(*options) {}},
@@ -71,20 +72,23 @@ func TestParse(t *testing.T) {
 
 func TestParseErrors(t *testing.T) {
 	for in, want := range map[string]string{
-		"nodelocal nowhere":                `Testfile:1 - Error during parsing: "nowhere" is not an IP address`,
-		"nodelocal 127.0.0.1":              `Testfile:1 - Error during parsing: address 127.0.0.1: a loopback address cannot be put on a link of its own`,
-		"nodelocal\nnodelocal":             `Testfile:2 - Error during parsing: given twice in one server block`,
-		"nodelocal {\n lease\n}":           `Testfile:2 - Error during parsing: lease: want one value, got 0`,
-		"nodelocal {\n lease 3\n}":         `Testfile:2 - Error during parsing: lease "3": want a duration such as 3s`,
-		"nodelocal {\n lease 1s\n}":        `Testfile:3 - Error during parsing: lease 1s: want 0 or whole seconds from 2s to 1h`,
-		"nodelocal {\n resync 10ms\n}":     `Testfile:2 - Error during parsing: resync 10ms: want at least 1s`,
-		"nodelocal {\n health_port x\n}":   `Testfile:2 - Error during parsing: health_port "x": want a port from 1 to 65535, or 0 for none`,
-		"nodelocal {\n link veth\n}":       `Testfile:3 - Error during parsing: link "veth": want auto, tun, dummy or none`,
-		"nodelocal {\n firewall ufw\n}":    `Testfile:3 - Error during parsing: firewall "ufw": want auto, iptables, nftables or none`,
-		"nodelocal {\n fallback\n}":        `Testfile:2 - Error during parsing: Wrong argument count or unexpected line ending after 'fallback'`,
-		"nodelocal {\n fallback x\n}":      `Testfile:2 - Error during parsing: "x" is not an IP address`,
-		"nodelocal {\n skip_teardown 1\n}": `Testfile:2 - Error during parsing: Wrong argument count or unexpected line ending after '1'`,
-		"nodelocal {\n intreface x\n}":     `Testfile:2 - Error during parsing: unknown option "intreface": known are interface, link, firewall, lease, resync, health_port, fallback, skip_teardown`,
+		"nodelocal nowhere":                                      `Testfile:1 - Error during parsing: "nowhere" is not an IP address`,
+		"nodelocal 127.0.0.1":                                    `Testfile:1 - Error during parsing: address 127.0.0.1: a loopback address cannot be put on a link of its own`,
+		"nodelocal\nnodelocal":                                   `Testfile:2 - Error during parsing: given twice in one server block`,
+		"nodelocal {\n lease\n}":                                 `Testfile:2 - Error during parsing: lease: want one value, got 0`,
+		"nodelocal {\n lease 3\n}":                               `Testfile:2 - Error during parsing: lease "3": want a duration such as 3s`,
+		"nodelocal {\n lease 1s\n}":                              `Testfile:3 - Error during parsing: lease 1s: want 0 or whole seconds from 2s to 1h`,
+		"nodelocal {\n resync 10ms\n}":                           `Testfile:2 - Error during parsing: resync 10ms: want at least 1s`,
+		"nodelocal {\n health_port x\n}":                         `Testfile:2 - Error during parsing: health_port "x": want a port from 1 to 65535, or 0 for none`,
+		"nodelocal {\n link veth\n}":                             `Testfile:3 - Error during parsing: link "veth": want auto, tun, dummy or none`,
+		"nodelocal {\n firewall ufw\n}":                          `Testfile:3 - Error during parsing: firewall "ufw": want auto, iptables, nftables or none`,
+		"nodelocal {\n fallback\n}":                              `Testfile:2 - Error during parsing: Wrong argument count or unexpected line ending after 'fallback'`,
+		"nodelocal {\n fallback x\n}":                            `Testfile:2 - Error during parsing: "x" is not an IP address`,
+		"nodelocal {\n fallback_zone 0\n}":                       `Testfile:2 - Error during parsing: fallback_zone "0": want a conntrack zone from 1 to 65535`,
+		"nodelocal {\n fallback_zone x\n}":                       `Testfile:2 - Error during parsing: fallback_zone "x": want a conntrack zone from 1 to 65535`,
+		"nodelocal 10.0.0.1 10.0.0.2 {\n fallback_zone 65535\n}": `Testfile:3 - Error during parsing: fallback zone 65535: want a conntrack zone from 1 to 65534, one for each address from there on`,
+		"nodelocal {\n skip_teardown 1\n}":                       `Testfile:2 - Error during parsing: Wrong argument count or unexpected line ending after '1'`,
+		"nodelocal {\n intreface x\n}":                           `Testfile:2 - Error during parsing: unknown option "intreface": known are interface, link, firewall, lease, resync, health_port, fallback, fallback_zone, skip_teardown`,
 	} {
 		if _, _, err := parse(caddy.NewTestController("dns", in)); err == nil || err.Error() != want {
 			t.Errorf("%q:\n got %v\nwant %s", in, err, want)
