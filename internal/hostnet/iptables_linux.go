@@ -21,7 +21,7 @@ var ErrLocked = errors.New("another program holds the xtables lock")
 
 const (
 	// lockWait is how long, in seconds, one iptables call waits for the lock:
-	// short, because the addresses' lease is renewed by the same goroutine.
+	// short, because the self-queries are of the same goroutine.
 	lockWait = "1"
 	// execTimeout ends an iptables call that hangs.
 	execTimeout = 10 * time.Second

@@ -26,6 +26,7 @@ type Network struct {
 	link     Link
 	firewall Firewall
 	fallback *Fallback
+	renewed  time.Time // when the lease was renewed last; zero: never
 	steered  []netip.Addr
 	settling []netip.Addr // of the steered
 	settled  time.Time    // when the settling ends
@@ -127,16 +128,55 @@ func (n *Network) Renew() (repaired bool, err error) {
 	if l, ok := n.link.(*kernelLink); ok {
 		n.index.Store(int64(l.index))
 	}
+	if err == nil {
+		n.renewed = time.Now()
+	}
 	return repaired, err
+}
+
+// Renewed returns when the addresses' lease was last renewed.
+func (n *Network) Renewed() time.Time { return n.renewed }
+
+// whileRenewing runs f, which must not touch the link, and renews the lease
+// meanwhile: on a slow or busy node the processes of iptables can take longer
+// than the lease. One that has run out stays so, as the rules have to go before
+// such addresses come back.
+func (n *Network) whileRenewing(f func() error) error {
+	if n.renewed.IsZero() || n.cfg.Lease == 0 {
+		return f()
+	}
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		ticker := time.NewTicker(n.cfg.Lease / 3)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+			}
+			if time.Since(n.renewed) < n.cfg.Lease {
+				_, _ = n.Renew() // the next one tells, and is soon enough
+			}
+		}
+	}()
+	err := f()
+	close(done)
+	<-stopped
+	return err
 }
 
 // Intact reports what somebody else changed of the rules, by the names of the
 // objects; thorough may start processes.
 func (n *Network) Intact(thorough bool) (broken []string, err error) {
-	ok, err := n.firewall.Intact(thorough)
-	if err == nil && !ok {
-		broken = append(broken, "rules")
-	}
+	err = n.whileRenewing(func() error {
+		ok, err := n.firewall.Intact(thorough)
+		if err == nil && !ok {
+			broken = append(broken, "rules")
+		}
+		return err
+	})
 	if n.fallback != nil {
 		ok, ferr := n.fallback.Intact()
 		if ferr == nil && !ok {

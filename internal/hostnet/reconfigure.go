@@ -63,7 +63,7 @@ func (n *Network) replaceFirewall() error {
 	if err != nil {
 		return err
 	}
-	if err := n.firewall.Remove(); err != nil {
+	if err := n.whileRenewing(n.firewall.Remove); err != nil {
 		return fmt.Errorf("removing the %s rules: %w", n.firewall, err)
 	}
 	n.firewall = f

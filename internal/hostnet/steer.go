@@ -51,8 +51,8 @@ func (n *Network) apply(addrs []netip.Addr) error {
 		}
 	}
 	n.beginSettling(addrs)
-	if err := n.firewall.Set(n.steering(addrs)); err != nil {
-		return fmt.Errorf("setting the %s rules: %w", n.firewall, err)
+	if err := n.setFirewall(addrs); err != nil {
+		return err
 	}
 	n.steered = slices.Clone(addrs)
 	n.served = n.served || len(addrs) > 0
@@ -79,15 +79,19 @@ func (n *Network) Settle() error {
 	}
 	before := n.settling
 	n.settling = nil
-	err := n.inTurn(func() error { return n.firewall.Set(n.steering(n.steered)) })
+	err := n.inTurn(func() error { return n.setFirewall(n.steered) })
 	if err != nil {
 		n.settling = before // to be tried again
 	}
 	return err
 }
 
-func (n *Network) steering(addrs []netip.Addr) Steering {
-	return Steering{Addresses: n.cfg.Addresses, Steered: addrs, Settling: n.settling, Port: n.cfg.Port, HealthPort: n.cfg.HealthPort}
+func (n *Network) setFirewall(addrs []netip.Addr) error {
+	s := Steering{Addresses: n.cfg.Addresses, Steered: addrs, Settling: n.settling, Port: n.cfg.Port, HealthPort: n.cfg.HealthPort}
+	if err := n.whileRenewing(func() error { return n.firewall.Set(s) }); err != nil {
+		return fmt.Errorf("setting the %s rules: %w", n.firewall, err)
+	}
+	return nil
 }
 
 // setFallback gives the fallback up, with a warning, on a kernel that cannot do it.

@@ -23,16 +23,15 @@ const (
 // asks the cache a question at each address, steers the addresses that answer,
 // and looks whether somebody changed what is ours.
 type supervisor struct {
-	node    *node
-	quit    chan struct{}
-	done    sync.WaitGroup
-	s       settings
-	health  map[netip.Addr]*health
-	resync  time.Time         // of the last thorough look
-	renewed time.Time         // when the lease was last renewed
-	begun   time.Time         // when the addresses began to wait for their first answer
-	shared  bool              // another instance was here since the rules were last seen to be right
-	said    map[string]string // what was logged last, by subject
+	node   *node
+	quit   chan struct{}
+	done   sync.WaitGroup
+	s      settings
+	health map[netip.Addr]*health
+	resync time.Time         // of the last thorough look
+	begun  time.Time         // when the addresses began to wait for their first answer
+	shared bool              // another instance was here since the rules were last seen to be right
+	said   map[string]string // what was logged last, by subject
 }
 
 // health is what self-queries said of one address.
@@ -137,8 +136,9 @@ func (v *supervisor) doubtful() bool {
 // they have to go before the addresses come back, until a self-query, which
 // waits its turn behind the old ones, is answered.
 func (v *supervisor) awake() {
-	asleep := time.Since(v.renewed)
-	if v.s.Lease == 0 || v.renewed.IsZero() || asleep < v.s.Lease {
+	renewed := v.node.network.Renewed()
+	asleep := time.Since(renewed)
+	if v.s.Lease == 0 || renewed.IsZero() || asleep < v.s.Lease {
 		return
 	}
 	for _, h := range v.health {
@@ -153,9 +153,6 @@ func (v *supervisor) renew(event hostnet.Event) bool {
 	repaired, err := v.node.network.Renew()
 	v.report("lease", err)
 	linkPresent.Set(1)
-	if err == nil {
-		v.renewed = time.Now()
-	}
 	switch {
 	case err != nil:
 		leaseFailures.Inc()

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// slowFirewall takes its time, as iptables does on a busy node.
+type slowFirewall struct {
+	fakeFirewall
+	takes time.Duration
+}
+
+func (f *slowFirewall) Set(Steering) error { time.Sleep(f.takes); return nil }
+
+func TestSlowRulesKeepTheLease(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		lease  time.Duration
+		asleep time.Duration // since the last renewal
+		want   int
+	}{
+		{"kept", 3 * time.Second, 0, 9},
+		{"kept in the last moment", 3 * time.Second, 1900 * time.Millisecond, 9},
+		{"run out before", 3 * time.Second, 4 * time.Second, 0},
+		{"without a lifetime", 0, 0, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var did journal
+				n := &Network{cfg: testConfig(), link: fakeLink{&did}, firewall: &slowFirewall{takes: 9900 * time.Millisecond}}
+				n.cfg.Lease = tc.lease
+				n.renewed = time.Now()
+				time.Sleep(tc.asleep)
+				if err := n.setFirewall(n.cfg.Addresses); err != nil {
+					t.Fatal(err)
+				}
+				if len(did) != tc.want {
+					t.Errorf("renewed %d times, want %d:\n%s", len(did), tc.want, did)
+				}
+				if tc.want > 0 && time.Since(n.Renewed()) > time.Second {
+					t.Errorf("renewed %s ago", time.Since(n.Renewed()))
+				}
+			})
+		})
+	}
+}
