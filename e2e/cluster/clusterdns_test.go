@@ -3,6 +3,8 @@
 package cluster
 
 import (
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,4 +86,48 @@ func (c *Cluster) waitTerminated(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// rollClusterDNS replaces the pods of the cluster DNS again and again. What it returns lets the last time end, and counts.
+func (c *Cluster) rollClusterDNS(t *testing.T) (stop func() int) {
+	t.Helper()
+	quit, done := make(chan struct{}), make(chan struct{})
+	times := 0
+	var err error
+	go func() {
+		defer close(done)
+		for err == nil {
+			err = c.rollOnce()
+			times++
+			select {
+			case <-quit:
+				return
+			default:
+			}
+		}
+	}()
+	end := sync.OnceFunc(func() {
+		close(quit)
+		<-done
+	})
+	t.Cleanup(end)
+	return func() int {
+		t.Helper()
+		end()
+		if err != nil {
+			t.Fatalf("replacing the pods of the cluster DNS: %v", err)
+		}
+		c.waitTerminated(t)
+		return times
+	}
+}
+
+func (c *Cluster) rollOnce() error {
+	for _, args := range [][]string{{"restart"}, {"status", "--timeout=60s"}} {
+		out, err := c.tryKubectl("", append([]string{"-n", "kube-system", "rollout", args[0], "deployment/coredns"}, args[1:]...)...)
+		if err != nil {
+			return fmt.Errorf("rollout %s: %w: %s", args[0], err, out)
+		}
+	}
+	return nil
 }

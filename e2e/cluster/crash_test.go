@@ -4,15 +4,14 @@ package cluster
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/cluster/probe/protocol"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
 )
 
@@ -54,26 +53,43 @@ func (n *Node) waitRestart(t *testing.T, before podObject) podObject {
 }
 
 // kill is the drill of the guides to NodeLocal DNSCache, which report minutes without DNS: the container of a node's cache is
-// killed while pods resolve every few milliseconds with a single nameserver, some of them the link-local address. What is in
-// flight is lost, and nothing else.
+// killed while pods resolve every few milliseconds with a single nameserver. What is in flight is lost, and nothing else.
 func kill(t *testing.T, c *Cluster) {
 	n := c.Nodes[1]
-	linkLocal := c.StartPod(t, PodSpec{Name: "link-local", Node: n, Nameserver: LinkLocal})
 	d := c.startDrill(t)
-	d.start(t, linkLocal, protocol.Load{Server: netip.MustParseAddr(LinkLocal), Interval: 20 * time.Millisecond, Timeout: patience})
-	d.start(t, linkLocal, loadOfResolvConf)
 	var kills []lab.Window
 	for range 2 {
 		before := n.cache(t)
-		begin := time.Now()
-		n.Exec(t, "ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", before.container())
-		kills = append(kills, lab.Window{Begin: begin.Add(-inFlight), End: time.Now().Add(inFlight)})
+		kills = append(kills, n.signal(t, before, "SIGKILL"))
 		n.waitRestart(t, before)
 	}
 	stubs, raw := lookups(d.stop(t))
 	count(t, "kill -9, look-ups", stubs)
 	count(t, "kill -9, raw queries", raw)
 	expect(t, "kill -9, all that was not in flight", outside(append(stubs, raw...), kills...), 0)
+}
+
+// signal sends a signal to the process of a node's cache. The window is the time in which that may have had its effect.
+func (n *Node) signal(t *testing.T, cache podObject, signal string) lab.Window {
+	t.Helper()
+	begin := time.Now()
+	n.Exec(t, "ctr", "--namespace=k8s.io", "tasks", "kill", "--signal="+signal, cache.container())
+	return lab.Window{Begin: begin.Add(-inFlight), End: time.Now().Add(inFlight)}
+}
+
+// replaceCache deletes the pod of a node's cache and waits until it has gone and the next one is ready.
+func (n *Node) replaceCache(t *testing.T) {
+	t.Helper()
+	before := n.cache(t).Metadata.Name
+	n.cluster.Kubectl(t, "-n", "kube-system", "delete", "pod", before, "--wait=false")
+	lab.Until(t, time.Minute, "a new cache on "+n.Name, func() error {
+		pods, err := n.cluster.pods("kube-system", "k8s-app=node-local-dns")
+		pods = slices.DeleteFunc(pods, func(p podObject) bool { return p.Spec.NodeName != n.Name })
+		if len(pods) == 1 && pods[0].Metadata.Name != before && isTrue(pods[0].Status.Conditions, "Ready") == nil {
+			return nil
+		}
+		return fmt.Errorf("%+v, %v", pods, err)
+	})
 }
 
 // inFlight is how much earlier or later than the command that kills a query may have been sent that is lost by it: kubelet,
@@ -91,6 +107,13 @@ func moment(all []lab.Report) (w lab.Window) {
 	}
 	w.End = w.Begin.Add(time.Second)
 	return w
+}
+
+func in(all []lab.Report, w lab.Window) (some []lab.Report) {
+	for _, r := range all {
+		some = append(some, r.In(w))
+	}
+	return some
 }
 
 func outside(all []lab.Report, windows ...lab.Window) (rest []lab.Report) {

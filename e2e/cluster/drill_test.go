@@ -66,10 +66,13 @@ func (d *drill) start(t *testing.T, p *Pod, q protocol.Load) {
 // progress waits until each client has 20 more answers.
 func (d *drill) progress(t *testing.T) {
 	t.Helper()
-	for _, l := range d.loads {
-		want := l.SoFar(t).Answered() + 20
+	want := make([]int, len(d.loads))
+	for i, l := range d.loads {
+		want[i] = l.SoFar(t).Answered() + 20
+	}
+	for i, l := range d.loads {
 		lab.Until(t, 30*time.Second, "20 more answers to "+l.id, func() error {
-			if r := l.SoFar(t); r.Answered() < want {
+			if r := l.SoFar(t); r.Answered() < want[i] {
 				return fmt.Errorf("%s", r)
 			}
 			return nil
@@ -82,8 +85,13 @@ func (d *drill) stop(t *testing.T) []lab.Report {
 	t.Helper()
 	d.progress(t)
 	var reports []lab.Report
+	stall := time.Duration(0)
 	for _, l := range d.loads {
 		reports = append(reports, l.Stop(t))
+		stall = max(stall, reports[len(reports)-1].Stall)
+	}
+	if stall > 500*time.Millisecond {
+		t.Logf("the machine was too busy for the measurement: a client stood still for %s", stall.Round(time.Millisecond))
 	}
 	return reports
 }

@@ -15,11 +15,12 @@ import (
 
 // channel carries many queries at a time over one long-lived socket.
 type channel struct {
-	probe   Probe
-	mu      sync.Mutex
-	conn    *dns.Conn
-	pending map[uint16]flight
-	readers sync.WaitGroup
+	probe       Probe
+	mu          sync.Mutex
+	conn        *dns.Conn
+	connections uint16 // from a fixed port that were tried
+	pending     map[uint16]flight
+	readers     sync.WaitGroup
 }
 
 // flight is a query that waits for its answer.
@@ -86,7 +87,7 @@ func (c *channel) dial() error {
 
 func (c *channel) open(target netip.AddrPort) (conn net.Conn, err error) {
 	if c.probe.Socket != Unconnected {
-		return c.probe.From.Dial(Query{TCP: c.probe.TCP}.network(), target, c.probe.Timeout)
+		return c.probe.From.dial(Query{TCP: c.probe.TCP}.network(), c.port(), target, c.probe.Timeout)
 	}
 	err = c.probe.From.Run(func() error {
 		u, err := net.ListenUDP("udp", nil)
@@ -94,6 +95,17 @@ func (c *channel) open(target netip.AddrPort) (conn net.Conn, err error) {
 		return err
 	})
 	return conn, err
+}
+
+// port is where the next connection is from. A TCP connection takes the port after the last one's, as that port with its peer is
+// not free for a minute: one of the two ends is in TIME_WAIT, or has died and not been able to say so.
+func (c *channel) port() uint16 {
+	port := c.probe.LocalPort
+	if port != 0 && c.probe.TCP {
+		port += c.connections
+		c.connections++
+	}
+	return port
 }
 
 // read hands out the answers until the connection ends.

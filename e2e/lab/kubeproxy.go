@@ -58,6 +58,10 @@ var families = []family{
 // startKubeProxy installs on the node what kube-proxy installs for the two DNS Services.
 func (l *Lab) startKubeProxy(t testing.TB) {
 	t.Helper()
+	if l.KubeProxy == IPVS {
+		l.startIPVS(t)
+		return
+	}
 	for _, f := range families {
 		switch l.KubeProxy {
 		case NFTables:
@@ -69,7 +73,7 @@ func (l *Lab) startKubeProxy(t testing.TB) {
 	}
 }
 
-func render(t testing.TB, text string, f family) string {
+func render(t testing.TB, text string, f any) string {
 	t.Helper()
 	var b strings.Builder
 	if err := template.Must(template.New("rules").Parse(text)).Execute(&b, f); err != nil {

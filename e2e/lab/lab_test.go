@@ -4,7 +4,9 @@ package lab
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -154,5 +156,76 @@ func TestClusterDNS(t *testing.T) {
 	l.ForgetConntrack(t)
 	if c := l.Conntrack(t, ClusterIP6, ClusterIP); len(c) > 0 {
 		t.Errorf("still tracked: %s", c)
+	}
+}
+
+// TestLocalPort shows that flows to several addresses can share a port, and that each gets its own answers.
+func TestLocalPort(t *testing.T) {
+	l := New(t, NFTables)
+	const port = 20053
+	targets := []netip.Addr{ClusterIP, UpstreamIP, ClusterIP6, UpstreamIP6}
+	var loads []*Load
+	for _, target := range targets {
+		for _, tcp := range []bool{false, true} {
+			name := Unique(fmt.Sprintf("port%d", len(loads)))
+			p := Probe{From: l.Pod, Target: target, TCP: tcp, Socket: Long, LocalPort: port, Name: name, Interval: 20 * time.Millisecond}
+			loads = append(loads, p.Start(t))
+			answered(t, loads[len(loads)-1:], 1) // two first packets at a time may be mapped to one port, and one of them dropped
+		}
+	}
+	answered(t, loads, 10)
+	for _, target := range targets {
+		flows := strings.Join(l.Conntrack(t, target), "\n")
+		if n := strings.Count(flows, fmt.Sprintf(" sport=%d ", port)); n != 2 {
+			t.Errorf("%d flows from port %d to %s:\n%s", n, port, target, flows)
+		}
+	}
+	for _, r := range StopAll(loads) {
+		if len(r.Failures) > 0 {
+			t.Error(r)
+		}
+	}
+}
+
+// TestNextLocalPort shows that a TCP connection from a fixed port can be made anew, and that a UDP socket stays.
+func TestNextLocalPort(t *testing.T) {
+	l := New(t, NFTables)
+	const port = 20053
+	from := func(port int) string { return fmt.Sprintf("sport=%d dport=53", port) }
+	p := Probe{From: l.Pod, Target: ClusterIP, Socket: Long, LocalPort: port, Timeout: 500 * time.Millisecond}
+	udp := p.Start(t)
+	p.TCP = true
+	tcp := p.Start(t)
+	answered(t, []*Load{udp, tcp}, 5)
+	tcp.channel.mu.Lock()
+	tcp.channel.conn.Close()
+	tcp.channel.mu.Unlock()
+	answered(t, []*Load{udp, tcp}, 5)
+	flows := strings.Join(l.Conntrack(t, ClusterIP), "\n")
+	if strings.Count(flows, from(port)) != 2 || strings.Count(flows, from(port+1)) != 1 {
+		t.Errorf("flows from ports %d and %d:\n%s", port, port+1, flows)
+	}
+	if r := tcp.Stop(); len(r.Failures) > 1 {
+		t.Error(r)
+	}
+	if r := udp.Stop(); len(r.Failures) > 0 {
+		t.Error(r)
+	}
+}
+
+// answered waits until each load has n more answers.
+func answered(t *testing.T, loads []*Load, n int) {
+	t.Helper()
+	want := make([]int, len(loads))
+	for i, load := range loads {
+		want[i] = load.SoFar().Answered() + n
+	}
+	for i, load := range loads {
+		Until(t, 5*time.Second, fmt.Sprintf("%d more answers to %s", n, load), func() error {
+			if r := load.SoFar(); r.Answered() < want[i] {
+				return fmt.Errorf("%s", r)
+			}
+			return nil
+		})
 	}
 }

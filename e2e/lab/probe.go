@@ -25,16 +25,17 @@ const (
 // Probe asks queries at a steady rate, whatever becomes of the earlier ones, and counts what fails. It never repeats a
 // query.
 type Probe struct {
-	From     *Namespace
-	Target   netip.Addr
-	TCP      bool
-	Socket   Socket
-	Interval time.Duration                 // 0: 50 ms
-	Timeout  time.Duration                 // 0: 2 s
-	Name     func(i int) string            // nil: unique names that exist
-	Check    func(*dns.Msg) error          // nil: the answer has data
-	Stub     *dns.ClientConfig             // if set: look names up as a C library does, instead of asking Target
-	Also     func(i int, answer time.Time) // called with each answer, if set
+	From      *Namespace
+	Target    netip.Addr
+	TCP       bool
+	Socket    Socket
+	LocalPort uint16                        // of a Long socket, which others may share; 0: any. The next TCP connection takes the next
+	Interval  time.Duration                 // 0: 50 ms
+	Timeout   time.Duration                 // 0: 2 s
+	Name      func(i int) string            // nil: unique names that exist
+	Check     func(*dns.Msg) error          // nil: the answer has data
+	Stub      *dns.ClientConfig             // if set: look names up as a C library does, instead of asking Target
+	Also      func(i int, answer time.Time) // called with each answer, if set
 }
 
 // Load is a running probe.
@@ -48,13 +49,17 @@ type Load struct {
 	last       time.Time // of an answer
 }
 
-// String names the probe: pod udp fresh 10.96.0.10.
+// String names the probe: pod udp fresh 10.96.0.10, and where from if that is fixed.
 func (p Probe) String() string {
 	if p.Stub != nil {
 		return fmt.Sprintf("%s getaddrinfo %v", p.From.Name, p.Stub.Servers)
 	}
 	q := Query{TCP: p.TCP}
-	return fmt.Sprintf("%s %s %s %s", p.From.Name, q.network(), p.Socket, p.Target)
+	name := fmt.Sprintf("%s %s %s %s", p.From.Name, q.network(), p.Socket, p.Target)
+	if p.LocalPort != 0 {
+		name += fmt.Sprintf(" from port %d", p.LocalPort)
+	}
+	return name
 }
 
 // Unique makes a name of its own for each query; all of them exist.

@@ -45,9 +45,25 @@ func possible() error {
 	return nil
 }
 
-// Dummy tells why the kernel makes no dummy link, if so.
-func Dummy(t testing.TB) error {
+// NeedsKernel skips the test on a kernel that lacks what it is about, as err says, if that is not nil. Where the environment says
+// that the kernel has all there is, it fails it instead.
+func NeedsKernel(t testing.TB, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case os.Getenv("NODELOCALDNS_KERNEL") == Kernels[0].Name:
+		t.Fatalf("NODELOCALDNS_KERNEL=complete, but %v", err)
+	default:
+		t.Skipf("skipped on this kernel, make e2e-vm runs it on another: %v", err)
+	}
+}
+
+// HasDummy tells why the kernel makes no dummy link, if so.
+func HasDummy(t testing.TB) error {
 	t.Helper()
 	n := NewNamespace(t, "scratch")
-	return n.netlink.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "probe"}})
+	if err := n.netlink.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "probe"}}); err != nil {
+		return fmt.Errorf("making a dummy link: %w", err)
+	}
+	return nil
 }

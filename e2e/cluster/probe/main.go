@@ -101,13 +101,17 @@ func (outside) Helper()        {}
 func (outside) Cleanup(func()) {}
 
 func (s *server) start(q protocol.Load) (protocol.Done, error) {
-	p := lab.Probe{From: here, TCP: q.TCP, Socket: lab.Socket(q.Socket), Interval: q.Interval, Timeout: q.Timeout, Name: q.Namer()}
-	if q.Server.IsValid() {
-		p.Target = q.Server
-	} else {
+	p := lab.Probe{
+		From: here, Target: q.Server, TCP: q.TCP, Socket: lab.Socket(q.Socket), LocalPort: q.LocalPort,
+		Interval: q.Interval, Timeout: q.Timeout, Name: q.Namer(), Check: q.Check(),
+	}
+	if q.Stub || !q.Server.IsValid() {
 		c, err := dns.ClientConfigFromFile("/etc/resolv.conf")
 		if err != nil {
 			return protocol.Done{}, err
+		}
+		if q.Server.IsValid() {
+			c.Servers = []string{q.Server.String()}
 		}
 		p.Stub = c
 	}

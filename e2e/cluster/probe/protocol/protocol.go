@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
+
+	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
 )
@@ -29,14 +32,16 @@ type Done struct{}
 
 // Load is a steady stream of queries.
 type Load struct {
-	ID       string
-	Server   netip.Addr // invalid: the pod's resolv.conf, with a C library's timeouts and attempts
-	TCP      bool
-	Socket   string
-	Interval time.Duration
-	Timeout  time.Duration
-	Name     string // asked each time; empty: names of the cluster that nobody has asked for yet
-	Tag      byte   // tells the new names of two loads apart
+	ID        string
+	Server    netip.Addr // invalid: the pod's resolv.conf, with a C library's timeouts and attempts
+	Stub      bool       // such timeouts and attempts also with Server
+	TCP       bool
+	Socket    string
+	LocalPort uint16
+	Interval  time.Duration
+	Timeout   time.Duration
+	Name      string // asked each time; empty: names of the cluster that nobody has asked for yet
+	Tag       byte   // tells the new names of two loads apart
 }
 
 // Namer is the load's sequence of names. The new ones are pod records, which exist for every address, under 10.Tag.0.0/16.
@@ -46,6 +51,22 @@ func (l Load) Namer() func(int) string {
 	}
 	return func(i int) string {
 		return fmt.Sprintf("10-%d-%d-%d.default.pod.cluster.local.", l.Tag, i>>8&255, i&255)
+	}
+}
+
+// Check is what makes an answer a right one: a new name's own address, or the lab's usual check.
+func (l Load) Check() func(*dns.Msg) error {
+	if l.Name != "" {
+		return nil
+	}
+	return func(m *dns.Msg) error {
+		label, _, _ := strings.Cut(m.Question[0].Name, ".")
+		if len(m.Answer) == 1 {
+			if a, ok := m.Answer[0].(*dns.A); ok && a.A.String() == strings.ReplaceAll(label, "-", ".") {
+				return nil
+			}
+		}
+		return fmt.Errorf("answered %s %v", dns.RcodeToString[m.Rcode], m.Answer)
 	}
 }
 
