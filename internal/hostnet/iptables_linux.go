@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unsafe"
@@ -87,10 +89,25 @@ func run(stdin, name string, args ...string) (string, error) {
 	said := strings.Join(strings.Fields(stderr.String()), " ")
 	if strings.Contains(said, "xtables lock") {
 		err = ErrLocked
+	} else if lacks := missingExtensions(said); len(lacks) > 0 {
+		err = fmt.Errorf("the kernel lacks iptables' %s: load its modules, or use nftables", strings.Join(lacks, ", "))
 	} else if said != "" {
 		err = fmt.Errorf("%w: %s", err, said)
 	}
 	return "", fmt.Errorf("running %s %s: %w", name, strings.Join(args, " "), err)
+}
+
+var missingExtension = regexp.MustCompile(`Extension (\S+) .*?missing kernel module`)
+
+// missingExtensions reads from what iptables says which of its extensions the
+// kernel has no module for.
+func missingExtensions(said string) (names []string) {
+	for _, m := range missingExtension.FindAllStringSubmatch(said, -1) {
+		if !slices.Contains(names, m[1]) {
+			names = append(names, m[1])
+		}
+	}
+	return names
 }
 
 // iptablesFirewall steers with iptables rules in chains of its own.

@@ -82,7 +82,7 @@ func (n *Network) open() (err error) {
 	n.fallback = newFallback(n.cfg)
 	n.found = fallbackExists()
 	if n.Alone() {
-		if err := errors.Join(n.clearLeftovers(), n.apply(nil)); err != nil {
+		if err := errors.Join(n.clearLeftovers(), n.applyFirst()); err != nil {
 			return err
 		}
 	}

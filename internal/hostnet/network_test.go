@@ -359,3 +359,25 @@ func TestCleanup(t *testing.T) {
 		t.Errorf("twice: %q, %v", removed, err)
 	}
 }
+
+func TestNothingLacks(t *testing.T) {
+	inNamespace(t)
+	before := state(t)
+	if lacks := nftLacks(); lacks != "" {
+		t.Errorf("this kernel lacks %s, and runs all other tests", lacks)
+	}
+	if after := state(t); after != before {
+		t.Errorf("left behind:\n%s", after)
+	}
+}
+
+func TestMissingExtensions(t *testing.T) {
+	said := "Warning: Extension CT revision 0 not supported, missing kernel module? Notice: The NOTRACK target is converted into CT target in rule listing and saving. " +
+		"Warning: Extension NOTRACK is not supported, missing kernel module? Warning: Extension CT is not supported, missing kernel module? line 9: RULE_APPEND failed"
+	if got := strings.Join(missingExtensions(said), " "); got != "CT NOTRACK" {
+		t.Errorf("got %q", got)
+	}
+	if got := missingExtensions("iptables-restore v1.8.9 (nf_tables): unknown option"); got != nil {
+		t.Errorf("got %q", got)
+	}
+}

@@ -19,7 +19,9 @@ func (n *Network) Steer(addrs []netip.Addr) error {
 // that went past the cache meanwhile are left alone, as after Steer.
 func (n *Network) Repair() error {
 	return n.inTurn(func() error {
-		n.settling, n.settled = slices.Clone(n.steered), time.Now().Add(settleTime)
+		if n.fallback != nil {
+			n.settling, n.settled = slices.Clone(n.steered), time.Now().Add(settleTime)
+		}
 		return n.apply(n.steered)
 	})
 }
@@ -66,7 +68,12 @@ func (n *Network) apply(addrs []netip.Addr) error {
 // steering went on: only new connections are steered until then.
 const settleTime = 3 * time.Second
 
+// beginSettling does nothing on a kernel without a fallback table, which holds
+// what begins with the cache meanwhile: connections in use are reset once there.
 func (n *Network) beginSettling(addrs []netip.Addr) {
+	if n.fallback == nil {
+		return
+	}
 	if added := without(addrs, n.steered); len(added) > 0 {
 		n.settling, n.settled = slices.Concat(intersection(n.settling, addrs), added), time.Now().Add(settleTime)
 	}
@@ -101,7 +108,14 @@ func (n *Network) setFallback(away []netip.Addr) error {
 	}
 	err := n.fallback.Set(away)
 	if err != nil && n.fallback.watch.gen == 0 {
-		n.warnings = append(n.warnings, fmt.Sprintf("No fallback: %v; while the cache is away nobody answers for %v, nor, where kube-proxy knows no cluster CIDR, the host's own queries", err, n.fallback.addresses()))
+		if feature := nftLacks(); feature != "" {
+			err = fmt.Errorf("the kernel lacks %s", feature)
+		}
+		lost := "while the cache is away the host's own queries go unanswered where kube-proxy knows no cluster CIDR"
+		if addrs := n.fallback.addresses(); len(addrs) > 0 {
+			lost = fmt.Sprintf("while the cache is away nobody answers for %v, nor, where kube-proxy knows no cluster CIDR, the host's own queries", addrs)
+		}
+		n.warnings = append(n.warnings, fmt.Sprintf("No fallback: %v; %s; TCP connections in use are reset when steering changes", err, lost))
 		n.fallback, err = nil, nil
 	}
 	return err
