@@ -18,7 +18,7 @@ BUILD_IMAGE := go run -C hack/image . -debs debian.lock -cache $(CURDIR)/bin/cac
 CONTENT     := -arch $(ARCH) -file $(CURDIR)/$(BIN)$(OF_ARCH)=/nodelocaldns -link /nodelocaldns=/node-cache
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: build generate test e2e lint size image image-binary image-lock rootfs fuzz run cost clean
+.PHONY: build generate test e2e e2e-vm lint size image image-binary image-lock rootfs fuzz run cost clean
 
 # -mod=mod lets a line added to plugin.cfg bring its modules along.
 build: generate
@@ -35,6 +35,10 @@ test: lint size
 # The stories of e2e/cluster on a real Kubernetes, which the first run builds. As root, on Debian.
 e2e:
 	hack/e2e.sh
+
+# The same promises on another kernel, Debian's in a virtual machine: IPVS, dummy links, features that are missing.
+e2e-vm:
+	hack/e2e-vm.sh
 
 lint:
 	go run directives_generate.go -check

@@ -79,7 +79,7 @@ var noMknod = []string{"setpriv", "--bounding-set=-mknod", "--inh-caps=-mknod"}
 func noTUN(t *testing.T, n *lab.Namespace) { n.Mask(t, "/dev/net", lab.Dir(t)) }
 
 func noTUNNorDummy(t *testing.T, n *lab.Namespace) {
-	if lab.Dummy(t) == nil {
+	if lab.HasDummy(t) == nil {
 		t.Skip("skipped: this kernel makes dummy links")
 	}
 	noTUN(t, n)

@@ -31,6 +31,7 @@ type options struct {
 // cache is a running nodelocaldns.
 type cache struct {
 	*lab.Process
+	owner   testing.TB // the test that the process, also one that is started again, ends with
 	lab     *lab.Lab
 	options options
 	tools   *lab.Tools
@@ -45,8 +46,9 @@ var (
 	dual = append(append([]netip.Addr{}, ipv4...), ipv6...)
 )
 
-// steeringTimeout bounds the time from a start to steering. The promise is one second on an idle machine.
-const steeringTimeout = 10 * time.Second
+// steeringTimeout bounds the time from a start to steering. The promise is one second on an idle machine; one in software
+// emulation takes ten times as long.
+const steeringTimeout = time.Minute
 
 // start runs the cache on the lab's node with the arguments of the usual manifests, and waits until it steers.
 func start(t testing.TB, l *lab.Lab, o options) *cache {
@@ -60,9 +62,9 @@ func start(t testing.TB, l *lab.Lab, o options) *cache {
 func launch(t testing.TB, l *lab.Lab, o options) *cache {
 	t.Helper()
 	o = o.withDefaults()
-	c := &cache{lab: l, options: o, tools: lab.NewTools(t, o.firewall), dir: lab.Dir(t)}
+	c := &cache{owner: t, lab: l, options: o, tools: lab.NewTools(t, o.firewall), dir: lab.Dir(t)}
 	c.setBase(t, o.base)
-	c.run(t)
+	c.run()
 	return c
 }
 
@@ -104,11 +106,11 @@ func (c *cache) arguments() []string {
 }
 
 // run starts the program, also again after it has ended.
-func (c *cache) run(t testing.TB) {
-	t.Helper()
+func (c *cache) run() {
+	c.owner.Helper()
 	c.started = time.Now()
-	c.Process = c.lab.Node.Start(t, lab.Command{
-		Path: lab.NodeLocalDNS(t), Args: c.arguments(), Env: append(c.environment(), c.options.env...),
+	c.Process = c.lab.Node.Start(c.owner, lab.Command{
+		Path: lab.NodeLocalDNS(c.owner), Args: c.arguments(), Env: append(c.environment(), c.options.env...),
 	})
 }
 
@@ -127,7 +129,7 @@ func (c *cache) environment() []string {
 func (c *cache) again(t testing.TB) *cache {
 	t.Helper()
 	next := *c
-	next.run(t)
+	next.run()
 	next.waitSteering(t, true, steeringTimeout)
 	return &next
 }

@@ -5,11 +5,21 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
 )
+
+// emulated says that the machine is in software emulation: it has the power for a tenth of the queries, in one family.
+var emulated = os.Getenv("NODELOCALDNS_EMULATED") != ""
+
+// interval is the time between two queries of a client.
+var interval = map[bool]time.Duration{false: 50 * time.Millisecond, true: 500 * time.Millisecond}[emulated]
+
+// patience is how long a client waits for an answer: in software emulation as long as a C library does.
+var patience = map[bool]time.Duration{false: 2 * time.Second, true: 5 * time.Second}[emulated]
 
 // clients are probes of an address from pod and host: stub resolvers with a socket for each query over both protocols, and
 // programs that keep one UDP socket. Each asks 20 times a second for names of its own.
@@ -26,7 +36,7 @@ func clients(l *lab.Lab, addrs ...netip.Addr) []lab.Probe {
 			{From: l.Node, Socket: lab.Unconnected},
 			{From: l.Node, Socket: lab.Fresh, TCP: true},
 		} {
-			p.Target, p.Name = a, lab.Unique(fmt.Sprintf("c%d-%d", i, j))
+			p.Target, p.Interval, p.Timeout, p.Name = a, interval, patience, lab.Unique(fmt.Sprintf("c%d-%d", i, j))
 			probes = append(probes, p)
 		}
 	}
@@ -41,7 +51,7 @@ func progress(t testing.TB, loads []*lab.Load, n int) {
 		want[i] = l.SoFar().Answered() + n
 	}
 	for i, l := range loads {
-		lab.Until(t, 10*time.Second, fmt.Sprintf("%d more answers to %s", n, l), func() error {
+		lab.Until(t, 30*time.Second, fmt.Sprintf("%d more answers to %s", n, l), func() error {
 			if r := l.SoFar(); r.Answered() < want[i] {
 				return fmt.Errorf("%s", r)
 			}

@@ -28,9 +28,7 @@ func TestReload(t *testing.T) {
 			loads := lab.StartAll(t, clients(l, dual...)...)
 			progress(t, loads, 4)
 			for range 10 {
-				reloads := c.metric(t, "coredns_nodelocal_config_reloads_total", `result="success"`)
-				c.Signal(t, syscall.SIGUSR1)
-				c.waitMetric(t, 5*time.Second, reloads+1, "coredns_nodelocal_config_reloads_total", `result="success"`)
+				c.reload(t)
 			}
 			c.setBase(t, c.options.base+extraBlock(dual))
 			waitExtra(t, l, dual...)
@@ -50,6 +48,14 @@ func TestReload(t *testing.T) {
 			}
 		})
 	}
+}
+
+// reload reloads the configuration and waits for the end of that.
+func (c *cache) reload(t *testing.T) {
+	t.Helper()
+	reloads := c.metric(t, "coredns_nodelocal_config_reloads_total", `result="success"`)
+	c.Signal(t, syscall.SIGUSR1)
+	c.waitMetric(t, 20*time.Second, reloads+1, "coredns_nodelocal_config_reloads_total", `result="success"`)
 }
 
 // acceptedOnly checks that nothing was lost over UDP, and hardly anything over TCP: a server that stops in a reload closes the

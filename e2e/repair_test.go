@@ -13,7 +13,7 @@ import (
 )
 
 // repairTimeout bounds the time for which anything may be missing.
-const repairTimeout = 2 * time.Second
+var repairTimeout = map[bool]time.Duration{false: 2 * time.Second, true: 15 * time.Second}[emulated]
 
 // damage is what another program does to the cache's network.
 type damage struct {
@@ -115,7 +115,7 @@ func repaired(t *testing.T, c *cache, d damage) {
 	l := c.lab
 	c.settle(t)
 	whole := settledForm(l.Node.State(t).Without(l.Node.State(t).With("link ")))
-	loads := lab.StartAll(t, clients(l, dual...)...)
+	loads := lab.StartAll(t, clients(l, c.options.addrs...)...)
 	progress(t, loads, 4)
 	d.do(t, c)
 	took := lab.Until(t, repairTimeout, "repair", func() error {
@@ -127,7 +127,7 @@ func repaired(t *testing.T, c *cache, d damage) {
 	})
 	t.Logf("repaired after %s", took.Round(time.Millisecond))
 	c.waitSteering(t, true, repairTimeout)
-	servedAgain(t, l)
+	servedAgain(t, c)
 	progress(t, loads, 4)
 	for _, r := range stop(t, loads) {
 		if len(r.Failures) > d.lost {

@@ -6,7 +6,6 @@ package lab
 type Kernel struct {
 	Name    string
 	Without []string // patterns of the names of modules
-	Append  string   // to the command line
 	Proxy   Backend  // what kube-proxy can still be
 	Warns   []string // the beginnings of the warnings, each of which comes once
 	Ends    string   // what the one line of error begins with, if it does not run there
@@ -16,14 +15,23 @@ type Kernel struct {
 var Kernels = []Kernel{
 	{Name: "complete", Proxy: IPTablesNFT},
 	{Name: "no TUN", Without: []string{"tun"}, Proxy: IPTablesNFT, Warns: []string{
-		"No /dev/net/tun (no such file or directory): using a dummy link; after a crash DNS falls back within 3s instead of at once",
+		"No /dev/net/tun (opening /dev/net/tun: no such file or directory): using a dummy link; after a crash DNS falls back within 3s instead of at once",
 	}},
-	{Name: "no TUN, no dummy", Without: []string{"tun", "dummy"}, Proxy: IPTablesNFT, Ends: "no kind of link works"},
-	{Name: "no nf_tables", Without: []string{"nf_tables", "nft_*", "nf_tables_*"}, Proxy: IPTablesLegacy, Warns: []string{"No fallback"}},
-	{Name: "no nft_fib", Without: []string{"nft_fib*"}, Proxy: IPTablesNFT, Warns: []string{"No fallback"}},
-	{Name: "no nft_ct", Without: []string{"nft_ct"}, Proxy: IPTablesLegacy, Warns: []string{"No fallback"}},
-	{Name: "no ip_tables, no nft_compat", Without: []string{"ip_tables", "ip6_tables", "iptable_*", "ip6table_*", "nft_compat"}, Proxy: NFTables},
-	{Name: "no xt_CT", Without: []string{"xt_CT"}, Proxy: IPTablesNFT},
-	{Name: "no xt_addrtype", Without: []string{"xt_addrtype"}, Proxy: IPTablesNFT},
-	{Name: "no IPv6", Append: "ipv6.disable=1", Proxy: IPTablesNFT, Ends: "x"},
+	{Name: "no TUN, no dummy", Without: []string{"tun", "dummy"}, Proxy: IPTablesNFT, Ends: "nodelocaldns: plugin/nodelocal: no kind of link works"},
+	{Name: "no nf_tables", Without: []string{"nf_tables", "nft_*", "nf_tables_*"}, Proxy: IPTablesLegacy, Warns: []string{
+		"No fallback: the kernel lacks nf_tables; while the cache is away nobody answers for [169.254.20.10 fd00:20::10], nor",
+	}},
+	{Name: "no nft_fib", Without: []string{"nft_fib*"}, Proxy: IPTablesNFT, Warns: []string{
+		"No fallback: the kernel lacks nft_fib (nft_fib_ipv4); while the cache is away nobody answers for [169.254.20.10 fd00:20::10], nor",
+	}},
+	{Name: "no nft_ct", Without: []string{"nft_ct"}, Proxy: IPTablesLegacy, Warns: []string{
+		"No fallback: the kernel lacks nft_ct; while the cache is away nobody answers for [169.254.20.10 fd00:20::10], nor",
+	}},
+	{Name: "no iptables", Without: []string{"ip_tables", "ip6_tables", "iptable_*", "ip6table_*", "nft_compat"}, Proxy: NFTables, Warns: []string{
+		"No iptables (setting the iptables-nft rules: running iptables-nft-restore --noflush -w 1: the kernel lacks iptables' ",
+	}},
+	{Name: "no addrtype", Without: []string{"xt_addrtype"}, Proxy: IPTablesNFT, Warns: []string{
+		"No iptables (setting the iptables-nft rules: running iptables-nft-restore --noflush -w 1: the kernel lacks iptables' addrtype: load its " +
+			"modules, or use nftables): using nftables; a firewall of the host's that drops has to accept DNS to the cache by itself",
+	}},
 }

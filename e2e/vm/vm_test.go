@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// TestHostnet runs the tests of internal/hostnet.
+func TestHostnet(t *testing.T) {
+	t.Parallel()
+	m := Machine{Timeout: 5 * time.Minute}
+	passes(t, m, Job{
+		Program: required(t, "VM_HOSTNET_TEST"), Dir: "/job/hostnet",
+		Files: map[string]string{"/job/hostnet/testdata": "../../internal/hostnet/testdata"},
+		Args:  []string{"-test.v"},
+	})
+}
+
+// passes runs a test program in a machine. All of its tests must pass and none may be skipped.
+func passes(t *testing.T, m Machine, job Job) {
+	t.Helper()
+	job.Env = append([]string{"NODELOCALDNS_E2E=required", "NODELOCALDNS_KERNEL=complete", "NODELOCALDNS_EMULATED=1"}, job.Env...)
+	output, code := m.Run(t, job)
+	ran := 0
+	for _, line := range output {
+		switch line = strings.TrimSpace(line); {
+		case strings.HasPrefix(line, "--- PASS"):
+			ran++
+			t.Log(line)
+		case strings.Contains(line, "every 20 ms"): // the kill drill's figures
+			t.Log(line)
+		case strings.HasPrefix(line, "--- SKIP"):
+			t.Error(line)
+		}
+	}
+	if code != 0 || ran == 0 {
+		t.Errorf("%s: exit code %d, %d tests passed", filepath.Base(job.Program), code, ran)
+	}
+}
+
+// node is the job of running tests of e2e.
+func node(t *testing.T, pattern string) Job {
+	t.Helper()
+	return Job{
+		Program: required(t, "VM_E2E_TEST"),
+		Files:   map[string]string{"/job/stock": required(t, "STOCK_BIN"), "/job/nodelocaldns": required(t, "NODELOCALDNS_BIN")},
+		Dir:     "/job",
+		Args:    []string{"-test.v", "-test.run", pattern},
+		Env:     []string{"STOCK_BIN=/job/stock", "NODELOCALDNS_BIN=/job/nodelocaldns"},
+	}
+}
+
+// usual has the cells that there is time for in eight minutes. With VM_ALL in the environment all are told, in fifteen.
+var usual = map[string]string{
+	"TestMatrix/dummy": "/^(iptables-nft|nftables)$",
+	"TestMatrix/tun":   "/^nftables$",
+	"TestIPVS":         "/^nftables$",
+}
+
+// cells runs a test of e2e with the usual backends, or with all.
+func cells(t *testing.T, name string) {
+	t.Helper()
+	pattern := name
+	if os.Getenv("VM_ALL") == "" {
+		pattern += usual[name]
+	}
+	passes(t, Machine{Timeout: 12 * time.Minute}, node(t, pattern))
+}
+
+// TestMatrix lets everything happen to a cache, with each kind of link and each backend.
+func TestMatrix(t *testing.T) {
+	for _, link := range []string{"tun", "dummy"} {
+		t.Run(link, func(t *testing.T) {
+			t.Parallel()
+			cells(t, "TestMatrix/"+link)
+		})
+	}
+}
+
+// TestIPVS is the same where kube-proxy runs in IPVS mode.
+func TestIPVS(t *testing.T) {
+	t.Parallel()
+	cells(t, "TestIPVS")
+}
+
+// TestKernels starts a cache on each kernel that lacks something.
+func TestKernels(t *testing.T) {
+	for _, k := range lab.Kernels[1:] { // the first one lacks nothing
+		t.Run(k.Name, func(t *testing.T) {
+			t.Parallel()
+			job := node(t, "TestKernel$")
+			job.Env = append(job.Env, "NODELOCALDNS_KERNEL="+k.Name)
+			passes(t, Machine{Without: k.Without, Timeout: 3 * time.Minute}, job)
+		})
+	}
+}

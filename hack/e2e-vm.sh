@@ -1,0 +1,68 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Runs the tests of e2e/vm, in virtual machines with Debian's kernel: hack/e2e-vm.sh [ARGUMENT OF go test...]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=$PWD/bin/vm
+
+[[ $(uname -m) == x86_64 ]] || { echo "the machine's kernel and programs are amd64's, and this host is $(uname -m)" >&2; exit 1; }
+
+# Of Debian's packages qemu-system-x86, kmod, ipvsadm, ipset, iptables, nftables, conntrack, iproute2 and util-linux.
+tools=(qemu-system-x86_64 depmod modprobe ipvsadm ipset iptables-nft iptables-legacy nft conntrack ip setpriv)
+
+missing() {
+	for tool in "${tools[@]}"; do
+		command -v "$tool" >/dev/null || echo "$tool"
+	done
+}
+
+install_tools() {
+	[[ -n $(missing) ]] || return 0
+	if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+		echo "not installed, and only root can on Debian: $(missing | xargs)" >&2
+		exit 1
+	fi
+	echo "installing $(missing | xargs)"
+	apt-get update -qq
+	# No service is to be started by the installation.
+	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+		qemu-system-x86 kmod ipvsadm ipset iptables nftables conntrack iproute2 util-linux >/dev/null
+	[[ -z $(missing) ]] || { echo "not installed: $(missing | xargs)" >&2; exit 1; }
+}
+
+# kernel unpacks Debian's, without installing it, and prints where it is.
+kernel() {
+	local package dir
+	[[ -n $(apt-cache depends linux-image-cloud-amd64 2>/dev/null) ]] || apt-get update -qq
+	package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ {print $2; exit}')
+	[[ -n $package ]] || { echo "apt knows no linux-image-cloud-amd64" >&2; exit 1; }
+	dir=$bin/$package
+	if [[ ! -d $dir ]]; then
+		rm -rf "$bin/new"
+		mkdir -p "$bin/new/deb"
+		(cd "$bin/new/deb" && apt-get download -qq "$package" 2>/dev/null) # as root it warns of its sandbox
+		dpkg -x "$bin"/new/deb/*.deb "$bin/new/kernel"
+		mv "$bin/new/kernel" "$dir"
+		rm -rf "$bin/new"
+	fi
+	echo "$dir"
+}
+
+# Static programs, so that the machine needs nothing beside them.
+build() {
+	export CGO_ENABLED=0
+	local flags=(-buildvcs=false -trimpath -ldflags '-s -w')
+	mkdir -p "$bin"
+	go build "${flags[@]}" -o "$bin/init" ./e2e/vm/init
+	go build "${flags[@]}" -o "$bin/stock" ./e2e/stock
+	go build "${flags[@]}" -o "$bin/nodelocaldns" ./cmd/nodelocaldns
+	go test -c "${flags[@]}" -o "$bin/hostnet.test" ./internal/hostnet
+	go test -c "${flags[@]}" -o "$bin/e2e.test" ./e2e
+}
+
+install_tools
+VM_KERNEL=$(kernel)
+export VM_KERNEL VM_INIT=$bin/init VM_HOSTNET_TEST=$bin/hostnet.test VM_E2E_TEST=$bin/e2e.test
+export STOCK_BIN=$bin/stock NODELOCALDNS_BIN=$bin/nodelocaldns
+(build)
+go test -count=1 -timeout 20m -parallel 2 "$@" ./e2e/vm
