@@ -30,22 +30,21 @@ install_tools() {
 	[[ -z $(missing) ]] || { echo "not installed: $(missing | xargs)" >&2; exit 1; }
 }
 
-# kernel unpacks Debian's, without installing it, and prints where it is.
-kernel() {
-	local package dir
-	[[ -n $(apt-cache depends linux-image-cloud-amd64 2>/dev/null) ]] || apt-get update -qq
-	package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ {print $2; exit}')
+# get_kernel unpacks Debian's, without installing it, into VM_KERNEL.
+get_kernel() {
+	local package
+	depends() { apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '/Depends: linux-image/ {print $2; exit}'; }
+	package=$(depends)
+	[[ -n $package && -d $bin/$package ]] || { apt-get update -qq && package=$(depends); }
 	[[ -n $package ]] || { echo "apt knows no linux-image-cloud-amd64" >&2; exit 1; }
-	dir=$bin/$package
-	if [[ ! -d $dir ]]; then
-		rm -rf "$bin/new"
-		mkdir -p "$bin/new/deb"
-		(cd "$bin/new/deb" && apt-get download -qq "$package" 2>/dev/null) # as root it warns of its sandbox
-		dpkg -x "$bin"/new/deb/*.deb "$bin/new/kernel"
-		mv "$bin/new/kernel" "$dir"
-		rm -rf "$bin/new"
-	fi
-	echo "$dir"
+	VM_KERNEL=$bin/$package
+	[[ ! -d $VM_KERNEL ]] || return 0
+	rm -rf "$bin/new"
+	mkdir -p "$bin/new/deb"
+	(cd "$bin/new/deb" && apt-get download -qq -o APT::Sandbox::User=root "$package")
+	dpkg -x "$bin"/new/deb/*.deb "$bin/new/kernel"
+	mv "$bin/new/kernel" "$VM_KERNEL"
+	rm -rf "$bin/new"
 }
 
 # Static programs, so that the machine needs nothing beside them.
@@ -61,7 +60,7 @@ build() {
 }
 
 install_tools
-VM_KERNEL=$(kernel)
+get_kernel
 export VM_KERNEL VM_INIT=$bin/init VM_HOSTNET_TEST=$bin/hostnet.test VM_E2E_TEST=$bin/e2e.test
 export STOCK_BIN=$bin/stock NODELOCALDNS_BIN=$bin/nodelocaldns
 (build)

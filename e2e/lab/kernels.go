@@ -24,9 +24,6 @@ var Kernels = []Kernel{
 	{Name: "no nft_fib", Without: []string{"nft_fib*"}, Proxy: IPTablesNFT, Warns: []string{
 		"No fallback: the kernel lacks nft_fib (nft_fib_ipv4); while the cache is away nobody answers for [169.254.20.10 fd00:20::10], nor",
 	}},
-	{Name: "no nft_ct", Without: []string{"nft_ct"}, Proxy: IPTablesLegacy, Warns: []string{
-		"No fallback: the kernel lacks nft_ct; while the cache is away nobody answers for [169.254.20.10 fd00:20::10], nor",
-	}},
 	{Name: "no iptables", Without: []string{"ip_tables", "ip6_tables", "iptable_*", "ip6table_*", "nft_compat"}, Proxy: NFTables, Warns: []string{
 		"No iptables (setting the iptables-nft rules: running iptables-nft-restore --noflush -w 1: the kernel lacks iptables' ",
 	}},
