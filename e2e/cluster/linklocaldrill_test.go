@@ -83,6 +83,9 @@ func expectGap(t *testing.T, what string, reports []lab.Report, allowed time.Dur
 	t.Logf("%s: no client without an answer for more than %s", what, longest.Round(time.Millisecond))
 }
 
+// endOfConnection is how a client sees it: while it waits, reads or writes.
+var endOfConnection = []string{"connection ended", "connection reset", "broken pipe"}
+
 // expectResets fails the test if more was lost over long-lived TCP connections than what was on its way when they ended. That
 // they may do when the cache goes, and when it comes back or 3 s later; see docs/operations.md.
 func expectResets(t *testing.T, what string, reports []lab.Report, changes int) {
@@ -90,7 +93,7 @@ func expectResets(t *testing.T, what string, reports []lab.Report, changes int) 
 	count(t, what, reports)
 	for _, r := range reports {
 		for _, f := range r.Failures {
-			if s := f.Err.Error(); !strings.Contains(s, "connection ended") && !strings.Contains(s, "connection reset") {
+			if !slices.ContainsFunc(endOfConnection, func(s string) bool { return strings.Contains(f.Err.Error(), s) }) {
 				t.Errorf("%s: %s: lost without the end of a connection: %s: %v", what, r.Probe, f.Name, f.Err)
 			}
 		}
