@@ -46,9 +46,11 @@ var (
 	dual = append(append([]netip.Addr{}, ipv4...), ipv6...)
 )
 
-// steeringTimeout bounds the time from a start to steering. The promise is one second on an idle machine; one in software
-// emulation takes ten times as long.
-const steeringTimeout = time.Minute
+// steeringTimeout bounds the time from a start to steering. The promise is one second on an idle machine.
+var steeringTimeout = either(10*time.Second, time.Minute)
+
+// againTimeout bounds the time until a cache steers again that another instance or a standstill kept from it.
+var againTimeout = either(hangTimeout, time.Minute)
 
 // start runs the cache on the lab's node with the arguments of the usual manifests, and waits until it steers.
 func start(t testing.TB, l *lab.Lab, o options) *cache {

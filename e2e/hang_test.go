@@ -18,8 +18,8 @@ import (
 // hangTimeout bounds the time for which a hanging cache may hold up the node's DNS: the lease and some.
 const hangTimeout = 4 * time.Second
 
-// impatience is their timeout. In software emulation a good answer may take longer than half a second.
-var impatience = map[bool]time.Duration{false: 500 * time.Millisecond, true: 1500 * time.Millisecond}[emulated]
+// impatience is the timeout of clients that are to see an outage at its length. In software emulation a good answer may take longer than half a second.
+var impatience = either(500*time.Millisecond, 1500*time.Millisecond)
 
 // patient are clients with a shorter timeout than usual, so that an outage is seen at its length.
 func patient(l *lab.Lab, addrs ...netip.Addr) []lab.Probe {
@@ -30,28 +30,22 @@ func patient(l *lab.Lab, addrs ...netip.Addr) []lab.Probe {
 	return probes
 }
 
-// TestHang stops the process without ending it. Its addresses run out, the cluster DNS answers; when the process goes on, it
-// steers again.
-func TestHang(t *testing.T) {
-	for _, firewall := range lab.Backends {
-		t.Run(string(firewall), func(t *testing.T) {
-			l := lab.New(t, firewall)
-			c := start(t, l, options{firewall: firewall, addrs: dual})
-			loads := lab.StartAll(t, patient(l, dual...)...)
-			progress(t, loads, 5)
-			hung := time.Now()
-			c.Freeze(t)
-			progress(t, loads, 20)
-			c.Signal(t, syscall.SIGCONT)
-			resumed := time.Now()
-			took := c.waitSteering(t, true, hangTimeout)
-			servedAgain(t, c)
-			progress(t, loads, 5)
-			reports := stop(t, loads)
-			outage(t, reports, hung, resumed)
-			t.Logf("steering %s after SIGCONT", took)
-		})
-	}
+// hung stops the process without ending it. Its addresses run out, the cluster DNS answers; when the process goes on, it steers
+// again.
+func hung(t *testing.T, c *cache) *cache {
+	loads := lab.StartAll(t, patient(c.lab, c.options.addrs...)...)
+	progress(t, loads, 5)
+	begin := time.Now()
+	c.Freeze(t)
+	progress(t, loads, either(20, 5))
+	c.Signal(t, syscall.SIGCONT)
+	end := time.Now()
+	took := c.waitSteering(t, true, againTimeout)
+	servedAgain(t, c)
+	progress(t, loads, 5)
+	outage(t, stop(t, loads), begin, end)
+	t.Logf("steering %s after SIGCONT", took)
+	return c
 }
 
 // outage checks that a probe fails only in the time that a hang may take. In the moment when it ends a query in flight may
@@ -81,7 +75,7 @@ func servedAgain(t *testing.T, c *cache) {
 	t.Helper()
 	for i, a := range c.options.addrs {
 		n := 0
-		lab.Until(t, steeringTimeout, "query through the cache", func() error {
+		lab.Until(t, againTimeout, "query through the cache", func() error {
 			n++
 			name := fmt.Sprintf("again%d-%d.wild.cluster.local.", i, n)
 			if _, err := c.lab.Pod.Ask(lab.Query{Server: lab.Port53(a), Name: name, Type: dns.TypeA, Timeout: time.Second}); err != nil {

@@ -77,7 +77,7 @@ func noLink(t *testing.T, l *lab.Lab) {
 }
 
 // inFlight is how long before an event a query may have been sent and still be in flight.
-var inFlight = map[bool]time.Duration{false: 250 * time.Millisecond, true: time.Second}[emulated]
+var inFlight = either(250*time.Millisecond, time.Second)
 
 // inFlightOnly checks that each probe lost at most the query in flight at each event and those that it sent while the
 // kernel ended the process, and none at another time.

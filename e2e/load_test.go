@@ -15,11 +15,19 @@ import (
 // emulated says that the machine is in software emulation: it has the power for a tenth of the queries, in one family.
 var emulated = os.Getenv("NODELOCALDNS_EMULATED") != ""
 
+// either is the first of two on a host's own kernel, and the second in software emulation.
+func either[T any](native, inEmulation T) T {
+	if emulated {
+		return inEmulation
+	}
+	return native
+}
+
 // interval is the time between two queries of a client.
-var interval = map[bool]time.Duration{false: 50 * time.Millisecond, true: 500 * time.Millisecond}[emulated]
+var interval = either(50*time.Millisecond, 500*time.Millisecond)
 
 // patience is how long a client waits for an answer: in software emulation as long as a C library does.
-var patience = map[bool]time.Duration{false: 2 * time.Second, true: 5 * time.Second}[emulated]
+var patience = either(2*time.Second, 5*time.Second)
 
 // clients are probes of an address from pod and host: stub resolvers with a socket for each query over both protocols, and
 // programs that keep one UDP socket. Each asks 20 times a second for names of its own.
@@ -51,7 +59,7 @@ func progress(t testing.TB, loads []*lab.Load, n int) {
 		want[i] = l.SoFar().Answered() + n
 	}
 	for i, l := range loads {
-		lab.Until(t, 30*time.Second, fmt.Sprintf("%d more answers to %s", n, l), func() error {
+		lab.Until(t, either(10*time.Second, 30*time.Second), fmt.Sprintf("%d more answers to %s", n, l), func() error {
 			if r := l.SoFar(); r.Answered() < want[i] {
 				return fmt.Errorf("%s", r)
 			}

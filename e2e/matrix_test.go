@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -78,9 +77,9 @@ func happen(t *testing.T, l *lab.Lab, o options, events []event) {
 func startStop(t *testing.T, c *cache, n int) *cache {
 	loads := append(lab.StartAll(t, clients(c.lab, c.options.addrs...)...), onePort(t, c)...)
 	for range n {
-		progress(t, loads, 4)
+		progress(t, loads, either(10, 4))
 		c.term(t)
-		progress(t, loads, 4)
+		progress(t, loads, either(10, 4))
 		c = c.again(t)
 	}
 	progress(t, loads, 4)
@@ -142,22 +141,6 @@ func killed(t *testing.T, c *cache) *cache {
 	return c
 }
 
-// hung stops the process without ending it.
-func hung(t *testing.T, c *cache) *cache {
-	loads := lab.StartAll(t, patient(c.lab, c.options.addrs...)...)
-	progress(t, loads, 5)
-	begin := time.Now()
-	c.Freeze(t)
-	progress(t, loads, 5)
-	c.Signal(t, syscall.SIGCONT)
-	end := time.Now()
-	c.waitSteering(t, true, steeringTimeout)
-	servedAgain(t, c)
-	progress(t, loads, 5)
-	outage(t, stop(t, loads), begin, end)
-	return c
-}
-
 // flushed takes the rules away, as a restart of the host's own firewall does.
 func flushed(t *testing.T, c *cache) *cache {
 	flush := damage{"ruleset flushed", flushTables, 0}
@@ -193,7 +176,7 @@ func surged(t *testing.T, first *cache) *cache {
 	second := start(first.owner, first.lab, o)
 	bothServe(t, first, second)
 	first.term(t)
-	second.waitSteering(t, true, steeringTimeout)
+	second.waitSteering(t, true, either(5*time.Second, time.Minute))
 	progress(t, loads, 5)
 	servedAgain(t, second)
 	noFailure(t, stop(t, loads))

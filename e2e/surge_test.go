@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ func TestTwoInstances(t *testing.T) {
 			first := start(t, l, options{firewall: firewall, addrs: dual})
 			loads = append(loads, lab.StartAll(t, clients(l, lab.LinkLocal, lab.LinkLocal6)...)...)
 			second := start(t, l, options{firewall: firewall, addrs: dual, metrics: 9254})
+			joined(t, second)
 			bothServe(t, first, second)
 
 			first.term(t) // the older leaves, as in an update
@@ -29,6 +31,7 @@ func TestTwoInstances(t *testing.T) {
 			servedAgain(t, second)
 
 			first = first.again(t)
+			joined(t, first)
 			bothServe(t, first, second)
 			progress(t, loads, 4)
 			first.term(t) // the younger leaves, as in an update that is undone
@@ -43,6 +46,7 @@ func TestTwoInstances(t *testing.T) {
 			kills := []lab.Window{second.kill(t)}
 			progress(t, loads, 10)
 			second = second.again(t)
+			joined(t, second)
 			bothServe(t, first, second)
 			progress(t, loads, 4)
 			kills = append(kills, first.kill(t))
@@ -56,13 +60,28 @@ func TestTwoInstances(t *testing.T) {
 	}
 }
 
+// joined checks that an instance that came to another one steered all addresses at once: to begin with some would take the
+// rest from under the other.
+func joined(t *testing.T, c *cache) {
+	t.Helper()
+	for _, line := range strings.Split(c.Output(), "\n") {
+		if _, on, ok := strings.Cut(line, "Steering on: "); ok {
+			if on, _, _ := strings.Cut(on, " ("); on != strings.Trim(fmt.Sprint(c.options.addrs), "[]") {
+				t.Errorf("it began with: %s", line)
+			}
+			return
+		}
+	}
+	t.Error("nothing in its log about steering")
+}
+
 // bothServe waits until each of the instances has answered some more queries.
 func bothServe(t *testing.T, caches ...*cache) {
 	t.Helper()
 	for _, c := range caches {
 		had := served(c)
-		lab.Until(t, 30*time.Second, fmt.Sprintf("queries at the instance with metrics port %d", c.options.metrics), func() error {
-			if n := served(c); n < had+5 {
+		lab.Until(t, either(5*time.Second, 30*time.Second), fmt.Sprintf("queries at the instance with metrics port %d", c.options.metrics), func() error {
+			if n := served(c); n < had+either(10.0, 5) {
 				return fmt.Errorf("%g served, %g before", n, had)
 			}
 			return nil

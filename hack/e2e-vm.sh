@@ -7,28 +7,9 @@ bin=$PWD/bin/vm
 
 [[ $(uname -m) == x86_64 ]] || { echo "the machine's kernel and programs are amd64's, and this host is $(uname -m)" >&2; exit 1; }
 
-# Of Debian's packages qemu-system-x86, kmod, ipvsadm, ipset, iptables, nftables, conntrack, iproute2 and util-linux.
 tools=(qemu-system-x86_64 depmod modprobe ipvsadm ipset iptables-nft iptables-legacy nft conntrack ip setpriv)
-
-missing() {
-	for tool in "${tools[@]}"; do
-		command -v "$tool" >/dev/null || echo "$tool"
-	done
-}
-
-install_tools() {
-	[[ -n $(missing) ]] || return 0
-	if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
-		echo "not installed, and only root can on Debian: $(missing | xargs)" >&2
-		exit 1
-	fi
-	echo "installing $(missing | xargs)"
-	apt-get update -qq
-	# No service is to be started by the installation.
-	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		qemu-system-x86 kmod ipvsadm ipset iptables nftables conntrack iproute2 util-linux >/dev/null
-	[[ -z $(missing) ]] || { echo "not installed: $(missing | xargs)" >&2; exit 1; }
-}
+packages=(qemu-system-x86 kmod ipvsadm ipset iptables nftables conntrack iproute2 util-linux)
+. hack/tools.sh
 
 # get_kernel unpacks Debian's, without installing it, into VM_KERNEL.
 get_kernel() {

@@ -6,28 +6,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$PWD/bin/e2e
 
-# Of Debian's packages containerd, runc, containernetworking-plugins, iptables, nftables, iproute2 and util-linux.
 tools=(containerd ctr runc /usr/lib/cni/bridge iptables-nft iptables-legacy nft ip nsenter)
-
-missing() {
-	for tool in "${tools[@]}"; do
-		command -v "$tool" >/dev/null || echo "$tool"
-	done
-}
-
-install_tools() {
-	[[ -n $(missing) ]] || return 0
-	if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
-		echo "not installed, and only root can on Debian: $(missing | xargs)" >&2
-		exit 1
-	fi
-	echo "installing $(missing | xargs)"
-	apt-get update -qq
-	# No service is to be started by the installation: the tests run a containerd for each node.
-	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		containerd runc containernetworking-plugins iptables nftables iproute2 util-linux >/dev/null
-	[[ -z $(missing) ]] || { echo "not installed: $(missing | xargs)" >&2; exit 1; }
-}
+packages=(containerd runc containernetworking-plugins iptables nftables iproute2 util-linux)
+. hack/tools.sh
 
 # go_build DIRECTORY OUTPUT LDFLAGS. Without debug information the cache is smaller and the build shorter.
 go_build() {

@@ -4,23 +4,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Of Debian's packages iptables, nftables, conntrack, iproute2, procps and util-linux.
 tools=(iptables-nft iptables-legacy nft conntrack ip ps setpriv)
-
-missing() {
-	for tool in "${tools[@]}"; do
-		command -v "$tool" >/dev/null || echo "$tool"
-	done
-}
+packages=(iptables nftables conntrack iproute2 procps util-linux)
+. hack/tools.sh
 
 if [[ $(id -u) == 0 ]]; then
 	export NODELOCALDNS_E2E=required # a test that cannot run fails
-	if [[ -n $(missing) ]] && command -v apt-get >/dev/null; then
-		echo "installing $(missing | xargs)"
-		apt-get update -qq
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-			iptables nftables conntrack iproute2 procps util-linux >/dev/null
-	fi
+	! command -v apt-get >/dev/null || install_tools
 	[[ -z $(missing) ]] || echo "not installed: $(missing | xargs)"
 fi
 

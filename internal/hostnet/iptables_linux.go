@@ -90,7 +90,7 @@ func run(stdin, name string, args ...string) (string, error) {
 	if strings.Contains(said, "xtables lock") {
 		err = ErrLocked
 	} else if lacks := missingExtensions(said); len(lacks) > 0 {
-		err = fmt.Errorf("the kernel lacks iptables' %s: load its modules, or use nftables", strings.Join(lacks, ", "))
+		err = lackingError(fmt.Sprintf("the kernel lacks iptables' %s: load its modules, or use nftables", strings.Join(lacks, ", ")))
 	} else if said != "" {
 		err = fmt.Errorf("%w: %s", err, said)
 	}
@@ -98,6 +98,11 @@ func run(stdin, name string, args ...string) (string, error) {
 }
 
 var missingExtension = regexp.MustCompile(`Extension (\S+) .*?missing kernel module`)
+
+// A lackingError names what the kernel has no module for.
+type lackingError string
+
+func (e lackingError) Error() string { return string(e) }
 
 // missingExtensions reads from what iptables says which of its extensions the
 // kernel has no module for.

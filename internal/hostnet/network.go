@@ -82,7 +82,7 @@ func (n *Network) open() (err error) {
 	n.fallback = newFallback(n.cfg)
 	n.found = fallbackExists()
 	if n.Alone() {
-		if err := errors.Join(n.clearLeftovers(), n.applyFirst()); err != nil {
+		if err := errors.Join(n.clearLeftovers(), n.applyFirst(nil)); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@
 package hostnet
 
 import (
+	"errors"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -35,7 +36,8 @@ func nftLacks() string {
 		b.addChain(unix.NFPROTO_IPV4, table, chain, f.kind, hook, priority)
 		b.addRule(unix.NFPROTO_IPV4, table, chain, commentAway, f.exprs...)
 		b.delTable(unix.NFPROTO_IPV4, table)
-		if b.commit() != nil {
+		err := b.commit()
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
 			return f.module
 		}
 	}

@@ -53,21 +53,22 @@ func openFirewall(cfg Config) (Firewall, error) {
 	return nil, err
 }
 
-// applyFirst is the first apply. Where the choice is ours, nftables takes the
-// place of an iptables whose commands work and whose rules the kernel refuses.
-func (n *Network) applyFirst() error {
-	err := n.apply(nil)
-	_, ours := n.firewall.(*iptablesFirewall)
-	if err == nil || n.cfg.Firewall != Auto || !ours || errors.Is(err, ErrLocked) || n.fallback == nil {
+// applyFirst is the first apply with a new firewall. Where the choice is ours,
+// nftables takes the place of an iptables whose commands work and whose rules
+// the kernel has no modules for.
+func (n *Network) applyFirst(addrs []netip.Addr) error {
+	err := n.apply(addrs)
+	if n.cfg.Firewall != Auto || !errors.As(err, new(lackingError)) || n.fallback == nil {
 		return err
 	}
 	failed := n.firewall
 	n.firewall = newNFTFirewall(families(n.cfg.Addresses))
-	if nftErr := n.apply(nil); nftErr != nil {
-		return errors.Join(err, nftErr, failed.Remove())
+	nftErr := n.apply(addrs)
+	_ = failed.Remove() // of what it did before it failed, if anything
+	if nftErr != nil {
+		return fmt.Errorf("%w; %w", err, nftErr)
 	}
 	n.warnings = append(n.warnings, fmt.Sprintf("No iptables (%v): using nftables; a firewall of the host's that drops has to accept DNS to the cache by itself", err))
-	_ = failed.Remove() // of what it did before it failed, if anything
 	return nil
 }
 

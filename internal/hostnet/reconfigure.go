@@ -38,12 +38,14 @@ func (n *Network) prepare(cfg Config, drain func()) error {
 	}
 	n.parting = without(slices.Concat(n.parting, old.Addresses), cfg.Addresses)
 	n.cfg, n.fallback = cfg, newFallback(cfg)
+	apply := n.apply
 	if newFirewall {
 		if err := n.replaceFirewall(); err != nil {
 			return err
 		}
+		apply = n.applyFirst
 	}
-	if err := errors.Join(n.clearFallback(), n.apply(intersection(n.steered, cfg.Addresses))); err != nil {
+	if err := errors.Join(n.clearFallback(), apply(intersection(n.steered, cfg.Addresses))); err != nil {
 		return err
 	}
 	if newLink {

@@ -37,6 +37,7 @@ type supervisor struct {
 // health is what self-queries said of one address.
 type health struct {
 	on       bool
+	foreign  bool // the last round was answered by other instances alone
 	failures int
 	answers  int
 	need     int // answers in a row that it takes to go on
@@ -183,6 +184,7 @@ func (v *supervisor) check() {
 
 // note takes in the result of one round.
 func (h *health) note(v verdict) {
+	h.foreign = v == foreign
 	switch v {
 	case failed:
 		h.answers, h.failures = 0, h.failures+1
@@ -205,7 +207,7 @@ func (v *supervisor) steer(why, reason string) bool {
 		}
 	}
 	have := v.node.network.Steered()
-	if slices.Equal(want, have) {
+	if slices.Equal(want, have) || v.joining() && len(without(have, want)) == 0 {
 		err := v.node.network.Settle()
 		v.reportRules(err)
 		if len(want) < len(v.s.Addresses) && time.Since(v.begun) > startPatience {
@@ -228,6 +230,18 @@ func (v *supervisor) steer(why, reason string) bool {
 		log.Infof("Steering on: %s (%s)", addrList(want), v.node.network)
 	}
 	return true
+}
+
+// joining reports whether another instance alone answers at an address that
+// this one does not steer. The rules are shared: to set them for the others now
+// would withdraw that one from under the other instance.
+func (v *supervisor) joining() bool {
+	for _, h := range v.health {
+		if h.foreign && !h.on {
+			return true
+		}
+	}
+	return false
 }
 
 func (v *supervisor) off() []netip.Addr {
