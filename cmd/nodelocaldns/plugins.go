@@ -42,11 +42,13 @@ import (
 	_ "github.com/coredns/coredns/plugin/view"
 	_ "github.com/coredns/coredns/plugin/whoami"
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
+	_ "github.com/nodelocaldns/nodelocaldns/plugin/packetcache"
 )
 
 // directives lists the plugins of this binary in the order in which a query passes them.
 var directives = []string{
 	"nodelocal",
+	"packetcache",
 	"metadata",
 	"cancel",
 	"timeouts",

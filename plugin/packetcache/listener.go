@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package packetcache
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+)
+
+// checkInterval is the least time between two looks at the group of sockets.
+const checkInterval = time.Second
+
+// listeners are the open ones. A reload hands them from one configuration to the next.
+var listeners = struct {
+	sync.Mutex
+	at map[netip.AddrPort]*listener
+}{at: map[netip.AddrPort]*listener{}}
+
+// A listener is a socket of ours at one address, with the goroutines that read it.
+type listener struct {
+	addr   netip.AddrPort
+	local  *net.UDPAddr
+	server atomic.Pointer[server]
+
+	place   int // in the group of sockets; guarded by the listeners' lock
+	checked atomic.Int64
+
+	more    chan struct{} // wakes a further reader
+	closing chan struct{}
+	readers sync.WaitGroup
+
+	mu sync.RWMutex // guards fd against being closed while it is written to
+	fd int          // -1: closed
+}
+
+// listen returns the listener at addr, which it opens if there is none.
+func listen(addr netip.AddrPort) (*listener, error) {
+	listeners.Lock()
+	defer listeners.Unlock()
+	if l := listeners.at[addr]; l != nil {
+		return l, nil
+	}
+	fd, err := open(addr)
+	if err != nil {
+		return nil, err
+	}
+	l := &listener{addr: addr, local: net.UDPAddrFromAddrPort(addr), fd: fd, place: 1,
+		more: make(chan struct{}), closing: make(chan struct{})}
+	listeners.at[addr] = l
+	return l, nil
+}
+
+// open binds a socket beside that of the stock server. It blocks, since a thread
+// that waits in the kernel wakes up with less work than one that goes through
+// the runtime's poller.
+func open(addr netip.AddrPort) (int, error) {
+	sa, family, err := sockaddr(net.UDPAddrFromAddrPort(addr))
+	if err != nil {
+		return -1, err
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	err = os.NewSyscallError("setsockopt SO_REUSEPORT", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+	if err == nil && family == unix.AF_INET6 {
+		err = os.NewSyscallError("setsockopt IPV6_V6ONLY", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1))
+	}
+	if err == nil {
+		err = os.NewSyscallError("bind", unix.Bind(fd, sa))
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, fmt.Errorf("opening a socket at %s: %w", addr, err)
+	}
+	return fd, nil
+}
+
+// use makes s answer what comes from now on.
+func (l *listener) use(s *server) {
+	first := l.server.Swap(s) == nil
+	if !first {
+		return
+	}
+	for i := range runtime.GOMAXPROCS(0) {
+		l.readers.Go(func() { newReader(l, i > 0).run() })
+	}
+	listeners.Lock()
+	defer listeners.Unlock()
+	if err := l.gather(l.place); err != nil {
+		log.Warningf("Not all queries at %s will come to the packet cache: %v", l.addr, err)
+	}
+}
+
+// gather makes all packets to the address come to this socket, if it is at place.
+func (l *listener) gather(place int) error {
+	n, err := members(l.addr)
+	if err != nil {
+		return err
+	}
+	if n != 2 {
+		return os.NewSyscallError("setsockopt SO_DETACH_REUSEPORT_BPF", detachPlace(l.fd))
+	}
+	l.place = place
+	return os.NewSyscallError("setsockopt SO_ATTACH_REUSEPORT_CBPF", attachPlace(l.fd, place))
+}
+
+// strayed is told of a query that came to the stock server's socket, although
+// ours is open: another process is in the group, or was and has changed the
+// order. It looks again, and if there are two sockets tries the other place.
+func strayed(server string, w dns.ResponseWriter) {
+	local, ok := w.LocalAddr().(*net.UDPAddr)
+	if !ok {
+		return
+	}
+	listeners.Lock()
+	defer listeners.Unlock()
+	addr := local.AddrPort()
+	l := listeners.at[netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())]
+	if l == nil || l.local == local || l.server.Load() == nil {
+		return
+	}
+	if now := int64(clock()); now-l.checked.Load() < int64(checkInterval) {
+		return
+	} else {
+		l.checked.Store(now)
+	}
+	if err := l.gather(1 - l.place); err != nil {
+		log.Warningf("Not all queries at %s come to the packet cache: %v", server, err)
+	}
+}
+
+// release closes the socket if s is still the one to answer, after what has
+// arrived there is read. The stock server's socket takes what comes then.
+func (l *listener) release(s *server) {
+	listeners.Lock()
+	defer listeners.Unlock()
+	if l.server.Load() != s {
+		return
+	}
+	delete(listeners.at, l.addr)
+	if n, err := members(l.addr); err == nil && n == 2 {
+		_ = attachPlace(l.fd, 1-l.place)
+	}
+	close(l.closing)
+	_ = unix.Shutdown(l.fd, unix.SHUT_RD) // ENOTCONN, and wakes who reads
+	l.readers.Wait()
+}
+
+// end closes the socket of a listener that s was the last to use.
+func (l *listener) end(s *server) {
+	if l.server.Load() != s {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = unix.Close(l.fd)
+	l.fd = -1
+}
+
+// send sends one packet.
+func (l *listener) send(data []byte, to *net.UDPAddr) error {
+	sa, _, err := sockaddr(to)
+	if err != nil {
+		return err
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.fd < 0 {
+		return net.ErrClosed
+	}
+	return os.NewSyscallError("sendto", unix.Sendto(l.fd, data, 0, sa))
+}
+
+// sockaddr returns a as the kernel takes it, and its family.
+func sockaddr(a *net.UDPAddr) (unix.Sockaddr, int, error) {
+	if ip := a.IP.To4(); ip != nil {
+		return &unix.SockaddrInet4{Port: a.Port, Addr: [4]byte(ip)}, unix.AF_INET, nil
+	}
+	sa := &unix.SockaddrInet6{Port: a.Port, Addr: [16]byte(a.IP.To16())}
+	if a.Zone != "" {
+		i, err := net.InterfaceByName(a.Zone)
+		if err != nil {
+			return nil, 0, err
+		}
+		sa.ZoneId = uint32(i.Index)
+	}
+	return sa, unix.AF_INET6, nil
+}

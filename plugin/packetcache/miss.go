@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package packetcache
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// A miss is a query on its way through the plugins, and the writer of its answer.
+type miss struct {
+	server *server
+	remote *net.UDPAddr
+	query  []byte
+	key    []byte
+	hash   uint64
+
+	block    *block // the first that it came to
+	nested   bool   // a block that is not safe had a part in it
+	question dns.Question
+	size     int // of the answer as plugins see it
+	written  bool
+}
+
+// serve asks the plugins.
+func (m *miss) serve() {
+	defer m.server.end()
+	r := new(dns.Msg)
+	if err := r.Unpack(m.query); err != nil {
+		m.server.pipe.put(m.query, m.remote) // parseQuery and dns do not agree; that one decides
+		return
+	}
+	m.server.dns.ServeDNS(context.WithValue(m.server.ctx, missKey{}, m), m, r)
+}
+
+// enter is called by the handlers of the server blocks. A block can ask another
+// one, or itself, on its way to the answer.
+func (m *miss) enter(b *block, r *dns.Msg) {
+	if m.block == nil {
+		m.block, m.question = b, r.Question[0]
+	}
+	m.nested = m.nested || !b.safe
+}
+
+// WriteMsg implements dns.ResponseWriter.
+func (m *miss) WriteMsg(r *dns.Msg) error {
+	data, err := r.Pack()
+	if err != nil {
+		return err
+	}
+	compress := r.Compress
+	r.Compress = false
+	m.size = r.Len()
+	r.Compress = compress
+	if m.key[len(m.key)-3]&hasEDNS != 0 {
+		m.size -= 11 // the server puts EDNS in after the plugins
+	}
+	_, err = m.Write(data)
+	return err
+}
+
+// Write implements dns.ResponseWriter. The first answer is kept.
+func (m *miss) Write(data []byte) (int, error) {
+	if err := m.server.listener.send(data, m.remote); err != nil {
+		return 0, err
+	}
+	if !m.written && m.block != nil && !m.nested {
+		m.keep(data)
+	}
+	m.written = true
+	return len(data), nil
+}
+
+func (m *miss) keep(data []byte) {
+	a, ok := readAnswer(data, m.key)
+	if !ok || m.block.rotates && a.shuffled {
+		return
+	}
+	now := clock()
+	m.server.store.put(&entry{
+		key: m.key, wire: data, ttls: a.ttls, hash: m.hash,
+		stored: now, expires: now + min(a.ttl, m.server.ttl), count: newCounters(m, a.rcode),
+	})
+}
+
+// family is the label of CoreDNS's metrics.
+func (m *miss) family() string {
+	if m.remote.IP.To4() == nil {
+		return "2"
+	}
+	return "1"
+}
+
+// LocalAddr implements dns.ResponseWriter.
+func (m *miss) LocalAddr() net.Addr { return m.server.listener.local }
+
+// RemoteAddr implements dns.ResponseWriter.
+func (m *miss) RemoteAddr() net.Addr { return m.remote }
+
+// Close implements dns.ResponseWriter.
+func (m *miss) Close() error { return nil }
+
+// TsigStatus implements dns.ResponseWriter; a query with TSIG is none of the usual form.
+func (m *miss) TsigStatus() error { return nil }
+
+// TsigTimersOnly implements dns.ResponseWriter.
+func (m *miss) TsigTimersOnly(bool) {}
+
+// Hijack implements dns.ResponseWriter.
+func (m *miss) Hijack() {}
+
+var start = time.Now()
+
+// clock is a monotonic time.
+func clock() time.Duration { return time.Since(start) }

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package packetcache
+
+import (
+	"encoding/binary"
+	"net"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// batch is how many packets are read, and how many answers written, in one call.
+	batch = 32
+	// maxQuery is how much of a packet is read, as the stock server does (dns.MinMsgSize).
+	maxQuery = 512
+)
+
+// mmsghdr is the kernel's structure of that name (include/linux/socket.h).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
+	_   [4]byte
+}
+
+// A reader reads the listener's socket and answers what is known.
+type reader struct {
+	l     *listener
+	spare bool // waits until one more is needed
+
+	in, out     [batch]mmsghdr
+	inVec       [batch]unix.Iovec
+	outVec      [batch]unix.Iovec
+	names       [batch]unix.RawSockaddrInet6 // room for that of either family
+	queries     [batch][maxQuery]byte
+	answers     [batch][maxAnswer]byte
+	hits        [batch]*entry
+	key         [maxKey]byte
+	n, answered int
+}
+
+func newReader(l *listener, spare bool) *reader {
+	r := &reader{l: l, spare: spare}
+	for i := range batch {
+		r.inVec[i].Base = &r.queries[i][0]
+		r.inVec[i].SetLen(maxQuery)
+		r.in[i].hdr.Iov, r.in[i].hdr.Name = &r.inVec[i], (*byte)(unsafe.Pointer(&r.names[i]))
+		r.in[i].hdr.SetIovlen(1)
+		r.outVec[i].Base = &r.answers[i][0]
+		r.out[i].hdr.Iov = &r.outVec[i]
+		r.out[i].hdr.SetIovlen(1)
+	}
+	return r
+}
+
+// run reads until the listener closes, and then what is still there.
+func (r *reader) run() {
+	for {
+		if r.spare {
+			select {
+			case <-r.l.more:
+			case <-r.l.closing:
+				return
+			}
+		}
+		for again := true; again; again = !r.spare || r.n == batch {
+			if !r.read() {
+				return
+			}
+			r.answer()
+		}
+	}
+}
+
+// read waits for packets, and returns false when the listener has closed and none are left.
+func (r *reader) read() bool {
+	flags := unix.MSG_WAITFORONE
+	for {
+		for i := range batch {
+			r.in[i].hdr.Namelen = unix.SizeofSockaddrInet6
+		}
+		select {
+		case <-r.l.closing:
+			flags = unix.MSG_DONTWAIT
+		default:
+		}
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(r.l.fd), uintptr(unsafe.Pointer(&r.in[0])), batch, uintptr(flags), 0, 0)
+		r.n = int(n)
+		switch {
+		case errno == 0 && r.in[0].hdr.Namelen > 0:
+			r.wakeMore()
+			return true
+		case errno == unix.EAGAIN:
+			return false // only while closing
+		case errno != 0 && errno != unix.EINTR:
+			log.Warningf("Reading queries at %s: %v", r.l.addr, errno)
+		}
+	}
+}
+
+// wakeMore lets another reader help when more came than one can take at once.
+func (r *reader) wakeMore() {
+	if r.n < batch {
+		return
+	}
+	select {
+	case r.l.more <- struct{}{}:
+	default:
+	}
+}
+
+// answer answers the packets that were read.
+func (r *reader) answer() {
+	s, now := r.l.server.Load(), clock()
+	r.answered = 0
+	for i := range r.n {
+		if r.in[i].hdr.Namelen == 0 {
+			continue // not a packet: the socket was shut down
+		}
+		query := r.queries[i][:r.in[i].len]
+		key, usual := parseQuery(query, r.key[:0])
+		if !usual {
+			r.unusual(s, i, query)
+			continue
+		}
+		hash := s.store.hash(key)
+		e := s.store.get(hash, key, now)
+		if e == nil {
+			r.miss(s, i, query, key, hash)
+			continue
+		}
+		r.hit(e, i, query, now)
+	}
+	if r.answered > 0 {
+		r.flush(s, now)
+	}
+}
+
+// hit puts the answer into the next place of the output.
+func (r *reader) hit(e *entry, i int, query []byte, now time.Duration) {
+	o := r.answered
+	r.outVec[o].SetLen(e.replay(r.answers[o][:], query, now))
+	r.out[o].hdr.Name, r.out[o].hdr.Namelen = r.in[i].hdr.Name, r.in[i].hdr.Namelen
+	r.hits[o] = e
+	r.answered++
+}
+
+// miss hands a query to the plugins.
+func (r *reader) miss(s *server, i int, query, key []byte, hash uint64) {
+	if !s.enter() {
+		s.dropped.Inc()
+		return
+	}
+	s.misses.Inc()
+	buf := append(append(make([]byte, 0, len(query)+len(key)), query...), key...)
+	m := &miss{server: s, remote: r.remote(i), query: buf[:len(query):len(query)], key: buf[len(query):], hash: hash}
+	go m.serve()
+}
+
+// unusual hands a packet to the stock server. Those that it would not answer,
+// too short ones and answers, end here.
+func (r *reader) unusual(s *server, i int, query []byte) {
+	if len(query) < headerLen || query[2]&bitQR != 0 {
+		return
+	}
+	s.misses.Inc()
+	if !s.pipe.put(append([]byte(nil), query...), r.remote(i)) {
+		s.dropped.Inc()
+	}
+}
+
+// flush sends the answers and counts them.
+func (r *reader) flush(s *server, begin time.Duration) {
+	for sent := 0; sent < r.answered; {
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(r.l.fd), uintptr(unsafe.Pointer(&r.out[sent])), uintptr(r.answered-sent), 0, 0, 0)
+		switch {
+		case errno == unix.EINTR:
+		case errno != 0:
+			sent++ // that one cannot be sent, which is the client's loss alone
+		default:
+			sent += int(n)
+		}
+	}
+	took := clock() - begin
+	s.hits.Add(float64(r.answered))
+	for i, e := range r.hits[:r.answered] {
+		if e.count != nil {
+			e.count.hit(took)
+		}
+		r.hits[i] = nil
+	}
+}
+
+// remote returns the sender of the i-th packet.
+func (r *reader) remote(i int) *net.UDPAddr {
+	name := &r.names[i]
+	port := int(binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&name.Port))[:]))
+	if name.Family == unix.AF_INET {
+		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(name))
+		return &net.UDPAddr{IP: append(net.IP(nil), v4.Addr[:]...), Port: port}
+	}
+	a := &net.UDPAddr{IP: append(net.IP(nil), name.Addr[:]...), Port: port}
+	if name.Scope_id != 0 {
+		if i, err := net.InterfaceByIndex(int(name.Scope_id)); err == nil {
+			a.Zone = i.Name
+		}
+	}
+	return a
+}

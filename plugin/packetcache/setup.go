@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package packetcache answers queries over UDP that were answered a moment ago
+// from their packets, before they are parsed. What it does not know, or does not
+// understand, goes through the plugins as without it.
+package packetcache
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/metrics"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+)
+
+var log = clog.NewWithPlugin("packetcache")
+
+func init() { plugin.Register("packetcache", setup) }
+
+const (
+	defaultTTL  = time.Second
+	maxTTL      = time.Hour
+	defaultSize = 8 << 20
+	minSize     = 256 << 10
+	maxSize     = 1 << 30
+)
+
+// options is what one directive says.
+type options struct {
+	TTL  time.Duration // how long an answer is used at most
+	Size int           // octets of memory for each address
+}
+
+// config is one configuration: all directives of a Corefile, which say the same.
+type config struct {
+	options
+	where   string
+	servers *servers
+}
+
+type configKey struct{}
+
+func setup(c *caddy.Controller) error {
+	o, where, err := parse(c)
+	if err != nil {
+		return plugin.Error("packetcache", err)
+	}
+	blocks, err := serverBlocks()
+	if err != nil {
+		return plugin.Error("packetcache", err)
+	}
+	conf, ok := c.Get(configKey{}).(*config)
+	if !ok {
+		conf = &config{o, where, newServers(o)}
+		c.Set(configKey{}, conf)
+		c.OnShutdown(conf.servers.close)
+	}
+	if conf.options != o {
+		return plugin.Error("packetcache", fmt.Errorf("%s: differs from that at %s: say the same in each server block", where, conf.where))
+	}
+	own := blocks[c.ServerBlockIndex]
+	h := &Packetcache{}
+	_, h.block.rotates = own.Tokens["loadbalance"]
+	site := dnsserver.GetConfig(c)
+	site.AddPlugin(func(next plugin.Handler) plugin.Handler {
+		h.Next = next
+		return h
+	})
+	if reason := checkBlock(own, blocks); reason != "" {
+		log.Infof("Not used for %s: %s", strings.Join(own.Keys, " "), reason)
+		return nil
+	}
+	h.block.safe = true
+	site.UDPDecorateWriterFunc = conf.servers.begin
+	c.OnStartup(func() error {
+		h.block.prometheus, _ = dnsserver.GetConfig(c).Handler("prometheus").(*metrics.Metrics)
+		return nil
+	})
+	return nil
+}
+
+// parse reads one directive; where is its file and line.
+func parse(c *caddy.Controller) (o options, where string, err error) {
+	o = options{defaultTTL, defaultSize}
+	for i := 0; c.Next(); i++ {
+		where = fmt.Sprintf("%s:%d", c.File(), c.Line())
+		if i > 0 {
+			return o, "", c.Err("given twice in one server block")
+		}
+		if len(c.RemainingArgs()) > 0 {
+			return o, "", c.ArgErr()
+		}
+		for c.NextBlock() {
+			name, args := c.Val(), c.RemainingArgs()
+			if len(args) != 1 {
+				return o, "", c.Errf("%s: want one value, got %d", name, len(args))
+			}
+			if err := o.set(c, name, args[0]); err != nil {
+				return o, "", err
+			}
+		}
+	}
+	return o, where, nil
+}
+
+func (o *options) set(c *caddy.Controller, name, value string) (err error) {
+	switch name {
+	case "ttl":
+		if o.TTL, err = time.ParseDuration(value); err != nil || o.TTL <= 0 || o.TTL > maxTTL {
+			return c.Errf("ttl %q: want a duration such as 1s, of 1h at most", value)
+		}
+	case "size":
+		if o.Size, err = strconv.Atoi(value); err != nil || o.Size < minSize || o.Size > maxSize {
+			return c.Errf("size %q: want octets, from %d to %d", value, minSize, maxSize)
+		}
+	default:
+		return c.Errf("unknown option %q: known are ttl and size", name)
+	}
+	return nil
+}
