@@ -50,6 +50,7 @@ type Params struct {
 	ResolvConf         ResolvConf
 	KubeDNS            KubeDNS
 	Stanza             Stanza // inserted if the template has no nodelocal stanza
+	PacketCache        bool   // put packetcache into the server blocks that have none
 	Port               uint16 // port of server blocks that name none; 0 means 53
 }
 

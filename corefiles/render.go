@@ -44,6 +44,11 @@ func render(t Template, p Params) (rendering, error) {
 	if len(p.KubeDNS.UpstreamNameservers) > 0 {
 		r.edits = l.preferUDP(s.text, s.upstream)
 	}
+	if p.PacketCache {
+		for _, e := range l.packetCache(s.text, p) {
+			r.edits = insert(r.edits, e)
+		}
+	}
 	stanza, line := l.stanza(s.text, p.Stanza)
 	if line == 0 {
 		r.edits = insert(r.edits, stanza)

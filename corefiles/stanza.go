@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -90,7 +91,7 @@ func (s Stanza) check() error {
 // text has already.
 func (l layout) stanza(text []byte, s Stanza) (e edit, line int) {
 	for _, b := range l.servers {
-		if line := l.nodelocal(b, map[string]bool{}); line > 0 {
+		if line := l.find("nodelocal", b, map[string]bool{}); line > 0 {
 			return edit{}, line
 		}
 	}
@@ -100,20 +101,33 @@ func (l layout) stanza(text []byte, s Stanza) (e edit, line int) {
 	return edit{at, at, before + s.format(indent, step, eol(text))}, 0
 }
 
-// nodelocal returns the line of the nodelocal directive in b or in a snippet that b imports, 0 if there is none.
-func (l layout) nodelocal(b block, seen map[string]bool) int {
+// packetCache returns the edits that put packetcache first in the server blocks that have none and speak plain DNS.
+func (l layout) packetCache(text []byte, p Params) (edits []edit) {
+	for _, b := range l.servers {
+		plain := slices.ContainsFunc(b.keys, func(key token) bool { _, _, ok := zone(key.text, p.port()); return ok })
+		if plain && l.find("packetcache", b, map[string]bool{}) == 0 {
+			at, before := l.bodyStart(text, b)
+			indent, _ := l.indent(text, b)
+			edits = append(edits, edit{at, at, before + indent + "packetcache" + eol(text)})
+		}
+	}
+	return edits
+}
+
+// find returns the line of the named directive in b or in a snippet that b imports, 0 if there is none.
+func (l layout) find(name string, b block, seen map[string]bool) int {
 	for _, d := range b.directives {
 		switch t := l.tokens[d.first]; t.text {
-		case "nodelocal":
+		case name:
 			return t.line
 		case "import":
-			name := l.tokens[d.first+1].text
-			snippet, ok := l.snippets[name]
-			if !ok || seen[name] {
+			imported := l.tokens[d.first+1].text
+			snippet, ok := l.snippets[imported]
+			if !ok || seen[imported] {
 				continue
 			}
-			seen[name] = true
-			if line := l.nodelocal(snippet, seen); line > 0 {
+			seen[imported] = true
+			if line := l.find(name, snippet, seen); line > 0 {
 				return line
 			}
 		}

@@ -5,6 +5,7 @@ package corefiles
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -53,12 +54,20 @@ func (l layout) stubs(t Template, text []byte, p Params) (edit, error) {
 			"    bind " + joinAddrs(p.LocalIPs),
 			"    forward . " + strings.Join(p.KubeDNS.StubDomains[domain], " ") + " {",
 		}
+		if p.PacketCache || l.packetCached() {
+			head = slices.Insert(head, 3, "    packetcache")
+		}
 		for _, line := range append(head, stubOptions...) {
 			b.WriteString(line + eol)
 		}
 	}
 	e.text = b.String()
 	return e, nil
+}
+
+// packetCached reports whether a server block of the template has packetcache: then a stub domain's gets it too.
+func (l layout) packetCached() bool {
+	return slices.ContainsFunc(l.servers, func(b block) bool { return l.find("packetcache", b, map[string]bool{}) > 0 })
 }
 
 func (l layout) checkStub(path, domain string, p Params) error {

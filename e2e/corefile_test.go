@@ -15,6 +15,7 @@ func fourBlocks(addrs []netip.Addr) string {
 	health := netip.AddrPortFrom(addrs[0], 8080)
 	block := func(zone, cache, more, forward string) string {
 		return fmt.Sprintf(`%s:53 {
+    packetcache
     errors
     cache %s
     reload 2s 0s

@@ -13,7 +13,7 @@ import (
 )
 
 // repairTimeout bounds the time for which anything may be missing.
-var repairTimeout = either(2*time.Second, 15*time.Second)
+var repairTimeout = either(2*time.Second, 30*time.Second)
 
 // damage is what another program does to the cache's network.
 type damage struct {

@@ -77,7 +77,7 @@ func TestCommandOutput(t *testing.T) {
 		{"help", []string{"Usage:\n", "-localip IP,..."}},
 		{"-help", []string{"Usage:\n"}},
 		{"cleanup -h", []string{"Usage:\n"}},
-		{"-plugins", []string{"nodelocal\nmetadata\n", "\nview\n"}},
+		{"-plugins", []string{"nodelocal\npacketcache\nmetadata\n", "\nview\n"}},
 		{"render -conf " + conf, []string{".:0 {\n    whoami # as it is\n}\n"}},
 	}
 	for _, tt := range tests {

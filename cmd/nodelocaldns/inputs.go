@@ -72,6 +72,7 @@ func (in *inputs) params(t corefiles.Template) (p corefiles.Params, notes []stri
 		ClusterDomain:      o.clusterDomain,
 		PrometheusEndpoint: o.prometheusAddr,
 		ResolvConf:         corefiles.ResolvConf{Path: in.resolvConf},
+		PacketCache:        o.packetCache,
 		Port:               o.port,
 	}
 	p.ResolvConf.Text, err = readFile("the node's nameservers", in.resolvConf)

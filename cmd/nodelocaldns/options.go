@@ -38,6 +38,7 @@ type options struct {
 	fallback       fallback
 	fallbackZone   uint16
 	skipTeardown   bool
+	packetCache    bool
 
 	port           uint16
 	healthPort     uint16
@@ -121,6 +122,7 @@ func (o *options) corefileFlags(fs *flag.FlagSet) {
 		"`DIR` of the kube-dns ConfigMap (stubDomains, upstreamNameservers); "+defaultKubeDNSDir+" if that exists")
 	define(fs, "upstreamsvc", "kube-dns", parseServiceName, &o.upstreamSvc,
 		"`SERVICE` of the cluster DNS; its ClusterIP is read from the environment, SERVICE_SERVICE_HOST")
+	fs.BoolVar(&o.packetCache, "packetcache", false, "put packetcache into the server blocks of the template that have none; the embedded templates have it")
 	define(fs, "clusterdomain", "cluster.local", parseDomain, &o.clusterDomain, "`DOMAIN` of the cluster")
 }
 
@@ -159,7 +161,7 @@ func (o *options) processFlags(fs *flag.FlagSet) {
 
 // renderOnly are the flags that end up in the rendered Corefile and nowhere else.
 var renderOnly = []string{
-	"basecorefile", "kubednscm", "upstreamsvc", "clusterdomain", "setupinterface", "interfacename", "link", "lease",
+	"basecorefile", "kubednscm", "upstreamsvc", "clusterdomain", "packetcache", "setupinterface", "interfacename", "link", "lease",
 	"setupiptables", "firewall", "syncinterval", "fallback", "fallback-zone", "skipteardown", "health-port", "prometheus-listen-address",
 }
 

@@ -42,7 +42,7 @@ var groups = []struct {
 	title string
 	names []string
 }{
-	{"Corefile", []string{"localip", "conf", "corefile", "basecorefile", "kubednscm", "upstreamsvc", "clusterdomain"}},
+	{"Corefile", []string{"localip", "conf", "corefile", "basecorefile", "kubednscm", "upstreamsvc", "clusterdomain", "packetcache"}},
 	{"Network", []string{"setupinterface", "interfacename", "link", "lease", "setupiptables", "firewall", "syncinterval", "fallback", "fallback-zone", "skipteardown"}},
 	{"Ports and addresses", []string{"dns.port", "p", "health-port", "metrics-listen-address", "prometheus-listen-address"}},
 	{"Process", []string{"reloadwithsignal", "pidfile", "quiet", "plugins", "version", "help"}},

@@ -3,11 +3,13 @@
 package packetcache
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,7 +24,8 @@ const checkInterval = time.Second
 // listeners are the open ones. A reload hands them from one configuration to the next.
 var listeners = struct {
 	sync.Mutex
-	at map[netip.AddrPort]*listener
+	at   map[netip.AddrPort]*listener
+	next *servers // of the configuration that began last
 }{at: map[netip.AddrPort]*listener{}}
 
 // A listener is a socket of ours at one address, with the goroutines that read it.
@@ -31,8 +34,8 @@ type listener struct {
 	local  *net.UDPAddr
 	server atomic.Pointer[server]
 
-	place   int // in the group of sockets; guarded by the listeners' lock
-	checked atomic.Int64
+	place   int           // in the group of sockets; guarded by the listeners' lock
+	checked time.Duration // when the group was looked at last; guarded as well
 
 	more    chan struct{} // wakes a further reader
 	closing chan struct{}
@@ -42,21 +45,31 @@ type listener struct {
 	fd int          // -1: closed
 }
 
-// listen returns the listener at addr, which it opens if there is none.
-func listen(addr netip.AddrPort) (*listener, error) {
+// listen makes s answer at addr, with the listener there or a new one.
+func listen(addr netip.AddrPort, s *server) error {
 	listeners.Lock()
 	defer listeners.Unlock()
-	if l := listeners.at[addr]; l != nil {
-		return l, nil
+	l := listeners.at[addr]
+	if l != nil {
+		s.listener = l
+		close(l.server.Swap(s).replaced)
+		return nil
 	}
 	fd, err := open(addr)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	l := &listener{addr: addr, local: net.UDPAddrFromAddrPort(addr), fd: fd, place: 1,
-		more: make(chan struct{}), closing: make(chan struct{})}
+	l = &listener{addr: addr, local: net.UDPAddrFromAddrPort(addr), fd: fd, more: make(chan struct{}), closing: make(chan struct{})}
+	s.listener = l
+	l.server.Store(s)
 	listeners.at[addr] = l
-	return l, nil
+	for i := range runtime.GOMAXPROCS(0) {
+		l.readers.Go(func() { newReader(l, i > 0).run() })
+	}
+	if err := l.gather(1); err != nil { // behind the stock server's
+		log.Warningf("Not all queries at %s will come to the packet cache: %v", addr, err)
+	}
+	return nil
 }
 
 // open binds a socket beside that of the stock server. It blocks, since a thread
@@ -85,22 +98,6 @@ func open(addr netip.AddrPort) (int, error) {
 	return fd, nil
 }
 
-// use makes s answer what comes from now on.
-func (l *listener) use(s *server) {
-	first := l.server.Swap(s) == nil
-	if !first {
-		return
-	}
-	for i := range runtime.GOMAXPROCS(0) {
-		l.readers.Go(func() { newReader(l, i > 0).run() })
-	}
-	listeners.Lock()
-	defer listeners.Unlock()
-	if err := l.gather(l.place); err != nil {
-		log.Warningf("Not all queries at %s will come to the packet cache: %v", l.addr, err)
-	}
-}
-
 // gather makes all packets to the address come to this socket, if it is at place.
 func (l *listener) gather(place int) error {
 	n, err := members(l.addr)
@@ -126,26 +123,37 @@ func strayed(server string, w dns.ResponseWriter) {
 	defer listeners.Unlock()
 	addr := local.AddrPort()
 	l := listeners.at[netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())]
-	if l == nil || l.local == local || l.server.Load() == nil {
+	if l == nil || l.local == local {
 		return
 	}
-	if now := int64(clock()); now-l.checked.Load() < int64(checkInterval) {
+	now := clock()
+	if now-l.checked < checkInterval {
 		return
-	} else {
-		l.checked.Store(now)
 	}
+	l.checked = now
 	if err := l.gather(1 - l.place); err != nil {
 		log.Warningf("Not all queries at %s come to the packet cache: %v", server, err)
 	}
 }
 
-// release closes the socket if s is still the one to answer, after what has
-// arrived there is read. The stock server's socket takes what comes then.
-func (l *listener) release(s *server) {
+// release returns whether s was the last to answer, so that the listener is to
+// be closed. If the next configuration is about to answer here, it waits for
+// that. Otherwise, what comes from now on goes to the stock server's socket.
+func (l *listener) release(ctx context.Context, s *server, of *servers) (last bool) {
+	listeners.Lock()
+	next := listeners.next
+	expected := next != nil && next != of && slices.Contains(next.expected, l.addr)
+	listeners.Unlock()
+	if expected {
+		select {
+		case <-s.replaced:
+		case <-ctx.Done():
+		}
+	}
 	listeners.Lock()
 	defer listeners.Unlock()
 	if l.server.Load() != s {
-		return
+		return false
 	}
 	delete(listeners.at, l.addr)
 	if n, err := members(l.addr); err == nil && n == 2 {
@@ -153,14 +161,12 @@ func (l *listener) release(s *server) {
 	}
 	close(l.closing)
 	_ = unix.Shutdown(l.fd, unix.SHUT_RD) // ENOTCONN, and wakes who reads
-	l.readers.Wait()
+	l.readers.Wait()                      // they answer what has arrived
+	return true
 }
 
-// end closes the socket of a listener that s was the last to use.
-func (l *listener) end(s *server) {
-	if l.server.Load() != s {
-		return
-	}
+// close closes the socket of a listener that was released.
+func (l *listener) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_ = unix.Close(l.fd)

@@ -14,12 +14,12 @@ const pipeLen = 1024
 // A pipe is the connection of a stock server that gets the packets of unusual
 // form, so that what becomes of them is its business, to the letter.
 type pipe struct {
-	listener *listener
-	packets  chan packet
-	reading  chan struct{} // closed when the server reads
-	closed   chan struct{}
-	ended    chan struct{} // closed when the server has ended
-	once     [2]sync.Once
+	server  *server
+	packets chan packet
+	reading chan struct{} // closed when the server reads
+	closed  chan struct{}
+	ended   chan struct{} // closed when the server has ended
+	once    [2]sync.Once
 }
 
 type packet struct {
@@ -27,8 +27,8 @@ type packet struct {
 	remote *net.UDPAddr
 }
 
-func newPipe(l *listener) *pipe {
-	return &pipe{listener: l, packets: make(chan packet, pipeLen), reading: make(chan struct{}), closed: make(chan struct{}),
+func newPipe(s *server) *pipe {
+	return &pipe{server: s, packets: make(chan packet, pipeLen), reading: make(chan struct{}), closed: make(chan struct{}),
 		ended: make(chan struct{})}
 }
 
@@ -64,7 +64,7 @@ func (p *pipe) WriteTo(b []byte, addr net.Addr) (int, error) {
 	if !ok {
 		return 0, net.InvalidAddrError("not an address of UDP")
 	}
-	return len(b), p.listener.send(b, remote)
+	return len(b), p.server.listener.send(b, remote)
 }
 
 // Close implements net.PacketConn.
@@ -74,7 +74,7 @@ func (p *pipe) Close() error {
 }
 
 // LocalAddr implements net.PacketConn.
-func (p *pipe) LocalAddr() net.Addr { return p.listener.local }
+func (p *pipe) LocalAddr() net.Addr { return p.server.listener.local }
 
 // SetDeadline implements net.PacketConn.
 func (p *pipe) SetDeadline(time.Time) error { return nil }

@@ -30,6 +30,8 @@ type servers struct {
 	mu    sync.Mutex
 	all   []*server
 	inner map[*dnsserver.Server]bool // those that begin once more, with a pipe
+
+	expected []netip.AddrPort // where they will begin; guarded by the listeners' lock
 }
 
 func newServers(o options) *servers {
@@ -62,18 +64,17 @@ func (ss *servers) begin(s *dnsserver.Server) dns.DecorateWriter {
 
 // serve begins to answer at addr for s.
 func (ss *servers) serve(s *dnsserver.Server, addr netip.AddrPort) error {
-	l, err := listen(addr)
-	if err != nil {
-		return err
-	}
-	srv := newServer(s, l, ss.options)
+	srv := newServer(s, ss.options)
 	go func() {
 		defer close(srv.pipe.ended)
 		_ = s.ServePacket(srv.pipe) // calls begin once more, and ends with the pipe
 	}()
 	// ServePacket notes what it serves, for Stop: that of our caller has to be the later one.
 	<-srv.pipe.reading
-	l.use(srv)
+	if err := listen(addr, srv); err != nil {
+		_ = srv.pipe.Close()
+		return err
+	}
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	ss.all = append(ss.all, srv)
@@ -91,17 +92,42 @@ func (ss *servers) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
 	for _, s := range all {
-		s.listener.release(s)
-		_ = s.pipe.Close()
-		for _, end := range []<-chan struct{}{s.pipe.ended, s.stop()} {
-			select {
-			case <-end:
-			case <-ctx.Done():
-				log.Warningf("Queries at %s unanswered after %s: ending without them", s.dns.Addr, closePatience)
-			}
+		last := s.listener.release(ctx, s, ss)
+		s.drain(ctx)
+		if last {
+			s.listener.close()
 		}
-		s.listener.end(s)
 	}
+	return nil
+}
+
+// drain waits until the queries that came to s are answered.
+func (s *server) drain(ctx context.Context) {
+	_ = s.pipe.Close()
+	for _, end := range []<-chan struct{}{s.pipe.ended, s.stop()} {
+		select {
+		case <-end:
+		case <-ctx.Done():
+			log.Warningf("Queries at %s unanswered after %s: ending without them", s.dns.Addr, closePatience)
+			return
+		}
+	}
+}
+
+// expect notes, before the servers of this configuration begin, where they will:
+// those that they take over from must not close the sockets.
+func (ss *servers) expect(addr netip.AddrPort) {
+	listeners.Lock()
+	defer listeners.Unlock()
+	ss.expected = append(ss.expected, addr)
+	listeners.next = ss
+}
+
+// failed forgets a configuration that did not come to serve.
+func failed() error {
+	listeners.Lock()
+	defer listeners.Unlock()
+	listeners.next = nil
 	return nil
 }
 
@@ -120,16 +146,19 @@ type server struct {
 	inFlight int
 	stopping bool
 	stopped  chan struct{}
+	replaced chan struct{} // closed when another server answers in its place
 }
 
-func newServer(s *dnsserver.Server, l *listener, o options) *server {
+func newServer(s *dnsserver.Server, o options) *server {
 	ctx := context.WithValue(context.Background(), dnsserver.Key{}, s)
-	return &server{
-		dns: s, listener: l, pipe: newPipe(l), store: newStore(o.Size), ttl: o.TTL,
+	srv := &server{
+		dns: s, store: newStore(o.Size), ttl: o.TTL,
 		ctx:  context.WithValue(ctx, dnsserver.LoopKey{}, 0),
 		hits: hitsTotal.WithLabelValues(s.Addr), misses: missesTotal.WithLabelValues(s.Addr), dropped: droppedTotal.WithLabelValues(s.Addr),
-		stopped: make(chan struct{}),
+		stopped: make(chan struct{}), replaced: make(chan struct{}),
 	}
+	srv.pipe = newPipe(srv)
+	return srv
 }
 
 // enter counts a query in, and returns false if it is one too many. A reader may

@@ -7,6 +7,8 @@ package packetcache
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -36,17 +38,17 @@ type options struct {
 	Size int           // octets of memory for each address
 }
 
-// config is one configuration: all directives of a Corefile, which say the same.
+// config is one configuration: all directives of a Corefile. Those that say
+// something say the same, since server blocks share addresses.
 type config struct {
-	options
-	where   string
 	servers *servers
+	where   string // the first that says something
 }
 
 type configKey struct{}
 
 func setup(c *caddy.Controller) error {
-	o, where, err := parse(c)
+	o, given, where, err := parse(c)
 	if err != nil {
 		return plugin.Error("packetcache", err)
 	}
@@ -56,12 +58,16 @@ func setup(c *caddy.Controller) error {
 	}
 	conf, ok := c.Get(configKey{}).(*config)
 	if !ok {
-		conf = &config{o, where, newServers(o)}
+		conf = &config{servers: newServers(o)}
 		c.Set(configKey{}, conf)
 		c.OnShutdown(conf.servers.close)
+		c.OnRestartFailed(failed)
 	}
-	if conf.options != o {
-		return plugin.Error("packetcache", fmt.Errorf("%s: differs from that at %s: say the same in each server block", where, conf.where))
+	if given {
+		if conf.where != "" && conf.servers.options != o {
+			return plugin.Error("packetcache", fmt.Errorf("%s: differs from that at %s: say the same in each server block, or nothing", where, conf.where))
+		}
+		conf.where, conf.servers.options = where, o
 	}
 	own := blocks[c.ServerBlockIndex]
 	h := &Packetcache{}
@@ -78,34 +84,40 @@ func setup(c *caddy.Controller) error {
 	h.block.safe = true
 	site.UDPDecorateWriterFunc = conf.servers.begin
 	c.OnStartup(func() error {
-		h.block.prometheus, _ = dnsserver.GetConfig(c).Handler("prometheus").(*metrics.Metrics)
+		h.block.prometheus, _ = site.Handler("prometheus").(*metrics.Metrics)
+		for _, host := range site.ListenHosts {
+			if addr, err := netip.ParseAddrPort(net.JoinHostPort(host, site.Port)); err == nil {
+				conf.servers.expect(addr)
+			}
+		}
 		return nil
 	})
 	return nil
 }
 
-// parse reads one directive; where is its file and line.
-func parse(c *caddy.Controller) (o options, where string, err error) {
+// parse reads one directive; given says whether it has options, where is its file and line.
+func parse(c *caddy.Controller) (o options, given bool, where string, err error) {
 	o = options{defaultTTL, defaultSize}
 	for i := 0; c.Next(); i++ {
 		where = fmt.Sprintf("%s:%d", c.File(), c.Line())
 		if i > 0 {
-			return o, "", c.Err("given twice in one server block")
+			return o, given, "", c.Err("given twice in one server block")
 		}
 		if len(c.RemainingArgs()) > 0 {
-			return o, "", c.ArgErr()
+			return o, given, "", c.ArgErr()
 		}
 		for c.NextBlock() {
+			given = true
 			name, args := c.Val(), c.RemainingArgs()
 			if len(args) != 1 {
-				return o, "", c.Errf("%s: want one value, got %d", name, len(args))
+				return o, given, "", c.Errf("%s: want one value, got %d", name, len(args))
 			}
 			if err := o.set(c, name, args[0]); err != nil {
-				return o, "", err
+				return o, given, "", err
 			}
 		}
 	}
-	return o, where, nil
+	return o, given, where, nil
 }
 
 func (o *options) set(c *caddy.Controller, name, value string) (err error) {

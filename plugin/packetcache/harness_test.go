@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package packetcache
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+
+	_ "github.com/coredns/coredns/plugin/acl"
+	_ "github.com/coredns/coredns/plugin/bind"
+	_ "github.com/coredns/coredns/plugin/cache"
+	_ "github.com/coredns/coredns/plugin/forward"
+	_ "github.com/coredns/coredns/plugin/loadbalance"
+	_ "github.com/coredns/coredns/plugin/metrics"
+	_ "github.com/coredns/coredns/plugin/rewrite"
+	_ "github.com/coredns/coredns/plugin/template"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// setDirectives orders the plugins as plugin.cfg does.
+func setDirectives() {
+	dnsserver.Directives = []string{"packetcache", "bind", "prometheus", "loadbalance", "rewrite", "acl", "cache", "template", "forward"}
+	dnsserver.Quiet, caddy.Quiet = true, true
+}
+
+// corefile has blocks that are cached in each way. ADDRESS is where to listen.
+func corefile(upstream string, packetCache bool) string {
+	directive := ""
+	if packetCache {
+		directive = "packetcache"
+	}
+	var b strings.Builder
+	for zone, more := range map[string]string{
+		".":         "",
+		"rw.test":   "rewrite name regex (.*)\\.rw\\.test\\.$ {1}.test. answer auto",
+		"lb.test":   "loadbalance",
+		"acl.test":  "acl {\n block type PTR net *\n }",
+		"tmpl.test": "template IN A {\n answer \"{{ .Name }} 50 IN A 192.0.2.9\"\n }",
+	} {
+		fmt.Fprintf(&b, "%s:PORT {\n bind 127.0.0.1\n %s\n prometheus 127.0.0.1:0\n %s\n cache 3600\n forward . %s {\n force_tcp\n }\n}\n", zone, directive, more, upstream)
+	}
+	return b.String()
+}
+
+// serve starts a server in this process and returns its address.
+func serve(t *testing.T, text string) string {
+	t.Helper()
+	addr := freePort(t)
+	_, port, _ := net.SplitHostPort(addr)
+	text = strings.ReplaceAll(text, "PORT", port)
+	inst, err := caddy.Start(caddy.CaddyfileInput{Contents: []byte(text), Filepath: "Corefile", ServerTypeName: "dns"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		inst.ShutdownCallbacks()
+		_ = inst.Stop()
+	})
+	return addr
+}
+
+// freePort returns an address where nobody listens, neither over UDP nor over TCP.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 20 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := ln.Addr().String()
+		pc, err := net.ListenPacket("udp", addr)
+		_ = ln.Close()
+		if err == nil {
+			_ = pc.Close()
+			return addr
+		}
+	}
+	t.Fatal("no port is free for both")
+	return ""
+}
+
+// gathered calls f for each metric of the server at addr.
+func gathered(t *testing.T, addr string, f func(name, labels string, m *dto.Metric)) {
+	t.Helper()
+	families, err := prometheus.DefaultGatherer.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			own, labels := false, ""
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "server" {
+					own = l.GetValue() == "dns://"+addr
+				} else {
+					labels += fmt.Sprintf(" %s=%q", l.GetName(), l.GetValue())
+				}
+			}
+			if own {
+				f(family.GetName(), labels, m)
+			}
+		}
+	}
+}
+
+// counted returns the value of a counter of the server at addr.
+func counted(t *testing.T, name, addr string) (sum float64) {
+	t.Helper()
+	gathered(t, addr, func(n, _ string, m *dto.Metric) {
+		if n == name {
+			sum += m.GetCounter().GetValue()
+		}
+	})
+	return sum
+}
+
+// series returns what the prometheus plugin counts of queries, but for how long they took.
+func series(t *testing.T, addr string) (lines []string) {
+	t.Helper()
+	gathered(t, addr, func(name, labels string, m *dto.Metric) {
+		switch name {
+		case "coredns_dns_requests_total", "coredns_dns_responses_total", "coredns_dns_do_requests_total":
+			lines = append(lines, fmt.Sprintf("%s%s %g", name, labels, m.GetCounter().GetValue()))
+		case "coredns_dns_request_duration_seconds":
+			lines = append(lines, fmt.Sprintf("%s%s %d", name, labels, m.GetHistogram().GetSampleCount()))
+		case "coredns_dns_request_size_bytes", "coredns_dns_response_size_bytes":
+			h := m.GetHistogram()
+			lines = append(lines, fmt.Sprintf("%s%s %d %g", name, labels, h.GetSampleCount(), h.GetSampleSum()))
+		}
+	})
+	slices.Sort(lines)
+	return lines
+}

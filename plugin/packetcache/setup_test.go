@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package packetcache
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/caddy/caddyfile"
+)
+
+func TestParse(t *testing.T) {
+	for text, want := range map[string]string{
+		"packetcache": "",
+		"packetcache {\n ttl 5s\n size 1000000\n}": "",
+		"packetcache 5s":                  "Wrong argument count",
+		"packetcache {\n ttl\n}":          "ttl: want one value, got 0",
+		"packetcache {\n ttl 0\n}":        `ttl "0": want a duration such as 1s, of 1h at most`,
+		"packetcache {\n ttl 2h\n}":       `ttl "2h": want a duration such as 1s, of 1h at most`,
+		"packetcache {\n size 8M\n}":      `size "8M": want octets, from 262144 to 1073741824`,
+		"packetcache {\n size 1000\n}":    `size "1000": want octets, from 262144 to 1073741824`,
+		"packetcache {\n zise 1000000\n}": `unknown option "zise": known are ttl and size`,
+		"packetcache\npacketcache":        "given twice in one server block",
+	} {
+		o, given, _, err := parse(caddy.NewTestController("dns", text))
+		if want != "" {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %s", text, err, want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if given && o != (options{5 * time.Second, 1_000_000}) || !given && o != (options{time.Second, 8 << 20}) {
+			t.Errorf("%s: %+v", text, o)
+		}
+	}
+}
+
+func TestCheckBlock(t *testing.T) {
+	const plain = "{\n packetcache\n errors\n cache 30 {\n prefetch 2\n }\n forward . 192.0.2.1 {\n force_tcp\n }\n prometheus :9253\n"
+	for text, want := range map[string]string{
+		". " + plain + "}": "",
+		". " + plain + " rewrite name regex (.*)\\.a\\.$ {1}.b.\n}":                            "",
+		". " + plain + " template IN A {\n answer \"{{ .Name }} 5 IN A 192.0.2.1\"\n }\n}":     "",
+		". " + plain + " template IN A {\n answer \"{{ .Name }} 5 IN A {{ .Remote }}\"\n }\n}": "template with .Remote",
+		". " + plain + " rewrite edns0 local set 0xffee {client_ip}\n}":                        "rewrite with edns0",
+		". " + plain + " acl {\n allow net 192.0.2.0/24\n }\n}":                                "acl may answer",
+		". " + plain + " log\n}":                                        "log may answer",
+		". " + plain + " somebodys\n}":                                  "somebodys may answer",
+		". " + plain + "}\nexample.org {\n view v {\n expr true\n }\n}": "view chooses",
+		". " + plain + "}\nexample.org {\n acl {\n block\n }\n}":        "",
+	} {
+		blocks, err := caddyfile.Parse("Corefile", strings.NewReader(text), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := checkBlock(blocks[0], blocks); want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s:\n%q, want %q", text, got, want)
+		}
+	}
+}
