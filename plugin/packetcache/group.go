@@ -27,7 +27,7 @@ import (
 func attachPlace(fd, place int) error {
 	ret := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: uint32(place)}
 	prog := unix.SockFprog{Len: 1, Filter: &ret}
-	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF, &prog)
+	return os.NewSyscallError("setsockopt SO_ATTACH_REUSEPORT_CBPF", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF, &prog))
 }
 
 // detachPlace makes it go by the hash again. A group without a program has none to lose.
@@ -36,7 +36,7 @@ func detachPlace(fd int) error {
 	if err == unix.ENOENT {
 		return nil
 	}
-	return err
+	return os.NewSyscallError("setsockopt SO_DETACH_REUSEPORT_BPF", err)
 }
 
 // members counts the UDP sockets that are bound to addr in this network namespace.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/coredns/caddy"
+	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/core/dnsserver"
 
 	_ "github.com/coredns/coredns/plugin/acl"
@@ -48,6 +49,13 @@ func corefile(upstream string, packetCache bool) string {
 		fmt.Fprintf(&b, "%s:PORT {\n bind 127.0.0.1\n %s\n prometheus 127.0.0.1:0\n %s\n cache 3600\n forward . %s {\n force_tcp\n }\n}\n", zone, directive, more, upstream)
 	}
 	return b.String()
+}
+
+// controller returns one for the tokens of a directive.
+func controller(tokens []caddyfile.Token) *caddy.Controller {
+	c := caddy.NewTestController("dns", "")
+	c.Dispenser = caddyfile.NewDispenserTokens("Corefile", tokens)
+	return c
 }
 
 // serve starts a server in this process and returns its address.

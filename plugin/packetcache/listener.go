@@ -4,6 +4,7 @@ package packetcache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -37,12 +39,11 @@ type listener struct {
 	place   int           // in the group of sockets; guarded by the listeners' lock
 	checked time.Duration // when the group was looked at last; guarded as well
 
-	more    chan struct{} // wakes a further reader
+	socket  *os.File
+	conn    syscall.RawConn // of socket
+	more    chan struct{}   // wakes a further reader
 	closing chan struct{}
 	readers sync.WaitGroup
-
-	mu sync.RWMutex // guards fd against being closed while it is written to
-	fd int          // -1: closed
 }
 
 // listen makes s answer at addr, with the listener there or a new one.
@@ -55,11 +56,10 @@ func listen(addr netip.AddrPort, s *server) error {
 		close(l.server.Swap(s).replaced)
 		return nil
 	}
-	fd, err := open(addr)
-	if err != nil {
-		return err
+	l = &listener{addr: addr, local: net.UDPAddrFromAddrPort(addr), more: make(chan struct{}), closing: make(chan struct{})}
+	if err := l.open(); err != nil {
+		return fmt.Errorf("opening a socket at %s: %w", addr, err)
 	}
-	l = &listener{addr: addr, local: net.UDPAddrFromAddrPort(addr), fd: fd, more: make(chan struct{}), closing: make(chan struct{})}
 	s.listener = l
 	l.server.Store(s)
 	listeners.at[addr] = l
@@ -72,18 +72,17 @@ func listen(addr netip.AddrPort, s *server) error {
 	return nil
 }
 
-// open binds a socket beside that of the stock server. It blocks, since a thread
-// that waits in the kernel wakes up with less work than one that goes through
-// the runtime's poller.
-func open(addr netip.AddrPort) (int, error) {
-	sa, family, err := sockaddr(net.UDPAddrFromAddrPort(addr))
+// open binds a socket beside that of the stock server.
+func (l *listener) open() error {
+	sa, family, err := sockaddr(l.local)
 	if err != nil {
-		return -1, err
+		return err
 	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return -1, os.NewSyscallError("socket", err)
+		return os.NewSyscallError("socket", err)
 	}
+	l.socket = os.NewFile(uintptr(fd), l.addr.String())
 	err = os.NewSyscallError("setsockopt SO_REUSEPORT", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
 	if err == nil && family == unix.AF_INET6 {
 		err = os.NewSyscallError("setsockopt IPV6_V6ONLY", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1))
@@ -91,11 +90,13 @@ func open(addr netip.AddrPort) (int, error) {
 	if err == nil {
 		err = os.NewSyscallError("bind", unix.Bind(fd, sa))
 	}
-	if err != nil {
-		_ = unix.Close(fd)
-		return -1, fmt.Errorf("opening a socket at %s: %w", addr, err)
+	if err == nil {
+		l.conn, err = l.socket.SyscallConn()
 	}
-	return fd, nil
+	if err != nil {
+		_ = l.socket.Close()
+	}
+	return err
 }
 
 // gather makes all packets to the address come to this socket, if it is at place.
@@ -105,10 +106,15 @@ func (l *listener) gather(place int) error {
 		return err
 	}
 	if n != 2 {
-		return os.NewSyscallError("setsockopt SO_DETACH_REUSEPORT_BPF", detachPlace(l.fd))
+		return l.control(detachPlace)
 	}
 	l.place = place
-	return os.NewSyscallError("setsockopt SO_ATTACH_REUSEPORT_CBPF", attachPlace(l.fd, place))
+	return l.control(func(fd int) error { return attachPlace(fd, place) })
+}
+
+func (l *listener) control(f func(fd int) error) error {
+	var err error
+	return errors.Join(l.conn.Control(func(fd uintptr) { err = f(int(fd)) }), err)
 }
 
 // strayed is told of a query that came to the stock server's socket, although
@@ -157,21 +163,16 @@ func (l *listener) release(ctx context.Context, s *server, of *servers) (last bo
 	}
 	delete(listeners.at, l.addr)
 	if n, err := members(l.addr); err == nil && n == 2 {
-		_ = attachPlace(l.fd, 1-l.place)
+		_ = l.control(func(fd int) error { return attachPlace(fd, 1-l.place) })
 	}
 	close(l.closing)
-	_ = unix.Shutdown(l.fd, unix.SHUT_RD) // ENOTCONN, and wakes who reads
-	l.readers.Wait()                      // they answer what has arrived
+	_ = l.socket.SetReadDeadline(time.Now()) // wakes who reads
+	l.readers.Wait()                         // they answer what has arrived
 	return true
 }
 
 // close closes the socket of a listener that was released.
-func (l *listener) close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_ = unix.Close(l.fd)
-	l.fd = -1
-}
+func (l *listener) close() { _ = l.socket.Close() }
 
 // send sends one packet.
 func (l *listener) send(data []byte, to *net.UDPAddr) error {
@@ -179,12 +180,12 @@ func (l *listener) send(data []byte, to *net.UDPAddr) error {
 	if err != nil {
 		return err
 	}
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	if l.fd < 0 {
-		return net.ErrClosed
-	}
-	return os.NewSyscallError("sendto", unix.Sendto(l.fd, data, 0, sa))
+	var sent error
+	err = l.conn.Write(func(fd uintptr) bool {
+		sent = unix.Sendto(int(fd), data, 0, sa)
+		return sent != unix.EAGAIN
+	})
+	return errors.Join(err, os.NewSyscallError("sendto", sent))
 }
 
 // sockaddr returns a as the kernel takes it, and its family.

@@ -46,7 +46,8 @@ func newReader(l *listener, spare bool) *reader {
 	for i := range batch {
 		r.inVec[i].Base = &r.queries[i][0]
 		r.inVec[i].SetLen(maxQuery)
-		r.in[i].hdr.Iov, r.in[i].hdr.Name = &r.inVec[i], (*byte)(unsafe.Pointer(&r.names[i]))
+		r.in[i].hdr.Iov = &r.inVec[i]
+		r.in[i].hdr.Name, r.in[i].hdr.Namelen = (*byte)(unsafe.Pointer(&r.names[i])), unix.SizeofSockaddrInet6
 		r.in[i].hdr.SetIovlen(1)
 		r.outVec[i].Base = &r.answers[i][0]
 		r.out[i].hdr.Iov = &r.outVec[i]
@@ -57,47 +58,58 @@ func newReader(l *listener, spare bool) *reader {
 
 // run reads until the listener closes, and then what is still there.
 func (r *reader) run() {
+	for r.spare {
+		select {
+		case <-r.l.more:
+			r.drain()
+		case <-r.l.closing:
+			return
+		}
+	}
+	for r.wait() {
+		r.answer()
+	}
+	r.drain()
+}
+
+// wait waits for packets and reads them. It returns false when the listener closes.
+func (r *reader) wait() bool {
+	var errno unix.Errno
+	err := r.l.conn.Read(func(fd uintptr) bool {
+		errno = r.receive(fd)
+		return errno != unix.EAGAIN
+	})
+	if errno != 0 && err == nil {
+		log.Warningf("Reading queries at %s: %v", r.l.addr, errno)
+	}
+	return err == nil
+}
+
+// drain answers what is there, and does not wait for more.
+func (r *reader) drain() {
 	for {
-		if r.spare {
-			select {
-			case <-r.l.more:
-			case <-r.l.closing:
-				return
-			}
+		var errno unix.Errno
+		if err := r.l.conn.Control(func(fd uintptr) { errno = r.receive(fd) }); err != nil || errno != 0 {
+			return
 		}
-		for again := true; again; again = !r.spare || r.n == batch {
-			if !r.read() {
-				return
-			}
-			r.answer()
-		}
+		r.answer()
 	}
 }
 
-// read waits for packets, and returns false when the listener has closed and none are left.
-func (r *reader) read() bool {
-	flags := unix.MSG_WAITFORONE
-	for {
-		for i := range batch {
-			r.in[i].hdr.Namelen = unix.SizeofSockaddrInet6
-		}
-		select {
-		case <-r.l.closing:
-			flags = unix.MSG_DONTWAIT
-		default:
-		}
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(r.l.fd), uintptr(unsafe.Pointer(&r.in[0])), batch, uintptr(flags), 0, 0)
-		r.n = int(n)
-		switch {
-		case errno == 0 && r.in[0].hdr.Namelen > 0:
-			r.wakeMore()
-			return true
-		case errno == unix.EAGAIN:
-			return false // only while closing
-		case errno != 0 && errno != unix.EINTR:
-			log.Warningf("Reading queries at %s: %v", r.l.addr, errno)
-		}
+// receive reads what is there. It does not tell Go's scheduler of the system
+// call, as it does not wait.
+func (r *reader) receive(fd uintptr) unix.Errno {
+	for i := range r.n {
+		r.in[i].hdr.Namelen = unix.SizeofSockaddrInet6
 	}
+	r.n = 0
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.in[0])), batch, unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	r.n = int(n)
+	r.wakeMore()
+	return 0
 }
 
 // wakeMore lets another reader help when more came than one can take at once.
@@ -116,9 +128,6 @@ func (r *reader) answer() {
 	s, now := r.l.server.Load(), clock()
 	r.answered = 0
 	for i := range r.n {
-		if r.in[i].hdr.Namelen == 0 {
-			continue // not a packet: the socket was shut down
-		}
 		query := r.queries[i][:r.in[i].len]
 		key, usual := parseQuery(query, r.key[:0])
 		if !usual {
@@ -173,16 +182,21 @@ func (r *reader) unusual(s *server, i int, query []byte) {
 
 // flush sends the answers and counts them.
 func (r *reader) flush(s *server, begin time.Duration) {
-	for sent := 0; sent < r.answered; {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(r.l.fd), uintptr(unsafe.Pointer(&r.out[sent])), uintptr(r.answered-sent), 0, 0, 0)
-		switch {
-		case errno == unix.EINTR:
-		case errno != 0:
-			sent++ // that one cannot be sent, which is the client's loss alone
-		default:
-			sent += int(n)
+	sent := 0
+	_ = r.l.conn.Write(func(fd uintptr) bool {
+		for sent < r.answered {
+			n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&r.out[sent])), uintptr(r.answered-sent), unix.MSG_DONTWAIT, 0, 0)
+			switch {
+			case errno == unix.EAGAIN:
+				return false // waits until there is room
+			case errno != 0:
+				sent++ // that one cannot be sent, which is the client's loss alone
+			default:
+				sent += int(n)
+			}
 		}
-	}
+		return true
+	})
 	took := clock() - begin
 	s.hits.Add(float64(r.answered))
 	for i, e := range r.hits[:r.answered] {
