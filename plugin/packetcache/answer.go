@@ -31,7 +31,9 @@ type entry struct {
 	ttls    []uint16 // offsets of the records' TTLs
 	stored  time.Duration
 	expires time.Duration
-	count   *counters
+	query   int // length of the query that it answered
+	block   *block
+	count   atomic.Pointer[counters] // made for the first hit; nil: not yet
 
 	visited    atomic.Bool
 	prev, next *entry // towards the older, towards the younger
@@ -40,11 +42,9 @@ type entry struct {
 
 // An answer is what readAnswer found out.
 type answer struct {
-	ttls      []uint16
-	ttl       time.Duration // the smallest
-	shuffled  bool          // has what loadbalance puts into another order each time
-	rcode     byte
-	truncated bool
+	ttls     []uint16
+	ttl      time.Duration // the smallest
+	shuffled bool          // has what loadbalance puts into another order each time
 }
 
 // readAnswer reads an answer to the question of key. It returns false for one
@@ -55,8 +55,7 @@ func readAnswer(wire, key []byte) (a answer, ok bool) {
 	if len(wire) < headerLen+qlen || len(wire) > maxAnswer || wire[2]&bitQR == 0 || wire[2]&bitTC != 0 {
 		return a, false
 	}
-	a.rcode = wire[3] & rcodeMask
-	if a.rcode != 0 && a.rcode != rcodeNXDOMAIN || binary.BigEndian.Uint16(wire[4:]) != 1 {
+	if rcode := wire[3] & rcodeMask; rcode != 0 && rcode != rcodeNXDOMAIN || binary.BigEndian.Uint16(wire[4:]) != 1 {
 		return a, false
 	}
 	var buf [maxKey]byte

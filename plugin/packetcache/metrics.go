@@ -39,27 +39,38 @@ type counters struct {
 	requestSizeValue, responseSizeValue float64
 }
 
-// newCounters returns nil if prometheus is not in the server block.
-func newCounters(m *miss, rcode byte) *counters {
-	p := m.block.prometheus
-	if p == nil {
-		return nil
+// uncounted is for entries whose server block has no prometheus.
+var uncounted = new(counters)
+
+// newCounters returns those for hits on e.
+func newCounters(e *entry, s *server) *counters {
+	p := e.block.prometheus
+	var m dns.Msg
+	if p == nil || m.Unpack(e.wire) != nil {
+		return uncounted
 	}
-	zone := plugin.Zones(p.ZoneNames()).Matches(strings.ToLower(m.question.Name))
+	server, q := s.dns.Addr, m.Question[0]
+	zone := plugin.Zones(p.ZoneNames()).Matches(strings.ToLower(q.Name))
 	if zone == "" {
 		zone = "."
 	}
-	server := m.server.dns.Addr
+	family := "1"
+	if s.listener.addr.Addr().Is6() {
+		family = "2"
+	}
 	c := &counters{
-		requests:          vars.RequestCount.WithLabelValues(server, zone, "", "udp", m.family(), typeLabel(m.question.Qtype)),
-		responses:         vars.ResponseRcode.WithLabelValues(server, zone, "", dns.RcodeToString[int(rcode)], p.Next.Name()),
+		requests:          vars.RequestCount.WithLabelValues(server, zone, "", "udp", family, typeLabel(q.Qtype)),
+		responses:         vars.ResponseRcode.WithLabelValues(server, zone, "", dns.RcodeToString[m.Rcode], p.Next.Name()),
 		duration:          vars.RequestDuration.WithLabelValues(server, zone, ""),
 		requestSize:       vars.RequestSize.WithLabelValues(server, zone, "", "udp"),
 		responseSize:      vars.ResponseSize.WithLabelValues(server, zone, "", "udp"),
-		requestSizeValue:  float64(len(m.query)),
-		responseSizeValue: float64(m.size),
+		requestSizeValue:  float64(e.query),
+		responseSizeValue: float64(m.Len()),
 	}
-	if m.key[len(m.key)-3]&hasDO != 0 {
+	if m.IsEdns0() != nil {
+		c.responseSizeValue -= 11 // the server puts it in after the plugins
+	}
+	if e.key[len(e.key)-3]&hasDO != 0 {
 		c.do = vars.RequestDo.WithLabelValues(server, zone, "")
 	}
 	return c
@@ -67,6 +78,9 @@ func newCounters(m *miss, rcode byte) *counters {
 
 // hit counts one hit that took the given time.
 func (c *counters) hit(took time.Duration) {
+	if c == uncounted {
+		return
+	}
 	c.requests.Inc()
 	c.responses.Inc()
 	if c.do != nil {

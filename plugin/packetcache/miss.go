@@ -18,11 +18,9 @@ type miss struct {
 	key    []byte
 	hash   uint64
 
-	block    *block // the first that it came to
-	nested   bool   // a block that is not safe had a part in it
-	question dns.Question
-	size     int // of the answer as plugins see it
-	written  bool
+	block   *block // the first that it came to
+	nested  bool   // a block that is not safe had a part in it
+	written bool
 }
 
 // serve asks the plugins.
@@ -38,9 +36,9 @@ func (m *miss) serve() {
 
 // enter is called by the handlers of the server blocks. A block can ask another
 // one, or itself, on its way to the answer.
-func (m *miss) enter(b *block, r *dns.Msg) {
+func (m *miss) enter(b *block) {
 	if m.block == nil {
-		m.block, m.question = b, r.Question[0]
+		m.block = b
 	}
 	m.nested = m.nested || !b.safe
 }
@@ -50,13 +48,6 @@ func (m *miss) WriteMsg(r *dns.Msg) error {
 	data, err := r.Pack()
 	if err != nil {
 		return err
-	}
-	compress := r.Compress
-	r.Compress = false
-	m.size = r.Len()
-	r.Compress = compress
-	if m.key[len(m.key)-3]&hasEDNS != 0 {
-		m.size -= 11 // the server puts EDNS in after the plugins
 	}
 	_, err = m.Write(data)
 	return err
@@ -82,16 +73,8 @@ func (m *miss) keep(data []byte) {
 	now := clock()
 	m.server.store.put(&entry{
 		key: m.key, wire: data, ttls: a.ttls, hash: m.hash,
-		stored: now, expires: now + min(a.ttl, m.server.ttl), count: newCounters(m, a.rcode),
+		stored: now, expires: now + min(a.ttl, m.server.ttl), query: len(m.query), block: m.block,
 	})
-}
-
-// family is the label of CoreDNS's metrics.
-func (m *miss) family() string {
-	if m.remote.IP.To4() == nil {
-		return "2"
-	}
-	return "1"
 }
 
 // LocalAddr implements dns.ResponseWriter.

@@ -200,9 +200,12 @@ func (r *reader) flush(s *server, begin time.Duration) {
 	took := clock() - begin
 	s.hits.Add(float64(r.answered))
 	for i, e := range r.hits[:r.answered] {
-		if e.count != nil {
-			e.count.hit(took)
+		c := e.count.Load()
+		if c == nil {
+			c = newCounters(e, s)
+			e.count.Store(c)
 		}
+		c.hit(took)
 		r.hits[i] = nil
 	}
 }
