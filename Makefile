@@ -18,7 +18,7 @@ BUILD_IMAGE := go run -C hack/image . -debs debian.lock -cache $(CURDIR)/bin/cac
 CONTENT     := -arch $(ARCH) -file $(CURDIR)/$(BIN)$(OF_ARCH)=/nodelocaldns -link /nodelocaldns=/node-cache
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: build generate test e2e e2e-vm lint size image image-binary image-lock rootfs fuzz run cost clean
+.PHONY: build generate test e2e e2e-vm lint size image image-binary image-lock rootfs fuzz run cost bench clean
 
 # -mod=mod lets a line added to plugin.cfg bring its modules along.
 build: generate
@@ -84,6 +84,10 @@ run: build
 
 cost: build
 	NODELOCALDNS_BIN=$(CURDIR)/$(BIN) go run ./e2e/cost
+
+# What a query costs here and in other DNS caches, which it installs; results in bin/bench. As root, on Debian.
+bench:
+	hack/bench.sh
 
 clean:
 	rm -rf bin

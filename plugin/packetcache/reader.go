@@ -39,10 +39,16 @@ type reader struct {
 	hits        [batch]*entry
 	key         [maxKey]byte
 	n, answered int
+	sent        int
+	errno       unix.Errno // of the last receive
+
+	receives, sends func(fd uintptr) bool // for the connection; made once, as they would be allocated each time
 }
 
 func newReader(l *listener, spare bool) *reader {
 	r := &reader{l: l, spare: spare}
+	r.receives = func(fd uintptr) bool { return r.receive(fd) != unix.EAGAIN }
+	r.sends = r.send
 	for i := range batch {
 		r.inVec[i].Base = &r.queries[i][0]
 		r.inVec[i].SetLen(maxQuery)
@@ -74,13 +80,9 @@ func (r *reader) run() {
 
 // wait waits for packets and reads them. It returns false when the listener closes.
 func (r *reader) wait() bool {
-	var errno unix.Errno
-	err := r.l.conn.Read(func(fd uintptr) bool {
-		errno = r.receive(fd)
-		return errno != unix.EAGAIN
-	})
-	if errno != 0 && err == nil {
-		log.Warningf("Reading queries at %s: %v", r.l.addr, errno)
+	err := r.l.conn.Read(r.receives)
+	if r.errno != 0 && err == nil {
+		log.Warningf("Reading queries at %s: %v", r.l.addr, r.errno)
 	}
 	return err == nil
 }
@@ -88,8 +90,7 @@ func (r *reader) wait() bool {
 // drain answers what is there, and does not wait for more.
 func (r *reader) drain() {
 	for {
-		var errno unix.Errno
-		if err := r.l.conn.Control(func(fd uintptr) { errno = r.receive(fd) }); err != nil || errno != 0 {
+		if err := r.l.conn.Control(func(fd uintptr) { r.receive(fd) }); err != nil || r.errno != 0 {
 			return
 		}
 		r.answer()
@@ -102,12 +103,11 @@ func (r *reader) receive(fd uintptr) unix.Errno {
 	for i := range r.n {
 		r.in[i].hdr.Namelen = unix.SizeofSockaddrInet6
 	}
-	r.n = 0
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.in[0])), batch, unix.MSG_DONTWAIT, 0, 0)
-	if errno != 0 {
+	if r.n, r.errno = int(n), errno; errno != 0 {
+		r.n = 0
 		return errno
 	}
-	r.n = int(n)
 	r.wakeMore()
 	return 0
 }
@@ -182,21 +182,8 @@ func (r *reader) unusual(s *server, i int, query []byte) {
 
 // flush sends the answers and counts them.
 func (r *reader) flush(s *server, begin time.Duration) {
-	sent := 0
-	_ = r.l.conn.Write(func(fd uintptr) bool {
-		for sent < r.answered {
-			n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&r.out[sent])), uintptr(r.answered-sent), unix.MSG_DONTWAIT, 0, 0)
-			switch {
-			case errno == unix.EAGAIN:
-				return false // waits until there is room
-			case errno != 0:
-				sent++ // that one cannot be sent, which is the client's loss alone
-			default:
-				sent += int(n)
-			}
-		}
-		return true
-	})
+	r.sent = 0
+	_ = r.l.conn.Write(r.sends)
 	took := clock() - begin
 	s.hits.Add(float64(r.answered))
 	for i, e := range r.hits[:r.answered] {
@@ -208,6 +195,22 @@ func (r *reader) flush(s *server, begin time.Duration) {
 		c.hit(took)
 		r.hits[i] = nil
 	}
+}
+
+// send sends the answers, and returns false if there is no room for them.
+func (r *reader) send(fd uintptr) bool {
+	for r.sent < r.answered {
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&r.out[r.sent])), uintptr(r.answered-r.sent), unix.MSG_DONTWAIT, 0, 0)
+		switch {
+		case errno == unix.EAGAIN:
+			return false
+		case errno != 0:
+			r.sent++ // that one cannot be sent, which is the client's loss alone
+		default:
+			r.sent += int(n)
+		}
+	}
+	return true
 }
 
 // remote returns the sender of the i-th packet.

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// server is a program under test.
+type server struct {
+	name, title string
+	path        func(h *host) string
+	args        func(h *host) []string
+	version     []string // arguments that print it
+	metrics     bool     // those of a Go program, at metricsURL
+	hitsOnly    bool     // it is no cache
+}
+
+const metricsURL = "http://127.0.0.1:9253/metrics"
+
+// reference is what the others are compared with.
+const reference = "stock"
+
+var servers = []server{
+	{
+		name: "nodelocaldns", title: "nodelocaldns", path: ours, metrics: true, version: []string{"-version"},
+		args: func(h *host) []string { return coreDNSArgs(h, "packetcache") },
+	},
+	{
+		name: "without", title: "nodelocaldns without packetcache", path: ours, metrics: true, version: []string{"-version"},
+		args: func(h *host) []string { return coreDNSArgs(h, "") },
+	},
+	{
+		name: reference, title: "stock CoreDNS", path: func(h *host) string { return lab.Stock(h) }, metrics: true, version: []string{"-version"},
+		args: func(h *host) []string { return coreDNSArgs(h, "") },
+	},
+	{
+		name: "unbound", title: "unbound", path: which("unbound"), version: []string{"-V"},
+		args: func(h *host) []string { return []string{"-d", "-c", lab.WriteFile(h, "unbound.conf", unboundConf)} },
+	},
+	{
+		name: "dnsmasq", title: "dnsmasq", path: which("dnsmasq"), version: []string{"-v"},
+		args: func(h *host) []string { return []string{"-k", "-C", lab.WriteFile(h, "dnsmasq.conf", dnsmasqConf)} },
+	},
+	{
+		name: "dnsdist", title: "dnsdist", path: which("dnsdist"), version: []string{"--version"},
+		args: func(h *host) []string {
+			return []string{"--supervised", "-C", lab.WriteFile(h, "dnsdist.conf", dnsdistConf)}
+		},
+	},
+	{
+		name: "kresd", title: "knot-resolver", path: which("kresd"), version: []string{"-V"},
+		args: func(h *host) []string {
+			conf := lab.WriteFile(h, "kresd.conf", kresdConf)
+			return []string{"-n", "-c", conf, filepath.Dir(conf)}
+		},
+	},
+	{
+		name: "floor", title: "bare loop", path: self, hitsOnly: true,
+		args: func(*host) []string {
+			return []string{"floor", "-listen", serverAddr.String(), "-upstream", upstreamAddr}
+		},
+	},
+}
+
+func which(name string) func(*host) string { return func(h *host) string { return lab.Which(h, name) } }
+func ours(h *host) string                  { return lab.NodeLocalDNS(h) }
+
+// self is this program's path.
+func self(h *host) string {
+	path, err := os.Executable()
+	must(h, err)
+	return path
+}
+
+func coreDNSArgs(h *host, directive string) []string {
+	corefile := strings.ReplaceAll(coreDNSConf, "PACKETCACHE", directive)
+	return []string{"-quiet", "-conf", lab.WriteFile(h, "Corefile", corefile)}
+}
+
+// environment is of all programs, so that nothing of the caller's tunes one of them.
+func environment() []string { return []string{"PATH=" + os.Getenv("PATH"), "HOME=/"} }
+
+// start runs the server until it answers.
+func (s server) start(h *host, n *network) *lab.Process {
+	p := n.node.Start(h, lab.Command{Path: s.path(h), Args: s.args(h), Env: environment()})
+	lab.Until(h, 10*time.Second, "answer of "+s.name, func() error {
+		if !p.Running() {
+			h.Fatal(s.name, " has ended")
+		}
+		_, err := n.pod.Ask(lab.Query{Server: serverAddr, Name: "ready." + searchPath[0], Type: dns.TypeA, Timeout: 300 * time.Millisecond})
+		return err
+	})
+	return p
+}
+
+// startUpstream runs the server that all others ask.
+func startUpstream(h *host, n *network) {
+	n.outside.Start(h, lab.Command{Path: self(h), Args: []string{"upstream", "-listen", upstreamAddr}, Env: environment()})
+}
