@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -64,15 +65,17 @@ func TestTwoInstances(t *testing.T) {
 // rest from under the other.
 func joined(t *testing.T, c *cache) {
 	t.Helper()
-	for _, line := range strings.Split(c.Output(), "\n") {
-		if _, on, ok := strings.Cut(line, "Steering on: "); ok {
-			if on, _, _ := strings.Cut(on, " ("); on != strings.Trim(fmt.Sprint(c.options.addrs), "[]") {
-				t.Errorf("it began with: %s", line)
-			}
-			return
+	var on string
+	lab.Until(t, 2*time.Second, "line about steering in its log", func() error {
+		_, rest, ok := strings.Cut(c.Output(), "Steering on: ")
+		if on, _, _ = strings.Cut(rest, " ("); !ok || on == rest {
+			return errors.New("none")
 		}
+		return nil
+	})
+	if on != strings.Trim(fmt.Sprint(c.options.addrs), "[]") {
+		t.Errorf("it began with %s", on)
 	}
-	t.Error("nothing in its log about steering")
 }
 
 // bothServe waits until each of the instances has answered some more queries.

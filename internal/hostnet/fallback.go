@@ -41,6 +41,7 @@ type Fallback struct {
 	routes []route
 	addrs  []netip.Addr
 	port   uint16
+	keep   bool // forget no client before its time: the kernel cannot
 	watch  nftWatch
 }
 
@@ -108,14 +109,27 @@ func fallbackExists() bool {
 // host, and for those in away in any case. The connections that it remembers
 // stay, unless the table of a predecessor has another form.
 func (f *Fallback) Set(away []netip.Addr) error {
-	err := f.set(away, (*nftBatch).addTable)
-	if err != nil {
-		err = f.set(away, (*nftBatch).replaceTable)
+	err := f.setAnyForm(away)
+	if err != nil && !f.keep {
+		f.keep = true
+		if f.setAnyForm(away) == nil {
+			err = nil
+		} else {
+			f.keep = false
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("setting nftables table %s: %w", fallbackTable, err)
 	}
 	return f.watch.record()
+}
+
+func (f *Fallback) setAnyForm(away []netip.Addr) error {
+	err := f.set(away, (*nftBatch).addTable)
+	if err != nil {
+		err = f.set(away, (*nftBatch).replaceTable)
+	}
+	return err
 }
 
 func (f *Fallback) set(away []netip.Addr, begin func(*nftBatch, byte, string)) error {
@@ -151,7 +165,7 @@ func (f *Fallback) write(t *tableWriter, six bool, away []netip.Addr) {
 			if a.Is6() != six {
 				continue
 			}
-			for _, rule := range hold(a, heldSet(t.family, i), f.port, slices.Contains(away, a)) {
+			for _, rule := range f.hold(a, heldSet(t.family, i), slices.Contains(away, a)) {
 				t.rule(rule...)
 			}
 		}
@@ -224,14 +238,23 @@ func (r route) answers(proto string, port uint16) []nftExpr {
 // is on, settling or off: they stay untracked. Without, the middle of one would
 // be new to connection tracking; and what is new and goes to a ClusterIP without
 // having been mapped, kube-proxy in nftables mode rejects on its way out.
-func hold(a netip.Addr, held nftSet, port uint16, away bool) [][]nftExpr {
-	tcp := slices.Concat(matchAddr(a, false), matchProto("tcp"), matchPort(port, false))
+//
+// A client that begins anew while the cache is away is forgotten: with the port
+// of an earlier connection, the rest of the new one would go to the cache.
+func (f *Fallback) hold(a netip.Addr, held nftSet, away bool) [][]nftExpr {
+	tcp := slices.Concat(matchAddr(a, false), matchProto("tcp"), matchPort(f.port, false))
+	syn := slices.Concat(tcp, matchTCPFlags(tcpFIN|tcpSYN|tcpRST|tcpACK, tcpSYN))
 	local, keep := matchLocal(unix.NFT_CMP_EQ), append(held.remember(), exprNotrack())
 	rules := [][]nftExpr{slices.Concat(tcp, matchTCPFlags(tcpSYN, 0), local, held.matchKnown(), keep)}
+	forgotten := syn
 	if !away {
-		rules = append(rules, slices.Concat(tcp, matchTCPFlags(tcpFIN|tcpSYN|tcpRST|tcpACK, tcpSYN), local, keep))
+		rules = append(rules, slices.Concat(syn, local, keep))
+		forgotten = slices.Concat(syn, matchLocal(unix.NFT_CMP_NEQ))
 	}
-	return rules
+	if f.keep {
+		return rules
+	}
+	return append(rules, slices.Concat(forgotten, held.forget()))
 }
 
 // pin is for connections that are not held, as that set has an end. It maps to

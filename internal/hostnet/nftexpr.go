@@ -232,6 +232,19 @@ func (s nftSet) matchKnown() []nftExpr {
 	}})
 }
 
+// forget takes the client out of the set. Kernels before 5.4 refuse it
+// (d0a8d877da97, netfilter: nft_dynset: support for element deletion).
+func (s nftSet) forget() []nftExpr {
+	return append(s.loadClient(), nftExpr{"dynset", func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_DYNSET_SET_NAME, s.name)
+		ae.Uint32(unix.NFTA_DYNSET_OP, dynsetDelete)
+		ae.Uint32(unix.NFTA_DYNSET_SREG_KEY, unix.NFT_REG32_00)
+	}})
+}
+
+// dynsetDelete is NFT_DYNSET_OP_DELETE (include/uapi/linux/netfilter/nf_tables.h).
+const dynsetDelete = 2
+
 // remember puts the client into the set, or renews its time there. A full set
 // ends the rule.
 func (s nftSet) remember() []nftExpr {

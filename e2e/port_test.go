@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// TestPortAgain makes a TCP connection with the source port of an earlier one with the cache, while the cache is away. It goes
+// to the cluster DNS, and stays there when the cache is back.
+func TestPortAgain(t *testing.T) {
+	for _, firewall := range lab.Backends {
+		t.Run(string(firewall), func(t *testing.T) {
+			l := lab.New(t, firewall)
+			c := start(t, l, options{firewall: firewall, addrs: dual})
+			for i, a := range clusterIPs(dual) {
+				conn := fromPort(t, l.Pod, 40404+i, lab.Port53(a).String())
+				askOver(t, conn, "before")
+				_ = conn.Close()
+			}
+			c.term(t)
+			var open []*dns.Conn
+			for i, a := range clusterIPs(dual) {
+				conn := fromPort(t, l.Pod, 40404+i, lab.Port53(a).String())
+				askOver(t, conn, "away")
+				open = append(open, conn)
+			}
+			c.again(t)
+			for _, conn := range open {
+				askOver(t, conn, "back")
+			}
+		})
+	}
+}
+
+// fromPort connects from a port. The end of the connection is a reset, after which the port is free.
+func fromPort(t *testing.T, n *lab.Namespace, port int, server string) *dns.Conn {
+	t.Helper()
+	var conn net.Conn
+	err := n.Run(func() (err error) {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{Port: port}, Timeout: 2 * time.Second}
+		conn, err = d.Dial("tcp", server)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.(*net.TCPConn).SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	return &dns.Conn{Conn: conn}
+}
+
+func askOver(t *testing.T, conn *dns.Conn, when string) {
+	t.Helper()
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
+	err := conn.WriteMsg(new(dns.Msg).SetQuestion("web.default.svc.cluster.local.", dns.TypeA))
+	if err == nil {
+		_, err = conn.ReadMsg()
+	}
+	if err != nil {
+		t.Errorf("%s, %s: %v", when, conn.RemoteAddr(), err)
+	}
+}
