@@ -62,6 +62,32 @@ func TestSameMetrics(t *testing.T) {
 	}
 }
 
+// TestBurst sends more queries at once than a reader takes with one call, so that the others come in.
+func TestBurst(t *testing.T) {
+	c := dial(t, serve(t, corefile(upstream(t), true)))
+	query := pack(t, "a1.n1.test.", dns.TypeA, nil)
+	if ask(c, query, time.Second) == nil {
+		t.Fatal("no answer")
+	}
+	for burst := range 50 {
+		const queries = 3 * batch
+		for i := range queries {
+			query[1] = byte(i)
+			if _, err := c.Write(query); err != nil {
+				t.Fatal(err)
+			}
+		}
+		answered, buf := map[byte]bool{}, make([]byte, 512)
+		_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
+		for len(answered) < queries {
+			if _, err := c.Read(buf); err != nil {
+				t.Fatalf("burst %d: %d of %d answers: %v", burst, len(answered), queries, err)
+			}
+			answered[buf[1]] = true
+		}
+	}
+}
+
 // TestRotation checks that what loadbalance shuffles is not the same each time.
 func TestRotation(t *testing.T) {
 	c := dial(t, serve(t, corefile(upstream(t), true)))

@@ -3,6 +3,7 @@
 package packetcache
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"time"
@@ -72,7 +73,7 @@ func (m *miss) keep(data []byte) {
 	}
 	now := clock()
 	m.server.store.put(&entry{
-		key: m.key, wire: data, ttls: a.ttls, hash: m.hash,
+		key: m.key, wire: bytes.Clone(data), ttls: a.ttls, hash: m.hash,
 		stored: now, expires: now + min(a.ttl, m.server.ttl), query: len(m.query), block: m.block,
 	})
 }

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// TestPacketCache checks that the packet cache gets the queries at each address: of a new process, after a reload, and when
+// another instance has come and gone.
+func TestPacketCache(t *testing.T) {
+	l := lab.New(t, lab.NFTables)
+	o := options{firewall: lab.NFTables, addrs: dual}
+	first := start(t, l, o)
+	for _, a := range dual {
+		hitsAt(t, first, a)
+	}
+	first.reload(t)
+	for _, a := range dual {
+		hitsAt(t, first, a)
+	}
+	o.metrics = 9254
+	second := start(t, l, o)
+	bothAnswer(t, first, second)
+	first.kill(t)
+	for _, a := range dual {
+		hitsAt(t, second, a)
+	}
+}
+
+// hitsAt waits until, of the queries for one name, only the first goes through the plugins.
+func hitsAt(t *testing.T, c *cache, a netip.Addr) {
+	t.Helper()
+	const queries = 10
+	server := fmt.Sprintf("server=%q", "dns://"+lab.Port53(a).String())
+	round := 0
+	lab.Until(t, 10*time.Second, fmt.Sprintf("hits at %s", a), func() error {
+		round++
+		before := c.counter("coredns_packetcache_hits_total", server)
+		for range queries {
+			ask(t, c, a, fmt.Sprintf("round%d.wild.cluster.local.", round))
+		}
+		if n := c.counter("coredns_packetcache_hits_total", server) - before; n < queries-2 {
+			return fmt.Errorf("%g of %d", n, queries)
+		}
+		return nil
+	})
+}
+
+// bothAnswer waits until each of two instances has answered queries at each address, whoever gets them.
+func bothAnswer(t *testing.T, caches ...*cache) {
+	t.Helper()
+	for _, a := range dual {
+		server := fmt.Sprintf("server=%q", "dns://"+lab.Port53(a).String())
+		for _, c := range caches {
+			before := c.counter("coredns_dns_requests_total", server)
+			lab.Until(t, 10*time.Second, fmt.Sprintf("a query at %s, metrics port %d", a, c.options.metrics), func() error {
+				ask(t, c, a, "web.default.svc.cluster.local.")
+				if c.counter("coredns_dns_requests_total", server) == before {
+					return fmt.Errorf("none")
+				}
+				return nil
+			})
+		}
+	}
+}
+
+func ask(t *testing.T, c *cache, a netip.Addr, name string) {
+	t.Helper()
+	if _, err := c.lab.Pod.Ask(lab.Query{Server: lab.Port53(a), Name: name, Type: dns.TypeA}); err != nil {
+		t.Error(err)
+	}
+}
+
+// counter returns the value of a counter that may not be there yet.
+func (c *cache) counter(name string, labels ...string) float64 {
+	page, err := c.page()
+	if err != nil {
+		return 0
+	}
+	n, err := lab.Metric(page, name, labels...)
+	if err != nil {
+		return 0
+	}
+	return n
+}
