@@ -83,3 +83,20 @@ func TestOwnStanza(t *testing.T) {
 		}
 	}
 }
+
+func TestInsertPacketCache(t *testing.T) {
+	for _, test := range []struct{ text, want string }{
+		{".:53 {\n  errors\n}\n", ".:53 {\n  nodelocal\n  packetcache\n  errors\n}\n"},
+		{"a {\n  errors\n}\nb {\n\tlog\n}\n", "a {\n  nodelocal\n  packetcache\n  errors\n}\nb {\n\tpacketcache\n\tlog\n}\n"},
+		{"a {\n  packetcache {\n    ttl 5s\n  }\n}\nb {\n}\n", "a {\n  nodelocal\n  packetcache {\n    ttl 5s\n  }\n}\nb {\n    packetcache\n}\n"},
+		{"(s) {\n  packetcache\n}\na {\n  import s\n}\n", "(s) {\n  packetcache\n}\na {\n  nodelocal\n  import s\n}\n"},
+		{"tls://a {\n  errors\n}\n", "tls://a {\n  nodelocal\n  errors\n}\n"},
+		{".:53", ".:53\n    nodelocal\n\n    packetcache\n"},
+		{".:53 { errors\n}", ".:53 { \n    nodelocal\n\n    packetcache\nerrors\n}"},
+	} {
+		got, err := Render(Template{"f", []byte(test.text)}, Params{PacketCache: true})
+		if err != nil || string(got.Text) != test.want {
+			t.Errorf("%q: %v\ngot  %q\nwant %q", test.text, err, got.Text, test.want)
+		}
+	}
+}
