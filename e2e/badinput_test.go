@@ -185,6 +185,12 @@ func TestBadConfigMap(t *testing.T) {
 	} {
 		step.do()
 		c.waitMetric(t, 10*time.Second, float64(i+1), "coredns_nodelocal_config_reloads_total", `result="error"`)
+		lab.Until(t, 5*time.Second, "line in the log", func() error { // it may come after the metric
+			if n := strings.Count(c.Output(), "[ERROR]"); n <= i {
+				return fmt.Errorf("%d errors", n)
+			}
+			return nil
+		})
 		line := lastError(c.Output())
 		for _, name := range step.names {
 			if !strings.Contains(line, name) {
