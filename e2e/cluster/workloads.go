@@ -63,6 +63,7 @@ func (c *Cluster) rolledOut(kind, name string) error {
 			ObservedGeneration                                          int
 			Replicas, UpdatedReplicas, ReadyReplicas                    int // of a Deployment
 			DesiredNumberScheduled, UpdatedNumberScheduled, NumberReady int // of a DaemonSet
+			NumberAvailable                                             int // of a DaemonSet
 		}
 	}
 	if err := c.api.get("/apis/apps/v1/namespaces/kube-system/"+kind+"/"+name, &w); err != nil {
@@ -71,7 +72,8 @@ func (c *Cluster) rolledOut(kind, name string) error {
 	s := w.Status
 	done := s.ObservedGeneration == w.Metadata.Generation
 	if kind == "daemonsets" {
-		done = done && s.DesiredNumberScheduled == nodes && s.UpdatedNumberScheduled == nodes && s.NumberReady == nodes
+		done = done && s.DesiredNumberScheduled == nodes && s.UpdatedNumberScheduled == nodes && s.NumberReady == nodes &&
+			s.NumberAvailable == nodes
 	} else {
 		done = done && s.Replicas == w.Spec.Replicas && s.UpdatedReplicas == w.Spec.Replicas && s.ReadyReplicas == w.Spec.Replicas
 	}
