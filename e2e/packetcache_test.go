@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,6 +34,22 @@ func TestPacketCache(t *testing.T) {
 	for _, a := range dual {
 		hitsAt(t, second, a)
 	}
+}
+
+// TestPacketCacheBeside starts an instance without the packet cache beside one that has it, as an update that takes it out or
+// goes back to an older version does. The new one has to hear of its own answers, or it would never be ready.
+func TestPacketCacheBeside(t *testing.T) {
+	l := lab.New(t, lab.NFTables)
+	o := options{firewall: lab.NFTables, addrs: dual}
+	with := start(t, l, o)
+	for _, a := range dual {
+		hitsAt(t, with, a)
+	}
+	o.metrics, o.base = 9254, strings.ReplaceAll(fourBlocks(dual), "    packetcache\n", "")
+	without := start(t, l, o)
+	with.term(t)
+	without.waitSteering(t, true, steeringTimeout)
+	servedAgain(t, without)
 }
 
 // hitsAt waits until, of the queries for one name, only the first goes through the plugins.

@@ -3,6 +3,7 @@
 package hostnet
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -110,7 +111,7 @@ func fallbackExists() bool {
 // stay, unless the table of a predecessor has another form.
 func (f *Fallback) Set(away []netip.Addr) error {
 	err := f.setAnyForm(away)
-	if err != nil && !f.keep {
+	if errors.Is(err, unix.EOPNOTSUPP) && !f.keep {
 		f.keep = true
 		if f.setAnyForm(away) == nil {
 			err = nil

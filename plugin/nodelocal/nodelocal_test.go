@@ -81,17 +81,15 @@ func TestAsk(t *testing.T) {
 		name        string
 		server      netip.AddrPort
 		zone, token string
-		alone       bool
 		want        verdict
 	}{
-		{"itself", server, "zone.example.", "me", true, answered},
-		{"itself, with a peer about", server, "zone.example.", "me", false, answered},
-		{"a peer", server, "zone.example.", "you", false, foreign},
-		{"nobody listens", netip.AddrPortFrom(server.Addr(), 1), "zone.example.", "me", true, failed},
-		{"nobody answers", silent, "zone.example.", "me", true, failed},
+		{"itself", server, "zone.example.", "me", answered},
+		{"a peer", server, "zone.example.", "you", foreign},
+		{"nobody listens", netip.AddrPortFrom(server.Addr(), 1), "zone.example.", "me", failed},
+		{"nobody answers", silent, "zone.example.", "me", failed},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := ask([]netip.Addr{tc.server.Addr()}, tc.server.Port(), tc.zone, tc.token, tc.alone)[0]; got != tc.want {
+			if got := ask([]netip.Addr{tc.server.Addr()}, tc.server.Port(), tc.zone, tc.token)[0]; got != tc.want {
 				t.Errorf("got %s, want %s", verdictNames[got], verdictNames[tc.want])
 			}
 		})

@@ -21,9 +21,10 @@ import (
 const (
 	// selfQueryTimeout bounds one self-query; it never leaves the host.
 	selfQueryTimeout = 500 * time.Millisecond
-	// peerQueries is how many self-queries ask an address that sockets of
-	// another instance share: the kernel picks one of them by the source port.
-	peerQueries = 4
+	// queries is how many self-queries ask an address at once: several sockets
+	// share it, of another instance or of the packet cache, and the kernel picks
+	// one of them by the source port.
+	queries = 4
 )
 
 // selfLabels is the second and third label of a self-query's name. The first is
@@ -62,11 +63,7 @@ var verdictNames = [...]string{"failed", "foreign", "answered"}
 
 // ask asks every address at once, in a zone of the server block with the plugin,
 // and waits at most selfQueryTimeout for all answers.
-func ask(addrs []netip.Addr, port uint16, zone, token string, alone bool) []verdict {
-	queries := 1
-	if !alone {
-		queries = peerQueries
-	}
+func ask(addrs []netip.Addr, port uint16, zone, token string) []verdict {
 	results := make([][]verdict, len(addrs))
 	var wg sync.WaitGroup
 	for i, a := range addrs {

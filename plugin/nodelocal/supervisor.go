@@ -171,8 +171,7 @@ func (v *supervisor) renew(event hostnet.Event) bool {
 
 // check asks itself and moves each address's health on.
 func (v *supervisor) check() {
-	alone := v.node.network.Alone()
-	for i, verdict := range ask(v.s.Addresses, v.s.Port, v.s.zone, v.node.token, alone) {
+	for i, verdict := range ask(v.s.Addresses, v.s.Port, v.s.zone, v.node.token) {
 		a := v.s.Addresses[i]
 		h := v.health[a]
 		if v.complete() || verdict != failed || time.Since(v.begun) > startPatience {

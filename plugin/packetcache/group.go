@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 )
 
 // The sockets with SO_REUSEPORT at one address are a group: the kernel gives a
@@ -23,12 +25,25 @@ import (
 // program returns. While another process has sockets in the group nobody knows
 // the order, and the hash is right: each socket is served.
 
-// attachPlace makes the group of fd give every packet to one place.
+// nodelocal's self-queries always go by the hash. Another process that joins the
+// group, which may know nothing of this plugin, is ready only when it has heard
+// of an answer of its own; and alone, they try both sockets.
+
+// attachPlace makes the group of fd give every packet to one place, except the self-queries.
 func attachPlace(fd, place int) error {
-	ret := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: uint32(place)}
-	prog := unix.SockFprog{Len: 1, Filter: &ret}
+	const nowhere = 1<<32 - 1
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: skfADMark},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: hostnet.SelfQueryMark, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: nowhere},
+		{Code: unix.BPF_RET | unix.BPF_K, K: uint32(place)},
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	return os.NewSyscallError("setsockopt SO_ATTACH_REUSEPORT_CBPF", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF, &prog))
 }
+
+// skfADMark is SKF_AD_OFF + SKF_AD_MARK: the packet's mark (include/uapi/linux/filter.h).
+const skfADMark = 1<<32 - 0x1000 + 20
 
 // detachPlace makes it go by the hash again. A group without a program has none to lose.
 func detachPlace(fd int) error {

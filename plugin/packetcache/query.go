@@ -29,9 +29,9 @@ const (
 )
 
 const (
-	typeOPT   = 41
-	typeFirst = 128 // of the types for queries only (RFC 6895, 3.1), to 255
-	classIN   = 1
+	typeOPT       = 41
+	firstMetaType = 128 // of the types for queries only (RFC 6895, 3.1), to 255
+	classIN       = 1
 )
 
 // parseQuery reads a query of the usual form, and appends to key[:0] all that
@@ -92,7 +92,7 @@ func appendQuestion(key, b []byte) ([]byte, bool) {
 		return nil, false
 	}
 	qtype, class := binary.BigEndian.Uint16(b[off:]), binary.BigEndian.Uint16(b[off+2:])
-	if class != classIN || qtype == 0 || qtype == typeOPT || qtype >= typeFirst && qtype <= 255 {
+	if class != classIN || qtype == 0 || qtype == typeOPT || qtype >= firstMetaType && qtype <= 255 {
 		return nil, false
 	}
 	return append(key, b[off:off+4]...), true
