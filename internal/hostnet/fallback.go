@@ -137,7 +137,7 @@ func (f *Fallback) set(away []netip.Addr, begin func(*nftBatch, byte, string)) e
 	var b nftBatch
 	f.watch.chains = nil
 	for _, six := range families(f.addrs) {
-		t := &tableWriter{batch: &b, watch: &f.watch, family: nftFamily(six), table: fallbackTable}
+		t := &tableWriter{batch: &b, watch: &f.watch, family: nftFamily(six), table: fallbackTable, comment: commentAway}
 		begin(&b, t.family, t.table)
 		f.write(t, six, away)
 	}

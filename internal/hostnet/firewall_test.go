@@ -3,6 +3,7 @@
 package hostnet
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -91,6 +92,57 @@ func TestFirewallSeesWhatOthersDo(t *testing.T) {
 	})
 }
 
+// Rules that go just after they were set, before they were read back, are not taken for right.
+func TestTakenAwayWhileSetting(t *testing.T) {
+	all := steering("169.254.20.10 fd00::10")
+	backends(t, func(t *testing.T, fw Firewall) {
+		flush := []string{"sh", "-c", "iptables -t raw -F; ip6tables -t raw -F"}
+		if fw.String() == NFTables {
+			flush = []string{"nft", "flush ruleset"}
+		}
+		set(t, fw, all)
+		takenAway(t, flush, func() error { return fw.Set(all) }, func() (bool, error) { return fw.Intact(true) },
+			func() string { return command(t, "sh", "-c", "nft list ruleset; iptables-save; ip6tables-save") })
+	})
+	t.Run("fallback", func(t *testing.T) {
+		inNamespace(t)
+		f := newFallback(testConfig())
+		takenAway(t, []string{"nft", "flush ruleset"}, func() error { return f.Set(nil) }, f.Intact,
+			func() string { return command(t, "nft", "list", "ruleset") })
+	})
+}
+
+// takenAway sets the rules while another program takes them away, again and again. Whoever was the last, intact tells.
+func takenAway(t *testing.T, flush []string, set func() error, intact func() (bool, error), rules func() string) {
+	t.Helper()
+	count := func() int {
+		return len(regexp.MustCompile("NodeLocal DNS Cache|-j NODELOCALDNS-").FindAllString(rules(), -1))
+	}
+	if err := set(); err != nil {
+		t.Fatal(err)
+	}
+	whole, early, late := count(), 0, 0
+	for range 30 {
+		flushed := exec.Command(flush[0], flush[1:]...)
+		if err := flushed.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(set(), flushed.Wait()); err != nil {
+			t.Fatal(err)
+		}
+		got, err := intact()
+		if want := count() == whole; got != want || err != nil {
+			t.Fatalf("intact: %t, %v; there are %d of %d rules", got, err, count(), whole)
+		}
+		if got {
+			early++
+		} else {
+			late++
+		}
+	}
+	t.Logf("taken away before the rules were set: %d times, after: %d", early, late)
+}
+
 func TestFirewallRemoveLeavesNothing(t *testing.T) {
 	backends(t, func(t *testing.T, fw Firewall) {
 		set(t, fw, steering("169.254.20.10"))
@@ -153,9 +205,9 @@ func TestNFTText(t *testing.T) {
 	set(t, fw, s)
 	for _, six := range []bool{false, true} {
 		var want []string
-		for _, chain := range []string{"prerouting", "output"} {
-			for _, r := range rawRules(s, six) {
-				if r.nftChain() == chain {
+		for _, h := range []hook{rawPre, rawOut} {
+			for _, r := range s.rules(six) {
+				if r.hook == h {
 					want = append(want, r.nft())
 				}
 			}

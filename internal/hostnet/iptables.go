@@ -72,6 +72,24 @@ func eachTable(saved string, body func(*strings.Builder, hook, savedTable), want
 	return out.String()
 }
 
+// complete reports whether iptables-save printed as many rules of ours as s has,
+// and one jump to each chain.
+func complete(saved string, s Steering, six bool) bool {
+	rules := s.rules(six)
+	for _, h := range hooks {
+		t, want := parseSaved(saved, h.table()), 0
+		for _, r := range rules {
+			if r.hook == h {
+				want++
+			}
+		}
+		if t.jumps(h) != 1 || t.rules(h) != want {
+			return false
+		}
+	}
+	return true
+}
+
 // A savedTable is the lines of one table in iptables-save's output.
 type savedTable []string
 
@@ -96,6 +114,16 @@ func (t savedTable) hasChain(h hook) bool {
 		}
 	}
 	return false
+}
+
+func (t savedTable) rules(h hook) int {
+	n := 0
+	for _, line := range t {
+		if strings.HasPrefix(line, "-A "+h.chain()+" ") {
+			n++
+		}
+	}
+	return n
 }
 
 func (t savedTable) jumps(h hook) int {

@@ -125,7 +125,7 @@ type iptablesFamily struct {
 	xtables
 	watch  ruleWatch
 	saved  string // what is relevant of iptables-save's output after the last change
-	broken bool   // a change failed half way, or none was made yet
+	broken bool   // the rules are to be set (again): they changed, a change failed half way, or none was made yet
 }
 
 // A ruleWatch tells without a process whether somebody changed rules.
@@ -180,17 +180,22 @@ func (f *iptablesFamily) set(s Steering) error {
 	if err := f.restore(restoreInput(saved, s, f.six)); err != nil {
 		return err
 	}
-	// What is right is read back instead of guessed: every version of iptables
-	// prints its rules in its own way.
+	return f.confirm(s)
+}
+
+// confirm reads back what is right: every version of iptables prints its rules
+// in its own way. If somebody has taken some away since they were set, the next
+// look says so. It records before it reads, so that nothing changes in between.
+func (f *iptablesFamily) confirm(s Steering) error {
+	if err := f.watch.record(); err != nil {
+		return err
+	}
 	saved, err := f.save()
 	if err != nil {
 		return err
 	}
 	f.saved = relevant(saved)
-	if err := f.watch.record(); err != nil {
-		return err
-	}
-	f.broken = false
+	f.broken = !complete(saved, s, f.six)
 	return nil
 }
 
@@ -214,11 +219,16 @@ func (f *iptablesFamily) intact(thorough bool) (bool, error) {
 			return ok, err
 		}
 	}
-	saved, err := f.save()
-	if err != nil || ownLines(saved) != ownLines(f.saved) {
+	f.broken = true // until it was looked at, as the watch begins anew
+	if err := f.watch.record(); err != nil {
 		return false, err
 	}
-	return true, f.watch.record()
+	saved, err := f.save()
+	if err != nil {
+		return false, err
+	}
+	f.broken = ownLines(saved) != ownLines(f.saved)
+	return !f.broken, nil
 }
 
 func (f *iptablesFirewall) Remove() error {
@@ -239,7 +249,7 @@ func xtablesNFTWatch(six bool) *nftWatch {
 	w := &nftWatch{marker: chainPrefix}
 	for _, h := range hooks {
 		for _, chain := range []string{h.builtin(), h.chain()} {
-			w.chains = append(w.chains, nftChain{nftFamily(six), h.table(), chain})
+			w.chains = append(w.chains, nftChain{family: nftFamily(six), table: h.table(), name: chain})
 		}
 	}
 	return w

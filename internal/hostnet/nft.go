@@ -125,23 +125,25 @@ func (b *nftBatch) addSet(s nftSet) {
 // maxSetSize bounds the memory that a flood of connections takes.
 const maxSetSize = 65535
 
-// A tableWriter writes chains, filled anew, with their rules.
+// A tableWriter writes chains, filled anew, with their rules, which all have one comment.
 type tableWriter struct {
-	batch       *nftBatch
-	watch       *nftWatch
-	family      byte
-	table, name string // name of the chain that rules go to
+	batch          *nftBatch
+	watch          *nftWatch
+	family         byte
+	table, comment string
 }
 
 func (t *tableWriter) chain(name, kind string, hooknum uint32, priority int32) {
-	t.name = name
 	t.batch.addChain(t.family, t.table, name, kind, hooknum, priority)
 	t.batch.flushChain(t.family, t.table, name)
-	t.watch.chains = append(t.watch.chains, nftChain{t.family, t.table, name})
+	t.watch.chains = append(t.watch.chains, nftChain{family: t.family, table: t.table, name: name})
 }
 
+// rule adds a rule to the chain that was written last.
 func (t *tableWriter) rule(exprs ...nftExpr) {
-	t.batch.addRule(t.family, t.table, t.name, commentAway, exprs...)
+	ch := &t.watch.chains[len(t.watch.chains)-1]
+	ch.written++
+	t.batch.addRule(t.family, t.table, ch.name, t.comment, exprs...)
 }
 
 // commit sends b. The error is that of the first message that the kernel refused.

@@ -32,15 +32,15 @@ func (f *nftFirewall) Set(s Steering) error {
 	var b nftBatch
 	f.watch.chains = nil
 	for _, six := range f.fams {
-		family := nftFamily(six)
-		b.replaceTable(family, steeringTable)
-		b.addChain(family, steeringTable, "prerouting", "filter", unix.NF_INET_PRE_ROUTING, priorityRaw)
-		b.addChain(family, steeringTable, "output", "filter", unix.NF_INET_LOCAL_OUT, priorityRaw)
-		for _, r := range rawRules(s, six) {
-			b.addRule(family, steeringTable, r.nftChain(), commentSkip, r.exprs()...)
-		}
-		for _, chain := range []string{"prerouting", "output"} {
-			f.watch.chains = append(f.watch.chains, nftChain{family, steeringTable, chain})
+		t := &tableWriter{batch: &b, watch: &f.watch, family: nftFamily(six), table: steeringTable, comment: commentSkip}
+		b.replaceTable(t.family, t.table)
+		for _, h := range []hook{rawPre, rawOut} {
+			t.chain(strings.ToLower(h.builtin()), "filter", h.hooknum(), priorityRaw)
+			for _, r := range s.rules(six) {
+				if r.hook == h {
+					t.rule(r.exprs()...)
+				}
+			}
 		}
 	}
 	if err := b.commit(); err != nil {
@@ -78,12 +78,9 @@ func nftFamily(six bool) byte {
 	return unix.NFPROTO_IPV4
 }
 
-func rawRules(s Steering, six bool) []rule {
-	return slices.DeleteFunc(s.rules(six), func(r rule) bool { return r.hook.table() != "raw" })
-}
-
-func (r rule) nftChain() string {
-	return strings.ToLower(r.hook.builtin())
+// hooknum is the kernel's number of h, which is one of the raw table's.
+func (h hook) hooknum() uint32 {
+	return map[hook]uint32{rawPre: unix.NF_INET_PRE_ROUTING, rawOut: unix.NF_INET_LOCAL_OUT}[h]
 }
 
 // exprs is what nft makes of r.nft().

@@ -17,6 +17,7 @@ import (
 type nftChain struct {
 	family      byte
 	table, name string
+	written     int // how many rules it was filled with, where all its rules count
 }
 
 // An nftWatch tells cheaply whether rules are still those that were recorded:
@@ -30,30 +31,34 @@ type nftWatch struct {
 	// same rules set by another instance are the same.
 	marker string
 	gen    uint32
-	print  string
+	print  string // empty: not what it should be
 }
 
-// record takes the rules as they stand for right.
+// record takes the rules as they stand for right, if they are as many as were
+// written: somebody may have taken them away since, and the next look has to say so.
 func (w *nftWatch) record() error {
 	gen, err := nftGeneration()
 	if err != nil {
 		return err
 	}
-	print, err := w.fingerprint()
+	print, whole, err := w.fingerprint()
 	if err != nil {
 		return err
 	}
 	w.gen, w.print = gen, print
+	if !whole {
+		w.print = ""
+	}
 	return nil
 }
 
 // intact reports whether the rules are as recorded.
 func (w *nftWatch) intact() (bool, error) {
 	gen, err := nftGeneration()
-	if err != nil || gen == w.gen {
+	if err != nil || gen == w.gen && w.print != "" {
 		return err == nil, err
 	}
-	print, err := w.fingerprint()
+	print, _, err := w.fingerprint()
 	if err != nil {
 		return false, err
 	}
@@ -64,22 +69,25 @@ func (w *nftWatch) intact() (bool, error) {
 	return false, nil
 }
 
-// fingerprint describes the rules as they stand.
-func (w *nftWatch) fingerprint() (string, error) {
+// fingerprint describes the rules as they stand; whole says that they are as
+// many as were written.
+func (w *nftWatch) fingerprint() (print string, whole bool, err error) {
 	c, err := nftDial()
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	defer c.Close()
 	var b strings.Builder
+	whole = true
 	for _, chain := range w.chains {
 		rules, err := chain.rules(c, w.marker)
 		if err != nil {
-			return "", fmt.Errorf("listing chain %s of table %s: %w", chain.name, chain.table, err)
+			return "", false, fmt.Errorf("listing chain %s of table %s: %w", chain.name, chain.table, err)
 		}
 		fmt.Fprintf(&b, "%d %s %s %x\n", chain.family, chain.table, chain.name, rules)
+		whole = whole && (w.marker != "" || len(rules) == chain.written)
 	}
-	return b.String(), nil
+	return b.String(), whole, nil
 }
 
 // rules returns handle or content of ch's rules, in their order; a chain that
