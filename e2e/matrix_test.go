@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -143,11 +142,7 @@ func killed(t *testing.T, c *cache) *cache {
 
 // flushed takes the rules away, as a restart of the host's own firewall does.
 func flushed(t *testing.T, c *cache) *cache {
-	flush := damage{"ruleset flushed", flushTables, 0}
-	if variant, ok := strings.CutPrefix(string(c.options.firewall), "iptables-"); ok {
-		flush = damage{"raw table flushed", command("iptables-" + variant + " -t raw -F"), 0}
-	}
-	repaired(t, c, flush)
+	repaired(t, c, flushOf(c.options.firewall))
 	return c
 }
 

@@ -40,6 +40,14 @@ func (l *Lab) ForgetConntrack(t testing.TB) {
 	}
 }
 
+// logUnanswered says what became of TCP connections that could not be made: their queries name the ports.
+func (l *Lab) logUnanswered(t testing.TB) {
+	for _, family := range []string{"ipv4", "ipv6"} {
+		t.Logf("%s connections that the node tracks and nobody answered:\n%s", family,
+			l.Node.Exec(t, "", "conntrack", "-L", "-p", "tcp", "--state", "SYN_SENT", "-f", family))
+	}
+}
+
 func same(ip net.IP, a netip.Addr) bool {
 	b, ok := netip.AddrFromSlice(ip)
 	return ok && b.Unmap() == a

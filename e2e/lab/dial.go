@@ -36,7 +36,7 @@ func (n *Namespace) dial(network string, port uint16, to netip.AddrPort, timeout
 		return nil, err
 	}
 	if err := connect(f, to); err != nil {
-		return nil, fmt.Errorf("dial %s %s: %w", network, to, err)
+		return nil, fmt.Errorf("dial %s %s from port %d: %w", network, to, localPort(fd), err)
 	}
 	return net.FileConn(f)
 }
@@ -75,6 +75,16 @@ func bind(fd int, port uint16, to netip.Addr) error {
 		return err
 	}
 	return unix.Bind(fd, sockaddr(netip.AddrPortFrom(wild, port)))
+}
+
+func localPort(fd int) int {
+	switch a, _ := unix.Getsockname(fd); a := a.(type) {
+	case *unix.SockaddrInet4:
+		return a.Port
+	case *unix.SockaddrInet6:
+		return a.Port
+	}
+	return 0
 }
 
 func connect(f *os.File, to netip.AddrPort) error {

@@ -31,6 +31,11 @@ func New(t testing.TB, kubeProxy Backend) *Lab {
 	l.Slow = startSlow(t, l.DNS)
 	l.ClusterDNS = StartServer(t, l.DNS, clusterCorefile(t))
 	l.startKubeProxy(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			l.logUnanswered(t)
+		}
+	})
 	for _, from := range []*Namespace{l.Pod, l.Node} {
 		for _, ip := range []netip.Addr{ClusterIP, ClusterIP6, UpstreamIP, UpstreamIP6} {
 			l.waitAnswer(t, from, ip)
