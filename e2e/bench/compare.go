@@ -19,7 +19,7 @@ type comparison struct {
 // contestant is a server that runs, in a network of its own. All wait at the same time, so that each measurement can go
 // through all of them within seconds: the speed of a machine that is shared changes within minutes.
 type contestant struct {
-	*host
+	*lab.Host
 	*network
 	server  server
 	process *lab.Process
@@ -42,11 +42,11 @@ func (c *comparison) round(round int) {
 	var all []*contestant
 	defer func() {
 		for _, one := range all {
-			one.end()
+			one.End()
 		}
 	}()
 	for _, s := range c.servers {
-		one := &contestant{host: &host{}, server: s}
+		one := &contestant{Host: &lab.Host{}, server: s}
 		all = append(all, one)
 		c.try(one, round, "start", one.start)
 	}
@@ -77,12 +77,12 @@ func (c *comparison) memory() {
 		if s.hitsOnly {
 			continue
 		}
-		one := &contestant{host: &host{}, server: s}
+		one := &contestant{Host: &lab.Host{}, server: s}
 		c.try(one, 0, memory, func() {
 			one.start()
 			c.keep(one, 0, memory, one.memory())
 		})
-		one.end()
+		one.End()
 	}
 }
 
@@ -93,7 +93,7 @@ func (c *comparison) keep(one *contestant, round int, name string, s sample) {
 
 // try keeps what goes wrong with one server from the others. It takes no further part in the round.
 func (c *comparison) try(one *contestant, round int, what string, f func()) {
-	if err := one.do(f); err != nil {
+	if err := one.Do(f); err != nil {
 		text := fmt.Sprintf("%s, round %d, %s: %v", one.server.name, round+1, what, err)
 		fmt.Fprintln(os.Stderr, text)
 		c.results.Failures = append(c.results.Failures, text)
@@ -101,7 +101,7 @@ func (c *comparison) try(one *contestant, round int, what string, f func()) {
 }
 
 func (c *contestant) start() {
-	c.network = newNetwork(c.host)
-	startUpstream(c.host, c.network)
-	c.process = c.server.start(c.host, c.network)
+	c.network = newNetwork(c.Host)
+	startUpstream(c.Host, c.network)
+	c.process = c.server.start(c.Host, c.network)
 }

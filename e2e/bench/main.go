@@ -94,13 +94,13 @@ func compare() error {
 	defer remove()
 	r := &results{Rounds: o.rounds, Seconds: o.time.Seconds()}
 	before := readTicks()
-	h := &host{}
-	err = h.do(func() {
+	h := &lab.Host{}
+	err = h.Do(func() {
 		r.Machine = describeMachine()
 		r.Servers = describeServers(h, o.servers)
 		(&comparison{options: o, results: r}).run()
 	})
-	h.end()
+	h.End()
 	r.Machine.Stolen, r.Machine.Others = interference(before, readTicks())
 	if err != nil {
 		return err

@@ -80,7 +80,7 @@ func (c *contestant) measure(m measurement, d time.Duration) sample {
 	if m.sameCore {
 		core = c.serverCore
 	}
-	must(c.host, pin(c.pod, core))
+	must(c.Host, pin(c.pod, core))
 	t := m.task
 	if t.Load == "" {
 		t.Load = m.load
@@ -106,31 +106,31 @@ func (c *contestant) measure(m measurement, d time.Duration) sample {
 // mallocs is the number of allocations that the server has made so far.
 func (c *contestant) mallocs() float64 {
 	page, err := c.node.Get(metricsURL)
-	must(c.host, err)
+	must(c.Host, err)
 	n, err := lab.Metric(page, "go_memstats_mallocs_total")
-	must(c.host, err)
+	must(c.Host, err)
 	return n
 }
 
 // generate runs a client in the pod.
 func (c *contestant) generate(t task) (s sample) {
 	t.ServerAddr, t.ServerPID = serverAddr.String(), c.process.Pid()
-	out, err := c.pod.Output("", self(c.host), t.args()...)
+	out, err := c.pod.Output("", self(c.Host), t.args()...)
 	if err != nil {
 		c.Fatalf("%s: %v: %s", t.Load, err, strings.TrimSpace(out))
 	}
-	must(c.host, json.Unmarshal([]byte(out), &s))
+	must(c.Host, json.Unmarshal([]byte(out), &s))
 	return s
 }
 
 // memory fills the cache of a new process; the resident memory is read when the last answer has come.
 func (c *contestant) memory() sample {
-	s := sample{RSS: map[string]float64{"0": mb(c.process.RSS(c.host))}}
+	s := sample{RSS: map[string]float64{"0": mb(c.process.RSS(c.Host))}}
 	names := 0
 	for _, upTo := range []int{10_000, 100_000} {
 		s.Lost += c.generate(task{Load: fmt.Sprint("names:", names), Count: upTo - names, InFlight: missesInFlight}).Lost
 		names = upTo
-		s.RSS[strconv.Itoa(upTo)] = mb(c.process.RSS(c.host))
+		s.RSS[strconv.Itoa(upTo)] = mb(c.process.RSS(c.Host))
 	}
 	return s
 }
@@ -146,14 +146,14 @@ func (c *contestant) dnsperf(d time.Duration) (s sample) {
 		names += serviceName(i) + " A\n"
 	}
 	seconds := strconv.Itoa(max(int(d.Seconds()), 1))
-	must(c.host, pin(c.pod, c.clientCore))
-	out, err := c.pod.Output("", lab.Which(c.host, dnsperf), "-d", lab.WriteFile(c.host, "names", names),
+	must(c.Host, pin(c.pod, c.clientCore))
+	out, err := c.pod.Output("", lab.Which(c.Host, dnsperf), "-d", lab.WriteFile(c.Host, "names", names),
 		"-s", serverAddr.Addr().String(), "-l", seconds, "-c", "1", "-T", "1", "-q", strconv.Itoa(batchSize))
 	match := dnsperfRate.FindStringSubmatch(out)
 	if err != nil || match == nil {
 		c.Fatalf("dnsperf: %v: %s", err, out)
 	}
 	s.Rate, err = strconv.ParseFloat(match[1], 64)
-	must(c.host, err)
+	must(c.Host, err)
 	return s
 }

@@ -29,7 +29,7 @@ type network struct {
 	serverCore, clientCore int
 }
 
-func newNetwork(h *host) *network {
+func newNetwork(h *lab.Host) *network {
 	n := &network{pod: lab.NewNamespace(h, "pod"), node: lab.NewNamespace(h, "node"), outside: lab.NewNamespace(h, "outside")}
 	must(h, n.chooseCores())
 	must(h, connect(n.node, "veth-pod", "10.244.1.1/24", n.pod, "10.244.1.2/24"))
@@ -41,7 +41,7 @@ func newNetwork(h *host) *network {
 	return n
 }
 
-func must(h *host, err error) {
+func must(h *lab.Host, err error) {
 	if err != nil {
 		h.Fatal(err)
 	}

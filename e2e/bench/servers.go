@@ -16,8 +16,8 @@ import (
 // server is a program under test.
 type server struct {
 	name, title string
-	path        func(h *host) string
-	args        func(h *host) []string
+	path        func(h *lab.Host) string
+	args        func(h *lab.Host) []string
 	version     []string // arguments that print it
 	metrics     bool     // those of a Go program, at metricsURL
 	hitsOnly    bool     // it is no cache
@@ -31,56 +31,58 @@ const reference = "stock"
 var servers = []server{
 	{
 		name: "nodelocaldns", title: "nodelocaldns", path: ours, metrics: true, version: []string{"-version"},
-		args: func(h *host) []string { return coreDNSArgs(h, "packetcache") },
+		args: func(h *lab.Host) []string { return coreDNSArgs(h, "packetcache") },
 	},
 	{
 		name: "without", title: "nodelocaldns without packetcache", path: ours, metrics: true, version: []string{"-version"},
-		args: func(h *host) []string { return coreDNSArgs(h, "") },
+		args: func(h *lab.Host) []string { return coreDNSArgs(h, "") },
 	},
 	{
-		name: reference, title: "stock CoreDNS", path: func(h *host) string { return lab.Stock(h) }, metrics: true, version: []string{"-version"},
-		args: func(h *host) []string { return coreDNSArgs(h, "") },
+		name: reference, title: "stock CoreDNS", path: func(h *lab.Host) string { return lab.Stock(h) }, metrics: true, version: []string{"-version"},
+		args: func(h *lab.Host) []string { return coreDNSArgs(h, "") },
 	},
 	{
 		name: "unbound", title: "unbound", path: which("unbound"), version: []string{"-V"},
-		args: func(h *host) []string { return []string{"-d", "-c", lab.WriteFile(h, "unbound.conf", unboundConf)} },
+		args: func(h *lab.Host) []string { return []string{"-d", "-c", lab.WriteFile(h, "unbound.conf", unboundConf)} },
 	},
 	{
 		name: "dnsmasq", title: "dnsmasq", path: which("dnsmasq"), version: []string{"-v"},
-		args: func(h *host) []string { return []string{"-k", "-C", lab.WriteFile(h, "dnsmasq.conf", dnsmasqConf)} },
+		args: func(h *lab.Host) []string { return []string{"-k", "-C", lab.WriteFile(h, "dnsmasq.conf", dnsmasqConf)} },
 	},
 	{
 		name: "dnsdist", title: "dnsdist", path: which("dnsdist"), version: []string{"--version"},
-		args: func(h *host) []string {
+		args: func(h *lab.Host) []string {
 			return []string{"--supervised", "-C", lab.WriteFile(h, "dnsdist.conf", dnsdistConf)}
 		},
 	},
 	{
 		name: "kresd", title: "knot-resolver", path: which("kresd"), version: []string{"-V"},
-		args: func(h *host) []string {
+		args: func(h *lab.Host) []string {
 			conf := lab.WriteFile(h, "kresd.conf", kresdConf)
 			return []string{"-n", "-c", conf, filepath.Dir(conf)}
 		},
 	},
 	{
 		name: "floor", title: "bare loop", path: self, hitsOnly: true,
-		args: func(*host) []string {
+		args: func(*lab.Host) []string {
 			return []string{"floor", "-listen", serverAddr.String(), "-upstream", upstreamAddr}
 		},
 	},
 }
 
-func which(name string) func(*host) string { return func(h *host) string { return lab.Which(h, name) } }
-func ours(h *host) string                  { return lab.NodeLocalDNS(h) }
+func which(name string) func(*lab.Host) string {
+	return func(h *lab.Host) string { return lab.Which(h, name) }
+}
+func ours(h *lab.Host) string { return lab.NodeLocalDNS(h) }
 
 // self is this program's path.
-func self(h *host) string {
+func self(h *lab.Host) string {
 	path, err := os.Executable()
 	must(h, err)
 	return path
 }
 
-func coreDNSArgs(h *host, directive string) []string {
+func coreDNSArgs(h *lab.Host, directive string) []string {
 	corefile := strings.ReplaceAll(coreDNSConf, "PACKETCACHE", directive)
 	return []string{"-quiet", "-conf", lab.WriteFile(h, "Corefile", corefile)}
 }
@@ -89,7 +91,7 @@ func coreDNSArgs(h *host, directive string) []string {
 func environment() []string { return []string{"PATH=" + os.Getenv("PATH"), "HOME=/"} }
 
 // start runs the server until it answers.
-func (s server) start(h *host, n *network) *lab.Process {
+func (s server) start(h *lab.Host, n *network) *lab.Process {
 	p := n.node.Start(h, lab.Command{Path: s.path(h), Args: s.args(h), Env: environment()})
 	lab.Until(h, 10*time.Second, "answer of "+s.name, func() error {
 		if !p.Running() {
@@ -102,6 +104,6 @@ func (s server) start(h *host, n *network) *lab.Process {
 }
 
 // startUpstream runs the server that all others ask.
-func startUpstream(h *host, n *network) {
+func startUpstream(h *lab.Host, n *network) {
 	n.outside.Start(h, lab.Command{Path: self(h), Args: []string{"upstream", "-listen", upstreamAddr}, Env: environment()})
 }

@@ -24,21 +24,23 @@ var (
 
 func main() {
 	flag.Parse()
-	h := &host{}
-	code := 0
-	func() {
-		defer h.cleanup(&code)
+	h := &lab.Host{}
+	err := h.Do(func() {
 		remove, err := lab.Setup()
 		if err != nil {
 			h.Fatal(err)
 		}
 		h.Cleanup(remove)
 		measure(h)
-	}()
-	os.Exit(code)
+	})
+	h.End()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
-func measure(h *host) {
+func measure(h *lab.Host) {
 	for _, firewall := range lab.Backends {
 		fmt.Printf("\nfirewall %s\n", firewall)
 		starts(h, firewall)
@@ -52,7 +54,7 @@ func measure(h *host) {
 }
 
 // starts measures the time from start to steering.
-func starts(h *host, firewall lab.Backend) {
+func starts(h *lab.Host, firewall lab.Backend) {
 	l := lab.New(h, firewall)
 	var took []time.Duration
 	for range 5 {
@@ -66,7 +68,7 @@ func starts(h *host, firewall lab.Backend) {
 }
 
 // idle measures what it costs to run when nobody asks: lease, self-query, watch and resync.
-func idle(h *host, firewall lab.Backend) {
+func idle(h *lab.Host, firewall lab.Backend) {
 	c := start(h, lab.New(h, firewall), firewall)
 	settle()
 	calls, cpu, begin := len(c.tools.Calls(h)), c.CPU(h), time.Now()
@@ -89,7 +91,7 @@ type usage struct {
 func (u usage) perQuery() float64 { return u.cpu.Seconds() / float64(u.queries) }
 
 // underLoad asks one of the servers at the link-local address, where no rule of kube-proxy's is in the way.
-func underLoad(h *host, ours bool) usage {
+func underLoad(h *lab.Host, ours bool) usage {
 	l := lab.New(h, lab.NFTables)
 	var p *lab.Process
 	name := "nodelocaldns "
@@ -113,7 +115,7 @@ func underLoad(h *host, ours bool) usage {
 }
 
 // ask puts the load on for its time, from a few sockets.
-func ask(h *host, l *lab.Lab) []*lab.Load {
+func ask(h *lab.Host, l *lab.Lab) []*lab.Load {
 	const sockets = 4
 	var loads []*lab.Load
 	for s := range sockets {

@@ -47,7 +47,7 @@ type cache struct {
 	steering time.Duration // from start to steering
 }
 
-func arguments(h *host, firewall lab.Backend) []string {
+func arguments(h *lab.Host, firewall lab.Backend) []string {
 	kind := "iptables"
 	if firewall == lab.NFTables {
 		kind = "nftables"
@@ -63,7 +63,7 @@ func environment(tools *lab.Tools) []string {
 }
 
 // start runs the cache until it steers.
-func start(h *host, l *lab.Lab, firewall lab.Backend) *cache {
+func start(h *lab.Host, l *lab.Lab, firewall lab.Backend) *cache {
 	c := &cache{tools: lab.NewTools(h, firewall)}
 	begin := time.Now()
 	c.Process = l.Node.Start(h, lab.Command{Path: lab.NodeLocalDNS(h), Args: arguments(h, firewall), Env: environment(c.tools)})
@@ -88,7 +88,7 @@ func start(h *host, l *lab.Lab, firewall lab.Backend) *cache {
 var stanza = regexp.MustCompile(`(?s)\n\s*nodelocal[^\n]*\{.*?\n\s*\}`)
 
 // startStock runs a stock CoreDNS with what the cache would run, but for its own stanza; the address is on the loopback link.
-func startStock(h *host, l *lab.Lab) *lab.Process {
+func startStock(h *lab.Host, l *lab.Lab) *lab.Process {
 	corefile := l.Node.Exec(h, "", "env", append(
 		append(environment(lab.NewTools(h, lab.NFTables)), lab.NodeLocalDNS(h), "render"), arguments(h, lab.NFTables)...)...)
 	if !stanza.MatchString(corefile) {
