@@ -17,7 +17,7 @@ import (
 )
 
 // modes are what this program also is, each in a process of its own.
-var modes = map[string]func(args []string) error{"generate": generate, "upstream": upstream, "floor": floor}
+var modes = map[string]func(args []string) error{"generate": generate, "upstream": upstream, "floor": floor, "awake": awake}
 
 func main() {
 	err := error(nil)
@@ -43,7 +43,7 @@ type options struct {
 
 func parseOptions() (o options, err error) {
 	flag.IntVar(&o.rounds, "rounds", 5, "`NUMBER` of times that everything is measured")
-	seconds := flag.Float64("seconds", 0.8, "`SECONDS` that a measurement takes; those of latency take twice as long")
+	seconds := flag.Float64("seconds", 0.8, "`SECONDS` that a measurement takes; those of latency take four times as long")
 	names := flag.String("servers", "", "`NAME,...` of the servers, out of "+strings.Join(serverNames(), ", "))
 	loads := flag.String("loads", "", "`NAME,...` of the loads, out of "+strings.Join(loadNames(), ", "))
 	flag.StringVar(&o.out, "out", "bin/bench", "`DIRECTORY` for the results")

@@ -37,7 +37,7 @@ var tables = []table{
 			spreadColumn("queries/s", "hits-same-core", rate),
 		},
 	},
-	latency("A hit: latency at 1,000 queries a second", `The client does not sleep, so no time of its own waking up is in it. Where other machines take CPU time, p99 and p999 are mostly theirs.`, "hits-1000"),
+	latency("A hit: latency at 1,000 queries a second", `The client does not sleep, and a program of the class SCHED_IDLE, which gives way to all others, keeps the server's core awake: no time of a CPU's own waking up is in it. Where other machines take CPU time, p99 and p999 are mostly theirs.`, "hits-1000"),
 	latency("A hit: latency at 5,000 queries a second", `Likewise.`, "hits-5000"),
 	saturation("Zipf over 10,000 names", `Look-ups as C libraries do them: A and AAAA; for a name outside four of the search path first, which do not exist. All names are in the cache.`, "zipf"),
 	saturation("Half of them hits", `The other half are names never asked for before, which the cache asks the upstream server for.`, "half"),

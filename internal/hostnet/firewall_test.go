@@ -122,7 +122,7 @@ func takenAway(t *testing.T, flush []string, set func() error, intact func() (bo
 		t.Fatal(err)
 	}
 	whole, early, late := count(), 0, 0
-	for range 30 {
+	for range 8 {
 		flushed := exec.Command(flush[0], flush[1:]...)
 		if err := flushed.Start(); err != nil {
 			t.Fatal(err)
