@@ -128,6 +128,7 @@ func awake([]string) error {
 		return fmt.Errorf("giving way to all others: %w", err)
 	}
 	for {
+		runtime.Gosched()
 	}
 }
 
