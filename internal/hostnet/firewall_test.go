@@ -121,8 +121,11 @@ func takenAway(t *testing.T, flush []string, set func() error, intact func() (bo
 	if err := set(); err != nil {
 		t.Fatal(err)
 	}
-	whole, early, late := count(), 0, 0
-	for range 8 {
+	whole, early, late, rounds := count(), 0, 0, 8
+	if os.Getenv("NODELOCALDNS_EMULATED") != "" {
+		rounds = 2
+	}
+	for range rounds {
 		flushed := exec.Command(flush[0], flush[1:]...)
 		if err := flushed.Start(); err != nil {
 			t.Fatal(err)
