@@ -93,7 +93,7 @@ func inFlightOnly(t *testing.T, reports []lab.Report, loads []*lab.Load, events 
 			around = append(around, w)
 			allowed := 1 + int((e.End.Sub(e.Begin)+usual)/loads[i].Interval)
 			if lost := r.In(w); len(lost.Failures) > allowed {
-				t.Errorf("killed from %s to %s: %s", e.Begin.Format("15:04:05.000"), e.End.Format("15:04:05.000"), lost)
+				t.Errorf("killed from %s to %s: %s", clock(e.Begin), clock(e.End), lost)
 			}
 		}
 		if lost := r.Outside(around...); len(lost.Failures) > 0 {
@@ -105,7 +105,7 @@ func inFlightOnly(t *testing.T, reports []lab.Report, loads []*lab.Load, events 
 func moments(events []lab.Window) string {
 	s := ""
 	for _, e := range events {
-		s += e.Begin.Format(" 15:04:05.000")
+		s += " " + clock(e.Begin)
 	}
 	return strings.TrimSpace(s)
 }

@@ -35,7 +35,7 @@ func TestLoop(t *testing.T) {
 			reports := stop(t, loads)
 			for _, r := range reports {
 				if lost := r.In(lab.Window{Begin: ended.Add(inFlight), End: time.Now()}); len(lost.Failures) > 0 {
-					t.Errorf("the process ended at %s: %s", ended.Format("15:04:05.000"), lost)
+					t.Errorf("the process ended at %s: %s", clock(ended), lost)
 				}
 			}
 			t.Logf("what the loop itself cost:\n%s", describe(reports))

@@ -127,14 +127,14 @@ func killed(t *testing.T, c *cache) *cache {
 	c = c.again(t)
 	progress(t, loads, 5)
 	reports := stop(t, loads)
-	t.Logf("killed at %s, every 20 ms: %s", kill.Begin.Format("15:04:05.000"), reports[len(reports)-1])
+	t.Logf("killed at %s, every 20 ms: %s", clock(kill.Begin), reports[len(reports)-1])
 	if c.options.link != "dummy" {
 		inFlightOnly(t, reports, loads, []lab.Window{kill})
 		return c
 	}
 	for _, r := range reports {
 		if lost := r.Outside(lab.Window{Begin: kill.Begin.Add(-inFlight), End: kill.Begin.Add(hangTimeout)}); len(lost.Failures) > 0 {
-			t.Errorf("killed at %s: %s", kill.Begin.Format("15:04:05.000"), lost)
+			t.Errorf("killed at %s: %s", clock(kill.Begin), lost)
 		}
 	}
 	return c

@@ -67,8 +67,8 @@ func (n *node) start(s settings) error {
 	var err error
 	if n.network == nil {
 		err = n.open(s)
-	} else if !sameNetwork(n.settings.Config, s.Config) {
-		err = n.network.Prepare(s.Config, func() { withdrawals.WithLabelValues("reload").Inc(); n.drain() })
+	} else {
+		err = n.prepare(s)
 	}
 	if err != nil {
 		SetupErrors.WithLabelValues(setupErrorType(err)).Inc()
@@ -89,6 +89,18 @@ func (n *node) open(s settings) error {
 	n.supervisor = newSupervisor(n)
 	n.supervisor.run()
 	return nil
+}
+
+// prepare makes the addresses of s be there for its servers, and for those of
+// other plugins: one that has run out, as this process did not run, would fail
+// the reload.
+func (n *node) prepare(s settings) error {
+	n.supervisor.awake()
+	if sameNetwork(n.settings.Config, s.Config) {
+		_, err := n.network.Renew()
+		return err
+	}
+	return n.network.Prepare(s.Config, func() { withdrawals.WithLabelValues("reload").Inc(); n.drain() })
 }
 
 // openPatiently waits for another program's xtables lock: without the cache the
