@@ -57,12 +57,7 @@ func outage(t *testing.T, reports []lab.Report, begin, end time.Time) {
 	if hang.End.After(end) {
 		hang.End = end
 	}
-	longest := hangTimeout + impatience
-	for _, w := range lab.Standstills() {
-		if w.End.After(begin) {
-			longest += w.End.Sub(w.Begin)
-		}
-	}
+	longest := hangTimeout + impatience + stoodStill(begin)
 	for _, r := range reports {
 		if late := r.Outside(hang, recovery); len(late.Failures) > 0 {
 			t.Errorf("lost when it should not be felt: %s", late)

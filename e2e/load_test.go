@@ -91,6 +91,16 @@ func stop(t testing.TB, loads []*lab.Load) []lab.Report {
 	return reports
 }
 
+// stoodStill is for how long the whole machine did not run since a moment, if it was for longer than the lease allows.
+func stoodStill(since time.Time) (sum time.Duration) {
+	for _, w := range lab.Standstills() {
+		if w.End.After(since) {
+			sum += w.End.Sub(w.Begin)
+		}
+	}
+	return sum
+}
+
 func clock(t time.Time) string { return t.Format("15:04:05.000") }
 
 // noFailure reports each probe with a failed query.
