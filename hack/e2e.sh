@@ -46,4 +46,4 @@ install_tools
 [[ $(id -u) == 0 ]] && export NODELOCALDNS_E2E=required # a test that cannot run fails
 time build
 (cd e2e/cluster/kubernetes && go test -trimpath -gcflags=all=-dwarf=false -count=1 ./...)
-CLUSTER_BIN=$bin NODELOCALDNS_BIN=$PWD/bin/nodelocaldns go test -count=1 -timeout 60m -parallel 2 "$@" ./e2e/cluster
+CLUSTER_BIN=$bin NODELOCALDNS_BIN=$PWD/bin/nodelocaldns go test -count=1 -timeout 60m "$@" ./e2e/cluster

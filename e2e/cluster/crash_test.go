@@ -93,7 +93,7 @@ func (n *Node) replaceCache(t *testing.T) {
 }
 
 // inFlight is how much earlier or later than the command that kills a query may have been sent that is lost by it: kubelet,
-// API server and all else, of two clusters, share two cores here.
+// API server and all else share two cores here.
 const inFlight = 200 * time.Millisecond
 
 // moment is the second after the first failure. A process at its memory limit struggles for as long before it dies.

@@ -93,8 +93,9 @@ func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }
 // hangTimeout bounds the time for which a cache that hangs may hold up those who ask it.
 const hangTimeout = 4 * time.Second
 
-// impatience is a shorter timeout than usual, so that an outage is seen at its length.
-const impatience = 500 * time.Millisecond
+// impatience is a shorter timeout than usual, so that an outage is seen at its length. It is not so short that a client which does
+// not run for a moment, as the machine is busy, has no time left to send its query.
+const impatience = time.Second
 
 // linkLocalHung stops the process without ending it, for less time than the liveness probe needs to notice.
 func linkLocalHung(t *testing.T, c *Cluster, p *Pod) {

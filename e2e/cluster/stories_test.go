@@ -59,9 +59,10 @@ func TestIPTablesDualStack(t *testing.T) { tell(t, Mode{Proxy: "iptables", DualS
 func TestNFTablesDualStack(t *testing.T) { tell(t, Mode{Proxy: "nftables", DualStack: true}, few) }
 
 // tell starts a cluster with a cluster DNS and with clients on both nodes, and tells the stories. After one that fails the
-// next ones would say little. Two clusters run at a time, and do not know of each other: most of a story is waiting.
+// next ones would say little. There is one cluster at a time: with two of them on two cores, clients stood still for a second
+// when something happened, and would have told of that.
 func tell(t *testing.T, m Mode, stories []story) {
-	t.Parallel()
+	t.Helper()
 	c := Start(t, m)
 	t.Cleanup(func() {
 		if t.Failed() {
