@@ -9,7 +9,8 @@ import (
 )
 
 // fourBlocks is the template that the reference's users have in their ConfigMap, as it is when the deployment has filled in
-// the addresses: the cluster's zone, both reverse zones and the rest of the world. Only reload is quicker.
+// the addresses: the cluster's zone, both reverse zones and the rest of the world. Only reload is quicker, and connections are
+// not kept for 10 s: then the cluster DNS closes them, and a query that is on its way meanwhile fails.
 func fourBlocks(addrs []netip.Addr) string {
 	bind := strings.ReplaceAll(join(addrs), ",", " ")
 	health := netip.AddrPortFrom(addrs[0], 8080)
@@ -28,6 +29,7 @@ func fourBlocks(addrs []netip.Addr) string {
 	}
 	const clusterDNS = `__PILLAR__CLUSTER__DNS__ {
         force_tcp
+        expire 5s
     }`
 	return block("cluster.local", `{
         success 9984 30

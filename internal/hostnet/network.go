@@ -134,13 +134,20 @@ func (n *Network) Renew() (repaired bool, err error) {
 	return repaired, err
 }
 
+// KeepLease renews the lease if a quarter of it is over, for a caller that is
+// between two steps which may take long on a slow or busy node. One that has run
+// out stays so, as the rules have to go before such addresses come back.
+func (n *Network) KeepLease() {
+	if age := time.Since(n.renewed); age > n.cfg.Lease/4 && age < n.cfg.Lease {
+		_, _ = n.Renew() // the next one tells, and is soon enough
+	}
+}
+
 // Renewed returns when the addresses' lease was last renewed.
 func (n *Network) Renewed() time.Time { return n.renewed }
 
-// whileRenewing runs f, which must not touch the link, and renews the lease
-// meanwhile: on a slow or busy node the processes of iptables can take longer
-// than the lease. One that has run out stays so, as the rules have to go before
-// such addresses come back.
+// whileRenewing runs f, which must not touch the link, and keeps the lease
+// meanwhile: on a slow or busy node the processes of iptables can take longer.
 func (n *Network) whileRenewing(f func() error) error {
 	if n.renewed.IsZero() || n.cfg.Lease == 0 {
 		return f()
@@ -156,9 +163,7 @@ func (n *Network) whileRenewing(f func() error) error {
 				return
 			case <-ticker.C:
 			}
-			if time.Since(n.renewed) < n.cfg.Lease {
-				_, _ = n.Renew() // the next one tells, and is soon enough
-			}
+			n.KeepLease()
 		}
 	}()
 	err := f()

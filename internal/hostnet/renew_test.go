@@ -48,3 +48,20 @@ func TestSlowRulesKeepTheLease(t *testing.T) {
 		})
 	}
 }
+
+func TestKeepLease(t *testing.T) {
+	for _, tc := range []struct {
+		age  time.Duration
+		want int
+	}{{700 * time.Millisecond, 0}, {800 * time.Millisecond, 1}, {2900 * time.Millisecond, 1}, {3 * time.Second, 0}} {
+		synctest.Test(t, func(t *testing.T) {
+			var did journal
+			n := &Network{cfg: testConfig(), link: fakeLink{&did}, renewed: time.Now()}
+			n.cfg.Lease = 3 * time.Second
+			time.Sleep(tc.age)
+			if n.KeepLease(); len(did) != tc.want {
+				t.Errorf("%s old: renewed %d times, want %d", tc.age, len(did), tc.want)
+			}
+		})
+	}
+}

@@ -106,7 +106,9 @@ func (v *supervisor) tick(event hostnet.Event) time.Duration {
 	v.awake()
 	healthy := v.renew(event)
 	v.check()
+	v.node.network.KeepLease()
 	healthy = v.steer(fmt.Sprintf("no answer to %d self-queries in a row", failuresOff), "self_query") && healthy
+	v.node.network.KeepLease()
 	healthy = v.mend() && healthy
 	if healthy {
 		now := time.Now()
