@@ -61,7 +61,7 @@ func node(t *testing.T, pattern string) Job {
 var usual = map[string]string{
 	"TestMatrix/dummy": "/^(iptables-legacy|nftables)$",
 	"TestMatrix/tun":   "/^nftables$",
-	"TestIPVS":         "/^nftables$",
+	"TestIPVS":         "/^nftables$/^(serve|start_and_stop|kill_-9|hang)$",
 }
 
 // cells runs a test of e2e with the usual backends, or with all.
