@@ -49,6 +49,9 @@ type generator struct {
 	err          error
 }
 
+// receiveBuffer has room for the answers, some 10,000, that come while the client does not run: what is lost is lost by the server.
+const receiveBuffer = 8 << 20
+
 // newGenerator connects to the server.
 func newGenerator(server *net.UDPAddr, l load) (*generator, error) {
 	g := &generator{load: l, in: newBatch(true), out: newBatch(true), begin: time.Now()}
@@ -58,6 +61,9 @@ func newGenerator(server *net.UDPAddr, l load) (*generator, error) {
 	}
 	wait := unix.NsecToTimeval(int64(checkTime))
 	if err := unix.SetsockoptTimeval(g.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
+		return nil, os.NewSyscallError("setsockopt", err)
+	}
+	if err := unix.SetsockoptInt(g.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer); err != nil {
 		return nil, os.NewSyscallError("setsockopt", err)
 	}
 	to := &unix.SockaddrInet4{Port: server.Port, Addr: [4]byte(server.IP.To4())}
