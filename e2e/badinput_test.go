@@ -203,6 +203,9 @@ func TestBadConfigMap(t *testing.T) {
 			t.Errorf("%s: said %d times: %s", step.name, n, line)
 		}
 	}
+	noFailure(t, stop(t, loads))
+	loads = lab.StartAll(t, clients(l, ipv4...)...)
+	progress(t, loads, 2)
 	c.setBase(t, c.options.base+extraBlock(ipv4))
 	waitExtra(t, l, ipv4...)
 	lab.Replace(t, kubeDNS+"/stubDomains", fmt.Sprintf(`{"example.org": [%q]}`, lab.DNSPodIP))

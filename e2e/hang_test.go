@@ -57,7 +57,6 @@ func outage(t *testing.T, reports []lab.Report, begin, end time.Time) {
 	if hang.End.After(end) {
 		hang.End = end
 	}
-	longest := hangTimeout + impatience + stoodStill(begin)
 	for _, r := range reports {
 		if late := r.Outside(hang, recovery); len(late.Failures) > 0 {
 			t.Errorf("lost when it should not be felt: %s", late)
@@ -65,7 +64,7 @@ func outage(t *testing.T, reports []lab.Report, begin, end time.Time) {
 		if lost := r.In(recovery); len(lost.Failures) > 1 {
 			t.Errorf("lost at the recovery: %s", lost)
 		}
-		if r.Gap > longest {
+		if r.Gap > hangTimeout+impatience {
 			t.Errorf("hung from %s to %s: %s", clock(begin), clock(end), r)
 		}
 	}

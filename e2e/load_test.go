@@ -68,8 +68,7 @@ func progress(t testing.TB, loads []*lab.Load, n int) {
 	}
 }
 
-// stop ends the probes, and says if the machine had no time for them. What was lost because the whole machine stood still for
-// longer than the lease allows is not in the reports: that is a hang of the cache, and its test is another one.
+// stop ends the probes and says if the machine had no time for them.
 func stop(t testing.TB, loads []*lab.Load) []lab.Report {
 	t.Helper()
 	reports := lab.StopAll(loads)
@@ -79,26 +78,7 @@ func stop(t testing.TB, loads []*lab.Load) []lab.Report {
 			break
 		}
 	}
-	for _, w := range lab.Standstills() {
-		around := lab.Window{Begin: w.Begin.Add(-inFlight), End: w.End.Add(inFlight)}
-		for i, r := range reports {
-			if lost := r.In(around); len(lost.Failures) > 0 {
-				t.Logf("not counted, as the machine stood still from %s to %s: %s", clock(w.Begin), clock(w.End), lost)
-			}
-			reports[i] = r.Outside(around)
-		}
-	}
 	return reports
-}
-
-// stoodStill is for how long the whole machine did not run since a moment, if it was for longer than the lease allows.
-func stoodStill(since time.Time) (sum time.Duration) {
-	for _, w := range lab.Standstills() {
-		if w.End.After(since) {
-			sum += w.End.Sub(w.Begin)
-		}
-	}
-	return sum
 }
 
 func clock(t time.Time) string { return t.Format("15:04:05.000") }

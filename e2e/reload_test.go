@@ -55,7 +55,7 @@ func (c *cache) reload(t *testing.T) {
 	t.Helper()
 	reloads := c.metric(t, "coredns_nodelocal_config_reloads_total", `result="success"`)
 	c.Signal(t, syscall.SIGUSR1)
-	c.waitMetric(t, either(5*time.Second, time.Minute), reloads+1, "coredns_nodelocal_config_reloads_total", `result="success"`)
+	c.waitMetric(t, either(5*time.Second, 20*time.Second), reloads+1, "coredns_nodelocal_config_reloads_total", `result="success"`)
 }
 
 // acceptedOnly checks that nothing was lost over UDP, and hardly anything over TCP: a server that stops in a reload closes the

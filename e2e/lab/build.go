@@ -30,7 +30,6 @@ func Main(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	go standstills.watch()
 	code := m.Run()
 	remove()
 	os.Exit(code)

@@ -27,6 +27,7 @@ type Network struct {
 	firewall Firewall
 	fallback *Fallback
 	renewed  time.Time // when the lease was renewed last; zero: never
+	repaired bool      // the link was put back, and the caller does not know yet
 	steered  []netip.Addr
 	settling []netip.Addr // of the steered
 	settled  time.Time    // when the settling ends
@@ -112,7 +113,8 @@ func (n *Network) Steered() []netip.Addr { return n.steered }
 // of another instance went.
 func (n *Network) Events() <-chan Event { return n.events }
 
-// Renew renews the addresses' lease; repaired says that the link had gone.
+// Renew renews the addresses' lease; repaired says that the link had gone since
+// the last call.
 func (n *Network) Renew() (repaired bool, err error) {
 	if n.gone {
 		return false, nil
@@ -124,13 +126,14 @@ func (n *Network) Renew() (repaired bool, err error) {
 		}
 	default:
 	}
-	repaired, err = n.link.Set(slices.Concat(n.cfg.Addresses, n.parting), n.cfg.Lease)
+	back, err := n.link.Set(slices.Concat(n.cfg.Addresses, n.parting), n.cfg.Lease)
 	if l, ok := n.link.(*kernelLink); ok {
 		n.index.Store(int64(l.index))
 	}
 	if err == nil {
 		n.renewed = time.Now()
 	}
+	repaired, n.repaired = back || n.repaired, false
 	return repaired, err
 }
 
@@ -139,7 +142,7 @@ func (n *Network) Renew() (repaired bool, err error) {
 // out stays so, as the rules have to go before such addresses come back.
 func (n *Network) KeepLease() {
 	if age := time.Since(n.renewed); age > n.cfg.Lease/4 && age < n.cfg.Lease {
-		_, _ = n.Renew() // the next one tells, and is soon enough
+		n.repaired, _ = n.Renew() // the next call tells, and is soon enough
 	}
 }
 

@@ -3,6 +3,7 @@
 package hostnet
 
 import (
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,5 +64,26 @@ func TestKeepLease(t *testing.T) {
 				t.Errorf("%s old: renewed %d times, want %d", tc.age, len(did), tc.want)
 			}
 		})
+	}
+}
+
+// goneLink had gone before each call.
+type goneLink struct{ fakeLink }
+
+func (l goneLink) Set(addrs []netip.Addr, lease time.Duration) (bool, error) {
+	_, err := l.fakeLink.Set(addrs, lease)
+	return true, err
+}
+
+func TestKeepLeaseTellsOfTheLink(t *testing.T) {
+	var did journal
+	n := &Network{cfg: testConfig(), link: goneLink{fakeLink{&did}}, renewed: time.Now().Add(-time.Second)}
+	n.cfg.Lease = 3 * time.Second
+	n.KeepLease()
+	n.link = fakeLink{&did}
+	for _, want := range []bool{true, false} {
+		if repaired, err := n.Renew(); err != nil || repaired != want {
+			t.Errorf("repaired: %v, %v; want %v", repaired, err, want)
+		}
 	}
 }

@@ -96,9 +96,9 @@ func (n *node) open(s settings) error {
 // the reload.
 func (n *node) prepare(s settings) error {
 	n.supervisor.awake()
+	n.supervisor.renew("")
 	if sameNetwork(n.settings.Config, s.Config) {
-		_, err := n.network.Renew()
-		return err
+		return nil
 	}
 	return n.network.Prepare(s.Config, func() { withdrawals.WithLabelValues("reload").Inc(); n.drain() })
 }

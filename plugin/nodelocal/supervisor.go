@@ -12,13 +12,6 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 )
 
-const (
-	// failuresOff in a row take an address out of steering.
-	failuresOff = 3
-	// answersOn in a row put it back.
-	answersOn = 2
-)
-
 // A supervisor keeps the node as it should be: each second it renews the lease,
 // asks the cache a question at each address, steers the addresses that answer,
 // and looks whether somebody changed what is ours.
@@ -32,15 +25,6 @@ type supervisor struct {
 	begun  time.Time         // when the addresses began to wait for their first answer
 	shared bool              // another instance was here since the rules were last seen to be right
 	said   map[string]string // what was logged last, by subject
-}
-
-// health is what self-queries said of one address.
-type health struct {
-	on       bool
-	foreign  bool // the last round was answered by other instances alone
-	failures int
-	answers  int
-	need     int // answers in a row that it takes to go on
 }
 
 func newSupervisor(n *node) *supervisor {
@@ -180,21 +164,6 @@ func (v *supervisor) check() {
 			selfQueries.WithLabelValues(a.String(), verdictNames[verdict]).Inc() // not while the servers are still to listen
 		}
 		h.note(verdict)
-	}
-}
-
-// note takes in the result of one round.
-func (h *health) note(v verdict) {
-	h.foreign = v == foreign
-	switch v {
-	case failed:
-		h.answers, h.failures = 0, h.failures+1
-		if h.on && h.failures >= failuresOff {
-			h.on, h.need = false, answersOn
-		}
-	case answered:
-		h.answers, h.failures = h.answers+1, 0
-		h.on = h.on || h.answers >= h.need
 	}
 }
 
