@@ -73,18 +73,17 @@ func run(cfg, out string, check bool) error {
 	return os.WriteFile(out, src, 0o644)
 }
 
-// corednsDir finds the sources of the CoreDNS that go.mod selects.
+// corednsDir finds the sources of the CoreDNS that go.mod selects, and has go
+// download them if they are not there: naming a package does, naming the module
+// does not.
 func corednsDir() (string, error) {
-	cmd := exec.Command("go", "list", "-mod=mod", "-m", "-f", "{{.Dir}}", coredns)
+	cmd := exec.Command("go", "list", "-mod=mod", "-find", "-f", "{{.Module.Dir}}", coredns+"/coremain")
 	cmd.Stderr = os.Stderr
 	dir, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("finding %s: %w", coredns, err)
 	}
-	if s := strings.TrimSpace(string(dir)); s != "" {
-		return s, nil
-	}
-	return "", fmt.Errorf("finding %s: not downloaded: run go mod download", coredns)
+	return strings.TrimSpace(string(dir)), nil
 }
 
 // word is what the Corefile's lexer and a directory name allow alike.

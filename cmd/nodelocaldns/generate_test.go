@@ -19,8 +19,8 @@ var stock = slices.Clone(dnsserver.Directives)
 
 const root = "../.."
 
-// generator returns a function that runs the generator in the root of the module.
-func generator(t *testing.T) func(args ...string) (output string, ok bool) {
+// generator returns a function that runs the generator in the root of the module, with env added to its environment.
+func generator(t *testing.T, env ...string) func(args ...string) (output string, ok bool) {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "generate")
 	build := exec.Command("go", "build", "-o", bin, "directives_generate.go")
@@ -30,7 +30,7 @@ func generator(t *testing.T) func(args ...string) (output string, ok bool) {
 	}
 	return func(args ...string) (string, bool) {
 		cmd := exec.Command(bin, args...)
-		cmd.Dir = root
+		cmd.Dir, cmd.Env = root, append(os.Environ(), env...)
 		out, err := cmd.CombinedOutput()
 		return string(out), err == nil
 	}
@@ -39,6 +39,23 @@ func generator(t *testing.T) func(args ...string) (output string, ok bool) {
 func TestPluginsCurrent(t *testing.T) {
 	if out, ok := generator(t)("-check"); !ok {
 		t.Error(out)
+	}
+}
+
+// TestGeneratorDownloads is make on a new machine: no module is there yet. This machine's stand for the proxy's.
+func TestGeneratorDownloads(t *testing.T) {
+	out, err := exec.Command("go", "env", "GOMODCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := "file://" + filepath.Join(strings.TrimSpace(string(out)), "cache", "download")
+	empty := t.TempDir()
+	generate := generator(t, "GOMODCACHE="+empty, "GOPROXY="+proxy, "GOSUMDB=off", "GOFLAGS=-modcacherw")
+	if out, ok := generate("-check"); !ok {
+		t.Error(out)
+	}
+	if _, err := os.Stat(filepath.Join(empty, "github.com", "coredns")); err != nil {
+		t.Errorf("found CoreDNS elsewhere: %v", err)
 	}
 }
 
