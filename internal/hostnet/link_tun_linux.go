@@ -20,7 +20,10 @@ const busyWait = 2 * time.Second
 // its addresses and routes when the file descriptor closes, however that comes
 // about. Nothing is ever read from it: packets to its addresses are delivered
 // locally, by way of the loopback device.
-type tun struct{ fd int }
+type tun struct {
+	// release closes the descriptor.
+	release func() error
+}
 
 func (t *tun) kind() string { return TUN }
 
@@ -43,15 +46,20 @@ func (t *tun) make(name string) error {
 	if err != nil {
 		return errors.Join(err, unix.Close(fd))
 	}
-	t.fd = last(fd)
+	// The link is to go before the sockets of a dying process. A query in between
+	// waits in vain, which a resolver tries again; the other way round it would be
+	// refused, and the second try with it.
+	if t.release, err = private(fd); err != nil {
+		fd = last(fd)
+		t.release = func() error { return unix.Close(fd) }
+	}
 	return nil
 }
 
-// last gives the descriptor a number above those of the servers' sockets. The
-// kernel closes a dying process's descriptors in ascending order, and does what
-// is put off until then in the opposite one (task_work_run): so the link goes
-// before the sockets. A query in between waits in vain, which a resolver tries
-// again; the other way round it would be refused, and the second try with it.
+// last is for kernels and containers that do not allow private. It gives the
+// descriptor a number above those of the servers' sockets: the kernel closes a
+// dying process's descriptors in ascending order, and does what is put off until
+// then in the opposite one (task_work_run).
 func last(fd int) int {
 	const beyond = 1000
 	moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, beyond)
@@ -62,7 +70,7 @@ func last(fd int) int {
 	return moved
 }
 
-func (t *tun) destroy(string) error { return unix.Close(t.fd) }
+func (t *tun) destroy(string) error { return t.release() }
 
 // openTUN opens the device; its children must not keep the link alive.
 func openTUN() (int, error) {
