@@ -89,11 +89,13 @@ func inFlightOnly(t *testing.T, reports []lab.Report, loads []*lab.Load, events 
 	for i, r := range reports {
 		var around []lab.Window
 		for _, e := range events {
-			w := lab.Window{Begin: e.Begin.Add(-inFlight), End: e.End.Add(20 * time.Millisecond)}
-			around = append(around, w)
-			allowed := 1 + int((e.End.Sub(e.Begin)+usual)/loads[i].Interval)
-			if lost := r.In(w); len(lost.Failures) > allowed {
-				t.Errorf("killed from %s to %s: %s", clock(e.Begin), clock(e.End), lost)
+			before := lab.Window{Begin: e.Begin.Add(-inFlight), End: e.Begin}
+			during := lab.Window{Begin: e.Begin, End: e.End.Add(20 * time.Millisecond)}
+			around = append(around, before, during)
+			interval := loads[i].Interval
+			waiting, asked := r.In(before), r.In(during)
+			if len(waiting.Failures) > 1+int(usual/interval) || len(asked.Failures) > 1+int(e.End.Sub(e.Begin)/interval) {
+				t.Errorf("killed from %s to %s: in flight %s; sent meanwhile %s", clock(e.Begin), clock(e.End), waiting, asked)
 			}
 		}
 		if lost := r.Outside(around...); len(lost.Failures) > 0 {
