@@ -20,10 +20,7 @@ const busyWait = 2 * time.Second
 // its addresses and routes when the file descriptor closes, however that comes
 // about. Nothing is ever read from it: packets to its addresses are delivered
 // locally, by way of the loopback device.
-type tun struct {
-	// release closes the descriptor.
-	release func() error
-}
+type tun struct{ fd int }
 
 func (t *tun) kind() string { return TUN }
 
@@ -46,20 +43,15 @@ func (t *tun) make(name string) error {
 	if err != nil {
 		return errors.Join(err, unix.Close(fd))
 	}
-	// The link is to go before the sockets of a dying process. A query in between
-	// waits in vain, which a resolver tries again; the other way round it would be
-	// refused, and the second try with it.
-	if t.release, err = private(fd); err != nil {
-		fd = last(fd)
-		t.release = func() error { return unix.Close(fd) }
-	}
+	t.fd = last(fd)
 	return nil
 }
 
-// last is for kernels and containers that do not allow private. It gives the
-// descriptor a number above those of the servers' sockets: the kernel closes a
-// dying process's descriptors in ascending order, and does what is put off until
-// then in the opposite one (task_work_run).
+// last gives the descriptor a number above those of the servers' sockets. The
+// kernel closes a dying process's descriptors in ascending order, and does what
+// is put off until then in the opposite one (task_work_run): so the link goes
+// before the sockets. A query in between waits in vain, which a resolver tries
+// again; the other way round it would be refused, and the second try with it.
 func last(fd int) int {
 	const beyond = 1000
 	moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, beyond)
@@ -70,7 +62,7 @@ func last(fd int) int {
 	return moved
 }
 
-func (t *tun) destroy(string) error { return t.release() }
+func (t *tun) destroy(string) error { return unix.Close(t.fd) }
 
 // openTUN opens the device; its children must not keep the link alive.
 func openTUN() (int, error) {
