@@ -40,6 +40,9 @@ type entry struct {
 	hash       uint64
 }
 
+// fresh reports whether e may be given as an answer.
+func (e *entry) fresh(now time.Duration) bool { return now < e.expires }
+
 // An answer is what readAnswer found out.
 type answer struct {
 	ttls     []uint16

@@ -5,6 +5,7 @@ package packetcache
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -40,16 +41,33 @@ func checkBlock(b caddyfile.ServerBlock, blocks []caddyfile.ServerBlock) string 
 			}
 		}
 	}
+	if reason := checkDirectives(b); reason != "" {
+		return reason
+	}
+	asker := asksAgain(b)
+	for _, other := range blocks {
+		if _, marked := other.Tokens["packetcache"]; marked || asker == "" {
+			continue // it marks the queries that come to it
+		}
+		if reason := checkDirectives(other); reason != "" {
+			return fmt.Sprintf("%s may ask the server block of %s, and there %s", asker, strings.Join(other.Keys, " "), reason)
+		}
+	}
+	return ""
+}
+
+// checkDirectives is checkBlock without a look at other blocks.
+func checkDirectives(b caddyfile.ServerBlock) string {
 	for name, tokens := range b.Tokens {
 		switch {
 		case slices.Contains(independent, name):
 		case name == "template":
-			if word := contains(tokens, ".Remote", ".Meta", ".Message"); word != "" {
+			if word := unknownInTemplate(tokens); word != "" {
 				return fmt.Sprintf("template with %s may answer each client differently", word)
 			}
 		case name == "rewrite":
-			if word := contains(tokens, "edns0"); word != "" {
-				return fmt.Sprintf("rewrite with %s may depend on the client", word)
+			if contains(tokens, "edns0") {
+				return "rewrite with edns0 may depend on the client"
 			}
 		default:
 			return name + " may answer each client differently, or wants to see every query"
@@ -58,16 +76,50 @@ func checkBlock(b caddyfile.ServerBlock, blocks []caddyfile.ServerBlock) string 
 	return ""
 }
 
-// contains returns the first of words that is a part of a token.
-func contains(tokens []caddyfile.Token, words ...string) string {
+// asksAgain returns the directive of b that asks the server, and so perhaps
+// another block, for a name that its answer points to; "" if there is none.
+func asksAgain(b caddyfile.ServerBlock) string {
+	for _, name := range []string{"file", "template"} {
+		if _, ok := b.Tokens[name]; ok {
+			return name
+		}
+	}
+	if contains(b.Tokens["rewrite"], "cname") {
+		return "rewrite"
+	}
+	return ""
+}
+
+var (
+	// action is a part of a Go template that is computed.
+	action = regexp.MustCompile(`(?s)\{\{.*?\}\}`)
+	// field is what an action takes of the data that it is given; a dot or a dollar alone is all of it.
+	field = regexp.MustCompile(`(?:^|[^\w)\]])(\.\w*|\$[^\w.])`)
+	// ofQuestion are the data of template that follow from the question.
+	ofQuestion = []string{".Zone", ".Name", ".Class", ".Type", ".Regex", ".Match", ".Group", ".Question"}
+)
+
+// unknownInTemplate returns what may tell clients apart: an expression, which
+// can use the client's address, or other data than the question's.
+func unknownInTemplate(tokens []caddyfile.Token) string {
 	for _, t := range tokens {
-		for _, w := range words {
-			if strings.Contains(t.Text, w) {
-				return w
+		if t.Text == "var" || t.Text == "expr" {
+			return t.Text
+		}
+		for _, a := range action.FindAllString(t.Text, -1) {
+			for _, f := range field.FindAllStringSubmatch(a, -1) {
+				if !slices.Contains(ofQuestion, f[1]) {
+					return f[1]
+				}
 			}
 		}
 	}
 	return ""
+}
+
+// contains reports whether word is a part of a token.
+func contains(tokens []caddyfile.Token, word string) bool {
+	return slices.ContainsFunc(tokens, func(t caddyfile.Token) bool { return strings.Contains(t.Text, word) })
 }
 
 // serverBlocks reads the Corefile of the instance that is being set up, which is the latest.

@@ -11,8 +11,8 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -40,12 +40,15 @@ var listeners = struct {
 
 // A listener is a socket of ours at one address, with the goroutines that read it.
 type listener struct {
-	addr   netip.AddrPort
-	local  *net.UDPAddr
-	server atomic.Pointer[server]
+	addr  netip.AddrPort
+	local *net.UDPAddr
 
-	place   int           // in the group of sockets; guarded by the listeners' lock
-	checked time.Duration // when the group was looked at last; guarded as well
+	swap   sync.RWMutex // held by readers while they answer what they have read
+	server *server      // changed with the listeners' lock and swap held
+
+	place   int           // in the group of sockets, 0 or 1; guarded by the listeners' lock
+	alone   bool          // the process was, when the group was looked at last; guarded as well
+	checked time.Duration // when that was; guarded as well
 
 	socket  *os.File
 	conn    syscall.RawConn // of socket
@@ -61,15 +64,19 @@ func listen(addr netip.AddrPort, s *server) error {
 	l := listeners.at[addr]
 	if l != nil {
 		s.listener = l
-		close(l.server.Swap(s).replaced)
+		l.swap.Lock()
+		last := l.server
+		l.server = s
+		l.swap.Unlock()
+		close(last.replaced) // no reader will bring it a query any more
 		return nil
 	}
-	l = &listener{addr: addr, local: net.UDPAddrFromAddrPort(addr), more: make(chan struct{}), closing: make(chan struct{})}
+	l = &listener{addr: addr, local: net.UDPAddrFromAddrPort(addr), server: s, checked: clock(),
+		more: make(chan struct{}), closing: make(chan struct{})}
 	if err := l.open(); err != nil {
 		return fmt.Errorf("opening a socket at %s: %w", addr, err)
 	}
 	s.listener = l
-	l.server.Store(s)
 	listeners.at[addr] = l
 	for i := range min(runtime.GOMAXPROCS(0), maxReaders) {
 		l.readers.Go(func() { newReader(l, i > 0).run() })
@@ -100,6 +107,9 @@ func (l *listener) open() error {
 		err = os.NewSyscallError("bind", unix.Bind(fd, sa))
 	}
 	if err == nil {
+		err = allowed(fd)
+	}
+	if err == nil {
 		l.conn, err = l.socket.SyscallConn()
 	}
 	if err != nil {
@@ -108,16 +118,36 @@ func (l *listener) open() error {
 	return err
 }
 
+// allowed returns an error if a sandbox denies the calls that the readers live
+// by: once all packets come to this socket it is too late.
+func allowed(fd int) error {
+	_, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return os.NewSyscallError("sendmmsg", errno)
+	}
+	_, _, errno = unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return os.NewSyscallError("recvmmsg", errno)
+	}
+	return nil
+}
+
 // gather makes all packets to the address come to this socket, if it is at place.
 func (l *listener) gather(place int) error {
 	n, err := members(l.addr)
 	if err != nil {
 		return err
 	}
-	if n != 2 {
+	l.place, l.alone = place, n == 2
+	return l.prefer(place)
+}
+
+// prefer makes the group give all packets to one place, or to each its share
+// if it is not known who is where.
+func (l *listener) prefer(place int) error {
+	if !l.alone {
 		return l.control(detachPlace)
 	}
-	l.place = place
 	return l.control(func(fd int) error { return attachPlace(fd, place) })
 }
 
@@ -167,12 +197,14 @@ func (l *listener) release(ctx context.Context, s *server, of *servers) (last bo
 	}
 	listeners.Lock()
 	defer listeners.Unlock()
-	if l.server.Load() != s {
+	if l.server != s {
 		return false
 	}
 	delete(listeners.at, l.addr)
-	if n, err := members(l.addr); err == nil && n == 2 {
-		_ = l.control(func(fd int) error { return attachPlace(fd, 1-l.place) })
+	n, err := members(l.addr)
+	l.alone = l.alone && err == nil && n == 2
+	if err := l.prefer(1 - l.place); err != nil {
+		log.Warningf("Leaving %s, some queries may not be answered: %v", l.addr, err)
 	}
 	close(l.closing)
 	_ = l.socket.SetReadDeadline(time.Now()) // wakes who reads
@@ -197,18 +229,20 @@ func (l *listener) send(data []byte, to *net.UDPAddr) error {
 	return errors.Join(err, os.NewSyscallError("sendto", sent))
 }
 
-// sockaddr returns a as the kernel takes it, and its family.
+// sockaddr returns a as the kernel takes it, and its family. The zone is a number, as remote has it, or a name.
 func sockaddr(a *net.UDPAddr) (unix.Sockaddr, int, error) {
 	if ip := a.IP.To4(); ip != nil {
 		return &unix.SockaddrInet4{Port: a.Port, Addr: [4]byte(ip)}, unix.AF_INET, nil
 	}
 	sa := &unix.SockaddrInet6{Port: a.Port, Addr: [16]byte(a.IP.To16())}
 	if a.Zone != "" {
-		i, err := net.InterfaceByName(a.Zone)
-		if err != nil {
-			return nil, 0, err
+		if zone, err := strconv.ParseUint(a.Zone, 10, 32); err == nil {
+			sa.ZoneId = uint32(zone)
+		} else if link, err := net.InterfaceByName(a.Zone); err == nil {
+			sa.ZoneId = uint32(link.Index)
+		} else {
+			return nil, 0, fmt.Errorf("zone of %s: %w", a, err)
 		}
-		sa.ZoneId = uint32(i.Index)
 	}
 	return sa, unix.AF_INET6, nil
 }

@@ -7,7 +7,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,5 +45,95 @@ func TestRoom(t *testing.T) {
 	})
 	if n != queries || !errors.Is(err, unix.EAGAIN) {
 		t.Errorf("%d of %d were there; %v", n, queries, err)
+	}
+}
+
+// TestSandbox denies a call that the readers need: the socket must not be opened, as all packets would come to it.
+func TestSandbox(t *testing.T) {
+	for name, call := range map[string]uint32{"recvmmsg": unix.SYS_RECVMMSG, "sendmmsg": unix.SYS_SENDMMSG} {
+		t.Run(name, func(t *testing.T) {
+			runtime.LockOSThread() // never unlocked: the thread is not to be used again
+			deny(t, call)
+			addr := netip.MustParseAddrPort(freePort(t))
+			l := &listener{addr: addr, local: net.UDPAddrFromAddrPort(addr)}
+			err := l.open()
+			if err == nil {
+				l.close()
+			}
+			if !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), name) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// deny makes a system call of this thread fail (Documentation/userspace-api/seccomp_filter.rst).
+func deny(t *testing.T, call uint32) {
+	t.Helper()
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // seccomp_data.nr
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: call, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFullOfUnknown fills the server with questions that nobody has asked before: one that was answered goes on.
+func TestFullOfUnknown(t *testing.T) {
+	s := &server{stopped: make(chan struct{})}
+	for range maxUnknown {
+		if !s.enter(false) {
+			t.Fatal("there is no room")
+		}
+	}
+	if s.enter(false) {
+		t.Error("room for one more of the unknown")
+	}
+	for range maxInFlight - maxUnknown {
+		if !s.enter(true) {
+			t.Fatal("no room for what is known")
+		}
+	}
+	if s.enter(true) {
+		t.Error("room for one more of the known")
+	}
+	s.end()
+	if s.enter(false) || !s.enter(true) {
+		t.Error("the room of one that has ended")
+	}
+}
+
+// TestZone sends to a client whose address needs one.
+func TestZone(t *testing.T) {
+	for zone, want := range map[string]uint32{"": 0, "7": 7, "lo": 1} {
+		sa, _, err := sockaddr(&net.UDPAddr{IP: net.ParseIP("fe80::1"), Port: 53, Zone: zone})
+		if err != nil || sa.(*unix.SockaddrInet6).ZoneId != want {
+			t.Errorf("zone %q: %+v, %v", zone, sa, err)
+		}
+	}
+	if _, _, err := sockaddr(&net.UDPAddr{IP: net.ParseIP("fe80::1"), Port: 53, Zone: "absent"}); err == nil {
+		t.Error("no error for a zone that is not there")
+	}
+}
+
+// TestExpected has a server block with two ports: a reload hands over the sockets of both.
+func TestExpected(t *testing.T) {
+	second := freePort(t)
+	_, port, _ := net.SplitHostPort(second)
+	first := serve(t, "a.test:PORT b.test:"+port+" {\n bind 127.0.0.1\n packetcache\n forward . 127.0.0.1:1\n}\n")
+	listeners.Lock()
+	defer listeners.Unlock()
+	for _, a := range []string{first, second} {
+		addr := netip.MustParseAddrPort(a)
+		if !slices.Contains(listeners.next.expected, addr) {
+			t.Errorf("%s: expected at %v", addr, listeners.next.expected)
+		}
 	}
 }

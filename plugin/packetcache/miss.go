@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -19,8 +20,8 @@ type miss struct {
 	key    []byte
 	hash   uint64
 
-	block   *block // the first that it came to
-	nested  bool   // a block that is not safe had a part in it
+	block   atomic.Pointer[block] // the first that it came to
+	unsafe  atomic.Bool           // a block that is not safe had a part in it
 	written bool
 }
 
@@ -36,12 +37,13 @@ func (m *miss) serve() {
 }
 
 // enter is called by the handlers of the server blocks. A block can ask another
-// one, or itself, on its way to the answer.
+// one, or itself, on its way to the answer, and behind it: cache fetches anew
+// what is about to run out.
 func (m *miss) enter(b *block) {
-	if m.block == nil {
-		m.block = b
+	m.block.CompareAndSwap(nil, b)
+	if !b.safe {
+		m.unsafe.Store(true)
 	}
-	m.nested = m.nested || !b.safe
 }
 
 // WriteMsg implements dns.ResponseWriter.
@@ -59,22 +61,22 @@ func (m *miss) Write(data []byte) (int, error) {
 	if err := m.server.listener.send(data, m.remote); err != nil {
 		return 0, err
 	}
-	if !m.written && m.block != nil && !m.nested {
-		m.keep(data)
+	if b := m.block.Load(); !m.written && b != nil && !m.unsafe.Load() {
+		m.keep(data, b)
 	}
 	m.written = true
 	return len(data), nil
 }
 
-func (m *miss) keep(data []byte) {
+func (m *miss) keep(data []byte, b *block) {
 	a, ok := readAnswer(data, m.key)
-	if !ok || m.block.rotates && a.shuffled {
+	if !ok || b.rotates && a.shuffled {
 		return
 	}
 	now := clock()
 	m.server.store.put(&entry{
 		key: m.key, wire: bytes.Clone(data), ttls: a.ttls, hash: m.hash,
-		stored: now, expires: now + min(a.ttl, m.server.ttl), query: len(m.query), block: m.block,
+		stored: now, expires: now + min(a.ttl, m.server.ttl), query: len(m.query), block: b,
 	})
 }
 

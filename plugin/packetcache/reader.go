@@ -5,6 +5,7 @@ package packetcache
 import (
 	"encoding/binary"
 	"net"
+	"strconv"
 	"time"
 	"unsafe"
 
@@ -22,7 +23,6 @@ const (
 type mmsghdr struct {
 	hdr unix.Msghdr
 	len uint32
-	_   [4]byte
 }
 
 // A reader reads the listener's socket and answers what is known.
@@ -128,7 +128,9 @@ func (r *reader) wakeMore() {
 
 // answer answers the packets that were read.
 func (r *reader) answer() {
-	s, now := r.l.server.Load(), clock()
+	r.l.swap.RLock()
+	defer r.l.swap.RUnlock()
+	s, now := r.l.server, clock()
 	r.answered = 0
 	for i := range r.n {
 		query := r.queries[i][:r.in[i].len]
@@ -138,9 +140,9 @@ func (r *reader) answer() {
 			continue
 		}
 		hash := s.store.hash(key)
-		e := s.store.get(hash, key, now)
-		if e == nil {
-			r.miss(s, i, query, key, hash)
+		e := s.store.get(hash, key)
+		if e == nil || !e.fresh(now) {
+			r.miss(s, i, query, key, hash, e != nil)
 			continue
 		}
 		r.hit(e, i, query, now)
@@ -159,9 +161,9 @@ func (r *reader) hit(e *entry, i int, query []byte, now time.Duration) {
 	r.answered++
 }
 
-// miss hands a query to the plugins.
-func (r *reader) miss(s *server, i int, query, key []byte, hash uint64) {
-	if !s.enter() {
+// miss hands a query to the plugins; known says that it was answered before.
+func (r *reader) miss(s *server, i int, query, key []byte, hash uint64, known bool) {
+	if !s.enter(known) {
 		s.dropped.Inc()
 		return
 	}
@@ -229,9 +231,7 @@ func (r *reader) remote(i int) *net.UDPAddr {
 	}
 	a := &net.UDPAddr{IP: append(net.IP(nil), name.Addr[:]...), Port: port}
 	if name.Scope_id != 0 {
-		if i, err := net.InterfaceByIndex(int(name.Scope_id)); err == nil {
-			a.Zone = i.Name
-		}
+		a.Zone = strconv.Itoa(int(name.Scope_id)) // its name would be a question to the kernel for each packet
 	}
 	return a
 }

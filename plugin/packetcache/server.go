@@ -17,8 +17,11 @@ import (
 )
 
 const (
-	// maxInFlight is how many queries of a server are with the plugins at most.
-	maxInFlight = 16384
+	// maxInFlight is how many queries of a server are with the plugins at most,
+	// and maxUnknown how many of questions that have no answer in the store: a
+	// flood of new names, which wait for an upstream, is not to keep those that
+	// are in use from being asked for again.
+	maxInFlight, maxUnknown = 16384, 12288
 	// closePatience is how long the end of a server waits for those; as that of
 	// CoreDNS's own server does.
 	closePatience = 5 * time.Second
@@ -161,12 +164,12 @@ func newServer(s *dnsserver.Server, o options) *server {
 	return srv
 }
 
-// enter counts a query in, and returns false if it is one too many. A reader may
-// bring one more after stop, and that is served too.
-func (s *server) enter() bool {
+// enter counts a query in, and returns false if it is one too many; known says
+// that it was answered before.
+func (s *server) enter(known bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.inFlight >= maxInFlight {
+	if s.inFlight >= maxInFlight || !known && s.inFlight >= maxUnknown {
 		return false
 	}
 	s.inFlight++

@@ -86,8 +86,11 @@ func setup(c *caddy.Controller) error {
 	c.OnStartup(func() error {
 		h.block.prometheus, _ = site.Handler("prometheus").(*metrics.Metrics)
 		for _, host := range site.ListenHosts {
-			if addr, err := netip.ParseAddrPort(net.JoinHostPort(host, site.Port)); err == nil {
-				conf.servers.expect(addr)
+			for _, key := range c.ServerBlockKeys { // dns://ZONE:PORT
+				port := key[strings.LastIndexByte(key, ':')+1:]
+				if addr, err := netip.ParseAddrPort(net.JoinHostPort(host, port)); err == nil {
+					conf.servers.expect(addr)
+				}
 			}
 		}
 		return nil

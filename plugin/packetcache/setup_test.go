@@ -40,18 +40,37 @@ func TestParse(t *testing.T) {
 }
 
 func TestCheckBlock(t *testing.T) {
-	const plain = "{\n packetcache\n errors\n cache 30 {\n prefetch 2\n }\n forward . 192.0.2.1 {\n force_tcp\n }\n prometheus :9253\n"
+	const bare = "{\n errors\n cache 30 {\n prefetch 2\n }\n forward . 192.0.2.1 {\n force_tcp\n }\n prometheus :9253\n"
+	plain := strings.Replace(bare, "errors", "packetcache\n errors", 1)
+	template := func(lines string) string { return ". " + plain + " template IN A {\n " + lines + "\n }\n}" }
 	for text, want := range map[string]string{
 		". " + plain + "}": "",
-		". " + plain + " rewrite name regex (.*)\\.a\\.$ {1}.b.\n}":                            "",
-		". " + plain + " template IN A {\n answer \"{{ .Name }} 5 IN A 192.0.2.1\"\n }\n}":     "",
-		". " + plain + " template IN A {\n answer \"{{ .Name }} 5 IN A {{ .Remote }}\"\n }\n}": "template with .Remote",
-		". " + plain + " rewrite edns0 local set 0xffee {client_ip}\n}":                        "rewrite with edns0",
-		". " + plain + " acl {\n allow net 192.0.2.0/24\n }\n}":                                "acl may answer",
-		". " + plain + " log\n}":                                        "log may answer",
-		". " + plain + " somebodys\n}":                                  "somebodys may answer",
-		". " + plain + "}\nexample.org {\n view v {\n expr true\n }\n}": "view chooses",
-		". " + plain + "}\nexample.org {\n acl {\n block\n }\n}":        "",
+		". " + plain + " rewrite name regex (.*)\\.a\\.$ {1}.b.\n}":                                                            "",
+		template(`answer "{{ .Name }} 5 IN A 192.0.2.1"`):                                                                      "",
+		template(`match "^ip-(?P<a>[0-9]*)[.].*\.a\.$"` + "\n" + `answer "{{.Name}} 5 IN A 192.0.2.{{ index .Group \"a\" }}"`): "",
+		template(`answer "{{ printf \"%s.b.\" (index .Match 0) }} 5 IN A {{ .Group.a }} {{ .Question.Qtype }}"`):               "",
+		template(`answer "{{ .Name }} 5 IN A {{ .Remote }}"`):                                                                  "template with .Remote",
+		template(`answer "{{ .Name }} 5 IN TXT {{ (.Meta \"x\") }}"`):                                                          "template with .Meta",
+		template(`answer "{{ .Name }} 5 IN TXT {{ .Var.a }}"`):                                                                 "template with .Var",
+		template(`answer "{{ .Name }} 5 IN TXT {{ printf \"%v\" . }}"`):                                                        "template with .",
+		template(`answer "{{ .Name }} 5 IN TXT {{ printf \"%v\" $ }}"`):                                                        "template with $",
+		template(`answer "{{ .Name }} 5 IN TXT {{ $.Remote }}"`):                                                               "template with .Remote",
+		template(`answer "{{ .Name }} 5 IN TXT {{ $x := $.Name }}{{ $x }}"`):                                                   "",
+		template(`answer "{{ .Name }} 5 IN TXT {{.}}"`):                                                                        "template with .",
+		template("expr \"incidr(client_ip(), '192.0.2.0/24')\""):                                                               "template with expr",
+		template("var a client_ip()"):                                                                                          "template with var",
+		". " + plain + " rewrite edns0 local set 0xffee {client_ip}\n}":                                                        "rewrite with edns0",
+		". " + plain + " acl {\n allow net 192.0.2.0/24\n }\n}":                                                                "acl may answer",
+		". " + plain + " log\n}":                                                                                               "log may answer",
+		". " + plain + " somebodys\n}":                                                                                         "somebodys may answer",
+		". " + plain + "}\nexample.org {\n view v {\n expr true\n }\n}":                                                        "view chooses",
+		". " + plain + "}\nexample.org {\n acl {\n block\n }\n}":                                                               "",
+		// With these a query can come to another block.
+		". " + plain + " file db.a\n}\nexample.org {\n acl {\n block\n }\n}":               "file may ask the server block of example.org, and there acl",
+		". " + plain + " rewrite cname exact a. b.\n}\nexample.org {\n log\n}":             "rewrite may ask the server block of example.org, and there log",
+		". " + plain + " file db.a\n}\nexample.org {\n packetcache\n acl {\n block\n }\n}": "",
+		". " + plain + " file db.a\n}\nexample.org " + bare + "}":                          "",
+		". " + plain + " rewrite name a. b.\n}\nexample.org {\n log\n}":                    "",
 	} {
 		blocks, err := caddyfile.Parse("Corefile", strings.NewReader(text), nil)
 		if err != nil {

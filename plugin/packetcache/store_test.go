@@ -15,7 +15,7 @@ func put(s *store, name uint64) {
 
 func has(s *store, name uint64) bool {
 	k := binary.BigEndian.AppendUint64(nil, name)
-	return s.get(s.hash(k), k, 0) != nil
+	return s.get(s.hash(k), k) != nil
 }
 
 // size returns the octets in s, and fails the test if its lists are not as its maps.
@@ -78,12 +78,12 @@ func TestStore(t *testing.T) {
 	}
 	k := []byte("expired")
 	s.put(&entry{key: k, hash: s.hash(k), expires: 5})
-	if s.get(s.hash(k), k, 4) == nil || s.get(s.hash(k), k, 5) != nil || s.get(s.hash(k), []byte("another"), 4) != nil {
+	if e := s.get(s.hash(k), k); e == nil || !e.fresh(4) || e.fresh(5) || s.get(s.hash(k), []byte("another")) != nil {
 		t.Error("an entry is found when it is not to be, or not when it is")
 	}
 	huge := []byte("huge")
 	s.put(&entry{key: huge, hash: s.hash(huge), wire: make([]byte, minSize), expires: time.Hour})
-	if s.get(s.hash(huge), huge, 0) != nil {
+	if s.get(s.hash(huge), huge) != nil {
 		t.Error("an entry that takes the place of all others was stored")
 	}
 	size(t, s)
@@ -100,7 +100,7 @@ func BenchmarkHit(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		k, _ := parseQuery(query, buf)
-		e := s.get(s.hash(k), k, 1)
+		e := s.get(s.hash(k), k)
 		e.replay(out, query, 1)
 	}
 }
