@@ -43,6 +43,7 @@ type Fallback struct {
 	addrs  []netip.Addr
 	port   uint16
 	keep   bool // forget no client before its time: the kernel cannot
+	left   bool // this cache has left: who has an address now is asked
 	watch  nftWatch
 }
 
@@ -125,6 +126,13 @@ func (f *Fallback) Set(away []netip.Addr) error {
 	return f.watch.record()
 }
 
+// Leave makes the table answer for all its addresses until somebody, such as
+// another program's cache, has them.
+func (f *Fallback) Leave() error {
+	f.left = true
+	return f.Set(f.addrs)
+}
+
 func (f *Fallback) setAnyForm(away []netip.Addr) error {
 	err := f.set(away, (*nftBatch).addTable)
 	if err != nil {
@@ -158,7 +166,7 @@ func (f *Fallback) write(t *tableWriter, six bool, away []netip.Addr) {
 		t.chain(map[uint32]string{unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_LOCAL_OUT: "output"}[hooknum],
 			map[uint32]string{unix.NF_INET_PRE_ROUTING: "filter", unix.NF_INET_LOCAL_OUT: "route"}[hooknum], hooknum, priorityRewrite)
 		for _, r := range routes {
-			for _, rule := range r.queries(set, f.port, slices.Contains(away, r.addr)) {
+			for _, rule := range r.queries(set, f.port, slices.Contains(away, r.addr) && !f.left) {
 				t.rule(rule...)
 			}
 		}

@@ -235,13 +235,20 @@ func ruleLines(listing string) string {
 func TestFallbackText(t *testing.T) {
 	inNamespace(t)
 	f := newFallback(testConfig())
+	shows := func(name string) {
+		listing := command(t, "nft", "list", "table", "ip", fallbackTable) + command(t, "nft", "list", "table", "ip6", fallbackTable)
+		golden(t, name, regexp.MustCompile(`(?m)^\t+`).ReplaceAllString(listing, "    "))
+	}
 	for name, away := range map[string]string{"fallback.nft": "", "fallback-away.nft": "169.254.20.10 fd00::10"} {
 		if err := f.Set(addrsOf(away)); err != nil {
 			t.Fatal(err)
 		}
-		listing := command(t, "nft", "list", "table", "ip", fallbackTable) + command(t, "nft", "list", "table", "ip6", fallbackTable)
-		golden(t, name, regexp.MustCompile(`(?m)^\t+`).ReplaceAllString(listing, "    "))
+		shows(name)
 	}
+	if err := f.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	shows("fallback-left.nft")
 	cfg := testConfig()
 	cfg.FallbackZone = 65532
 	if err := newFallback(cfg).Set(nil); err != nil {
@@ -256,6 +263,7 @@ func TestFallbackText(t *testing.T) {
 	if strings.Contains(listing, "zone 2") || strings.Contains(listing, "zone set 2") {
 		t.Errorf("rules of the default zone stay:\n%s", listing)
 	}
+	f = newFallback(testConfig())
 	if err := f.Set(nil); err != nil {
 		t.Fatal(err)
 	}

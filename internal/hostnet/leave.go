@@ -24,9 +24,7 @@ func (n *Network) Withdraw(patience time.Duration) error {
 			}
 			return err
 		}
-		if _, err := n.Renew(); err != nil {
-			return err
-		}
+		_, _ = n.Renew() // of no use without the rules, and these are tried until the deadline
 		time.Sleep(20 * time.Millisecond)
 	}
 }
@@ -75,6 +73,9 @@ func (n *Network) Close(keep bool) error {
 	}
 	if !keep || !n.linkOutlives() {
 		errs = append(errs, n.link.Close())
+	}
+	if !keep && n.Alone() && len(n.FallbackAddresses()) > 0 {
+		errs = append(errs, n.fallback.Leave())
 	}
 	n.releaseAll()
 	return errors.Join(errs...)

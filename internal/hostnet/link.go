@@ -23,7 +23,8 @@ const addrGenModeNone = 1
 // A Link carries the cache's addresses.
 type Link interface {
 	// Set makes the link exist, be up and carry exactly addrs, each for the
-	// lease (0: unlimited) from now; repaired says that the link had gone.
+	// lease (0: unlimited) from now; repaired says that the link had gone. One
+	// address that cannot be had is no harm to the others.
 	Set(addrs []netip.Addr, lease time.Duration) (repaired bool, err error)
 	// Yield makes the host itself use another source address for what it asks
 	// the link's addresses: theirs is about to go, and answers would be lost.
@@ -47,9 +48,8 @@ type kernelLink struct {
 	maker
 	name  string
 	index int // 0: not there
-	addrs []netip.Addr
-	// renewed is when the lease was last renewed.
-	renewed time.Time
+	// renewed has the addresses and when their leases were last renewed; nil: none was ever set.
+	renewed map[netip.Addr]time.Time
 	// yielded says that Yield was called; there is no way back but Close.
 	yielded bool
 }
@@ -61,24 +61,35 @@ func (l *kernelLink) Set(addrs []netip.Addr, lease time.Duration) (repaired bool
 	if err != nil {
 		return false, err
 	}
-	expired := lease > 0 && time.Since(l.renewed) >= lease
+	repaired = made && l.renewed != nil
+	if made {
+		l.renewed = map[netip.Addr]time.Time{}
+	}
+	var errs []error
 	for _, a := range addrs {
-		present := slices.Contains(l.addrs, a) && !made && !expired
+		now := time.Now()
+		last, present := l.renewed[a]
+		if lease > 0 && now.Sub(last) >= lease {
+			present = false
+		}
 		if err := l.addAddress(a, lease, present); err != nil {
-			return made, fmt.Errorf("adding %s to %s: %w", a, l.name, explain(err))
+			delete(l.renewed, a)
+			errs = append(errs, fmt.Errorf("adding %s to %s: %w", a, l.name, explain(err)))
+			continue
 		}
+		l.renewed[a] = now
 	}
-	l.renewed = time.Now()
-	for _, a := range l.addrs {
-		if !slices.Contains(addrs, a) {
-			if err := netlink.AddrDel(l.handle(), leased(a, 0)); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-				return made, fmt.Errorf("removing %s from %s: %w", a, l.name, err)
-			}
+	for a := range l.renewed {
+		if slices.Contains(addrs, a) {
+			continue
 		}
+		if err := netlink.AddrDel(l.handle(), leased(a, 0)); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			errs = append(errs, fmt.Errorf("removing %s from %s: %w", a, l.name, err))
+			continue
+		}
+		delete(l.renewed, a)
 	}
-	repaired = made && l.addrs != nil
-	l.addrs = slices.Clone(addrs)
-	return repaired, nil
+	return repaired, errors.Join(errs...)
 }
 
 // addAddress adds an address, or renews one that is present.
@@ -134,7 +145,7 @@ func (l *kernelLink) ensure() (made bool, err error) {
 	}
 	link, err := netlink.LinkByName(l.name)
 	if err != nil {
-		return false, fmt.Errorf("looking for %s: %w", l.name, err)
+		return false, errors.Join(fmt.Errorf("looking for %s: %w", l.name, err), l.destroy(l.name))
 	}
 	l.index = link.Attrs().Index
 	// Without these the link works too: a mark for people, and no address of the kernel's own.
@@ -154,7 +165,7 @@ func (l *kernelLink) Close() error {
 	if l.index == 0 {
 		return nil
 	}
-	l.index, l.addrs, l.yielded = 0, nil, false
+	l.index, l.renewed, l.yielded = 0, nil, false
 	if err := l.destroy(l.name); err != nil {
 		return fmt.Errorf("removing %s: %w", l, err)
 	}
@@ -167,7 +178,7 @@ func (l *kernelLink) Yield() error {
 	}
 	l.yielded = true
 	var errs []error
-	for _, a := range l.addrs {
+	for a := range l.renewed {
 		src := hostSource(a.Is6())
 		if src == nil {
 			continue // a host without a way out has nobody else to ask

@@ -26,8 +26,9 @@ type Network struct {
 	link     Link
 	firewall Firewall
 	fallback *Fallback
-	renewed  time.Time // when the lease was renewed last; zero: never
+	renewed  time.Time // when the last renewal of the lease began; zero: never
 	repaired bool      // the link was put back, and the caller does not know yet
+	halfway  bool      // a change of link or firewall failed: neither is known to be what cfg says
 	steered  []netip.Addr
 	settling []netip.Addr // of the steered
 	settled  time.Time    // when the settling ends
@@ -83,7 +84,7 @@ func (n *Network) open() (err error) {
 	n.fallback = newFallback(n.cfg)
 	n.found = fallbackExists()
 	if n.Alone() {
-		if err := errors.Join(n.clearLeftovers(), n.applyFirst(nil)); err != nil {
+		if err := errors.Join(n.clearLeftovers(), n.applyAny(nil)); err != nil {
 			return err
 		}
 	}
@@ -114,24 +115,20 @@ func (n *Network) Steered() []netip.Addr { return n.steered }
 func (n *Network) Events() <-chan Event { return n.events }
 
 // Renew renews the addresses' lease; repaired says that the link had gone since
-// the last call.
+// the last call. An error may be of one address, while the others are renewed.
 func (n *Network) Renew() (repaired bool, err error) {
 	if n.gone {
 		return false, nil
 	}
-	select {
-	case <-n.lost:
-		if err := n.watch(); err != nil {
-			return false, err
-		}
-	default:
-	}
+	n.renewed = time.Now()
 	back, err := n.link.Set(slices.Concat(n.cfg.Addresses, n.parting), n.cfg.Lease)
 	if l, ok := n.link.(*kernelLink); ok {
 		n.index.Store(int64(l.index))
 	}
-	if err == nil {
-		n.renewed = time.Now()
+	select {
+	case <-n.lost:
+		err = errors.Join(err, n.watch())
+	default:
 	}
 	repaired, n.repaired = back || n.repaired, false
 	return repaired, err
@@ -146,7 +143,8 @@ func (n *Network) KeepLease() {
 	}
 }
 
-// Renewed returns when the addresses' lease was last renewed.
+// Renewed returns when the addresses' lease was last renewed, or tried to be: a
+// lease that is over since then ran out as this process did not run.
 func (n *Network) Renewed() time.Time { return n.renewed }
 
 // whileRenewing runs f, which must not touch the link, and keeps the lease
@@ -203,12 +201,17 @@ func (n *Network) watch() error {
 	done, lost := make(chan struct{}), make(chan struct{}, 1)
 	n.done, n.lost = done, lost
 	w := watcher{prefix: n.cfg.Interface, index: &n.index, addrs: n.cfg.Addresses, out: n.events}
-	return w.start(done, func(error) {
+	again := func(error) {
 		select {
 		case lost <- struct{}{}: // or closed by us, and then nobody reads it
 		default:
 		}
-	})
+	}
+	err := w.start(done, again)
+	if err != nil {
+		again(err)
+	}
+	return err
 }
 
 // linkName returns the name of this instance's link.

@@ -163,6 +163,10 @@ func (b *nftBatch) commit() error {
 	if _, err := c.SendMessages(append(msgs, edge(unix.NFNL_MSG_BATCH_END))); err != nil {
 		return fmt.Errorf("sending to nf_tables: %w", err)
 	}
+	// What was sent may have waited for a long transaction of somebody else's, and is done now.
+	if err := c.SetDeadline(time.Now().Add(nftTimeout)); err != nil {
+		return err
+	}
 	for acks := 0; acks < len(b.msgs); {
 		replies, err := c.Receive()
 		if err != nil {

@@ -52,7 +52,7 @@ func (w *nftWatch) record() error {
 	return nil
 }
 
-// intact reports whether the rules are as recorded.
+// intact reports whether the rules are as recorded; without a record they are not.
 func (w *nftWatch) intact() (bool, error) {
 	gen, err := nftGeneration()
 	if err != nil || gen == w.gen && w.print != "" {
@@ -62,7 +62,7 @@ func (w *nftWatch) intact() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if print == w.print {
+	if print == w.print && print != "" {
 		w.gen = gen
 		return true, nil
 	}

@@ -53,10 +53,9 @@ func openFirewall(cfg Config) (Firewall, error) {
 	return nil, err
 }
 
-// applyFirst is the first apply with a new firewall. Where the choice is ours,
-// nftables takes the place of an iptables whose commands work and whose rules
-// the kernel has no modules for.
-func (n *Network) applyFirst(addrs []netip.Addr) error {
+// applyAny is apply. Where the choice is ours, nftables takes the place of an
+// iptables whose commands work and whose rules the kernel has no modules for.
+func (n *Network) applyAny(addrs []netip.Addr) error {
 	err := n.apply(addrs)
 	if n.cfg.Firewall != Auto || !errors.As(err, new(lackingError)) || n.fallback == nil {
 		return err
@@ -131,7 +130,7 @@ func clearLink(name string, addrs []netip.Addr) error {
 		return foreign
 	}
 	if link.Attrs().Alias != linkAlias {
-		has, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+		has, err := addresses(link)
 		if err != nil {
 			return fmt.Errorf("listing the addresses of %s: %w", name, err)
 		}
@@ -148,9 +147,22 @@ func clearLink(name string, addrs []netip.Addr) error {
 	return nil
 }
 
+// addresses lists those of a link, or of all. While other addresses come and go
+// the kernel may say that the list is not of one moment: it is read again, and
+// at last good enough.
+func addresses(link netlink.Link) (list []netlink.Addr, err error) {
+	for range 5 {
+		list, err = netlink.AddrList(link, netlink.FAMILY_ALL)
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return list, err
+		}
+	}
+	return list, nil
+}
+
 // checkAddresses refuses an address that another link than ours carries.
 func (n *Network) checkAddresses(name string) error {
-	all, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	all, err := addresses(nil)
 	if err != nil {
 		return fmt.Errorf("listing addresses: %w", err)
 	}

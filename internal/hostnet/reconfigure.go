@@ -22,30 +22,35 @@ func (n *Network) Prepare(cfg Config, drain func()) error {
 	return n.inTurn(func() error { return n.prepare(cfg, drain) })
 }
 
-func (n *Network) prepare(cfg Config, drain func()) error {
+func (n *Network) prepare(cfg Config, drain func()) (err error) {
 	old := n.cfg
-	newLink := old.Link != cfg.Link || old.Interface != cfg.Interface
-	newFirewall := old.Firewall != cfg.Firewall || !slices.Equal(families(old.Addresses), families(cfg.Addresses))
+	newLink := n.halfway || old.Link != cfg.Link || old.Interface != cfg.Interface
+	newFirewall := n.halfway || old.Firewall != cfg.Firewall || !slices.Equal(families(old.Addresses), families(cfg.Addresses))
 	if newLink || newFirewall || old.Port != cfg.Port {
-		step := func() error { return n.apply(nil) }
-		if newLink {
-			step = n.stepAside
-		}
-		if err := step(); err != nil {
+		if err := n.apply(nil); err != nil {
 			return err
+		}
+		if newLink && n.Alone() {
+			if err := n.link.Yield(); err != nil {
+				return err
+			}
 		}
 		drain()
 	}
+	defer func() {
+		n.halfway = err != nil && (newLink || newFirewall)
+		if err != nil {
+			n.cfg = old
+		}
+	}()
 	n.parting = without(slices.Concat(n.parting, old.Addresses), cfg.Addresses)
 	n.cfg, n.fallback = cfg, newFallback(cfg)
-	apply := n.apply
 	if newFirewall {
 		if err := n.replaceFirewall(); err != nil {
 			return err
 		}
-		apply = n.applyFirst
 	}
-	if err := errors.Join(n.clearFallback(), apply(intersection(n.steered, cfg.Addresses))); err != nil {
+	if err := errors.Join(n.clearFallback(), n.applyAny(intersection(n.steered, cfg.Addresses))); err != nil {
 		return err
 	}
 	if newLink {
@@ -56,7 +61,7 @@ func (n *Network) prepare(cfg Config, drain func()) error {
 	if err := n.watch(); err != nil {
 		return err
 	}
-	_, err := n.Renew()
+	_, err = n.Renew()
 	return err
 }
 

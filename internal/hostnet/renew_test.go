@@ -4,6 +4,8 @@ package hostnet
 
 import (
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,5 +87,50 @@ func TestKeepLeaseTellsOfTheLink(t *testing.T) {
 		if repaired, err := n.Renew(); err != nil || repaired != want {
 			t.Errorf("repaired: %v, %v; want %v", repaired, err, want)
 		}
+	}
+}
+
+// One address that cannot be had, as IPv6 was switched off, is no harm to the others, in whatever place it is named.
+func TestRenewWithoutIPv6(t *testing.T) {
+	for _, addrs := range []string{"169.254.20.10 fd00::10", "fd00::10 169.254.20.10"} {
+		t.Run(addrs, func(t *testing.T) {
+			inNamespace(t)
+			cfg := testConfig()
+			cfg.Addresses, cfg.Fallback, cfg.Lease = addrsOf(addrs), nil, 2*time.Second
+			n := open(t, cfg)
+			defer closeNetwork(t, n)
+			disableIPv6(t, "1")
+			begin := time.Now()
+			for time.Since(begin) < 2*cfg.Lease {
+				if _, err := n.Renew(); err == nil || !strings.Contains(err.Error(), "adding fd00::10 to nodelocaldns") || strings.Contains(err.Error(), "169") {
+					t.Fatalf("got %v", err)
+				}
+				if time.Since(n.Renewed()) > time.Second {
+					t.Fatal("as if it had slept")
+				}
+				if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10/32") || strings.Contains(out, "fd00") {
+					t.Fatalf("addresses: %s", out)
+				}
+				time.Sleep(cfg.Lease / 4) // the heartbeat
+			}
+			if out := command(t, "ip", "-6", "route", "show", "table", "local"); strings.Contains(out, "fd00") {
+				t.Errorf("routes without an address: %s", out)
+			}
+			disableIPv6(t, "0")
+			if _, err := n.Renew(); err != nil {
+				t.Fatal(err)
+			}
+			if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "fd00::10/128") {
+				t.Errorf("not back: %s", out)
+			}
+		})
+	}
+}
+
+// disableIPv6 does so on the cache's link.
+func disableIPv6(t *testing.T, value string) {
+	t.Helper()
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/nodelocaldns/disable_ipv6", []byte(value), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }

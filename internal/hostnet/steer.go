@@ -3,16 +3,20 @@
 package hostnet
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Steer steers DNS to exactly addrs. Other instances' sockets get it too.
 // It returns ErrTurn or ErrLocked if that is to be tried again.
 func (n *Network) Steer(addrs []netip.Addr) error {
-	return n.inTurn(func() error { return n.apply(addrs) })
+	return n.inTurn(func() error { return n.applyAny(addrs) })
 }
 
 // Repair puts the rules back after another program changed them. Connections
@@ -22,7 +26,7 @@ func (n *Network) Repair() error {
 		if n.fallback != nil {
 			n.settling, n.settled = slices.Clone(n.steered), time.Now().Add(settleTime)
 		}
-		return n.apply(n.steered)
+		return n.applyAny(n.steered)
 	})
 }
 
@@ -107,7 +111,7 @@ func (n *Network) setFallback(away []netip.Addr) error {
 		return nil
 	}
 	err := n.fallback.Set(away)
-	if err != nil && n.fallback.watch.gen == 0 {
+	if err != nil && n.fallback.watch.gen == 0 && !passing(err) {
 		if feature := nftLacks(); feature != "" {
 			err = fmt.Errorf("the kernel lacks %s", feature)
 		}
@@ -119,4 +123,11 @@ func (n *Network) setFallback(away []netip.Addr) error {
 		n.fallback, err = nil, nil
 	}
 	return err
+}
+
+// passing reports whether an error of nf_tables says nothing of what the kernel
+// can do, nor whether it made the change.
+func passing(err error) bool {
+	return slices.ContainsFunc([]error{os.ErrDeadlineExceeded, unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN, unix.EINTR, unix.EBUSY},
+		func(e error) bool { return errors.Is(err, e) })
 }

@@ -23,8 +23,9 @@ const (
 	interval = time.Second
 	// withdrawPatience bounds the wait for other programs' locks when leaving.
 	withdrawPatience = 8 * time.Second
-	// lockPatience bounds that wait at the start.
-	lockPatience = time.Minute
+	// lockPatience bounds that wait at the start, and reloadPatience at a
+	// reload, where the addresses of the last configuration are kept meanwhile.
+	lockPatience, reloadPatience = time.Minute, 10 * time.Second
 	// drainMin and drainMax bound the time to answer what is queued after
 	// steering went off; the least is for packets that were on their way.
 	drainMin, drainMax = 100 * time.Millisecond, 2 * time.Second
@@ -47,6 +48,7 @@ type node struct {
 	supervisor *supervisor
 	restart    bool // a reload has begun
 	started    bool // ... and the next configuration has this plugin too
+	unsettled  bool // ... and the network could not be made what it wants: it is not what settings say either
 	leaving    bool
 	steered    atomic.Bool // all addresses are
 }
@@ -74,10 +76,28 @@ func (n *node) start(s settings) error {
 		SetupErrors.WithLabelValues(setupErrorType(err)).Inc()
 		return err
 	}
+	n.unsettled = false
 	n.warn()
 	n.settings = s
 	n.supervisor.configure(s)
 	return nil
+}
+
+// restore makes the node what s says after a reload that failed. What cannot be
+// changed back is left and taken anew; the cluster DNS answers meanwhile.
+func (n *node) restore(s settings) error {
+	err := n.start(s)
+	if err == nil {
+		return nil
+	}
+	log.Warningf("Setting up the node's network anew: going back to the last configuration: %v", err)
+	n.mu.Lock()
+	err = n.closeLocked()
+	n.mu.Unlock()
+	if err != nil {
+		log.Errorf("%v", err)
+	}
+	return n.start(s)
 }
 
 func (n *node) open(s settings) error {
@@ -97,10 +117,18 @@ func (n *node) open(s settings) error {
 func (n *node) prepare(s settings) error {
 	n.supervisor.awake()
 	n.supervisor.renew("")
-	if sameNetwork(n.settings.Config, s.Config) {
+	if sameNetwork(n.settings.Config, s.Config) && !n.unsettled {
 		return nil
 	}
-	return n.network.Prepare(s.Config, func() { withdrawals.WithLabelValues("reload").Inc(); n.drain() })
+	n.unsettled = true
+	for begin := time.Now(); ; time.Sleep(startInterval) {
+		err := n.network.Prepare(s.Config, func() { withdrawals.WithLabelValues("reload").Inc(); n.drain() })
+		busy := errors.Is(err, hostnet.ErrLocked) || errors.Is(err, hostnet.ErrTurn)
+		if !busy || time.Since(begin) > reloadPatience {
+			return err
+		}
+		n.network.KeepLease()
+	}
 }
 
 // openPatiently waits for another program's xtables lock: without the cache the

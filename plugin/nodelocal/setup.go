@@ -63,19 +63,21 @@ func setup(c *caddy.Controller) error {
 // Nothing is torn down in OnShutdown: a reload runs it after the next
 // configuration has started.
 func register(c *caddy.Controller, o options, config *dnsserver.Config) {
-	start := func() error {
-		s, err := complete(o, config)
-		if err == nil {
-			err = theNode.start(s)
+	with := func(begin func(settings) error) func() error {
+		return func() error {
+			s, err := complete(o, config)
+			if err == nil {
+				err = begin(s)
+			}
+			if err != nil {
+				return plugin.Error("nodelocal", err)
+			}
+			return nil
 		}
-		if err != nil {
-			return plugin.Error("nodelocal", err)
-		}
-		return nil
 	}
-	c.OnStartup(start)
+	c.OnStartup(with(theNode.start))
 	c.OnRestart(func() error { theNode.restarting(); return nil })
-	c.OnRestartFailed(start)
+	c.OnRestartFailed(with(theNode.restore))
 	c.OnShutdown(func() error { theNode.ended(); return nil })
 	c.OnFinalShutdown(func() error { theNode.leave(); return nil })
 }

@@ -220,11 +220,12 @@ func (v *supervisor) off() []netip.Addr {
 
 // mend puts back rules that somebody changed. With other instances alive it
 // looks only at each resync: their rules are for the same end, and two that
-// correct each other would never come to rest.
+// correct each other would never come to rest. If it steers nothing yet, the
+// rules are the other's alone.
 func (v *supervisor) mend() bool {
 	thorough, alone := time.Since(v.resync) >= v.s.Resync, v.node.network.Alone()
 	v.shared = v.shared || !alone
-	if !thorough && !alone {
+	if !alone && (!thorough || len(v.node.network.Steered()) == 0) {
 		return true
 	}
 	broken, err := v.node.network.Intact(thorough)

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A change that fails half way can be taken back, or made after all.
+func TestPrepareFails(t *testing.T) {
+	for _, tc := range []struct{ name, before, after string }{
+		{"another family", "169.254.20.10", "169.254.20.10 fd00::10"},
+		{"one address more", "169.254.20.10 fd00::10", "169.254.20.10 fd00::10 fd00::11"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inNamespace(t)
+			old := testConfig()
+			old.Addresses, old.Fallback = addrsOf(tc.before), addrsOf("10.96.0.11")
+			n := open(t, old)
+			if err := n.Steer(old.Addresses); err != nil {
+				t.Fatal(err)
+			}
+			n.settled = time.Now()
+			if err := n.Settle(); err != nil {
+				t.Fatal(err)
+			}
+			look := func() string { return command(t, "ip", "-br", "addr") + ruleLines(command(t, "nft", "list", "ruleset")) }
+			before := look()
+			sysctl := "/proc/sys/net/ipv6/conf/default/disable_ipv6"
+			if strings.Contains(tc.before, "fd00") {
+				sysctl = "/proc/sys/net/ipv6/conf/nodelocaldns/disable_ipv6"
+			}
+			set := func(path, value string) {
+				if err := os.WriteFile(path, []byte(value), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			set(sysctl, "1")
+			if sysctl == "/proc/sys/net/ipv6/conf/default/disable_ipv6" { // it is for new links
+				set("/proc/sys/net/ipv6/conf/nodelocaldns/disable_ipv6", "1")
+			}
+			cfg := old
+			cfg.Addresses = addrsOf(tc.after)
+			if err := n.Prepare(cfg, func() {}); err == nil || !strings.Contains(err.Error(), "IPv6 disabled on this host") {
+				t.Fatalf("got %v", err)
+			}
+			set("/proc/sys/net/ipv6/conf/default/disable_ipv6", "0")
+			set("/proc/sys/net/ipv6/conf/nodelocaldns/disable_ipv6", "0")
+			if err := n.Prepare(old, func() {}); err != nil {
+				t.Fatal(err)
+			}
+			n.settling = nil
+			if err := n.Steer(old.Addresses); err != nil {
+				t.Fatal(err)
+			}
+			n.settled = time.Now()
+			if err := n.Settle(); err != nil {
+				t.Fatal(err)
+			}
+			if after := look(); after != before {
+				t.Errorf("before:\n%s\nwhen it was taken back:\n%s", before, after)
+			}
+			if err := n.Prepare(cfg, func() {}); err != nil {
+				t.Fatal(err)
+			}
+			if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); strings.Count(out, "/128") != strings.Count(tc.after, "fd00") {
+				t.Errorf("addresses: %s", out)
+			}
+			closeNetwork(t, n)
+		})
+	}
+}
+
+// A watch that has recorded nothing does not say that all is well: the rules may be a dead peer's.
+func TestWatchWithoutRecord(t *testing.T) {
+	inNamespace(t)
+	n := open(t, testConfig())
+	defer closeNetwork(t, n)
+	if err := n.Steer(testConfig().Addresses); err != nil {
+		t.Fatal(err)
+	}
+	joiner := open(t, testConfig())
+	defer closeNetwork(t, joiner)
+	if broken, err := joiner.Intact(false); len(broken) != 2 || err != nil {
+		t.Errorf("got %v, %v", broken, err)
+	}
+	if err := joiner.Repair(); err != nil {
+		t.Fatal(err)
+	}
+	if broken, err := joiner.Intact(false); len(broken) != 0 || err != nil {
+		t.Errorf("got %v, %v", broken, err)
+	}
+}
