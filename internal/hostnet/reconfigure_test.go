@@ -27,7 +27,9 @@ func TestPrepareFails(t *testing.T) {
 			if err := n.Settle(); err != nil {
 				t.Fatal(err)
 			}
-			look := func() string { return command(t, "ip", "-br", "addr") + ruleLines(command(t, "nft", "list", "ruleset")) }
+			look := func() string {
+				return command(t, "ip", "-br", "addr") + ruleLines(command(t, "nft", "list", "ruleset"))
+			}
 			before := look()
 			sysctl := "/proc/sys/net/ipv6/conf/default/disable_ipv6"
 			if strings.Contains(tc.before, "fd00") {
