@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -56,6 +57,7 @@ func Render(v Values) (string, error) {
 		return "", err
 	}
 	text := strings.NewReplacer(
+		localDNS+","+dnsServer+"\"\n", list(addrs, ",")+"\"\n"+v.fallback(),
 		localDNS+","+dnsServer, list(addrs, ","),
 		localDNS+" "+dnsServer, list(addrs, " "),
 		localDNS+":", host(addrs[0])+":",
@@ -64,6 +66,20 @@ func Render(v Values) (string, error) {
 		Image, v.Image,
 	).Replace(singleFile())
 	return text, nil
+}
+
+// fallback returns the arguments that name a ClusterIP of each family, which the cache cannot find out, where it has
+// addresses of its own in both.
+func (v Values) fallback() string {
+	if !both(v.LocalIPs) || !both(v.DNSServers) {
+		return ""
+	}
+	return "        - -fallback\n        - \"" + list(v.DNSServers, ",") + "\"\n"
+}
+
+// both reports whether addresses of both families are there.
+func both(addrs []netip.Addr) bool {
+	return slices.ContainsFunc(addrs, netip.Addr.Is4) && slices.ContainsFunc(addrs, netip.Addr.Is6)
 }
 
 // addresses returns what the cache listens on; its own come first, since health and readiness are asked at the first.

@@ -97,7 +97,7 @@ func TestCommandRender(t *testing.T) {
 		"# mine\ncluster.local:53 {\n    bind __PILLAR__LOCAL__DNS__\n    forward . __PILLAR__CLUSTER__DNS__\n}\n")
 	out := filepath.Join(dir, "Corefile")
 	cmd := program(t, "render", "-localip", "169.254.20.10,fd00::a", "-basecorefile", template, "-conf", out, "-upstreamsvc", "up-stream",
-		"-link", "dummy", "-lease", "0")
+		"-link", "dummy", "-lease", "0", "-fallback", "10.96.0.53")
 	cmd.Env = append(cmd.Env, "UP_STREAM_SERVICE_HOST=10.96.0.53")
 	stdout, stderr, code := result(t, cmd)
 	if code != 0 || stderr != "" {

@@ -206,7 +206,33 @@ func (in *inputs) fallback(clusterIP netip.Addr) (addrs []netip.Addr, note strin
 		return nil, fmt.Sprintf("No fallback: %s is not of the family of %s, at which nothing answers while the cache is away; see -fallback",
 			clusterIP, join(o.localIPs))
 	}
-	return []netip.Addr{clusterIP}, ""
+	if bare := uncovered(o.localIPs, clusterIP); len(bare) > 0 {
+		note = fmt.Sprintf("No fallback at %s: %s is of the other family, so nothing answers there while the cache is away; name a ClusterIP of each family with -fallback",
+			join(bare), clusterIP)
+	}
+	return []netip.Addr{clusterIP}, note
+}
+
+// uncovered returns the cache's own addresses of the other family than clusterIP.
+// In IPv4 those are link-local. In IPv6 it is the first of several; a single one
+// is the ClusterIP, if the cache serves at one in IPv4, too.
+func uncovered(localIPs []netip.Addr, clusterIP netip.Addr) (bare []netip.Addr) {
+	var six []netip.Addr
+	services := false
+	for _, a := range localIPs {
+		switch {
+		case a.Is6():
+			six = append(six, a)
+		case !a.IsLinkLocalUnicast():
+			services = true
+		case clusterIP.Is6():
+			bare = append(bare, a)
+		}
+	}
+	if clusterIP.Is4() && (len(six) > 1 || len(six) == 1 && !services) {
+		bare = append(bare, six[0])
+	}
+	return bare
 }
 
 func firstValid(a, b netip.Addr) netip.Addr {

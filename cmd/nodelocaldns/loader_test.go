@@ -58,8 +58,8 @@ func TestLoaderModes(t *testing.T) {
 		{"standalone", "", "Corefile", []string{
 			"nodelocal 169.254.20.10 {\n        fallback 10.96.0.10\n    }\n", "forward . " + n.dir + "/resolv.conf {\n"}},
 		{"embedded", "-localip 169.254.20.10", "Corefile", []string{"cluster.local {", "forward . 10.96.0.10 {"}},
-		{"template", "-localip fd00::a,169.254.20.10 -basecorefile DIR/Corefile.base -syncinterval 60ns -skipteardown -health-port 99", "Corefile", []string{
-			"nodelocal fd00::a 169.254.20.10 {\n        resync 1m0s\n        health_port 99\n        fallback 10.96.0.10\n        skip_teardown\n    }\n"}},
+		{"template", "-localip fd00::a,10.96.0.10 -basecorefile DIR/Corefile.base -syncinterval 60ns -skipteardown -health-port 99", "Corefile", []string{
+			"nodelocal fd00::a 10.96.0.10 {\n        resync 1m0s\n        health_port 99\n        fallback 10.96.0.10\n        skip_teardown\n    }\n"}},
 		{"ConfigMap", "-localip 10.0.0.1 -basecorefile DIR/Corefile.base -kubednscm DIR/kube-dns", "Corefile", []string{"forward . 198.51.100.1\n"}},
 		{"no network", "-setupinterface=false -setupiptables=false", "Corefile", []string{
 			"{\n        link none\n        firewall none\n        fallback none\n    }\n"}},
@@ -88,6 +88,11 @@ func TestLoaderNotes(t *testing.T) {
 			"No fallback: KUBE_DNS_SERVICE_HOST is not set, so nothing answers at 169.254.20.10 fd00::a while the cache is away; see -upstreamsvc and -fallback"},
 		{"other family", "fd00::10", "-localip 169.254.20.10",
 			"No fallback: fd00::10 is not of the family of 169.254.20.10, at which nothing answers while the cache is away; see -fallback"},
+		{"other family in part", "10.96.0.10", "-localip 169.254.20.10,fd00::20:10,10.96.0.10,fd00::a",
+			"No fallback at fd00::20:10: 10.96.0.10 is of the other family, so nothing answers there while the cache is away; name a ClusterIP of each family with -fallback"},
+		{"other family, IPVS", "10.96.0.10", "-localip 169.254.20.10,fd00::20:10", "No fallback at fd00::20:10: "},
+		{"other family, IPv6 first", "fd00::a", "-localip fd00::20:10,169.254.20.10", "No fallback at 169.254.20.10: fd00::a is"},
+		{"dual stack by its ClusterIPs", "10.96.0.10", "-localip 169.254.20.10,10.96.0.10,fd00::a", ""},
 		{"no directory", "10.96.0.10", "-localip 169.254.20.10 -kubednscm DIR/absent",
 			"No directory DIR/absent: serving without the ConfigMap of kube-dns until it appears"},
 		{"output", "10.96.0.10", "-localip 169.254.20.10 -conf DIR/absent/Corefile",

@@ -36,16 +36,16 @@ func TestSedLines(t *testing.T) {
 			if mode == "ipvs" {
 				ips, upstream = "169.254.20.10", "10.96.0.10"
 			}
-			wantCorefile(t, corefile, ips, upstream, "example.org")
+			wantCorefile(t, corefile, ips, "10.96.0.11", upstream, "example.org")
 		})
 	}
 }
 
 // wantCorefile checks what the manifest decides in a rendered Corefile.
-func wantCorefile(t *testing.T, corefile, ips, upstream, domain string) {
+func wantCorefile(t *testing.T, corefile, ips, fallback, upstream, domain string) {
 	t.Helper()
 	first, _, _ := strings.Cut(ips, " ")
-	contains(t, corefile, domain+" {\n", "    nodelocal "+ips+" {\n        fallback 10.96.0.11\n    }\n", "forward . "+upstream+" {",
+	contains(t, corefile, domain+" {\n", "    nodelocal "+ips+" {\n        fallback "+fallback+"\n    }\n", "forward . "+upstream+" {",
 		"health "+first+":8080\n", "ready "+first+":8181 {")
 	// Of a variable that stands for nothing a space is left.
 	bound := strings.Count(strings.ReplaceAll(corefile, " \n", "\n"), "\n    bind "+ips+"\n")
@@ -90,13 +90,15 @@ func block(text, head, prefix string) string {
 
 func TestRenderManifestsOffline(t *testing.T) {
 	tests := []struct {
-		args string
-		ips  string
+		args     string
+		ips      string
+		fallback string
 	}{
-		{"-mode iptables -dnsserver 10.96.0.10", "169.254.20.10 10.96.0.10"},
-		{"--mode nftables --dnsserver 10.96.0.10,fd00:10:96::a", "169.254.20.10 10.96.0.10 fd00:10:96::a"},
-		{"-mode iptables -dnsserver fd00:10:96::a,10.96.0.10 -localip fd00::20:10,169.254.20.10", "fd00::20:10 169.254.20.10 fd00:10:96::a 10.96.0.10"},
-		{"-mode ipvs", "169.254.20.10"},
+		{"-mode iptables -dnsserver 10.96.0.10", "169.254.20.10 10.96.0.10", "10.96.0.11"},
+		{"--mode nftables --dnsserver 10.96.0.10,fd00:10:96::a", "169.254.20.10 10.96.0.10 fd00:10:96::a", "10.96.0.11"},
+		{"-mode iptables -dnsserver fd00:10:96::a,10.96.0.10 -localip fd00::20:10,169.254.20.10", "fd00::20:10 169.254.20.10 fd00:10:96::a 10.96.0.10",
+			"fd00:10:96::a 10.96.0.10"},
+		{"-mode ipvs", "169.254.20.10", "10.96.0.11"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.args, func(t *testing.T) {
@@ -108,7 +110,7 @@ func TestRenderManifestsOffline(t *testing.T) {
 			}
 			corefile := renderPod(t, manifest, "KUBE_DNS_UPSTREAM_SERVICE_HOST=10.96.0.11")
 			corefile = strings.ReplaceAll(corefile, "[fd00::20:10]", "fd00::20:10")
-			wantCorefile(t, corefile, tt.ips, "10.96.0.11", "example.org")
+			wantCorefile(t, corefile, tt.ips, tt.fallback, "10.96.0.11", "example.org")
 		})
 	}
 }

@@ -138,7 +138,7 @@ func (o *options) networkFlags(fs *flag.FlagSet) {
 	define(fs, "syncinterval", "30s", parseSyncInterval, &o.syncInterval,
 		"check link and rules at least this often (`TIME`); a bare number is seconds")
 	define(fs, "fallback", "", parseFallback, &o.fallback,
-		"`IP,...` of the cluster DNS that answers at the link-local address while the cache does not, or none (default: the ClusterIP of kube-dns, else of -upstreamsvc)")
+		"`IP,...` of the cluster DNS, one a family, that answers at the cache's own address while the cache does not, or none (default: the ClusterIP of kube-dns, else of -upstreamsvc, which is of one family)")
 	define(fs, "fallback-zone", strconv.Itoa(hostnet.DefaultFallbackZone), parseZone, &o.fallbackZone,
 		"the fallback uses the conntrack zones from `NUMBER` on, one for each address")
 	fs.BoolVar(&o.skipTeardown, "skipteardown", false, "leave link and rules in place on exit")
