@@ -3,11 +3,15 @@
 package e2e
 
 import (
+	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
 )
@@ -109,6 +113,35 @@ func onlyFallback(t *testing.T, c *cache, before lab.State) {
 	}
 	if said != 1 {
 		t.Errorf("%d log lines about the table that stays:\n%s", said, c.Output())
+	}
+}
+
+// TestLeftToAnother lets another program's cache have the link-local address after ours has left: it is asked, and no longer
+// the cluster DNS.
+func TestLeftToAnother(t *testing.T) {
+	const corefile = `.:53 {
+    bind 169.254.20.10
+    template IN A {
+        answer "{{ .Name }} 60 IN A 198.51.100.9"
+    }
+}
+`
+	l := lab.New(t, lab.NFTables)
+	start(t, l, options{firewall: lab.NFTables}).term(t)
+	path := filepath.Join(lab.Dir(t), "Corefile")
+	lab.Replace(t, path, corefile)
+	l.Node.Exec(t, "", "ip", "addr", "add", "169.254.20.10/32", "dev", "lo")
+	l.Node.Start(t, lab.Command{Path: lab.NodeLocalDNS(t), Args: []string{"-conf", path, "-quiet"}})
+	for _, tcp := range []bool{false, true} {
+		for _, from := range []*lab.Namespace{l.Pod, l.Node} {
+			lab.Until(t, 5*time.Second, "answer of the other program", func() error {
+				m, err := from.Ask(lab.Query{Server: lab.Port53(lab.LinkLocal), TCP: tcp, Name: "web.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second})
+				if err == nil && (len(m.Answer) != 1 || !strings.HasSuffix(m.Answer[0].String(), "198.51.100.9")) {
+					err = fmt.Errorf("%s", m)
+				}
+				return err
+			})
+		}
 	}
 }
 

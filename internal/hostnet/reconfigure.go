@@ -32,6 +32,7 @@ func (n *Network) prepare(cfg Config, drain func()) (err error) {
 		}
 		if newLink && n.Alone() {
 			if err := n.link.Yield(); err != nil {
+				n.halfway = true
 				return err
 			}
 		}
