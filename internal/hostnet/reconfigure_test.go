@@ -3,7 +3,6 @@
 package hostnet
 
 import (
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -31,26 +30,18 @@ func TestPrepareFails(t *testing.T) {
 				return command(t, "ip", "-br", "addr") + ruleLines(command(t, "nft", "list", "ruleset"))
 			}
 			before := look()
-			sysctl := "/proc/sys/net/ipv6/conf/default/disable_ipv6"
-			if strings.Contains(tc.before, "fd00") {
-				sysctl = "/proc/sys/net/ipv6/conf/nodelocaldns/disable_ipv6"
-			}
-			set := func(path, value string) {
-				if err := os.WriteFile(path, []byte(value), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			set(sysctl, "1")
-			if sysctl == "/proc/sys/net/ipv6/conf/default/disable_ipv6" { // it is for new links
-				set("/proc/sys/net/ipv6/conf/nodelocaldns/disable_ipv6", "1")
+			links := []string{"nodelocaldns", "default"} // where a family is added, the link is made anew
+			for _, link := range links {
+				disableIPv6(t, link, "1")
 			}
 			cfg := old
 			cfg.Addresses = addrsOf(tc.after)
 			if err := n.Prepare(cfg, func() {}); err == nil || !strings.Contains(err.Error(), "IPv6 disabled on this host") {
 				t.Fatalf("got %v", err)
 			}
-			set("/proc/sys/net/ipv6/conf/default/disable_ipv6", "0")
-			set("/proc/sys/net/ipv6/conf/nodelocaldns/disable_ipv6", "0")
+			for _, link := range links {
+				disableIPv6(t, link, "0")
+			}
 			if err := n.Prepare(old, func() {}); err != nil {
 				t.Fatal(err)
 			}

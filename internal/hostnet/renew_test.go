@@ -99,7 +99,7 @@ func TestRenewWithoutIPv6(t *testing.T) {
 			cfg.Addresses, cfg.Fallback, cfg.Lease = addrsOf(addrs), nil, 2*time.Second
 			n := open(t, cfg)
 			defer closeNetwork(t, n)
-			disableIPv6(t, "1")
+			disableIPv6(t, "nodelocaldns", "1")
 			begin := time.Now()
 			for time.Since(begin) < 2*cfg.Lease {
 				if _, err := n.Renew(); err == nil || !strings.Contains(err.Error(), "adding fd00::10 to nodelocaldns") || strings.Contains(err.Error(), "169") {
@@ -116,7 +116,7 @@ func TestRenewWithoutIPv6(t *testing.T) {
 			if out := command(t, "ip", "-6", "route", "show", "table", "local"); strings.Contains(out, "fd00") {
 				t.Errorf("routes without an address: %s", out)
 			}
-			disableIPv6(t, "0")
+			disableIPv6(t, "nodelocaldns", "0")
 			if _, err := n.Renew(); err != nil {
 				t.Fatal(err)
 			}
@@ -127,10 +127,10 @@ func TestRenewWithoutIPv6(t *testing.T) {
 	}
 }
 
-// disableIPv6 does so on the cache's link.
-func disableIPv6(t *testing.T, value string) {
+// disableIPv6 does so, or with "0" takes it back, for a link, or as "default" for those to come.
+func disableIPv6(t *testing.T, link, value string) {
 	t.Helper()
-	if err := os.WriteFile("/proc/sys/net/ipv6/conf/nodelocaldns/disable_ipv6", []byte(value), 0o644); err != nil {
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+link+"/disable_ipv6", []byte(value), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
