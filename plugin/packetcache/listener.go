@@ -52,6 +52,7 @@ type listener struct {
 
 	socket  *os.File
 	conn    syscall.RawConn // of socket
+	fd      uintptr         // of socket; the readers', who end before it is closed
 	more    chan struct{}   // wakes a further reader
 	closing chan struct{}
 	readers sync.WaitGroup
@@ -110,6 +111,7 @@ func (l *listener) open() error {
 		err = allowed(fd)
 	}
 	if err == nil {
+		l.fd = uintptr(fd)
 		l.conn, err = l.socket.SyscallConn()
 	}
 	if err != nil {
@@ -207,7 +209,7 @@ func (l *listener) release(ctx context.Context, s *server, of *servers) (last bo
 		log.Warningf("Leaving %s, some queries may not be answered: %v", l.addr, err)
 	}
 	close(l.closing)
-	_ = l.socket.SetReadDeadline(time.Now()) // wakes who reads
+	_ = l.socket.SetReadDeadline(time.Now()) // wakes who waits
 	l.readers.Wait()                         // they answer what has arrived
 	return true
 }

@@ -40,18 +40,14 @@ type reader struct {
 	key         [maxKey]byte
 	n, answered int
 	sent        int
-	errno       unix.Errno // of the last receive
 
 	// For the connection; made once, as they would be allocated each time.
-	receives, sends func(fd uintptr) bool
-	trySend         func(fd uintptr)
+	serves, sends func(fd uintptr) bool
 }
 
 func newReader(l *listener, spare bool) *reader {
 	r := &reader{l: l, spare: spare}
-	r.receives = func(fd uintptr) bool { return r.receive(fd) != unix.EAGAIN }
-	r.sends = r.send
-	r.trySend = func(fd uintptr) { r.send(fd) }
+	r.serves, r.sends = r.serve, r.send
 	for i := range batch {
 		r.inVec[i].Base = &r.queries[i][0]
 		r.inVec[i].SetLen(maxQuery)
@@ -75,27 +71,33 @@ func (r *reader) run() {
 			return
 		}
 	}
-	for r.wait() {
-		r.answer()
-	}
+	_ = r.l.conn.Read(r.serves) // until release wakes it
 	r.drain()
 }
 
-// wait waits for packets and reads them. It returns false when the listener closes.
-func (r *reader) wait() bool {
-	err := r.l.conn.Read(r.receives)
-	if r.errno != 0 && err == nil {
-		log.Warningf("Reading queries at %s: %v", r.l.addr, r.errno)
+// serve answers until there is nothing to read, and returns false to wait for
+// more, true when the listener closes.
+func (r *reader) serve(fd uintptr) bool {
+	for {
+		switch errno := r.receive(fd); errno {
+		case 0:
+			r.answer()
+		case unix.EAGAIN:
+			return false
+		default:
+			log.Warningf("Reading queries at %s: %v", r.l.addr, errno)
+		}
+		select {
+		case <-r.l.closing:
+			return true
+		default:
+		}
 	}
-	return err == nil
 }
 
 // drain answers what is there, and does not wait for more.
 func (r *reader) drain() {
-	for {
-		if err := r.l.conn.Control(func(fd uintptr) { r.receive(fd) }); err != nil || r.errno != 0 {
-			return
-		}
+	for r.receive(r.l.fd) == 0 {
 		r.answer()
 	}
 }
@@ -107,7 +109,7 @@ func (r *reader) receive(fd uintptr) unix.Errno {
 		r.in[i].hdr.Namelen = unix.SizeofSockaddrInet6
 	}
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.in[0])), batch, unix.MSG_DONTWAIT, 0, 0)
-	if r.n, r.errno = int(n), errno; errno != 0 {
+	if r.n = int(n); errno != 0 {
 		r.n = 0
 		return errno
 	}
@@ -188,9 +190,8 @@ func (r *reader) unusual(s *server, i int, query []byte) {
 // flush sends the answers and counts them.
 func (r *reader) flush(s *server, begin time.Duration) {
 	r.sent = 0
-	// Write lets one in at a time, and is needed only to wait for room.
-	if err := r.l.conn.Control(r.trySend); err == nil && r.sent < r.answered {
-		_ = r.l.conn.Write(r.sends)
+	if !r.send(r.l.fd) {
+		_ = r.l.conn.Write(r.sends) // waits for room, and lets one in at a time
 	}
 	took := clock() - begin
 	s.hits.Add(float64(r.answered))
