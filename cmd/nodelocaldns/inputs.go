@@ -30,9 +30,9 @@ type inputs struct {
 	getenv     func(string) string
 	resolvConf string
 
-	// sawTemplate is set when the template's file was read. When it goes away
-	// later that is an error, and no reason to serve the embedded one instead.
-	sawTemplate bool
+	// sawTemplate is the template's file that was read. When it goes away
+	// later that is an error, and no reason to serve another one instead.
+	sawTemplate string
 }
 
 func newInputs(o *options) inputs {
@@ -54,13 +54,30 @@ func (in *inputs) template() (corefiles.Template, error) {
 	}
 	path := in.opts.baseCorefile
 	text, err := readFile("template", path)
-	switch {
-	case err == nil:
-		in.sawTemplate = true
-	case errors.Is(err, fs.ErrNotExist) && !in.opts.given["basecorefile"] && !in.sawTemplate:
-		return corefiles.Template{Path: "embedded template", Text: corefiles.Kubernetes}, nil
+	if errors.Is(err, fs.ErrNotExist) && !in.opts.given["basecorefile"] && in.sawTemplate != path {
+		return in.withoutBase()
+	}
+	if err == nil {
+		in.sawTemplate = path
 	}
 	return corefiles.Template{Path: path, Text: text}, err
+}
+
+// withoutBase returns the template where the default one is not there: what is
+// at -conf, which the reference runs then, or the embedded one. A copy of ours
+// at -conf is none, as it has the addresses of another day in it.
+func (in *inputs) withoutBase() (corefiles.Template, error) {
+	if path := in.opts.conf; path != "" {
+		text, err := readFile("Corefile", path)
+		switch {
+		case err == nil && len(bytes.TrimSpace(text)) > 0 && !bytes.HasSuffix(text, copyMark):
+			in.sawTemplate = path
+			return corefiles.Template{Path: path, Text: text}, nil
+		case err != nil && (!errors.Is(err, fs.ErrNotExist) || in.sawTemplate == path):
+			return corefiles.Template{}, err
+		}
+	}
+	return corefiles.Template{Path: "embedded template", Text: corefiles.Kubernetes}, nil
 }
 
 // params collects the inputs. The notes are for the operator.
@@ -195,10 +212,10 @@ func hasStanza(t corefiles.Template) bool {
 func (in *inputs) fallback(clusterIP netip.Addr) (addrs []netip.Addr, note string) {
 	o := in.opts
 	switch {
-	case o.firewall == "none":
-		return nil, ""
 	case !clusterIP.IsValid() && o.mode == runStandalone:
 		return nil, "" // a machine without Kubernetes: there is nobody to fall back to
+	case o.firewall == "none":
+		return nil, o.bareNote(clusterIP)
 	case !clusterIP.IsValid():
 		return nil, fmt.Sprintf("No fallback: %s is not set, so nothing answers at %s while the cache is away; see -upstreamsvc and -fallback",
 			serviceEnv(o.upstreamSvc), join(o.localIPs))
@@ -211,6 +228,20 @@ func (in *inputs) fallback(clusterIP netip.Addr) (addrs []netip.Addr, note strin
 			join(bare), clusterIP)
 	}
 	return []netip.Addr{clusterIP}, note
+}
+
+// bareNote says what -setupiptables=false means for addresses of our own, which go away with the cache.
+func (o *options) bareNote(clusterIP netip.Addr) string {
+	bare := slices.DeleteFunc(slices.Clone(o.localIPs), func(a netip.Addr) bool { return !a.IsLinkLocalUnicast() })
+	if len(bare) == 0 || o.link == "none" {
+		return ""
+	}
+	ask := "CLUSTERIP"
+	if clusterIP.IsValid() {
+		ask = clusterIP.String()
+	}
+	return fmt.Sprintf("No fallback: with -firewall none (-setupiptables=false) nothing answers at %s while the cache is away; -fallback %s makes a table for that alone, -fallback none says that it is meant",
+		join(bare), ask)
 }
 
 // uncovered returns the cache's own addresses of the other family than clusterIP.

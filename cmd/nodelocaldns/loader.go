@@ -20,6 +20,7 @@ var log = clog.NewWithPlugin("nodelocal")
 // corefile is a Corefile ready to run.
 type corefile struct {
 	path     string
+	template string // what it was rendered from; empty: nothing
 	text     []byte
 	warnings []string
 }
@@ -66,6 +67,7 @@ func (l *loader) corefile() (corefile, error) {
 	if err != nil {
 		return c, err
 	}
+	c.template = template.Path
 	params, notes, err := l.params(template)
 	c.warnings = notes
 	if err != nil {
@@ -80,13 +82,17 @@ func (l *loader) corefile() (corefile, error) {
 	return c, checkDirectives(template.Path, template.Text)
 }
 
-// load renders the Corefile for running it: the result is also written to -conf.
+// copyMark is the last line of a copy.
+var copyMark = []byte("# Rendered by nodelocaldns; what is changed here has no effect.\n")
+
+// load renders the Corefile for running it: the result is also written to -conf,
+// unless that is the template.
 func (l *loader) load() (corefile, error) {
 	c, err := l.render()
-	if err != nil || l.opts.mode != runTemplate || l.opts.conf == "" {
+	if err != nil || l.opts.mode != runTemplate || l.opts.conf == "" || l.opts.conf == c.template {
 		return c, err
 	}
-	if err := replaceFile(l.opts.conf, c.text); err != nil {
+	if err := replaceFile(l.opts.conf, slices.Concat(c.text, copyMark)); err != nil {
 		// A copy for the eyes of the operator: no reason not to serve.
 		c.warnings = append(c.warnings, "Not keeping a copy of the rendered Corefile: "+err.Error())
 	}

@@ -99,7 +99,10 @@ func TestLoaderNotes(t *testing.T) {
 			"Not keeping a copy of the rendered Corefile: creating a file beside DIR/absent/Corefile: no such file or directory"},
 		{"no Kubernetes", "", "", ""},
 		{"none wanted", "", "-localip 169.254.20.10 -fallback none", ""},
-		{"no rules", "", "-localip 169.254.20.10 -firewall none", ""},
+		{"no rules", "10.96.0.10", "-localip 169.254.20.10,10.96.0.10 -setupiptables=false",
+			"No fallback: with -firewall none (-setupiptables=false) nothing answers at 169.254.20.10 while the cache is away; -fallback 10.96.0.10 makes a table for that alone"},
+		{"no rules, and only the ClusterIP", "10.96.0.10", "-localip 10.96.0.10 -firewall none", ""},
+		{"no rules and no link", "10.96.0.10", "-localip 169.254.20.10 -firewall none -link none", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -159,8 +162,8 @@ func TestReload(t *testing.T) {
 	if err != nil || logs.take() != "" {
 		t.Fatal(err)
 	}
-	if got := readString(t, out); got != good {
-		t.Errorf("-conf has:\n%s\nwant:\n%s", got, good)
+	if got, want := readString(t, out), good+string(copyMark); got != want {
+		t.Errorf("-conf has:\n%s\nwant:\n%s", got, want)
 	}
 	for _, broken := range []string{".:53 {\n", ".:53 {\n    nothing\n}\n"} {
 		writeFile(t, n.dir, "Corefile.base", broken)
@@ -173,7 +176,7 @@ func TestReload(t *testing.T) {
 			t.Errorf("second load of %q: %v, counted %d times, or logged", broken, err, n)
 		}
 	}
-	if got := readString(t, out); got != good {
+	if got := readString(t, out); got != good+string(copyMark) {
 		t.Errorf("-conf was overwritten: %s", got)
 	}
 	if err := os.Remove(path); err != nil {
@@ -212,6 +215,46 @@ func TestTemplateStays(t *testing.T) {
 	if _, err = l.load(); err == nil {
 		t.Error("no error although the template is gone")
 	}
+}
+
+// TestCorefileWithoutTemplate has a Corefile at -conf and no template, as manifests of installers do: the reference runs it.
+func TestCorefileWithoutTemplate(t *testing.T) {
+	n := newNode(t)
+	l := n.loader(t, "-localip 10.0.0.1 -conf DIR/Corefile")
+	l.opts.baseCorefile = filepath.Join(n.dir, "Corefile.base")
+	const own = ".:53 {\n    bind 10.0.0.1\n    whoami\n}\n"
+	path := writeFile(t, n.dir, "Corefile", own)
+	load := func(want ...string) {
+		t.Helper()
+		c, err := l.load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		contains(t, string(c.text), want...)
+	}
+	load("nodelocal 10.0.0.1 {", "whoami")
+	if got := readString(t, path); got != own {
+		t.Errorf("overwritten with:\n%s", got)
+	}
+	writeFile(t, n.dir, "Corefile", strings.Replace(own, "whoami", "chaos", 1))
+	load("chaos")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.load(); err == nil {
+		t.Error("no error although the Corefile is gone")
+	}
+
+	base := writeFile(t, n.dir, "Corefile.base", template)
+	load("resolv.conf")
+	if err := os.Remove(base); err != nil {
+		t.Fatal(err)
+	}
+	l.sawTemplate = "" // the next start, which finds the copy of this one
+	load("cluster.local {")
+
+	writeFile(t, n.dir, "Corefile", " \n")
+	load("cluster.local {")
 }
 
 func TestWarnedOnce(t *testing.T) {

@@ -114,10 +114,10 @@ func (o *options) corefileFlags(fs *flag.FlagSet) {
 		"serve on `IP,...` (IPv4 and IPv6 may be mixed), with a Corefile rendered from the template; auto: "+
 			standaloneIP.String()+" and, where this node's kube-proxy lets it, the ClusterIP of kube-dns")
 	fs.StringVar(&o.conf, "conf", "",
-		"without -localip: run the Corefile `FILE` as it is; with -localip: write the rendered Corefile there too")
+		"without -localip: run the Corefile `FILE` as it is; with -localip: write the rendered Corefile there too, or, without a template, render what is there")
 	fs.StringVar(&o.corefile, "corefile", "", "older name of -conf, which wins if both are given (`FILE`)")
 	fs.StringVar(&o.baseCorefile, "basecorefile", defaultBaseCorefile,
-		"template `FILE`; the embedded template is used if the default does not exist")
+		"template `FILE`; if the default does not exist, the Corefile at -conf or, without one, the embedded template is used")
 	fs.StringVar(&o.kubeDNSDir, "kubednscm", "",
 		"`DIR` of the kube-dns ConfigMap (stubDomains, upstreamNameservers); "+defaultKubeDNSDir+" if that exists")
 	define(fs, "upstreamsvc", "kube-dns", parseServiceName, &o.upstreamSvc,

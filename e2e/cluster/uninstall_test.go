@@ -40,6 +40,9 @@ func uninstall(t *testing.T, c *Cluster) {
 			t.Errorf("left on %s, where the fallback table stays and nothing else: %q", n.Name, left)
 		}
 	}
+	if c.DualStack {
+		c.cleanOne(t, c.Nodes[0])
+	}
 	c.Kubectl(t, "apply", "-k", manifest(t, "cleanup"))
 	c.WaitRollout(t, "daemonsets", "node-local-dns-cleanup")
 	c.Kubectl(t, "delete", "-k", manifest(t, "cleanup"))
@@ -48,6 +51,18 @@ func uninstall(t *testing.T, c *Cluster) {
 			t.Errorf("left on %s after the cleanup: %q", n.Name, left)
 		}
 	}
+}
+
+// cleanOne takes the fallback table away from one node, with the command of docs/operations.md.
+func (c *Cluster) cleanOne(t *testing.T, n *Node) {
+	t.Helper()
+	c.Kubectl(t, "debug", "node/"+n.Name, "--profile=sysadmin", "--image=ghcr.io/nodelocaldns/nodelocaldns:dev", "--", "/nodelocaldns", "cleanup")
+	lab.Until(t, time.Minute, "end of the fallback table", func() error {
+		if len(n.leftovers(t)) > 0 {
+			return errStillThere
+		}
+		return nil
+	})
 }
 
 // waitGone waits until the caches have ended.

@@ -5,6 +5,7 @@ package hostnet
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -114,13 +115,19 @@ func legacyHasTables(six bool) bool { return len(legacyTables(six)) > 0 }
 
 // Cleanup removes all that a cache of ours or the reference may have left on
 // the node, the fallback table included, and returns what it removed. It
-// refuses while an instance lives.
+// refuses while an instance lives, or a server at the addresses of the
+// reference's link: that would notice a minute later.
 func Cleanup(iface string) (removed []string, err error) {
 	if err := checkCapability(Config{}); err != nil {
 		return nil, err
 	}
 	if n := peers(-1); n > 0 {
 		return nil, fmt.Errorf("%d running instance(s) hold this node's DNS: stop them first", n)
+	}
+	if server, err := served(iface); err != nil {
+		return nil, err
+	} else if server.IsValid() {
+		return nil, fmt.Errorf("a server listens at %s, where link %s has its addresses: stop it first, or, if it has nothing to do with them, delete the link", server, iface)
 	}
 	removed, errs := clearAllLinks(iface)
 	rules, err := clearIPTables(func(xtables) bool { return false })
@@ -134,6 +141,35 @@ func Cleanup(iface string) (removed []string, err error) {
 		errs = append(errs, removeTables(table, false, true))
 	}
 	return removed, errors.Join(errs...)
+}
+
+// served returns the first UDP socket at an address of the dummy link of that name,
+// or at port 53 of all addresses while there is such a link.
+func served(iface string) (netip.AddrPort, error) {
+	link, err := netlink.LinkByName(iface)
+	if errors.As(err, new(netlink.LinkNotFoundError)) || err == nil && link.Type() != "dummy" {
+		return netip.AddrPort{}, nil
+	}
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("looking for link %s: %w", iface, err)
+	}
+	held, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("listing the addresses of link %s: %w", iface, err)
+	}
+	sockets, err := udpSockets()
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	for _, s := range sockets {
+		ip, _ := netip.AddrFromSlice(s.LocalAddr)
+		at := netip.AddrPortFrom(ip.Unmap(), uint16(s.LocalPort))
+		ours := slices.ContainsFunc(held, func(a netlink.Addr) bool { return a.IP.Equal(s.LocalAddr) })
+		if ours || s.LocalPort == 53 && ip.IsUnspecified() {
+			return at, nil
+		}
+	}
+	return netip.AddrPort{}, nil
 }
 
 // clearAllLinks removes leftover links of all instance numbers.

@@ -360,6 +360,29 @@ func TestCleanup(t *testing.T) {
 	}
 }
 
+// TestCleanupReference has a k8s-dns-node-cache that serves, and its end.
+func TestCleanupReference(t *testing.T) {
+	inNamespace(t)
+	if err := probeDummy("probe"); err != nil {
+		t.Skipf("this kernel has no dummy links: %v", err)
+	}
+	command(t, "sh", "-c", "ip link set lo up && ip link add nodelocaldns type dummy && ip link set nodelocaldns up && ip addr add 169.254.20.10/32 dev nodelocaldns")
+	for _, addr := range []string{"169.254.20.10:53", "169.254.20.10:5353", "0.0.0.0:53"} {
+		server, err := net.ListenPacket("udp4", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		removed, err := Cleanup(DefaultInterface)
+		server.Close()
+		if len(removed) > 0 || err == nil || !strings.HasPrefix(err.Error(), "a server listens at "+addr) {
+			t.Errorf("%s: removed %q, %v", addr, removed, err)
+		}
+	}
+	if removed, err := Cleanup(DefaultInterface); len(removed) != 1 || err != nil {
+		t.Errorf("removed %q, %v", removed, err)
+	}
+}
+
 func TestNothingLacks(t *testing.T) {
 	inNamespace(t)
 	before := state(t)

@@ -103,26 +103,35 @@ func (n *Network) Commit() error {
 // Queued returns the bytes that wait, unread, in UDP sockets bound to the
 // cache's addresses and port.
 func (n *Network) Queued() (uint64, error) {
-	fs, err := procfs.NewFS(procfs.DefaultMountPoint)
+	sockets, err := udpSockets()
 	if err != nil {
 		return 0, err
 	}
-	four, err := fs.NetUDP()
-	if err != nil {
-		return 0, fmt.Errorf("reading the queues of UDP sockets: %w", err)
-	}
-	six, err := fs.NetUDP6()
-	if err != nil {
-		six = nil // a kernel without IPv6
-	}
 	var queued uint64
-	for _, s := range slices.Concat(four, six) {
+	for _, s := range sockets {
 		ip, _ := netip.AddrFromSlice(s.LocalAddr)
 		if s.LocalPort == uint64(n.cfg.Port) && slices.Contains(n.cfg.Addresses, ip.Unmap()) {
 			queued += s.RxQueue
 		}
 	}
 	return queued, nil
+}
+
+// udpSockets lists the UDP sockets of this network namespace.
+func udpSockets() (procfs.NetUDP, error) {
+	fs, err := procfs.NewFS("/proc/thread-self")
+	if err != nil {
+		return nil, err
+	}
+	four, err := fs.NetUDP()
+	if err != nil {
+		return nil, fmt.Errorf("listing UDP sockets: %w", err)
+	}
+	six, err := fs.NetUDP6()
+	if err != nil {
+		six = nil // a kernel without IPv6
+	}
+	return slices.Concat(four, six), nil
 }
 
 func without(addrs, taken []netip.Addr) []netip.Addr {
