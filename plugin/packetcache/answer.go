@@ -32,6 +32,7 @@ type entry struct {
 	stored  time.Duration
 	expires time.Duration
 	query   int // length of the query that it answered
+	size    int // of the answer, as the prometheus plugin counts it
 	block   *block
 	count   atomic.Pointer[counters] // made for the first hit; nil: not yet
 

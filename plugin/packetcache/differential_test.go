@@ -62,7 +62,7 @@ func TestSameMetrics(t *testing.T) {
 	}
 }
 
-// TestBurst sends more queries at once than a reader takes with one call, so that the others come in.
+// TestBurst sends more queries at once than a reader takes with one call.
 func TestBurst(t *testing.T) {
 	c := dial(t, serve(t, corefile(upstream(t), true)))
 	query := pack(t, "a1.n1.test.", dns.TypeA, nil)
@@ -109,7 +109,7 @@ func question(i int) []byte {
 	r := rand.New(rand.NewPCG(uint64(i), 4711))
 	pick := func(of ...uint16) uint16 { return of[r.IntN(len(of))] }
 	kind := []string{"a1", "a3", "a25", "txt2", "txt9", "txt30", "nx", "nodata", "cname", "servfail", "refused", "zero", "mx"}[r.IntN(13)]
-	zone := []string{"", "", "", "rw.", "lb.", "tmpl.", "acl."}[r.IntN(7)]
+	zone := []string{"", "", "", "rw.", "lb.", "tmpl.", "acl.", "own."}[r.IntN(8)]
 	name := fmt.Sprintf("%s.n%d.%stest.", kind, r.IntN([]int{2, 4000}[r.IntN(2)]), zone)
 	if kind == "zero" { // plugin cache keeps it for 5 s, and each server in its own time
 		name = fmt.Sprintf("zero.n%d.%stest.", i, zone)
@@ -268,6 +268,9 @@ func upstream(t *testing.T) string {
 
 func reply(r *dns.Msg) *dns.Msg {
 	m, q := new(dns.Msg).SetReply(r), r.Question[0]
+	if o := r.IsEdns0(); o != nil {
+		m.SetEdns0(4096, o.Do())
+	}
 	kind, _, _ := strings.Cut(strings.ToLower(q.Name), ".")
 	ttl := uint32(40 + len(q.Name))
 	head := func(name string, rrtype uint16) dns.RR_Header {
@@ -327,4 +330,75 @@ func dial(t *testing.T, addr string) net.Conn {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// TestForeignBlock has a block without the plugin that decides by the client, and asks a block with it on the way to its answer.
+func TestForeignBlock(t *testing.T) {
+	addr := serve(t, ".:PORT {\n bind 127.0.0.1\n packetcache\n cache\n forward . "+upstream(t)+" {\n force_tcp\n }\n}\n"+
+		"a.test:PORT {\n bind 127.0.0.1\n acl {\n block net 127.0.0.2/32\n }\n template IN A {\n answer \"{{ .Name }} 50 IN CNAME a1.n1.test.\"\n }\n}\n")
+	query := pack(t, "x.a.test.", dns.TypeA, nil)
+	for i, client := range []string{"127.0.0.2", "127.0.0.1", "127.0.0.2"} {
+		d := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(client)}}
+		c, err := d.Dial("udp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m dns.Msg
+		err = m.Unpack(ask(c, query, 2*time.Second))
+		_ = c.Close()
+		if refused := client == "127.0.0.2"; err != nil || refused != (m.Rcode == dns.RcodeRefused) || !refused && len(m.Answer) != 2 {
+			t.Errorf("query %d, from %s: %v\n%v", i, client, err, &m)
+		}
+	}
+}
+
+// TestReload gives a server that is asked all the time other Corefiles: the same with another comment, one for which the packet cache
+// stays out of the way, the first again, and one that is refused.
+func TestReload(t *testing.T) {
+	plain := corefile(upstream(t), true)
+	addr, reload := reloadable(t, plain)
+	c := dial(t, addr)
+	query := pack(t, "a1.n1.test.", dns.TypeA, nil)
+	stop, lost := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		for {
+			select {
+			case <-stop:
+				lost <- n
+				return
+			default:
+				if ask(c, query, 3*time.Second) == nil {
+					n++
+				}
+			}
+		}
+	}()
+	hits := func() float64 { return counted(t, "coredns_packetcache_hits_total", addr) }
+	for i, step := range []struct {
+		text       string
+		cached, ok bool
+	}{
+		{plain + "# again\n", true, true},
+		{strings.Replace(plain, "packetcache", "# none", -1), false, true},
+		{plain, true, true},
+		{plain + "nobody.test:PORT {\n unknown\n}\n", true, false},
+	} {
+		if err := reload(step.text); (err == nil) != step.ok {
+			t.Errorf("step %d: %v", i, err)
+		}
+		before := hits()
+		for range 20 {
+			if ask(dial(t, addr), query, 3*time.Second) == nil {
+				t.Errorf("step %d: no answer", i)
+			}
+		}
+		if grew := hits() > before; grew != step.cached {
+			t.Errorf("step %d: hits: %t", i, grew)
+		}
+	}
+	close(stop)
+	if n := <-lost; n > 0 {
+		t.Errorf("%d queries lost", n)
+	}
 }

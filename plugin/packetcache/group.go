@@ -29,9 +29,13 @@ import (
 // group, which may know nothing of this plugin, is ready only when it has heard
 // of an answer of its own; and alone, they try both sockets.
 
-// attachPlace makes the group of fd give every packet to one place, except the self-queries.
+// nowhere is a place that is not there.
+const nowhere = 1<<31 - 1
+
+// attachPlace makes the group of fd give every packet to one place, except the
+// self-queries. From nowhere they go by the hash again; to take the program away
+// needs Linux 5.3.
 func attachPlace(fd, place int) error {
-	const nowhere = 1<<32 - 1
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: skfADMark},
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: hostnet.SelfQueryMark, Jf: 1},
@@ -44,15 +48,6 @@ func attachPlace(fd, place int) error {
 
 // skfADMark is SKF_AD_OFF + SKF_AD_MARK: the packet's mark (include/uapi/linux/filter.h).
 const skfADMark = 1<<32 - 0x1000 + 20
-
-// detachPlace makes it go by the hash again. A group without a program has none to lose.
-func detachPlace(fd int) error {
-	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_REUSEPORT_BPF, 0)
-	if err == unix.ENOENT {
-		return nil
-	}
-	return os.NewSyscallError("setsockopt SO_DETACH_REUSEPORT_BPF", err)
-}
 
 // members counts the UDP sockets that are bound to addr in this network namespace.
 func members(addr netip.AddrPort) (int, error) {

@@ -43,10 +43,14 @@ func corefile(upstream string, packetCache bool) string {
 		".":         "",
 		"rw.test":   "rewrite name regex (.*)\\.rw\\.test\\.$ {1}.test. answer auto",
 		"lb.test":   "loadbalance",
+		"own.test":  "",
 		"acl.test":  "acl {\n block type PTR net *\n }",
 		"tmpl.test": "template IN A {\n answer \"{{ .Name }} 50 IN A 192.0.2.9\"\n }",
 	} {
-		fmt.Fprintf(&b, "%s:PORT {\n bind 127.0.0.1\n %s\n prometheus 127.0.0.1:0\n %s\n cache 3600\n forward . %s {\n force_tcp\n }\n}\n", zone, directive, more, upstream)
+		if zone != "own.test" { // without cache, an answer has the upstream's OPT record on its way through the plugins
+			more += "\n cache 3600"
+		}
+		fmt.Fprintf(&b, "%s:PORT {\n bind 127.0.0.1\n %s\n prometheus 127.0.0.1:0\n %s\n forward . %s {\n force_tcp\n }\n}\n", zone, directive, more, upstream)
 	}
 	return b.String()
 }
@@ -61,10 +65,19 @@ func controller(tokens []caddyfile.Token) *caddy.Controller {
 // serve starts a server in this process and returns its address.
 func serve(t *testing.T, text string) string {
 	t.Helper()
-	addr := freePort(t)
+	addr, _ := reloadable(t, text)
+	return addr
+}
+
+// reloadable is serve, with a function that gives the server another Corefile.
+func reloadable(t *testing.T, text string) (addr string, reload func(text string) error) {
+	t.Helper()
+	addr = freePort(t)
 	_, port, _ := net.SplitHostPort(addr)
-	text = strings.ReplaceAll(text, "PORT", port)
-	inst, err := caddy.Start(caddy.CaddyfileInput{Contents: []byte(text), Filepath: "Corefile", ServerTypeName: "dns"})
+	input := func(text string) caddy.Input {
+		return caddy.CaddyfileInput{Contents: []byte(strings.ReplaceAll(text, "PORT", port)), Filepath: "Corefile", ServerTypeName: "dns"}
+	}
+	inst, err := caddy.Start(input(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +85,13 @@ func serve(t *testing.T, text string) string {
 		inst.ShutdownCallbacks()
 		_ = inst.Stop()
 	})
-	return addr
+	return addr, func(text string) error {
+		next, err := inst.Restart(input(text))
+		if err == nil {
+			inst = next
+		}
+		return err
+	}
 }
 
 // freePort returns an address where nobody listens, neither over UDP nor over TCP.

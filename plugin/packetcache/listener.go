@@ -49,6 +49,7 @@ type listener struct {
 	place   int           // in the group of sockets, 0 or 1; guarded by the listeners' lock
 	alone   bool          // the process was, when the group was looked at last; guarded as well
 	checked time.Duration // when that was; guarded as well
+	warned  string        // of that; guarded as well
 
 	socket  *os.File
 	conn    syscall.RawConn // of socket
@@ -148,7 +149,7 @@ func (l *listener) gather(place int) error {
 // if it is not known who is where.
 func (l *listener) prefer(place int) error {
 	if !l.alone {
-		return l.control(detachPlace)
+		place = nowhere
 	}
 	return l.control(func(fd int) error { return attachPlace(fd, place) })
 }
@@ -178,7 +179,10 @@ func strayed(server string, w dns.ResponseWriter) {
 		return
 	}
 	l.checked = now
-	if err := l.gather(1 - l.place); err != nil {
+	if err := l.gather(1 - l.place); err == nil {
+		l.warned = ""
+	} else if err.Error() != l.warned { // once for a fault that lasts
+		l.warned = err.Error()
 		log.Warningf("Not all queries at %s come to the packet cache: %v", server, err)
 	}
 }

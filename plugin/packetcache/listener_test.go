@@ -110,6 +110,42 @@ func TestFullOfUnknown(t *testing.T) {
 	}
 }
 
+// TestSpare has more queries wait than a reader takes at once: it asks for another one, which answers what is there and waits again.
+func TestSpare(t *testing.T) {
+	addr := netip.MustParseAddrPort(freePort(t))
+	l := &listener{addr: addr, local: net.UDPAddrFromAddrPort(addr), server: &server{}, more: make(chan struct{}, 1), closing: make(chan struct{})}
+	if err := l.open(); err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	c := dial(t, addr.String())
+	send := func(n int) {
+		for range n {
+			if _, err := c.Write([]byte{1}); err != nil { // too short to be answered
+				t.Fatal(err)
+			}
+		}
+	}
+	first := newReader(l, false)
+	send(batch - 1)
+	if errno := first.receive(l.fd); errno != 0 || first.n != batch-1 || len(l.more) != 0 {
+		t.Errorf("%d of %d read, asked for help: %d, %v", first.n, batch-1, len(l.more), errno)
+	}
+	send(3 * batch)
+	if errno := first.receive(l.fd); errno != 0 || first.n != batch || len(l.more) != 1 {
+		t.Errorf("%d of %d read, asked for help: %d, %v", first.n, 3*batch, len(l.more), errno)
+	}
+	l.readers.Go(newReader(l, true).run)
+	for range 2 { // the second fits in when the spare has come back for the first
+		l.more <- struct{}{}
+	}
+	if errno := first.receive(l.fd); errno != unix.EAGAIN {
+		t.Errorf("%d were left, %v", first.n, errno)
+	}
+	close(l.closing)
+	l.readers.Wait()
+}
+
 // TestZone sends to a client whose address needs one.
 func TestZone(t *testing.T) {
 	for zone, want := range map[string]uint32{"": 0, "7": 7, "lo": 1} {

@@ -65,10 +65,7 @@ func newCounters(e *entry, s *server) *counters {
 		requestSize:       vars.RequestSize.WithLabelValues(server, zone, "", "udp"),
 		responseSize:      vars.ResponseSize.WithLabelValues(server, zone, "", "udp"),
 		requestSizeValue:  float64(e.query),
-		responseSizeValue: float64(m.Len()),
-	}
-	if m.IsEdns0() != nil {
-		c.responseSizeValue -= 11 // the server puts it in after the plugins
+		responseSizeValue: float64(e.size),
 	}
 	if e.key[len(e.key)-3]&hasDO != 0 {
 		c.do = vars.RequestDo.WithLabelValues(server, zone, "")

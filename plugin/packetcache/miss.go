@@ -20,8 +20,10 @@ type miss struct {
 	key    []byte
 	hash   uint64
 
-	block   atomic.Pointer[block] // the first that it came to
+	request *dns.Msg
+	block   atomic.Pointer[block] // that it came to; nil: one without the plugin
 	unsafe  atomic.Bool           // a block that is not safe had a part in it
+	size    int                   // of the answer, where the prometheus plugin counts it
 	written bool
 }
 
@@ -33,17 +35,41 @@ func (m *miss) serve() {
 		m.server.pipe.put(m.query, m.remote) // parseQuery and dns do not agree; that one decides
 		return
 	}
+	m.request = r
 	m.server.dns.ServeDNS(context.WithValue(m.server.ctx, missKey{}, m), m, r)
 }
 
-// enter is called by the handlers of the server blocks. A block can ask another
+// enter is called by the handlers of the server blocks, and returns the writer
+// for what comes behind. A block, also one without the plugin, can ask another
 // one, or itself, on its way to the answer, and behind it: cache fetches anew
-// what is about to run out.
-func (m *miss) enter(b *block) {
-	m.block.CompareAndSwap(nil, b)
+// what is about to run out. Those are other messages than the client's.
+func (m *miss) enter(b *block, w dns.ResponseWriter, r *dns.Msg) dns.ResponseWriter {
 	if !b.safe {
 		m.unsafe.Store(true)
 	}
+	if r != m.request {
+		return w
+	}
+	m.block.Store(b)
+	return &sizer{w, m}
+}
+
+// A sizer notes the size of an answer before the server puts its OPT record in.
+type sizer struct {
+	dns.ResponseWriter
+	m *miss
+}
+
+// WriteMsg implements dns.ResponseWriter.
+func (s *sizer) WriteMsg(r *dns.Msg) error {
+	s.m.size = r.Len()
+	return s.ResponseWriter.WriteMsg(r)
+}
+
+// Write implements dns.ResponseWriter.
+func (s *sizer) Write(data []byte) (int, error) {
+	s.m.size = len(data)
+	return s.ResponseWriter.Write(data)
 }
 
 // WriteMsg implements dns.ResponseWriter.
@@ -76,7 +102,7 @@ func (m *miss) keep(data []byte, b *block) {
 	now := clock()
 	m.server.store.put(&entry{
 		key: m.key, wire: bytes.Clone(data), ttls: a.ttls, hash: m.hash,
-		stored: now, expires: now + min(a.ttl, m.server.ttl), query: len(m.query), block: b,
+		stored: now, expires: now + min(a.ttl/4, m.server.ttl), query: len(m.query), size: m.size, block: b,
 	})
 }
 

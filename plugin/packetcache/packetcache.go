@@ -24,7 +24,7 @@ type missKey struct{}
 // ServeDNS implements plugin.Handler.
 func (p *Packetcache) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	if m, ok := ctx.Value(missKey{}).(*miss); ok {
-		m.enter(&p.block)
+		w = m.enter(&p.block, w, r)
 	} else if s, ok := ctx.Value(dnsserver.Key{}).(*dnsserver.Server); ok && p.block.safe {
 		strayed(s.Addr, w)
 	}

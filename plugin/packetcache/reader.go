@@ -40,6 +40,7 @@ type reader struct {
 	key         [maxKey]byte
 	n, answered int
 	sent        int
+	warned      unix.Errno
 
 	// For the connection; made once, as they would be allocated each time.
 	serves, sends func(fd uintptr) bool
@@ -85,7 +86,10 @@ func (r *reader) serve(fd uintptr) bool {
 		case unix.EAGAIN:
 			return false
 		default:
-			log.Warningf("Reading queries at %s: %v", r.l.addr, errno)
+			if errno != r.warned { // once for a fault that lasts
+				log.Warningf("Reading queries at %s: %v", r.l.addr, errno)
+			}
+			r.warned = errno
 		}
 		select {
 		case <-r.l.closing:
@@ -181,10 +185,11 @@ func (r *reader) unusual(s *server, i int, query []byte) {
 	if len(query) < headerLen || query[2]&bitQR != 0 {
 		return
 	}
-	s.misses.Inc()
 	if !s.pipe.put(append([]byte(nil), query...), r.remote(i)) {
 		s.dropped.Inc()
+		return
 	}
+	s.misses.Inc()
 }
 
 // flush sends the answers and counts them.
