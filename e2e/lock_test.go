@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -101,4 +102,28 @@ func lockedEnd(t *testing.T, l *lab.Lab, loads []*lab.Load) {
 	t.Logf("the end took %s, exit code %d", time.Since(begin).Round(time.Millisecond), code)
 	release()
 	noLink(t, l)
+}
+
+// TestDeafLocked has the sockets hear nothing while the rules cannot be changed: the addresses go instead.
+func TestDeafLocked(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t, lab.IPTablesLegacy)
+	c := start(t, l, options{firewall: lab.IPTablesLegacy})
+	c.settle(t)
+	loads := lab.StartAll(t, patient(l, lab.ClusterIP)...)
+	progress(t, loads, 2)
+	release := hold(t, l)
+	l.Node.Exec(t, fmt.Sprintf(deaf, join(ipv4), join(ipv6)), "nft", "-f", "-")
+	off := c.waitSteering(t, false, hangTimeout)
+	progress(t, loads, 10)
+	if err := has(l, "raw -A PREROUTING -j NODELOCALDNS-PRE")(t); err != nil {
+		t.Errorf("the rules were changed: %v", err)
+	}
+	l.Node.Exec(t, "", "nft", "delete", "table", "inet", "deaf")
+	release()
+	on := c.waitSteering(t, true, hangTimeout)
+	servedAgain(t, c)
+	progress(t, loads, 2)
+	stop(t, loads)
+	t.Logf("steering off after %s, on after %s", off, on)
 }

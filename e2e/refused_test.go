@@ -83,3 +83,19 @@ func TestReloadRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestReloadRefusedLate reloads a configuration whose network is there before another block of it fails: nothing of it stays.
+func TestReloadRefusedLate(t *testing.T) {
+	l := lab.New(t, lab.NFTables)
+	text := stanza(firewallFlag(lab.NFTables), "")
+	c := launch(t, l, options{firewall: lab.NFTables, base: text, conf: true})
+	c.waitSteering(t, true, steeringTimeout)
+	bind := "bind " + strings.ReplaceAll(join(ipv4), ",", " ")
+	c.setBase(t, strings.ReplaceAll(text, bind, bind+" 10.96.0.99")+"nowhere:53 {\n    bind 192.0.2.1\n    whoami\n}\n")
+	c.waitMetric(t, 20*time.Second, 1, "coredns_nodelocal_config_reloads_total", `result="error"`)
+	c.waitSteering(t, true, steeringTimeout)
+	if left := l.Node.State(t).With("10.96.0.99"); len(left) > 0 {
+		t.Errorf("left:\n%s", left)
+	}
+	servedAgain(t, c)
+}

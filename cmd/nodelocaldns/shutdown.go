@@ -22,7 +22,7 @@ const (
 )
 
 // restartPatience is how long the shutdown waits for a start or restart that is
-// under way. Kubernetes grants 30 s for everything.
+// under way. Our manifest grants 45 s for everything, others 30 s.
 const restartPatience = 10 * time.Second
 
 // end reports whether the caller is the first who wants to end the process, and

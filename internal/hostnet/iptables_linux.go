@@ -50,6 +50,15 @@ func (x xtables) legacy() (bool, error) {
 	return !strings.Contains(out, "nf_tables"), err
 }
 
+// An unreadableError names a table in which somebody has put a rule that only
+// nft can express: iptables-save prints a comment then, and no rule, ours
+// neither, and succeeds; iptables-restore adds what it is told.
+type unreadableError string
+
+func (e unreadableError) Error() string {
+	return fmt.Sprintf("iptables cannot read table %s, as it has a rule that only nft knows: move that to a table of its own, or use nftables", string(e))
+}
+
 // save returns the two tables as iptables-save prints them.
 func (x xtables) save() (string, error) {
 	var saved strings.Builder
@@ -57,6 +66,9 @@ func (x xtables) save() (string, error) {
 		out, err := run("", x.command("-save"), "-t", table)
 		if err != nil {
 			return "", err
+		}
+		if strings.Contains(out, "' is incompatible, use 'nft' tool") {
+			return "", fmt.Errorf("running %s: %w", x.command("-save"), unreadableError(table))
 		}
 		saved.WriteString(out)
 	}
@@ -233,6 +245,9 @@ func (f *iptablesFirewall) Remove() error {
 	for _, family := range f.fams {
 		family.broken = true
 		saved, err := family.save()
+		if errors.As(err, new(unreadableError)) && family.saved != "" {
+			saved, err = family.saved, nil
+		}
 		if err == nil {
 			err = family.restore(removeInput(saved))
 		}

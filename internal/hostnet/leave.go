@@ -48,6 +48,9 @@ func (n *Network) withdraw() error {
 // route if the process died in between, so there the rules go first.
 func (n *Network) stepAside() error {
 	if !n.Alone() {
+		if !n.served {
+			return nil // the rules are the others'
+		}
 		return n.apply(nil)
 	}
 	steps := []func() error{n.link.Yield, func() error { return n.apply(nil) }}
@@ -70,6 +73,9 @@ func (n *Network) Close(keep bool) error {
 	var errs []error
 	if !keep && n.Alone() {
 		errs = append(errs, n.removeRules())
+		if n.met {
+			errs = append(errs, n.clearLeftovers())
+		}
 	}
 	if !keep || !n.linkOutlives() {
 		errs = append(errs, n.link.Close())

@@ -32,6 +32,10 @@ func (n *Network) clearLeftovers() error {
 		f, ok := n.firewall.(*iptablesFirewall)
 		return ok && f.label == "iptables"+x.variant && slices.Contains(families(n.cfg.Addresses), x.six)
 	})
+	if errors.As(err, new(unreadableError)) {
+		n.warnings = append(n.warnings, fmt.Sprintf("Rules of an earlier cache, if there are any, stay: %v", err))
+		err = nil
+	}
 	return err
 }
 
@@ -47,15 +51,20 @@ func (n *Network) clearFallback() error {
 }
 
 // clearIPTables removes our rules and the reference's from every variant of
-// iptables that is installed and in use, except from those that skip names.
+// iptables that is installed and in use, except from those that skip names. It
+// returns an unreadableError when it could do no more than that for the others.
 func clearIPTables(skip func(xtables) bool) (removed []string, err error) {
+	var unreadable error
 	for _, x := range installedXtables() {
 		if skip(x) {
 			continue
 		}
 		saved, err := x.save()
+		if errors.As(err, new(unreadableError)) {
+			unreadable = err
+		}
 		if err != nil {
-			continue // a table of this variant that cannot be listed has no rule of ours
+			continue // otherwise a table of this variant that cannot be listed has no rule of ours
 		}
 		input := removeInput(saved)
 		if input == "" {
@@ -66,7 +75,7 @@ func clearIPTables(skip func(xtables) bool) (removed []string, err error) {
 		}
 		removed = append(removed, fmt.Sprintf("%s rules", x.command("")))
 	}
-	return removed, nil
+	return removed, unreadable
 }
 
 // installedXtables lists the variants whose tables exist: looking at one that

@@ -34,6 +34,8 @@ type Network struct {
 	settled  time.Time    // when the settling ends
 	served   bool         // an address was steered once
 	gone     bool         // the addresses were taken away for good
+	forsaken []netip.Addr // those taken away for want of a way to take the rules away
+	met      bool         // another instance was here since its leftovers were looked for
 	found    bool         // a fallback table was there before
 	warnings []string
 	events   chan Event
@@ -105,7 +107,33 @@ func (n *Network) Warnings() []string {
 func (n *Network) String() string { return fmt.Sprintf("%s, %s", n.link, n.firewall) }
 
 // Alone reports whether no other instance lives on this node.
-func (n *Network) Alone() bool { return peers(n.slot) == 0 }
+func (n *Network) Alone() bool {
+	alone := peers(n.slot) == 0
+	n.met = n.met || !alone
+	return alone
+}
+
+// Inherit removes, once after the last of the other instances has gone, what Set
+// does not replace of theirs: one that was killed, or was not alone when it left,
+// may have had another backend. Where updates surge, nobody starts alone.
+func (n *Network) Inherit() error {
+	if !n.Alone() || !n.met {
+		return nil
+	}
+	if err := n.inTurn(func() error { return n.whileRenewing(n.clearLeftovers) }); err != nil {
+		return err
+	}
+	n.met = false
+	return nil
+}
+
+// Forsake takes addresses away until the steering has been changed: rules that
+// steer to them, and cannot be taken out, are inert then.
+func (n *Network) Forsake(addrs []netip.Addr) error {
+	n.forsaken = slices.Clone(addrs)
+	_, err := n.Renew()
+	return err
+}
 
 // Steered returns the addresses that DNS is steered to.
 func (n *Network) Steered() []netip.Addr { return n.steered }
@@ -121,7 +149,7 @@ func (n *Network) Renew() (repaired bool, err error) {
 		return false, nil
 	}
 	n.renewed = time.Now()
-	back, err := n.link.Set(slices.Concat(n.cfg.Addresses, n.parting), n.cfg.Lease)
+	back, err := n.link.Set(without(slices.Concat(n.cfg.Addresses, n.parting), n.forsaken), n.cfg.Lease)
 	if l, ok := n.link.(*kernelLink); ok {
 		n.index.Store(int64(l.index))
 	}

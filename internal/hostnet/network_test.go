@@ -360,6 +360,145 @@ func TestCleanup(t *testing.T) {
 	}
 }
 
+// TestInherit has two instances with different backends, of which the first is killed: the other one removes its rules.
+func TestInherit(t *testing.T) {
+	inNamespace(t)
+	variant(t, "nft")
+	cfg := testConfig()
+	cfg.Firewall = IPTables
+	first := open(t, cfg)
+	if err := first.Steer(cfg.Addresses); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Firewall = NFTables
+	second := open(t, cfg)
+	if err := second.Steer(cfg.Addresses); err != nil {
+		t.Fatal(err)
+	}
+	left := func() bool { return strings.Contains(command(t, "iptables-save"), chainPrefix) }
+	if err := second.Inherit(); err != nil || !left() {
+		t.Errorf("the living one's rules: %t, %v", left(), err)
+	}
+	if err := first.Close(true); err != nil { // as if it had been killed
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := second.Inherit(); err != nil || left() {
+			t.Errorf("the dead one's rules: %t, %v", left(), err)
+		}
+	}
+	if broken, err := second.Intact(true); len(broken) > 0 || err != nil {
+		t.Errorf("its own rules: %v, %v", broken, err)
+	}
+	closeNetwork(t, second)
+}
+
+// TestNeverSteered has an instance leave that did not come to serve: the rules of the other one stay.
+func TestNeverSteered(t *testing.T) {
+	inNamespace(t)
+	first := open(t, testConfig())
+	if err := first.Steer(testConfig().Addresses); err != nil {
+		t.Fatal(err)
+	}
+	second := open(t, testConfig())
+	if err := second.Withdraw(time.Second); err != nil {
+		t.Fatal(err)
+	}
+	closeNetwork(t, second)
+	if broken, err := first.Intact(true); len(broken) > 0 || err != nil {
+		t.Errorf("%v, %v", broken, err)
+	}
+	closeNetwork(t, first)
+}
+
+// TestForsake takes an address away, and has it back when the steering has changed.
+func TestForsake(t *testing.T) {
+	inNamespace(t)
+	n := open(t, testConfig())
+	defer closeNetwork(t, n)
+	addrs := testConfig().Addresses
+	if err := n.Steer(addrs); err != nil {
+		t.Fatal(err)
+	}
+	there := func() bool {
+		return strings.Contains(command(t, "ip", "-br", "addr", "show", "nodelocaldns"), addrs[0].String())
+	}
+	if err := n.Forsake(addrs[:1]); err != nil || there() {
+		t.Errorf("there: %t, %v", there(), err)
+	}
+	if _, err := n.Renew(); err != nil || there() {
+		t.Errorf("renewed: %t, %v", there(), err)
+	}
+	if err := n.Steer(addrs[1:]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Renew(); err != nil || !there() {
+		t.Errorf("back: %t, %v", there(), err)
+	}
+}
+
+// unreadable puts a rule into the host's table filter that iptables does not know.
+func unreadable(t *testing.T) {
+	t.Helper()
+	command(t, "nft", "table ip filter { chain INPUT { type filter hook input priority filter; ct state established,related accept; }; }")
+}
+
+// TestUnreadableTable has somebody write a rule with nft into a table of iptables', before the cache begins and while it runs.
+func TestUnreadableTable(t *testing.T) {
+	jumps := func() int { return strings.Count(command(t, "nft", "list", "ruleset"), "jump "+chainPrefix) }
+	for _, firewall := range []string{Auto, IPTables} {
+		t.Run(firewall+" before", func(t *testing.T) {
+			inNamespace(t)
+			variant(t, "nft")
+			unreadable(t)
+			cfg := testConfig()
+			cfg.Firewall = firewall
+			n, err := Open(cfg)
+			if firewall == IPTables {
+				if err == nil || !strings.Contains(err.Error(), "iptables cannot read table filter") {
+					t.Errorf("got %v", err)
+				}
+				return
+			}
+			if err != nil || n.firewall.String() != "nftables" {
+				t.Fatalf("%v, %v", n, err)
+			}
+			if w := n.Warnings(); len(w) != 1 || !strings.Contains(w[0], "cannot read table filter") {
+				t.Errorf("warnings: %q", w)
+			}
+			closeNetwork(t, n)
+		})
+		t.Run(firewall+" while it runs", func(t *testing.T) {
+			inNamespace(t)
+			variant(t, "nft")
+			cfg := testConfig()
+			cfg.Firewall = firewall
+			n := open(t, cfg)
+			if err := n.Steer(cfg.Addresses); err != nil {
+				t.Fatal(err)
+			}
+			before := jumps()
+			unreadable(t)
+			for range 3 {
+				if broken, err := n.Intact(true); len(broken) == 0 && err == nil && firewall == IPTables {
+					t.Error("all is said to be well")
+				}
+				if err := n.Repair(); (err == nil) != (firewall == Auto) {
+					t.Errorf("repair: %v", err)
+				}
+			}
+			after := jumps()
+			if firewall == IPTables && after != before || firewall == Auto && after != 0 {
+				t.Errorf("%d jumps, then %d", before, after)
+			}
+			closeNetwork(t, n)
+			if out := state(t); strings.Contains(out, chainPrefix) {
+				t.Errorf("left:\n%s", out)
+			}
+		})
+	}
+}
+
 // TestCleanupReference has a k8s-dns-node-cache that serves, and its end.
 func TestCleanupReference(t *testing.T) {
 	inNamespace(t)

@@ -54,10 +54,12 @@ func openFirewall(cfg Config) (Firewall, error) {
 }
 
 // applyAny is apply. Where the choice is ours, nftables takes the place of an
-// iptables whose commands work and whose rules the kernel has no modules for.
+// iptables whose commands work and whose rules the kernel has no modules for, or
+// whose tables it cannot read any more.
 func (n *Network) applyAny(addrs []netip.Addr) error {
 	err := n.apply(addrs)
-	if n.cfg.Firewall != Auto || !errors.As(err, new(lackingError)) || n.fallback == nil {
+	useless := errors.As(err, new(lackingError)) || errors.As(err, new(unreadableError))
+	if n.cfg.Firewall != Auto || !useless || n.fallback == nil {
 		return err
 	}
 	failed := n.firewall

@@ -60,7 +60,7 @@ func (n *Network) apply(addrs []netip.Addr) error {
 	if err := n.setFirewall(addrs); err != nil {
 		return err
 	}
-	n.steered = slices.Clone(addrs)
+	n.steered, n.forsaken = slices.Clone(addrs), nil
 	n.served = n.served || len(addrs) > 0
 	if less {
 		return n.setFallback(away)

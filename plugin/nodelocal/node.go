@@ -88,7 +88,7 @@ func (n *node) start(s settings) error {
 func (n *node) restore(s settings) error {
 	err := n.start(s)
 	if err == nil {
-		return nil
+		return n.forget()
 	}
 	log.Warningf("Setting up the node's network anew: going back to the last configuration: %v", err)
 	n.mu.Lock()
@@ -98,6 +98,16 @@ func (n *node) restore(s settings) error {
 		log.Errorf("%v", err)
 	}
 	return n.start(s)
+}
+
+// forget takes away what only the refused configuration would have needed.
+func (n *node) forget() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.network == nil {
+		return nil
+	}
+	return n.network.Commit()
 }
 
 func (n *node) open(s settings) error {

@@ -39,7 +39,7 @@ func (v *supervisor) say(subject, text string) {
 
 // publish brings the gauges and the readiness up to date.
 func (v *supervisor) publish() {
-	steered := v.node.network.Steered()
+	steered := without(v.node.network.Steered(), v.forsaken)
 	for _, a := range v.s.Addresses {
 		on := 0.0
 		if slices.Contains(steered, a) {

@@ -25,6 +25,8 @@ type supervisor struct {
 	begun  time.Time         // when the addresses began to wait for their first answer
 	shared bool              // another instance was here since the rules were last seen to be right
 	said   map[string]string // what was logged last, by subject
+
+	forsaken []netip.Addr // taken away, as the rules could not be
 }
 
 func newSupervisor(n *node) *supervisor {
@@ -91,10 +93,9 @@ func (v *supervisor) tick(event hostnet.Event) time.Duration {
 	healthy := v.renew(event)
 	v.check()
 	v.node.network.KeepLease()
-	healthy = v.steer(fmt.Sprintf("no answer to %d self-queries in a row", failuresOff), "self_query") && healthy
+	steered := v.steer(fmt.Sprintf("no answer to %d self-queries in a row", failuresOff), "self_query")
 	v.node.network.KeepLease()
-	healthy = v.mend() && healthy
-	if healthy {
+	if steered && v.mend() && healthy { // without the first the second would wait for the same lock
 		now := time.Now()
 		lastSync.Store(&now)
 	}
@@ -148,7 +149,7 @@ func (v *supervisor) renew(event hostnet.Event) bool {
 	case repaired:
 		repairs.WithLabelValues(string(hostnet.LinkGone)).Inc()
 		log.Warningf("Link put back: something removed it (%s)", v.node.network)
-	case event == hostnet.AddressGone:
+	case event == hostnet.AddressGone && len(v.forsaken) == 0:
 		repairs.WithLabelValues(string(hostnet.AddressGone)).Inc()
 		log.Warningf("Address put back: it had been removed, or not been renewed in time (%s)", v.node.network)
 	}
@@ -188,11 +189,15 @@ func (v *supervisor) steer(why, reason string) bool {
 	err := v.node.network.Steer(want)
 	v.reportRules(err)
 	if err != nil {
+		rulesPresent.Set(0)
+		v.forsake(without(have, want), why, reason)
 		return false
 	}
+	off := without(without(have, want), v.forsaken)
+	v.forsaken = nil
 	v.node.warn()
 	delete(v.said, "waiting")
-	if off := without(have, want); len(off) > 0 {
+	if len(off) > 0 {
 		withdrawals.WithLabelValues(reason).Inc()
 		log.Warningf("Steering off: %s: %s; the cluster DNS answers now", addrList(off), why)
 	}
@@ -200,6 +205,19 @@ func (v *supervisor) steer(why, reason string) bool {
 		log.Infof("Steering on: %s (%s)", addrList(want), v.node.network)
 	}
 	return true
+}
+
+// forsake takes addresses away whose rules cannot be taken out.
+func (v *supervisor) forsake(off []netip.Addr, why, reason string) {
+	if len(off) == 0 {
+		return
+	}
+	v.report("lease", v.node.network.Forsake(off))
+	if added := without(off, v.forsaken); len(added) > 0 {
+		withdrawals.WithLabelValues(reason).Inc()
+		log.Warningf("Steering off: %s: %s; the rules cannot be changed, so the address goes; the cluster DNS answers now", addrList(added), why)
+	}
+	v.forsaken = off
 }
 
 // joining reports whether another instance alone answers at an address that
@@ -228,7 +246,11 @@ func (v *supervisor) mend() bool {
 	if !alone && (!thorough || len(v.node.network.Steered()) == 0) {
 		return true
 	}
-	broken, err := v.node.network.Intact(thorough)
+	var broken []string
+	err := v.node.network.Inherit()
+	if err == nil {
+		broken, err = v.node.network.Intact(thorough)
+	}
 	if err == nil && thorough {
 		v.resync = time.Now()
 	}
@@ -237,6 +259,7 @@ func (v *supervisor) mend() bool {
 			v.repaired(broken)
 		}
 	}
+	v.node.warn()
 	if err == nil && alone {
 		v.shared = false
 	}
@@ -263,7 +286,7 @@ func (v *supervisor) repaired(objects []string) {
 
 // complete reports whether every address is steered.
 func (v *supervisor) complete() bool {
-	return len(v.node.network.Steered()) == len(v.s.Addresses)
+	return len(without(v.node.network.Steered(), v.forsaken)) == len(v.s.Addresses)
 }
 
 func without(addrs, taken []netip.Addr) []netip.Addr {
