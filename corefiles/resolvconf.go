@@ -54,7 +54,7 @@ func (r ResolvConf) upstreams(isLocal func(netip.Addr) bool) value {
 	switch len(usable) {
 	case 0:
 		return value{err: fmt.Errorf("none of the nameservers of %s can be asked (%s): "+
-			"they are this cache itself, or no IP addresses; set upstreamNameservers in the kube-dns ConfigMap",
+			"they are this cache itself, or no IP addresses; add another one there, or upstreamNameservers to the kube-dns ConfigMap",
 			r.Path, strings.Join(all, " "))}
 	case len(all):
 		return value{text: r.Path, warnings: warnings}

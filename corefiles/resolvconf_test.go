@@ -47,7 +47,7 @@ func TestResolvConfErrors(t *testing.T) {
 		{ResolvConf{"/a b", []byte("nameserver 192.0.2.1")}, `path "/a b" of resolv.conf: character ' ' is not allowed`},
 		{ResolvConf{"/x", []byte("nameserver 169.254.20.10\nnameserver a.b\n")},
 			"none of the nameservers of /x can be asked (169.254.20.10 a.b): " +
-				"they are this cache itself, or no IP addresses; set upstreamNameservers in the kube-dns ConfigMap"},
+				"they are this cache itself, or no IP addresses; add another one there, or upstreamNameservers to the kube-dns ConfigMap"},
 	} {
 		p := params(func(p *Params) { p.ResolvConf = test.conf })
 		_, err := Render(Template{"f", []byte(in("forward . __PILLAR__UPSTREAM__SERVERS__"))}, p)
