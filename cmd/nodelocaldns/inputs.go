@@ -69,12 +69,14 @@ func (in *inputs) template() (corefiles.Template, error) {
 func (in *inputs) withoutBase() (corefiles.Template, error) {
 	if path := in.opts.conf; path != "" {
 		text, err := readFile("Corefile", path)
-		switch {
-		case err == nil && len(bytes.TrimSpace(text)) > 0 && !bytes.HasSuffix(text, copyMark):
+		switch empty := len(bytes.TrimSpace(text)) == 0; {
+		case err == nil && !empty && !bytes.Contains(text, copyMark):
 			in.sawTemplate = path
 			return corefiles.Template{Path: path, Text: text}, nil
-		case err != nil && (!errors.Is(err, fs.ErrNotExist) || in.sawTemplate == path):
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			return corefiles.Template{}, err
+		case in.sawTemplate == path:
+			return corefiles.Template{}, fmt.Errorf("reading Corefile: %s is gone, or empty", path)
 		}
 	}
 	return corefiles.Template{Path: "embedded template", Text: corefiles.Kubernetes}, nil

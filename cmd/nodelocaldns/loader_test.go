@@ -238,11 +238,11 @@ func TestCorefileWithoutTemplate(t *testing.T) {
 	}
 	writeFile(t, n.dir, "Corefile", strings.Replace(own, "whoami", "chaos", 1))
 	load("chaos")
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := l.load(); err == nil {
-		t.Error("no error although the Corefile is gone")
+	for _, change := range []func(){func() { writeFile(t, n.dir, "Corefile", "\n") }, func() { _ = os.Remove(path) }} {
+		change()
+		if _, err := l.load(); err == nil {
+			t.Error("no error although the Corefile is gone, or empty")
+		}
 	}
 
 	base := writeFile(t, n.dir, "Corefile.base", template)

@@ -59,20 +59,41 @@ func (e unreadableError) Error() string {
 	return fmt.Sprintf("iptables cannot read table %s, as it has a rule that only nft knows: move that to a table of its own, or use nftables", string(e))
 }
 
-// save returns the two tables as iptables-save prints them.
+// save returns the two tables as iptables-save prints them; with an
+// unreadableError, what can be read.
 func (x xtables) save() (string, error) {
 	var saved strings.Builder
+	var unreadable error
 	for _, table := range []string{"raw", "filter"} {
 		out, err := run("", x.command("-save"), "-t", table)
 		if err != nil {
 			return "", err
 		}
 		if strings.Contains(out, "' is incompatible, use 'nft' tool") {
-			return "", fmt.Errorf("running %s: %w", x.command("-save"), unreadableError(table))
+			unreadable = fmt.Errorf("running %s: %w", x.command("-save"), unreadableError(table))
+			continue
 		}
 		saved.WriteString(out)
 	}
-	return saved.String(), nil
+	return saved.String(), unreadable
+}
+
+// inKernel asks nf_tables, and not iptables, whether a rule of ours or of the reference is there.
+func (x xtables) inKernel() (bool, error) {
+	c, err := nftDial()
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	for _, h := range hooks {
+		for _, marker := range []string{chainPrefix, commentSkip, commentAllow} {
+			rules, err := nftChain{family: nftFamily(x.six), table: h.table(), name: h.builtin()}.rules(c, marker)
+			if len(rules) > 0 || err != nil {
+				return len(rules) > 0, err
+			}
+		}
+	}
+	return false, nil
 }
 
 func (x xtables) restore(input string) error {
@@ -200,6 +221,10 @@ func (f *iptablesFamily) confirm(s Steering) error {
 		return err
 	}
 	saved, err := f.save()
+	if errors.As(err, new(unreadableError)) && f.saved != "" {
+		f.broken = false // the watch has seen ours
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -223,16 +248,19 @@ func (f *iptablesFamily) intact(thorough bool) (bool, error) {
 	if f.broken {
 		return false, nil
 	}
-	if !thorough {
-		if ok, err := f.watch.intact(); ok || err != nil {
-			return ok, err
-		}
+	ok, err := f.watch.intact()
+	if ok && !thorough || err != nil {
+		return ok, err
 	}
 	f.broken = true // until it was looked at, as the watch begins anew
 	if err := f.watch.record(); err != nil {
 		return false, err
 	}
 	saved, err := f.save()
+	if ok && errors.As(err, new(unreadableError)) {
+		f.broken = false // the watch sees each rule of ours
+		return true, nil
+	}
 	if err != nil {
 		return false, err
 	}
@@ -245,11 +273,12 @@ func (f *iptablesFirewall) Remove() error {
 	for _, family := range f.fams {
 		family.broken = true
 		saved, err := family.save()
-		if errors.As(err, new(unreadableError)) && family.saved != "" {
+		unreadable := errors.As(err, new(unreadableError))
+		if unreadable && family.saved != "" {
 			saved, err = family.saved, nil
 		}
-		if err == nil {
-			err = family.restore(removeInput(saved))
+		if err == nil || unreadable {
+			err = errors.Join(err, family.restore(removeInput(saved)))
 		}
 		errs = append(errs, err)
 	}

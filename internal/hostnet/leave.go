@@ -48,12 +48,12 @@ func (n *Network) withdraw() error {
 // route if the process died in between, so there the rules go first.
 func (n *Network) stepAside() error {
 	if !n.Alone() {
-		if !n.served {
+		if !n.served && !n.heard {
 			return nil // the rules are the others'
 		}
-		return n.apply(nil)
+		return n.applyAny(nil)
 	}
-	steps := []func() error{n.link.Yield, func() error { return n.apply(nil) }}
+	steps := []func() error{n.link.Yield, func() error { return n.applyAny(nil) }}
 	if n.linkOutlives() {
 		slices.Reverse(steps)
 	}

@@ -33,7 +33,7 @@ func (n *Network) clearLeftovers() error {
 		return ok && f.label == "iptables"+x.variant && slices.Contains(families(n.cfg.Addresses), x.six)
 	})
 	if errors.As(err, new(unreadableError)) {
-		n.warnings = append(n.warnings, fmt.Sprintf("Rules of an earlier cache, if there are any, stay: %v", err))
+		n.warnings = append(n.warnings, fmt.Sprintf("Rules of an earlier cache stay: %v", err))
 		err = nil
 	}
 	return err
@@ -52,7 +52,7 @@ func (n *Network) clearFallback() error {
 
 // clearIPTables removes our rules and the reference's from every variant of
 // iptables that is installed and in use, except from those that skip names. It
-// returns an unreadableError when it could do no more than that for the others.
+// returns an unreadableError if some are in a table of which it cannot take them out.
 func clearIPTables(skip func(xtables) bool) (removed []string, err error) {
 	var unreadable error
 	for _, x := range installedXtables() {
@@ -60,20 +60,22 @@ func clearIPTables(skip func(xtables) bool) (removed []string, err error) {
 			continue
 		}
 		saved, err := x.save()
-		if errors.As(err, new(unreadableError)) {
-			unreadable = err
+		partial := errors.As(err, new(unreadableError))
+		if err != nil && !partial {
+			continue // a table of this variant that cannot be listed has no rule of ours
 		}
-		if err != nil {
-			continue // otherwise a table of this variant that cannot be listed has no rule of ours
+		if input := removeInput(saved); input != "" {
+			if err := x.restore(input); err != nil {
+				return removed, fmt.Errorf("removing leftover rules: %w", err)
+			}
+			removed = append(removed, fmt.Sprintf("%s rules", x.command("")))
 		}
-		input := removeInput(saved)
-		if input == "" {
+		if !partial {
 			continue
 		}
-		if err := x.restore(input); err != nil {
-			return removed, fmt.Errorf("removing leftover rules: %w", err)
+		if left, lookErr := x.inKernel(); left || lookErr != nil {
+			unreadable = errors.Join(err, lookErr)
 		}
-		removed = append(removed, fmt.Sprintf("%s rules", x.command("")))
 	}
 	return removed, unreadable
 }
@@ -152,8 +154,8 @@ func Cleanup(iface string) (removed []string, err error) {
 	return removed, errors.Join(errs...)
 }
 
-// served returns the first UDP socket at an address of the dummy link of that name,
-// or at port 53 of all addresses while there is such a link.
+// served returns a UDP socket that hears what is sent to the addresses of the dummy
+// link of that name: at one of them, or at port 53 of all.
 func served(iface string) (netip.AddrPort, error) {
 	link, err := netlink.LinkByName(iface)
 	if errors.As(err, new(netlink.LinkNotFoundError)) || err == nil && link.Type() != "dummy" {
@@ -162,15 +164,21 @@ func served(iface string) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("looking for link %s: %w", iface, err)
 	}
-	held, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	held, err := addresses(link)
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("listing the addresses of link %s: %w", iface, err)
+	}
+	if len(held) == 0 {
+		return netip.AddrPort{}, nil
 	}
 	sockets, err := udpSockets()
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
 	for _, s := range sockets {
+		if s.RemPort != 0 {
+			continue // a client's
+		}
 		ip, _ := netip.AddrFromSlice(s.LocalAddr)
 		at := netip.AddrPortFrom(ip.Unmap(), uint16(s.LocalPort))
 		ours := slices.ContainsFunc(held, func(a netlink.Addr) bool { return a.IP.Equal(s.LocalAddr) })

@@ -33,6 +33,7 @@ type Network struct {
 	settling []netip.Addr // of the steered
 	settled  time.Time    // when the settling ends
 	served   bool         // an address was steered once
+	heard    bool         // the servers have answered once
 	gone     bool         // the addresses were taken away for good
 	forsaken []netip.Addr // those taken away for want of a way to take the rules away
 	met      bool         // another instance was here since its leftovers were looked for
@@ -120,12 +121,19 @@ func (n *Network) Inherit() error {
 	if !n.Alone() || !n.met {
 		return nil
 	}
-	if err := n.inTurn(func() error { return n.whileRenewing(n.clearLeftovers) }); err != nil {
+	return n.inTurn(func() error {
+		if !n.Alone() {
+			return nil // one that has come since
+		}
+		err := n.whileRenewing(n.clearLeftovers)
+		n.met = err != nil
 		return err
-	}
-	n.met = false
-	return nil
+	})
 }
+
+// Heard notes that this instance's servers have answered: they get a share of
+// what is steered to an address, whoever steers it.
+func (n *Network) Heard() { n.heard = true }
 
 // Forsake takes addresses away until the steering has been changed: rules that
 // steer to them, and cannot be taken out, are inert then.

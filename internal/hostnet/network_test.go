@@ -5,6 +5,7 @@ package hostnet
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -443,19 +444,26 @@ func unreadable(t *testing.T) {
 	command(t, "nft", "table ip filter { chain INPUT { type filter hook input priority filter; ct state established,related accept; }; }")
 }
 
-// TestUnreadableTable has somebody write a rule with nft into a table of iptables', before the cache begins and while it runs.
+// TestUnreadableTable has somebody write a rule with nft into a table of iptables', before the cache begins.
 func TestUnreadableTable(t *testing.T) {
-	jumps := func() int { return strings.Count(command(t, "nft", "list", "ruleset"), "jump "+chainPrefix) }
-	for _, firewall := range []string{Auto, IPTables} {
-		t.Run(firewall+" before", func(t *testing.T) {
+	for _, tc := range []struct {
+		firewall, table string // of a rule of the reference
+		err, warning    string
+	}{
+		{Auto, "raw", "", ""},
+		{Auto, "filter", "", "Rules of an earlier cache stay: "},
+		{IPTables, "raw", "iptables cannot read table filter", ""},
+	} {
+		t.Run(tc.firewall+" "+tc.table, func(t *testing.T) {
 			inNamespace(t)
 			variant(t, "nft")
+			command(t, "iptables", "-t", tc.table, "-A", "OUTPUT", "-d", "169.254.20.10", "-m", "comment", "--comment", commentSkip)
 			unreadable(t)
 			cfg := testConfig()
-			cfg.Firewall = firewall
+			cfg.Firewall = tc.firewall
 			n, err := Open(cfg)
-			if firewall == IPTables {
-				if err == nil || !strings.Contains(err.Error(), "iptables cannot read table filter") {
+			if tc.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.err) {
 					t.Errorf("got %v", err)
 				}
 				return
@@ -463,38 +471,59 @@ func TestUnreadableTable(t *testing.T) {
 			if err != nil || n.firewall.String() != "nftables" {
 				t.Fatalf("%v, %v", n, err)
 			}
-			if w := n.Warnings(); len(w) != 1 || !strings.Contains(w[0], "cannot read table filter") {
+			if w := strings.Join(n.Warnings(), "\n"); !strings.HasPrefix(w, tc.warning) || tc.warning == "" && w != "" {
 				t.Errorf("warnings: %q", w)
 			}
+			if stays := strings.Contains(command(t, "nft", "list", "table", "ip", tc.table), "169.254.20.10"); stays != (tc.warning != "") {
+				t.Errorf("the reference's rule stays: %t", stays)
+			}
 			closeNetwork(t, n)
+			if _, err := Cleanup(DefaultInterface); (err != nil) != (tc.warning != "") {
+				t.Errorf("cleanup: %v", err)
+			}
 		})
-		t.Run(firewall+" while it runs", func(t *testing.T) {
+	}
+}
+
+// TestBecomesUnreadable has it happen while the cache runs, and then somebody take the cache's rules away, too.
+func TestBecomesUnreadable(t *testing.T) {
+	jumps := func() int { return strings.Count(command(t, "nft", "list", "ruleset"), "jump "+chainPrefix) }
+	for _, firewall := range []string{Auto, IPTables} {
+		t.Run(firewall, func(t *testing.T) {
 			inNamespace(t)
 			variant(t, "nft")
 			cfg := testConfig()
 			cfg.Firewall = firewall
 			n := open(t, cfg)
-			if err := n.Steer(cfg.Addresses); err != nil {
-				t.Fatal(err)
-			}
-			before := jumps()
 			unreadable(t)
+			before := jumps()
 			for range 3 {
-				if broken, err := n.Intact(true); len(broken) == 0 && err == nil && firewall == IPTables {
-					t.Error("all is said to be well")
+				for _, steered := range [][]netip.Addr{cfg.Addresses, nil, cfg.Addresses} {
+					if err := n.Steer(steered); err != nil {
+						t.Fatal(err)
+					}
+					if broken, err := n.Intact(true); len(broken) > 0 || err != nil {
+						t.Errorf("%v, %v", broken, err)
+					}
 				}
-				if err := n.Repair(); (err == nil) != (firewall == Auto) {
+				if err := n.Repair(); err != nil {
 					t.Errorf("repair: %v", err)
 				}
 			}
-			after := jumps()
-			if firewall == IPTables && after != before || firewall == Auto && after != 0 {
+			if after := jumps(); after != before {
 				t.Errorf("%d jumps, then %d", before, after)
 			}
-			closeNetwork(t, n)
-			if out := state(t); strings.Contains(out, chainPrefix) {
-				t.Errorf("left:\n%s", out)
+			command(t, "nft", "flush", "chain", "ip", "raw", "PREROUTING")
+			if broken, err := n.Intact(false); len(broken) == 0 && err == nil {
+				t.Error("all is said to be well")
 			}
+			if err := n.Repair(); (err == nil) != (firewall == Auto) {
+				t.Errorf("repair: %v", err)
+			}
+			if firewall == Auto && (n.firewall.String() != "nftables" || jumps() > before) {
+				t.Errorf("%s, %d jumps", n.firewall, jumps())
+			}
+			_ = n.Close(false) // says what it cannot remove
 		})
 	}
 }

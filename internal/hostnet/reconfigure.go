@@ -27,7 +27,8 @@ func (n *Network) prepare(cfg Config, drain func()) (err error) {
 	newLink := n.halfway || old.Link != cfg.Link || old.Interface != cfg.Interface
 	newFirewall := n.halfway || old.Firewall != cfg.Firewall || !slices.Equal(families(old.Addresses), families(cfg.Addresses))
 	if newLink || newFirewall || old.Port != cfg.Port {
-		if err := n.apply(nil); err != nil {
+		// Rules that cannot be read can be removed all the same, below.
+		if err := n.applyAny(nil); err != nil && !(newFirewall && errors.As(err, new(unreadableError))) {
 			return err
 		}
 		if newLink && n.Alone() {

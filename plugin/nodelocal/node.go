@@ -126,6 +126,7 @@ func (n *node) open(s settings) error {
 // the reload.
 func (n *node) prepare(s settings) error {
 	n.supervisor.awake()
+	n.supervisor.forgive()
 	n.supervisor.renew("")
 	if sameNetwork(n.settings.Config, s.Config) && !n.unsettled {
 		return nil
@@ -217,13 +218,14 @@ func (n *node) leaveLocked() {
 	}
 	steered := len(n.network.Steered()) > 0
 	n.supervisor.report("withdraw", n.network.Withdraw(withdrawPatience))
-	if !steered {
-		return // nobody asks
+	if steered {
+		withdrawals.WithLabelValues("shutdown").Inc()
+		log.Info("Steering off: shutting down")
+		n.supervisor.publish()
 	}
-	withdrawals.WithLabelValues("shutdown").Inc()
-	log.Info("Steering off: shutting down")
-	n.supervisor.publish()
-	n.drain()
+	if steered || n.supervisor.heard {
+		n.drain()
+	}
 }
 
 // drain waits until the queries that have arrived are read.

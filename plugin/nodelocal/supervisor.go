@@ -27,6 +27,7 @@ type supervisor struct {
 	said   map[string]string // what was logged last, by subject
 
 	forsaken []netip.Addr // taken away, as the rules could not be
+	heard    bool         // the servers have answered once
 }
 
 func newSupervisor(n *node) *supervisor {
@@ -161,6 +162,10 @@ func (v *supervisor) check() {
 	for i, verdict := range ask(v.s.Addresses, v.s.Port, v.s.zone, v.node.token) {
 		a := v.s.Addresses[i]
 		h := v.health[a]
+		if verdict == answered && !v.heard {
+			v.heard = true
+			v.node.network.Heard()
+		}
 		if v.complete() || verdict != failed || time.Since(v.begun) > startPatience {
 			selfQueries.WithLabelValues(a.String(), verdictNames[verdict]).Inc() // not while the servers are still to listen
 		}
@@ -178,7 +183,8 @@ func (v *supervisor) steer(why, reason string) bool {
 		}
 	}
 	have := v.node.network.Steered()
-	if slices.Equal(want, have) || v.joining() && len(without(have, want)) == 0 {
+	done := slices.Equal(want, have) || v.joining() && len(without(have, want)) == 0
+	if done && len(v.forsaken) == 0 {
 		err := v.node.network.Settle()
 		v.reportRules(err)
 		if len(want) < len(v.s.Addresses) && time.Since(v.begun) > startPatience {
@@ -209,7 +215,7 @@ func (v *supervisor) steer(why, reason string) bool {
 
 // forsake takes addresses away whose rules cannot be taken out.
 func (v *supervisor) forsake(off []netip.Addr, why, reason string) {
-	if len(off) == 0 {
+	if len(off) == 0 || v.s.Link == hostnet.None {
 		return
 	}
 	v.report("lease", v.node.network.Forsake(off))
@@ -218,6 +224,14 @@ func (v *supervisor) forsake(off []netip.Addr, why, reason string) {
 		log.Warningf("Steering off: %s: %s; the rules cannot be changed, so the address goes; the cluster DNS answers now", addrList(added), why)
 	}
 	v.forsaken = off
+}
+
+// forgive has the addresses back that were taken away, for servers that are about to listen there.
+func (v *supervisor) forgive() {
+	if len(v.forsaken) > 0 {
+		v.forsaken = nil
+		v.report("lease", v.node.network.Forsake(nil))
+	}
 }
 
 // joining reports whether another instance alone answers at an address that
