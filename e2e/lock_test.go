@@ -114,7 +114,7 @@ func TestDeafLocked(t *testing.T) {
 	progress(t, loads, 2)
 	release := hold(t, l)
 	l.Node.Exec(t, fmt.Sprintf(deaf, join(ipv4), join(ipv6)), "nft", "-f", "-")
-	off := c.waitSteering(t, false, hangTimeout)
+	off := c.waitSteering(t, false, hangTimeout+2*time.Second) // a wait for the lock more
 	progress(t, loads, 10)
 	if err := has(l, "raw -A PREROUTING -j NODELOCALDNS-PRE")(t); err != nil {
 		t.Errorf("the rules were changed: %v", err)

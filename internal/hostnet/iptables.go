@@ -159,6 +159,20 @@ func relevant(saved string) string {
 	return b.String()
 }
 
+// unseen returns what iptables-save would print of the chains that restoreInput
+// makes, for the tables that it printed nothing of.
+func unseen(saved string) string {
+	var b strings.Builder
+	for _, h := range hooks {
+		if !hasTable(saved, h.table()) {
+			fmt.Fprintf(&b, "*%s\n:%s - [0:0]\n-A %s -j %s\n", h.table(), h.chain(), h.builtin(), h.chain())
+		}
+	}
+	return b.String()
+}
+
+func hasTable(saved, table string) bool { return strings.Contains("\n"+saved, "\n*"+table+"\n") }
+
 // ownLines returns what of iptables-save's output is ours: its fingerprint.
 func ownLines(saved string) string {
 	var b strings.Builder

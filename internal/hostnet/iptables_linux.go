@@ -78,22 +78,30 @@ func (x xtables) save() (string, error) {
 	return saved.String(), unreadable
 }
 
-// inKernel asks nf_tables, and not iptables, whether a rule of ours or of the reference is there.
-func (x xtables) inKernel() (bool, error) {
+// read is save, but for a table that iptables cannot read and in which, says
+// nf_tables itself, is no rule of ours or of the reference: there is nothing to read.
+func (x xtables) read() (string, error) {
+	saved, unreadable := x.save()
+	if !errors.As(unreadable, new(unreadableError)) {
+		return saved, unreadable
+	}
 	c, err := nftDial()
 	if err != nil {
-		return false, err
+		return saved, errors.Join(unreadable, err)
 	}
 	defer c.Close()
 	for _, h := range hooks {
+		if hasTable(saved, h.table()) {
+			continue
+		}
 		for _, marker := range []string{chainPrefix, commentSkip, commentAllow} {
 			rules, err := nftChain{family: nftFamily(x.six), table: h.table(), name: h.builtin()}.rules(c, marker)
 			if len(rules) > 0 || err != nil {
-				return len(rules) > 0, err
+				return saved, errors.Join(unreadable, err)
 			}
 		}
 	}
-	return false, nil
+	return saved, nil
 }
 
 func (x xtables) restore(input string) error {
@@ -174,7 +182,7 @@ func newIPTables(variant string, fams []bool) (*iptablesFirewall, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := x.save(); err != nil {
+		if _, err := x.read(); err != nil {
 			return nil, err
 		}
 		family := &iptablesFamily{xtables: x, broken: true}
@@ -202,7 +210,7 @@ func (f *iptablesFirewall) Set(s Steering) error {
 func (f *iptablesFamily) set(s Steering) error {
 	saved := f.saved
 	if ok, err := f.watch.intact(); f.broken || !ok || err != nil {
-		if saved, err = f.save(); err != nil {
+		if saved, err = f.read(); err != nil {
 			return err
 		}
 	}
@@ -221,8 +229,8 @@ func (f *iptablesFamily) confirm(s Steering) error {
 		return err
 	}
 	saved, err := f.save()
-	if errors.As(err, new(unreadableError)) && f.saved != "" {
-		f.broken = false // the watch has seen ours
+	if errors.As(err, new(unreadableError)) {
+		f.saved, f.broken = relevant(saved)+unseen(saved), false // the watch sees each rule of ours
 		return nil
 	}
 	if err != nil {
@@ -258,7 +266,7 @@ func (f *iptablesFamily) intact(thorough bool) (bool, error) {
 	}
 	saved, err := f.save()
 	if ok && errors.As(err, new(unreadableError)) {
-		f.broken = false // the watch sees each rule of ours
+		f.broken = false // as in confirm
 		return true, nil
 	}
 	if err != nil {

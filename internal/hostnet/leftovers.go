@@ -30,7 +30,9 @@ func (n *Network) clearLeftovers() error {
 	}
 	_, err := clearIPTables(func(x xtables) bool {
 		f, ok := n.firewall.(*iptablesFirewall)
-		return ok && f.label == "iptables"+x.variant && slices.Contains(families(n.cfg.Addresses), x.six)
+		return ok && slices.ContainsFunc(f.fams, func(own *iptablesFamily) bool {
+			return own.six == x.six && (own.variant == x.variant || f.label == "iptables"+x.variant)
+		})
 	})
 	if errors.As(err, new(unreadableError)) {
 		n.warnings = append(n.warnings, fmt.Sprintf("Rules of an earlier cache stay: %v", err))
@@ -59,23 +61,20 @@ func clearIPTables(skip func(xtables) bool) (removed []string, err error) {
 		if skip(x) {
 			continue
 		}
-		saved, err := x.save()
-		partial := errors.As(err, new(unreadableError))
-		if err != nil && !partial {
+		saved, err := x.read()
+		if errors.As(err, new(unreadableError)) {
+			unreadable = err
+		} else if err != nil {
 			continue // a table of this variant that cannot be listed has no rule of ours
 		}
-		if input := removeInput(saved); input != "" {
-			if err := x.restore(input); err != nil {
-				return removed, fmt.Errorf("removing leftover rules: %w", err)
-			}
-			removed = append(removed, fmt.Sprintf("%s rules", x.command("")))
-		}
-		if !partial {
+		input := removeInput(saved)
+		if input == "" {
 			continue
 		}
-		if left, lookErr := x.inKernel(); left || lookErr != nil {
-			unreadable = errors.Join(err, lookErr)
+		if err := x.restore(input); err != nil {
+			return removed, fmt.Errorf("removing leftover rules: %w", err)
 		}
+		removed = append(removed, fmt.Sprintf("%s rules", x.command("")))
 	}
 	return removed, unreadable
 }

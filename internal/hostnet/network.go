@@ -36,7 +36,7 @@ type Network struct {
 	heard    bool         // the servers have answered once
 	gone     bool         // the addresses were taken away for good
 	forsaken []netip.Addr // those taken away for want of a way to take the rules away
-	met      bool         // another instance was here since its leftovers were looked for
+	met      bool         // there may be rules that Set does not replace, as of another instance that was here
 	found    bool         // a fallback table was there before
 	warnings []string
 	events   chan Event
@@ -78,7 +78,7 @@ func Open(cfg Config) (*Network, error) {
 }
 
 func (n *Network) open() (err error) {
-	if n.firewall, err = openFirewall(n.cfg); err != nil {
+	if n.firewall, err = n.openFirewall(); err != nil {
 		return err
 	}
 	if n.link, err = n.openLink(); err != nil {

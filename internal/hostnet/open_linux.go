@@ -31,9 +31,9 @@ func checkCapability(cfg Config) error {
 // openFirewall chooses and probes the backend. In auto that is iptables where
 // its commands work: there, and only there, an accept rule can be placed in the
 // host's own firewall.
-func openFirewall(cfg Config) (Firewall, error) {
-	fams := families(cfg.Addresses)
-	switch cfg.Firewall {
+func (n *Network) openFirewall() (Firewall, error) {
+	fams := families(n.cfg.Addresses)
+	switch n.cfg.Firewall {
 	case None:
 		return noFirewall{}, nil
 	case NFTables:
@@ -43,8 +43,11 @@ func openFirewall(cfg Config) (Firewall, error) {
 	if err == nil {
 		return f, nil
 	}
-	if cfg.Firewall == Auto {
+	if n.cfg.Firewall == Auto {
 		if _, nftErr := nftGeneration(); nftErr == nil {
+			if errors.As(err, new(unreadableError)) {
+				n.warnings = append(n.warnings, noIPTables(err))
+			}
 			return newNFTFirewall(fams), nil
 		} else {
 			err = errors.Join(err, nftErr)
@@ -65,12 +68,18 @@ func (n *Network) applyAny(addrs []netip.Addr) error {
 	failed := n.firewall
 	n.firewall = newNFTFirewall(families(n.cfg.Addresses))
 	nftErr := n.apply(addrs)
-	_ = failed.Remove() // of what it did before it failed, if anything
+	if failed.Remove() != nil { // what it did before it failed, if anything
+		n.met = true // Inherit tries again
+	}
 	if nftErr != nil {
 		return fmt.Errorf("%w; %w", err, nftErr)
 	}
-	n.warnings = append(n.warnings, fmt.Sprintf("No iptables (%v): using nftables; a firewall of the host's that drops has to accept DNS to the cache by itself", err))
+	n.warnings = append(n.warnings, noIPTables(err))
 	return nil
+}
+
+func noIPTables(err error) string {
+	return fmt.Sprintf("No iptables (%v): using nftables; a firewall of the host's that drops has to accept DNS to the cache by itself", err)
 }
 
 // noFirewall leaves the rules to somebody else.

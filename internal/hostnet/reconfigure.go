@@ -68,7 +68,7 @@ func (n *Network) prepare(cfg Config, drain func()) (err error) {
 }
 
 func (n *Network) replaceFirewall() error {
-	f, err := openFirewall(n.cfg)
+	f, err := n.openFirewall()
 	if err != nil {
 		return err
 	}

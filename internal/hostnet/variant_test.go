@@ -88,7 +88,7 @@ func TestHostVariantIsOpened(t *testing.T) {
 	toolsOf(t, nftVariant, legacyVariant, "")
 	cfg := testConfig()
 	cfg.Firewall = Auto
-	fw, err := openFirewall(cfg)
+	fw, err := (&Network{cfg: cfg}).openFirewall()
 	if err != nil {
 		t.Fatal(err)
 	}

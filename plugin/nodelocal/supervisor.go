@@ -3,6 +3,7 @@
 package nodelocal
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -196,7 +197,9 @@ func (v *supervisor) steer(why, reason string) bool {
 	v.reportRules(err)
 	if err != nil {
 		rulesPresent.Set(0)
-		v.forsake(without(have, want), why, reason)
+		if !errors.Is(err, hostnet.ErrTurn) { // who is leaving has taken the rules off
+			v.forsake(without(have, want), why, reason)
+		}
 		return false
 	}
 	off := without(without(have, want), v.forsaken)

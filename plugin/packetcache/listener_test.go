@@ -11,8 +11,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -120,11 +122,17 @@ func TestSpare(t *testing.T) {
 	defer l.close()
 	c := dial(t, addr.String())
 	send := func(n int) {
-		for range n {
+		before, each := queued(t, addr), uint64(0)
+		for i := range uint64(n) {
 			if _, err := c.Write([]byte{1}); err != nil { // too short to be answered
 				t.Fatal(err)
 			}
+			if i == 0 {
+				arrived(t, addr, before+1)
+				each = queued(t, addr) - before
+			}
 		}
+		arrived(t, addr, before+uint64(n)*each)
 	}
 	first := newReader(l, false)
 	send(batch - 1)
@@ -144,6 +152,36 @@ func TestSpare(t *testing.T) {
 	}
 	close(l.closing)
 	l.readers.Wait()
+}
+
+// queued is how much of its room the packets take that wait in the socket at addr.
+func queued(t *testing.T, addr netip.AddrPort) uint64 {
+	t.Helper()
+	fs, err := procfs.NewDefaultFS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets, err := fs.NetUDP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sockets {
+		if s.LocalPort == uint64(addr.Port()) {
+			return s.RxQueue
+		}
+	}
+	t.Fatal("no socket at ", addr)
+	return 0
+}
+
+// arrived waits until that much is there.
+func arrived(t *testing.T, addr netip.AddrPort, want uint64) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); queued(t, addr) < want; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d arrived", queued(t, addr), want)
+		}
+	}
 }
 
 // TestZone sends to a client whose address needs one.
