@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -188,6 +189,50 @@ func TestFlushInFlight(t *testing.T) {
 				if len(r.Failures) > 0 {
 					t.Error(r)
 				}
+			}
+		})
+	}
+}
+
+// hostFirewall drops what it does not know, in iptables' own table and with a rule that only nft can express: iptables-save says
+// nothing of that table.
+const hostFirewall = `table ip filter {
+	chain INPUT {
+		type filter hook input priority filter; policy drop;
+		iif lo accept
+		ct state established,related accept
+		icmp type echo-request accept
+	}
+}
+`
+
+// TestHostFirewall has such a firewall from the beginning, or from when the cache runs on: its accept rules stay in effect, and few.
+func TestHostFirewall(t *testing.T) {
+	for _, name := range []string{"before", "while it runs"} {
+		t.Run(name, func(t *testing.T) {
+			l := lab.New(t, lab.IPTablesNFT)
+			if name == "before" {
+				l.Node.Exec(t, hostFirewall, "nft", "-f", "-")
+			}
+			c := start(t, l, options{firewall: lab.IPTablesNFT})
+			servedAgain(t, c)
+			loads := lab.StartAll(t, clients(l, ipv4...)...)
+			progress(t, loads, 4)
+			if name != "before" {
+				l.Node.Exec(t, hostFirewall, "nft", "-f", "-")
+			}
+			c.settle(t)
+			<-time.After(4 * time.Second) // some looks at the rules; none is to add to them
+			servedAgain(t, c)
+			progress(t, loads, 4)
+			noFailure(t, stop(t, loads))
+			if n := strings.Count(l.Node.Exec(t, "", "nft", "list", "table", "ip", "filter"), "jump NODELOCALDNS-IN"); n != 1 {
+				t.Errorf("%d jumps", n)
+			}
+			c.Signal(t, syscall.SIGTERM)
+			c.Wait(t, 10*time.Second)
+			if rules := l.Node.Exec(t, "", "nft", "list", "table", "ip", "filter"); strings.Contains(rules, "NODELOCALDNS") {
+				t.Errorf("left:\n%s", rules)
 			}
 		})
 	}
