@@ -118,7 +118,7 @@ func (n *Network) Alone() bool {
 // does not replace of theirs: one that was killed, or was not alone when it left,
 // may have had another backend. Where updates surge, nobody starts alone.
 func (n *Network) Inherit() error {
-	if !n.Alone() || !n.met {
+	if !n.met || !n.Alone() {
 		return nil
 	}
 	return n.inTurn(func() error {
