@@ -3,13 +3,11 @@
 package packetcache
 
 import (
-	"bytes"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/coredns/caddy"
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/plugin/metrics"
 )
@@ -24,8 +22,9 @@ type block struct {
 // independent are the directives whose answers are the same for every client
 // that asks the same question with the same flags.
 var independent = []string{
-	"any", "bind", "bufsize", "cache", "cancel", "debug", "errors", "file", "forward", "header", "health", "hosts", "loadbalance",
-	"local", "loop", "minimal", "nodelocal", "nsid", "packetcache", "pprof", "prometheus", "ready", "reload", "root", "timeouts", "tls",
+	"any", "bind", "bufsize", "cache", "cancel", "debug", "errors", "file", "forward", "header", "health", "hedge", "hosts", "keep",
+	"loadbalance", "local", "loop", "minimal", "nodelocal", "nsid", "packetcache", "pprof", "prometheus", "ready", "reload", "root", "searchpath",
+	"timeouts", "tls",
 }
 
 // elsewhere are directives that concern a listener and not only their own
@@ -120,14 +119,4 @@ func unknownInTemplate(tokens []caddyfile.Token) string {
 // contains reports whether word is a part of a token.
 func contains(tokens []caddyfile.Token, word string) bool {
 	return slices.ContainsFunc(tokens, func(t caddyfile.Token) bool { return strings.Contains(t.Text, word) })
-}
-
-// serverBlocks reads the Corefile of the instance that is being set up, which is the latest.
-func serverBlocks() ([]caddyfile.ServerBlock, error) {
-	instances := caddy.Instances()
-	if len(instances) == 0 {
-		return nil, fmt.Errorf("no instance is being set up")
-	}
-	input := instances[len(instances)-1].Caddyfile()
-	return caddyfile.Parse(input.Path(), bytes.NewReader(input.Body()), nil)
 }

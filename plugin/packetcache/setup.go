@@ -18,6 +18,8 @@ import (
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/metrics"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/serverblocks"
 )
 
 var log = clog.NewWithPlugin("packetcache")
@@ -52,7 +54,7 @@ func setup(c *caddy.Controller) error {
 	if err != nil {
 		return plugin.Error("packetcache", err)
 	}
-	blocks, err := serverBlocks()
+	blocks, err := serverblocks.Of(c)
 	if err != nil {
 		return plugin.Error("packetcache", err)
 	}
