@@ -26,7 +26,7 @@ func TestUpstreamStale(t *testing.T) {
 	for _, name := range []string{stays, moves, goes} {
 		script.Set(name, first)
 	}
-	l.Endpoints(t, lab.ReplicaIP)
+	l.Endpoints(t, pod.IP)
 	start(t, l, options{firewall: lab.IPTablesNFT, base: string(corefiles.Kubernetes)})
 	for name, want := range map[string]string{stays: first.String(), moves: first.String(), goes: first.String(), comes: ""} {
 		resolves(t, l, name, want)

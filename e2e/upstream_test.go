@@ -56,7 +56,7 @@ func TestUpstream(t *testing.T) {
 				l := lab.New(t, lab.IPTablesNFT)
 				pod := l.NewReplica(t)
 				pod.Serve(t, l)
-				l.Endpoints(t, lab.DNSPodIP, lab.ReplicaIP)
+				l.Endpoints(t, lab.DNSPodIP, pod.IP)
 				start(t, l, options{firewall: lab.IPTablesNFT, base: string(corefiles.Kubernetes)})
 				warm(t, l, pod)
 				loads := misses(t, l, load.clients, load.interval)

@@ -41,6 +41,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/tls"
 	_ "github.com/coredns/coredns/plugin/view"
 	_ "github.com/coredns/coredns/plugin/whoami"
+	_ "github.com/nodelocaldns/nodelocaldns/plugin/hedge"
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/packetcache"
 )
@@ -82,6 +83,7 @@ var directives = []string{
 	"hosts",
 	"file",
 	"loop",
+	"hedge",
 	"forward",
 	"whoami",
 	"view",

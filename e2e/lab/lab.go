@@ -18,6 +18,7 @@ type Lab struct {
 	External                *Server // the resolver in the node's resolv.conf
 	KubeProxy               Backend
 	Slow                    *Slow // what the cluster DNS asks for slow.cluster.local
+	replicas                int
 }
 
 // New builds a lab whose kube-proxy uses the given backend, and waits until its cluster DNS answers through it.

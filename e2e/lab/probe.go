@@ -146,6 +146,7 @@ func (l *Load) fly(i int) {
 	defer l.mu.Unlock()
 	l.report.Sent++
 	l.report.Slowest = max(l.report.Slowest, now.Sub(sent))
+	l.report.Took = append(l.report.Took, now.Sub(sent))
 	if err != nil {
 		l.report.Failures = append(l.report.Failures, Failure{At: sent, Name: name, Err: err})
 		return

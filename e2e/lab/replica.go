@@ -9,24 +9,28 @@ import (
 	"testing"
 )
 
-// ReplicaIP is the address of the second pod of the cluster DNS.
-var ReplicaIP = netip.MustParseAddr("10.244.3.2")
-
-// Replica is a second pod, in a namespace of its own.
+// Replica is another pod of the cluster DNS, in a namespace of its own.
 type Replica struct {
 	*Namespace
+	IP     netip.Addr
 	Server *Server // nil: not started yet
 	Slow   *Slow   // what it asks for slow.cluster.local
+
+	veth string // the node's side
 }
 
-// NewReplica connects a second pod to the node. It gets no query before Endpoints names it.
+// NewReplica connects another pod to the node. It gets no query before Endpoints names it.
 func (l *Lab) NewReplica(t testing.TB) *Replica {
 	t.Helper()
-	r := &Replica{Namespace: NewNamespace(t, "replica")}
+	l.replicas++
+	net := byte(2 + l.replicas)
+	r := &Replica{
+		Namespace: NewNamespace(t, "replica"), IP: netip.AddrFrom4([4]byte{10, 244, net, 2}), veth: fmt.Sprintf("veth-replica%d", l.replicas),
+	}
 	for _, s := range everySysctls {
 		r.Sysctl(t, s[0], s[1])
 	}
-	join(t, l.Node, "veth-replica", []string{"10.244.3.1/24"}, r.Namespace, []string{ReplicaIP.String() + "/24"})
+	join(t, l.Node, r.veth, []string{fmt.Sprintf("10.244.%d.1/24", net)}, r.Namespace, []string{r.IP.String() + "/24"})
 	return r
 }
 
@@ -35,7 +39,7 @@ func (r *Replica) Serve(t testing.TB, l *Lab) {
 	t.Helper()
 	r.Slow = startSlow(t, r.Namespace)
 	r.Server = StartServer(t, r.Namespace, clusterCorefile(t))
-	l.waitAnswer(t, l.Node, ReplicaIP)
+	l.waitAnswer(t, l.Node, r.IP)
 }
 
 // Cut takes the link of the pod down: what is sent to it vanishes.
@@ -48,6 +52,30 @@ func (r *Replica) Cut(t testing.TB) {
 	if err != nil {
 		t.Fatalf("cutting the link of %s: %v", r.Name, err)
 	}
+}
+
+// Lose has each packet that comes to the pod, and each that the node gets from there, vanish with that probability; 1 is all of
+// them, as if the pod's node had lost its power.
+func (r *Replica) Lose(t testing.TB, l *Lab, probability float64) {
+	t.Helper()
+	lose(t, r.Namespace, "eth0", probability)
+	lose(t, l.Node, r.veth, probability)
+}
+
+// LoseDNS is Lose for the first pod of the cluster DNS.
+func (l *Lab) LoseDNS(t testing.TB, probability float64) {
+	t.Helper()
+	lose(t, l.DNS, "eth0", probability)
+	lose(t, l.Node, "veth-dns", probability)
+}
+
+func lose(t testing.TB, n *Namespace, link string, probability float64) {
+	t.Helper()
+	rule := []string{"-I", "INPUT", "-i", link, "-j", "DROP"}
+	if probability < 1 {
+		rule = append(rule, "-m", "statistic", "--mode", "random", "--probability", fmt.Sprintf("%.5f", probability))
+	}
+	n.Exec(t, "", "iptables-nft", rule...)
 }
 
 // Endpoints changes the pods that new connections to the Service kube-dns-upstream are given to, at random, over IPv4. As with

@@ -14,9 +14,10 @@ type Report struct {
 	Probe    string
 	Sent     int
 	Failures []Failure
-	Gap      time.Duration // the longest time without an answer
-	Slowest  time.Duration // the longest time to an answer or a failure
-	Stall    time.Duration // the longest time by which a query was sent too late
+	Gap      time.Duration   // the longest time without an answer
+	Slowest  time.Duration   // the longest time to an answer or a failure
+	Stall    time.Duration   // the longest time by which a query was sent too late
+	Took     []time.Duration // of each query, in the order in which they ended
 }
 
 // Failure is a query without a good answer.
@@ -28,6 +29,15 @@ type Failure struct {
 
 // Answered is the number of queries with a good answer.
 func (r Report) Answered() int { return r.Sent - len(r.Failures) }
+
+// Quantile is the time within which that share of the queries had ended.
+func (r Report) Quantile(share float64) time.Duration {
+	if len(r.Took) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(r.Took))
+	return sorted[min(len(sorted)-1, int(share*float64(len(sorted))))]
+}
 
 // Window is a time between two moments, the second of which is not part of it.
 type Window struct{ Begin, End time.Time }

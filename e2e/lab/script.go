@@ -27,7 +27,7 @@ func (r *Replica) Follow(t testing.TB) *Script {
 	s := &Script{hosts: map[string]netip.Addr{}}
 	var l net.Listener
 	err := r.Run(func() (err error) {
-		l, err = net.Listen("tcp", Port53(ReplicaIP).String())
+		l, err = net.Listen("tcp", Port53(r.IP).String())
 		return err
 	})
 	if err != nil {

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// A hole is what happens to the network of some pods of the cluster DNS.
+type hole struct {
+	name    string
+	pods    int     // of the cluster DNS
+	cut     int     // of them
+	loss    float64 // of the packets to and from those
+	p999    time.Duration
+	slowest time.Duration
+	extra   float64 // attempts for each question, less one
+}
+
+var holes = []hole{
+	{"one of two", 2, 1, 1, 150 * time.Millisecond, 250 * time.Millisecond, 0.15},
+	{"one of three", 3, 1, 1, 150 * time.Millisecond, 250 * time.Millisecond, 0.15},
+	{"5 % lost", 2, 2, 0.05, 150 * time.Millisecond, 250 * time.Millisecond, 0.15},
+	{"20 % lost", 2, 2, 0.2, 250 * time.Millisecond, time.Second, 0.7},
+}
+
+// holeTime is how long the hole is watched from the moment it opens.
+const holeTime = 60 * time.Second
+
+// TestBlackHole takes the network of a pod of the cluster DNS away, as when its node loses its power: packets vanish, and
+// kube-proxy goes on giving it new connections. All that is asked is new to the cache. No look-up fails, and none takes long.
+func TestBlackHole(t *testing.T) {
+	for _, h := range holes {
+		for _, rate := range []int{1, 20, 200, 2000} {
+			t.Run(fmt.Sprintf("%s/%d a second", h.name, rate), func(t *testing.T) {
+				if rate < 2000 {
+					t.Parallel()
+				}
+				h.run(t, rate)
+			})
+		}
+	}
+}
+
+func (h hole) run(t *testing.T, rate int) {
+	l := lab.New(t, lab.IPTablesNFT)
+	pods := []netip.Addr{lab.DNSPodIP}
+	cut := []func(){func() { l.LoseDNS(t, h.loss) }}
+	for range h.pods - 1 {
+		pod := l.NewReplica(t)
+		pod.Serve(t, l)
+		pods = append(pods, pod.IP)
+		cut = append(cut, func() { pod.Lose(t, l, h.loss) })
+	}
+	l.Endpoints(t, pods...)
+	c := start(t, l, options{firewall: lab.IPTablesNFT, base: string(corefiles.Kubernetes)})
+	loads := holeLoads(t, l, rate)
+	<-time.After(5 * time.Second) // a part of the story: connections to all pods
+	calm := c.extra(t)
+	before := loads[0].SoFar().Sent
+	if calm > 0.05 {
+		t.Errorf("%.3f attempts more than questions while all is well", calm)
+	}
+	first, all := c.attempts(t)
+	for _, f := range cut[:h.cut] {
+		f()
+	}
+	<-time.After(holeTime)
+	reports := stop(t, loads)
+	noFailure(t, reports)
+	firstAfter, allAfter := c.attempts(t)
+	extra := (allAfter-all)/(firstAfter-first) - 1
+	for _, r := range reports {
+		p999 := r.Quantile(0.999)
+		t.Logf("%s; p50 %s, p99 %s, p99.9 %s; %.3f attempts more than questions, %.3f before (%d queries)", r,
+			r.Quantile(0.5).Round(time.Microsecond), r.Quantile(0.99).Round(time.Microsecond), p999.Round(time.Microsecond), extra, calm, before)
+		if p999 > h.p999+r.Stall {
+			t.Errorf("p99.9 is %s, want %s at most", p999, h.p999)
+		}
+		if r.Slowest > h.slowest+r.Stall {
+			t.Errorf("the slowest took %s, want %s at most", r.Slowest, h.slowest)
+		}
+	}
+	if extra > h.extra {
+		t.Errorf("%.3f attempts more than questions, want %.2f at most", extra, h.extra)
+	}
+}
+
+// holeLoads asks for new names at the rate, a quarter of them over TCP.
+func holeLoads(t *testing.T, l *lab.Lab, rate int) []*lab.Load {
+	t.Helper()
+	probe := func(tag string, tcp bool, socket lab.Socket, interval time.Duration) lab.Probe {
+		return lab.Probe{From: l.Pod, Target: lab.LinkLocal, TCP: tcp, Socket: socket, Interval: interval, Timeout: 5 * time.Second, Name: lab.Unique(tag)}
+	}
+	var probes []lab.Probe
+	clients := max(1, rate/100) // of at most 100 a second
+	each := time.Duration(clients) * time.Second / time.Duration(rate)
+	for i := range clients {
+		probes = append(probes, probe(fmt.Sprintf("u%d", i), false, lab.Fresh, each*4/3), probe(fmt.Sprintf("t%d", i), true, lab.Fresh, each*4))
+	}
+	return lab.StartAll(t, probes...)
+}
+
+// attempts returns how often questions were sent to the cluster DNS: the first attempts, and all.
+func (c *cache) attempts(t testing.TB) (first, all float64) {
+	t.Helper()
+	for _, kind := range []string{"first", "hedge", "retry"} {
+		n := c.metric(t, "coredns_hedge_attempts_total", fmt.Sprintf("kind=%q", kind))
+		all += n
+		if kind == "first" {
+			first = n
+		}
+	}
+	return first, all
+}
+
+func (c *cache) extra(t testing.TB) float64 {
+	first, all := c.attempts(t)
+	return all/max(1, first) - 1
+}

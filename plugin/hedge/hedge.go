@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hedge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/request"
+	"github.com/miekg/dns"
+)
+
+// Hedge is the plugin's handler.
+type Hedge struct {
+	Next plugin.Handler
+
+	options
+	upstreams []*upstream
+	turn      atomic.Uint32 // of the upstreams
+	waiting   atomic.Int64  // questions
+}
+
+// buffers are for questions on their way.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 512); return &b }}
+
+// ServeDNS implements plugin.Handler.
+func (h *Hedge) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	state := request.Request{W: w, Req: r}
+	if !plugin.Name(h.From).Matches(state.Name()) {
+		return plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
+	}
+	defer h.waiting.Add(-1)
+	if h.waiting.Add(1) > int64(h.MaxConcurrent) {
+		rejects.Inc()
+		return dns.RcodeServerFailure, fmt.Errorf("more than %d questions wait for %s", h.MaxConcurrent, h.upstreams[0].addr)
+	}
+	m, err := h.ask(ctx, r)
+	if err != nil {
+		return dns.RcodeServerFailure, err
+	}
+	return dns.RcodeSuccess, w.WriteMsg(m)
+}
+
+// Name implements plugin.Handler.
+func (h *Hedge) Name() string { return "hedge" }
+
+// ask returns the upstreams' answer to r.
+func (h *Hedge) ask(ctx context.Context, r *dns.Msg) (*dns.Msg, error) {
+	now, u := time.Now(), h.first()
+	buf := buffers.Get().(*[]byte)
+	q := &question{msg: r, id: dns.Id(), asked: now, deadline: now.Add(h.Timeout), after: h.After, next: h.next, done: ctx.Done()}
+	var err error
+	if q.wire, err = pack(r, q.id, *buf); err != nil {
+		return nil, fmt.Errorf("packing the question: %w", err)
+	}
+	m, err := q.ask(u)
+	if !q.shared {
+		*buf = q.wire
+		buffers.Put(buf)
+	}
+	switch {
+	case err == nil:
+		u.metrics.observe(m.Rcode, time.Since(now))
+		return m, nil
+	case errors.Is(err, context.Canceled):
+		return nil, fmt.Errorf("asking %s: %w", u.addr, err)
+	}
+	u.metrics.failures.Inc()
+	u.health.failed(now)
+	if timedOut(err) || errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("no answer from %s within %s", u.addr, h.Timeout)
+	}
+	return nil, fmt.Errorf("asking %s: %w", u.addr, err)
+}
+
+// first returns the upstream for the first attempt: each in turn, but for those that are known to be silent.
+func (h *Hedge) first() *upstream {
+	if len(h.upstreams) == 1 {
+		return h.upstreams[0]
+	}
+	turn := int(h.turn.Add(1))
+	for i := range h.upstreams {
+		if u := h.upstreams[(turn+i)%len(h.upstreams)]; u.health.ok() {
+			return u
+		}
+	}
+	return h.upstreams[turn%len(h.upstreams)]
+}
+
+// next returns the upstream to ask beside one that has not answered yet: another one, where there is one.
+func (h *Hedge) next(after *upstream) *upstream {
+	for i, u := range h.upstreams {
+		if u != after {
+			continue
+		}
+		for j := 1; j < len(h.upstreams); j++ {
+			if other := h.upstreams[(i+j)%len(h.upstreams)]; other.health.ok() {
+				return other
+			}
+		}
+	}
+	return after
+}
+
+func (h *Hedge) close() error {
+	for _, u := range h.upstreams {
+		u.close()
+	}
+	return nil
+}

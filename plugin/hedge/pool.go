@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hedge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// expire is how long a connection may be idle. CoreDNS's servers close one after 10 s.
+	expire = 5 * time.Second
+	// maxIdle bounds the idle connections of one upstream.
+	maxIdle = 64
+	// maxDials bounds the connections of one upstream that are being established.
+	maxDials = 64
+	// dialPatience is the least time after which a connection that is not established yet is doubted: another one is tried
+	// beside it. Behind the ClusterIP of a Service that one may lead to another pod.
+	dialPatience = 10 * time.Millisecond
+	// dialTimeout ends the attempt. The kernel would send its SYN again after 1 s, to the same pod.
+	dialTimeout = 500 * time.Millisecond
+	// refusalPatience is how long a question waits while all connections are refused.
+	refusalPatience = 250 * time.Millisecond
+	// atOnce is how many refusals in a row are answered by another attempt at once; the next ones wait for dialPatience.
+	atOnce = 3
+)
+
+var errTimeout = errors.New("no connection in time")
+
+// A pool has the connections to one upstream. Idle ones are a stack: the one that answered last is used first, and those
+// that lead to a pod that is gone are left at the bottom until they expire.
+type pool struct {
+	addr   string
+	maxAge time.Duration
+	hits   prometheus.Counter
+	misses prometheus.Counter
+
+	mu       sync.Mutex
+	closed   bool
+	idle     []*conn
+	waiters  []*waiter
+	dials    []time.Time // when those that are under way began
+	dialing  bool        // dialLoop runs
+	renewing bool        // renew runs
+	sweeping bool        // a sweep is due
+	refusals int         // in a row
+	refusal  error       // the last of them
+	rtt      time.Duration
+	wake     chan struct{} // for dialLoop
+	dialer   net.Dialer
+}
+
+// A waiter is a question without a connection. One value comes over the channel.
+type waiter struct {
+	since time.Time
+	got   chan grant
+}
+
+// A grant is a connection, or why there is none.
+type grant struct {
+	conn *conn
+	err  error
+}
+
+func newPool(addr string, maxAge time.Duration, hits, misses prometheus.Counter) *pool {
+	return &pool{addr: addr, maxAge: maxAge, hits: hits, misses: misses, wake: make(chan struct{}, 1), dialer: net.Dialer{Timeout: dialTimeout}}
+}
+
+// get returns a connection: an idle one that has answered at or after since, or else the first that can be established
+// or is put back. It gives up at the deadline, or when done is closed, or when connections are refused for a while.
+func (p *pool) get(since, deadline time.Time, done <-chan struct{}) (*conn, error) {
+	p.mu.Lock()
+	if c := p.pop(since); c != nil {
+		p.mu.Unlock()
+		p.hits.Inc()
+		return c, nil
+	}
+	w := &waiter{since: time.Now(), got: make(chan grant, 1)}
+	p.waiters = append(p.waiters, w)
+	if !p.dialing {
+		p.dialing = true
+		go p.dialLoop()
+	}
+	p.mu.Unlock()
+	p.misses.Inc()
+	p.wakeUp()
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case r := <-w.got:
+		return r.conn, r.err
+	case <-timer.C:
+		return nil, p.leave(w, errTimeout)
+	case <-done:
+		return nil, p.leave(w, context.Canceled)
+	}
+}
+
+// pop takes the connection that answered last off the stack if that was at or after since.
+func (p *pool) pop(since time.Time) *conn {
+	now := time.Now()
+	for n := len(p.idle); n > 0; n = len(p.idle) {
+		c := p.idle[n-1]
+		if now.Sub(c.answered) > expire {
+			p.dropAll() // those below it are older
+			return nil
+		}
+		if c.answered.Before(since) {
+			return nil
+		}
+		p.idle = p.idle[:n-1]
+		if !c.retired {
+			return c
+		}
+		c.abort()
+	}
+	return nil
+}
+
+func (p *pool) dropAll() {
+	for _, c := range p.idle {
+		c.abort()
+	}
+	p.idle = nil
+}
+
+// leave takes a waiter out of the queue, and puts back what it was given in the same moment.
+func (p *pool) leave(w *waiter, err error) error {
+	p.mu.Lock()
+	if i := slices.Index(p.waiters, w); i >= 0 {
+		p.waiters = slices.Delete(p.waiters, i, i+1)
+	}
+	p.mu.Unlock()
+	select {
+	case r := <-w.got:
+		if r.conn != nil {
+			p.put(r.conn)
+		}
+	default:
+	}
+	return err
+}
+
+// put takes a connection that carries no question: one that has just answered, or is new.
+func (p *pool) put(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed || c.retired:
+		c.abort()
+		return
+	case len(p.waiters) > 0:
+		w := p.waiters[0]
+		p.waiters = p.waiters[1:]
+		w.got <- grant{conn: c}
+	case len(p.idle) < maxIdle:
+		p.idle = append(p.idle, c)
+		p.sweepLater()
+	default:
+		c.abort()
+		return
+	}
+	if p.maxAge > 0 && !p.renewing && time.Since(c.born) > p.maxAge {
+		p.renewing = true
+		go p.renew(c)
+	}
+}
+
+// renew replaces a connection that is older than maxAge, so that pods which have come since get their share. The old one
+// stays in use until the new one is established.
+func (p *pool) renew(old *conn) {
+	fresh, err := p.dial()
+	p.mu.Lock()
+	p.renewing = false
+	if err == nil {
+		old.retired = true
+	} else {
+		old.born = time.Now().Add(expire - p.maxAge) // the next try is after that time
+	}
+	p.mu.Unlock()
+	if err == nil {
+		p.put(fresh)
+	}
+}
+
+// sweepLater has the idle connections that have expired closed, also when no question comes any more.
+func (p *pool) sweepLater() {
+	if p.sweeping {
+		return
+	}
+	p.sweeping = true
+	time.AfterFunc(expire, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.sweeping = false
+		live := slices.IndexFunc(p.idle, func(c *conn) bool { return time.Since(c.answered) < expire && !c.retired })
+		if live < 0 {
+			live = len(p.idle)
+		}
+		for _, c := range p.idle[:live] {
+			c.abort()
+		}
+		p.idle = slices.Clone(p.idle[live:])
+		if len(p.idle) > 0 {
+			p.sweepLater()
+		}
+	})
+}
+
+// close closes the idle connections. Those in use are closed when they are put back.
+func (p *pool) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.dropAll()
+}
+
+func (p *pool) wakeUp() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// dialLoop runs while questions wait for a connection. It keeps as many connections being established as there are
+// waiters, and does not count those that should be there by now.
+func (p *pool) dialLoop() {
+	tick := time.NewTimer(0)
+	defer tick.Stop()
+	for {
+		p.mu.Lock()
+		p.refuse()
+		if len(p.waiters) == 0 {
+			p.dialing = false
+			p.mu.Unlock()
+			return
+		}
+		patience := max(dialPatience, 3*p.rtt)
+		now, fresh := time.Now(), 0
+		for _, began := range p.dials {
+			if now.Sub(began) < patience {
+				fresh++
+			}
+		}
+		for n := min(len(p.waiters)-fresh, maxDials-len(p.dials)); n > 0; n-- {
+			p.dials = append(p.dials, now)
+			go p.dialFor(now)
+		}
+		p.mu.Unlock()
+		tick.Reset(patience)
+		select {
+		case <-tick.C:
+		case <-p.wake:
+		}
+	}
+}
+
+// refuse gives up for those that have waited while all connections were refused.
+func (p *pool) refuse() {
+	for p.refusals > atOnce && len(p.waiters) > 0 && time.Since(p.waiters[0].since) > refusalPatience {
+		p.waiters[0].got <- grant{err: p.refusal}
+		p.waiters = p.waiters[1:]
+	}
+}
+
+// dialFor establishes a connection for whoever waits first.
+func (p *pool) dialFor(began time.Time) {
+	c, err := p.dial()
+	var timeout net.Error
+	p.mu.Lock()
+	p.dials = slices.Delete(p.dials, slices.Index(p.dials, began), slices.Index(p.dials, began)+1)
+	switch {
+	case err == nil:
+		p.refusals = 0
+		p.rtt += (time.Since(began) - p.rtt) / 8
+	case errors.As(err, &timeout) && timeout.Timeout():
+		p.refusals = 0
+	default:
+		p.refusals++
+		p.refusal = err
+	}
+	again := p.refusals > 0 && p.refusals <= atOnce
+	p.mu.Unlock()
+	if err == nil {
+		p.put(c)
+	} else if again {
+		p.wakeUp()
+	}
+}
+
+func (p *pool) dial() (*conn, error) {
+	c, err := p.dialer.Dial("tcp", p.addr)
+	if err != nil {
+		return nil, fmt.Errorf("connecting: %w", err)
+	}
+	return newConn(c.(*net.TCPConn)), nil
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hedge
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// maxAttempts bounds the connections over which one question is sent.
+const maxAttempts = 8
+
+// A question is one client's, on its way to the upstreams.
+type question struct {
+	msg      *dns.Msg
+	id       uint16 // that it has on its way
+	wire     []byte // with the length in front
+	asked    time.Time
+	deadline time.Time
+	after    time.Duration                   // how long an attempt is alone
+	next     func(after *upstream) *upstream // whom to ask beside
+	done     <-chan struct{}                 // of the client's context
+	sent     int                             // attempts
+	shared   bool                            // attempts beside this goroutine may still use wire
+}
+
+// pack returns the message, with its length in front and with id, in buf if that is large enough.
+func pack(m *dns.Msg, id uint16, buf []byte) ([]byte, error) {
+	if cap(buf) < 512 {
+		buf = make([]byte, 512)
+	}
+	buf = buf[:cap(buf)]
+	wire, err := m.PackBuffer(buf[2:])
+	if err != nil {
+		return nil, err
+	}
+	if &wire[0] != &buf[2] { // PackBuffer has made a larger one
+		buf = append(make([]byte, 2, len(wire)+2), wire...)
+	}
+	buf = buf[:len(wire)+2]
+	binary.BigEndian.PutUint16(buf, uint16(len(wire)))
+	binary.BigEndian.PutUint16(buf[2:], id)
+	return buf, nil
+}
+
+// ask returns the answer. The usual case is all in here: a connection, the question, the answer.
+func (q *question) ask(u *upstream) (*dns.Msg, error) {
+	u.earn()
+	for {
+		c, err := u.pool.get(time.Time{}, q.deadline, q.done)
+		if err != nil {
+			return nil, err
+		}
+		q.count(u.metrics.first)
+		f := c.ask(earlier(time.Now().Add(q.after), q.deadline), q.deadline)
+		data, err := c.exchange(q.wire)
+		switch {
+		case err == nil:
+			return q.accept(u, c, data)
+		case timedOut(err):
+			q.shared = true
+			return newRace(q, u, f).run()
+		}
+		c.abort() // reset, or closed by a server for which it was idle too long
+		if q.sent >= maxAttempts {
+			return nil, err
+		}
+	}
+}
+
+func (q *question) count(attempts prometheus.Counter) {
+	q.sent++
+	attempts.Inc()
+}
+
+// accept returns the answer in data, and puts the connection back.
+func (q *question) accept(u *upstream, c *conn, data []byte) (*dns.Msg, error) {
+	m, err := readAnswer(data, q.id, q.msg)
+	if err != nil {
+		c.abort()
+		return nil, fmt.Errorf("reading the answer: %w", err)
+	}
+	u.done(c)
+	return m, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hedge
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// A race is a question whose first attempt has had no answer for a while. Attempts over other connections begin beside
+// it, one after the other, and the first good answer counts.
+type race struct {
+	q        *question
+	upstream *upstream // of the latest attempt
+	latest   flight    // of its question; zero: it has no connection yet
+	running  int
+	pause    time.Duration // until the next attempt, if the latest is slow
+	timer    *time.Timer
+	events   chan event
+	best     event // an answer that another one may better, or the latest error
+	ctx      context.Context
+	cancel   context.CancelFunc
+}
+
+// An event is that an attempt has got a connection, or how it has ended.
+type event struct {
+	flight flight
+	msg    *dns.Msg
+	err    error
+	hedge  bool // the attempt was one beside others
+}
+
+func newRace(q *question, u *upstream, first flight) *race {
+	r := &race{q: q, upstream: u, latest: first, pause: q.after, timer: time.NewTimer(0), events: make(chan event, 2*maxAttempts+1), running: 1}
+	r.ctx, r.cancel = context.WithDeadline(context.Background(), q.deadline)
+	first.conn.until(q.deadline)
+	go func() {
+		msg, err := r.await(u, first.conn, first.conn.receive)
+		r.events <- event{msg: msg, err: err}
+	}()
+	return r
+}
+
+// run returns the first good answer, or else another one, or an error.
+func (r *race) run() (*dns.Msg, error) {
+	defer r.cancel() // ends the attempts that are left
+	defer r.timer.Stop()
+	for r.running > 0 {
+		select {
+		case <-r.timer.C:
+			r.consider()
+		case e := <-r.events:
+			if e.flight.conn != nil {
+				r.latest = e.flight
+				r.timer.Reset(e.flight.patience)
+				continue
+			}
+			if e.err == nil && good(e.msg) {
+				if e.hedge {
+					r.upstream.metrics.wins.Inc()
+				}
+				return e.msg, nil
+			}
+			r.ended(e)
+		case <-r.q.done:
+			return nil, context.Canceled
+		}
+	}
+	return r.best.msg, r.best.err
+}
+
+// consider begins another attempt if there is reason to, and sets the time of the next look.
+func (r *race) consider() {
+	wait := newPatience
+	if r.latest.conn != nil { // else the pool is busy with connections, and one more would only wait for the same
+		lost := r.latest.lost()
+		if r.q.sent < maxAttempts && r.upstream.spend(lost) {
+			r.begin(r.upstream.metrics.hedges)
+		}
+		if !lost {
+			wait, r.pause = r.pause, 2*r.pause
+		}
+	}
+	r.timer.Reset(wait)
+}
+
+// ended is called when an attempt has ended without a good answer. One that was refused or reset is made again.
+func (r *race) ended(e event) {
+	r.running--
+	if e.msg != nil || r.best.msg == nil {
+		r.best = e
+	}
+	if e.err != nil && broken(e.err) && r.q.sent < maxAttempts {
+		r.begin(r.upstream.metrics.retries)
+	}
+}
+
+func (r *race) begin(attempts prometheus.Counter) {
+	r.running++
+	r.q.count(attempts)
+	u := r.q.next(r.upstream)
+	r.upstream, r.latest = u, flight{}
+	go func() {
+		msg, err := r.attempt(u)
+		r.events <- event{msg: msg, err: err, hedge: true}
+	}()
+}
+
+// attempt asks u over a connection that is known to have been alive since the question was asked.
+func (r *race) attempt(u *upstream) (*dns.Msg, error) {
+	c, err := u.pool.get(r.q.asked, r.q.deadline, r.ctx.Done())
+	if err != nil {
+		return nil, err
+	}
+	r.events <- event{flight: c.ask(r.q.deadline, r.q.deadline)}
+	return r.await(u, c, func() ([]byte, error) { return c.exchange(r.q.wire) })
+}
+
+// await returns the answer that receive brings over c, unless the race ends first.
+func (r *race) await(u *upstream, c *conn, receive func() ([]byte, error)) (*dns.Msg, error) {
+	stop := context.AfterFunc(r.ctx, c.interrupt)
+	data, err := receive()
+	if !stop() && err == nil {
+		err = r.ctx.Err() // the interruption may still be under way, and would hit the next user of the connection
+	}
+	if err != nil {
+		c.abort()
+		return nil, err
+	}
+	return r.q.accept(u, c, data)
+}
+
+// broken reports whether err is one of a connection that was refused or reset, or that ended.
+func broken(err error) bool {
+	return !timedOut(err) && !errors.Is(err, errTimeout) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// good reports whether a better answer need not be waited for.
+func good(m *dns.Msg) bool { return m.Rcode != dns.RcodeServerFailure && m.Rcode != dns.RcodeRefused }

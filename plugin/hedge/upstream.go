@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hedge
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// An upstream is one address that questions are sent to.
+type upstream struct {
+	addr    string
+	pool    *pool
+	slow    *budget // for questions that wait for their answer
+	lost    *budget // for those that have not reached the upstream
+	health  *health
+	timeout time.Duration // of a question, for the log
+	metrics metrics
+}
+
+func newUpstream(addr string, o options) *upstream {
+	u := &upstream{addr: addr, timeout: o.Timeout, metrics: newMetrics(addr)}
+	u.slow, u.lost = newBudgets()
+	u.pool = newPool(addr, o.MaxAge, u.metrics.hits, u.metrics.misses)
+	u.health = newHealth(u.probe, u.changed)
+	u.metrics.up.Set(1)
+	return u
+}
+
+func (u *upstream) close() {
+	u.health.close()
+	u.pool.close()
+}
+
+// probe asks for what every server knows without asking others, as the health check of forward does. Any answer counts.
+func (u *upstream) probe(timeout time.Duration) bool {
+	m := new(dns.Msg).SetQuestion(".", dns.TypeNS)
+	wire, err := pack(m, m.Id, nil)
+	if err != nil {
+		return false
+	}
+	deadline := time.Now().Add(timeout)
+	c, err := u.pool.get(time.Now(), deadline, u.health.ending) // a new connection: handed over, or established
+	if err != nil {
+		return false
+	}
+	c.ask(deadline, deadline)
+	if _, err := c.exchange(wire); err != nil {
+		c.abort()
+		return false
+	}
+	u.done(c)
+	return true
+}
+
+// done puts back a connection that has just carried an answer.
+func (u *upstream) done(c *conn) {
+	now := time.Now()
+	c.answered = now
+	u.health.answered(now)
+	u.pool.put(c)
+}
+
+// earn is called for each question.
+func (u *upstream) earn() {
+	u.slow.earn()
+	u.lost.earn()
+}
+
+// spend reports whether a question may be asked again beside an attempt; lost says that that one has not arrived.
+func (u *upstream) spend(lost bool) bool {
+	b := u.slow
+	if lost {
+		b = u.lost
+	}
+	if b.spend() {
+		return true
+	}
+	u.metrics.exhausted.Inc()
+	return false
+}
+
+// changed tells the operator.
+func (u *upstream) changed(v verdict, last time.Time) {
+	if v == answering {
+		u.metrics.up.Set(1)
+		log.Infof("Upstream %s answers again, after %s", u.addr, time.Since(last).Round(time.Second))
+		return
+	}
+	u.metrics.up.Set(0)
+	log.Warningf("Upstream %s has not answered since %s: clients get old answers where the cache has them, else SERVFAIL after %s at most",
+		u.addr, last.Format(time.TimeOnly), u.timeout)
+}
+
+var errReply = errors.New("the answer is not to the question")
+
+// readAnswer returns the answer in data if it is one to r.
+func readAnswer(data []byte, id uint16, r *dns.Msg) (*dns.Msg, error) {
+	m := new(dns.Msg)
+	if err := m.Unpack(data); err != nil {
+		return nil, err
+	}
+	if !m.Response || m.Id != id || !sameQuestion(m, r) {
+		return nil, errReply
+	}
+	m.Id = r.Id
+	return m, nil
+}
+
+// sameQuestion allows an answer without a question, which some servers give with an error.
+func sameQuestion(m, r *dns.Msg) bool {
+	if len(m.Question) == 0 {
+		return m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError
+	}
+	a, b := m.Question[0], r.Question[0]
+	return len(m.Question) == 1 && a.Qtype == b.Qtype && a.Qclass == b.Qclass && strings.EqualFold(a.Name, b.Name)
+}
