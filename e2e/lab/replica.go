@@ -69,6 +69,13 @@ func (l *Lab) LoseDNS(t testing.TB, probability float64) {
 	lose(t, l.Node, "veth-dns", probability)
 }
 
+// FindDNS ends LoseDNS.
+func (l *Lab) FindDNS(t testing.TB) {
+	t.Helper()
+	l.DNS.Exec(t, "", "iptables-nft", "-F", "INPUT")
+	l.Node.Exec(t, "", "iptables-nft", "-D", "INPUT", "-i", "veth-dns", "-j", "DROP")
+}
+
 func lose(t testing.TB, n *Namespace, link string, probability float64) {
 	t.Helper()
 	rule := []string{"-I", "INPUT", "-i", link, "-j", "DROP"}

@@ -14,11 +14,27 @@ type budget struct {
 	saved float64
 }
 
-// An attempt that is acknowledged has arrived, and its answer may still come: another one is twice the work for the
-// upstream. One that is not acknowledged was most likely lost, and the next one is the first that the upstream sees. A network
-// that loses packets because it has too many must not get twice as many, so there is a bound for these, too.
-func newBudgets() (slow, lost *budget) {
-	return &budget{share: 0.03, burst: 32, saved: 32}, &budget{share: 1, burst: 128, saved: 128}
+// budgets are those of one directive. An attempt that is acknowledged has arrived, and its answer may still come: another
+// one is twice the work for the upstream. One that is not acknowledged was most likely lost, and the next one is the first
+// that the upstream sees. But a network that loses packets because it has too many must not get ever more.
+type budgets struct{ slow, lost budget }
+
+func newBudgets() *budgets {
+	return &budgets{slow: budget{share: 0.03, burst: 32, saved: 32}, lost: budget{share: 1, burst: 128, saved: 128}}
+}
+
+// earn is called for each question.
+func (b *budgets) earn() {
+	b.slow.earn()
+	b.lost.earn()
+}
+
+// spend reports whether a question may be sent again beside an attempt; lost says that that one has not arrived.
+func (b *budgets) spend(lost bool) bool {
+	if lost {
+		return b.lost.spend()
+	}
+	return b.slow.spend()
 }
 
 func (b *budget) earn() {

@@ -19,8 +19,12 @@ const (
 	expire = 5 * time.Second
 	// maxIdle bounds the idle connections of one upstream.
 	maxIdle = 64
-	// maxDials bounds the connections of one upstream that are being established.
-	maxDials = 64
+	// maxDials bounds the connections of one upstream that are being established, and maxSilentDials while none was
+	// established for silence: each of these is an entry in connection tracking for two minutes
+	// (nf_conntrack_tcp_timeout_syn_sent).
+	maxDials       = 64
+	maxSilentDials = 8
+	silence        = time.Second
 	// dialPatience is the least time after which a connection that is not established yet is doubted: another one is tried
 	// beside it. Behind the ClusterIP of a Service that one may lead to another pod.
 	dialPatience = 10 * time.Millisecond
@@ -50,6 +54,7 @@ type pool struct {
 	dialing  bool        // dialLoop runs
 	renewing bool        // renew runs
 	sweeping bool        // a sweep is due
+	dialed   time.Time   // when one was last established, or the first began
 	refusals int         // in a row
 	refusal  error       // the last of them
 	rtt      time.Duration
@@ -249,7 +254,7 @@ func (p *pool) dialLoop() {
 				fresh++
 			}
 		}
-		for n := min(len(p.waiters)-fresh, maxDials-len(p.dials)); n > 0; n-- {
+		for n := min(len(p.waiters)-fresh, p.mostDials(now)-len(p.dials)); n > 0; n-- {
 			p.dials = append(p.dials, now)
 			go p.dialFor(now)
 		}
@@ -260,6 +265,16 @@ func (p *pool) dialLoop() {
 		case <-p.wake:
 		}
 	}
+}
+
+func (p *pool) mostDials(now time.Time) int {
+	if p.dialed.IsZero() {
+		p.dialed = now
+	}
+	if now.Sub(p.dialed) > silence && len(p.dials) > 0 {
+		return maxSilentDials
+	}
+	return maxDials
 }
 
 // refuse gives up for those that have waited while all connections were refused.
@@ -278,7 +293,7 @@ func (p *pool) dialFor(began time.Time) {
 	p.dials = slices.Delete(p.dials, slices.Index(p.dials, began), slices.Index(p.dials, began)+1)
 	switch {
 	case err == nil:
-		p.refusals = 0
+		p.refusals, p.dialed = 0, time.Now()
 		p.rtt += (time.Since(began) - p.rtt) / 8
 	case errors.As(err, &timeout) && timeout.Timeout():
 		p.refusals = 0

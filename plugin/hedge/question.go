@@ -21,6 +21,7 @@ type question struct {
 	wire     []byte // with the length in front
 	asked    time.Time
 	deadline time.Time
+	budgets  *budgets
 	after    time.Duration                   // how long an attempt is alone
 	next     func(after *upstream) *upstream // whom to ask beside
 	done     <-chan struct{}                 // of the client's context
@@ -49,7 +50,7 @@ func pack(m *dns.Msg, id uint16, buf []byte) ([]byte, error) {
 
 // ask returns the answer. The usual case is all in here: a connection, the question, the answer.
 func (q *question) ask(u *upstream) (*dns.Msg, error) {
-	u.earn()
+	q.budgets.earn()
 	for {
 		c, err := u.pool.get(time.Time{}, q.deadline, q.done)
 		if err != nil {

@@ -78,8 +78,12 @@ func (r *race) consider() {
 	wait := newPatience
 	if r.latest.conn != nil { // else the pool is busy with connections, and one more would only wait for the same
 		lost := r.latest.lost()
-		if r.q.sent < maxAttempts && r.upstream.spend(lost) {
+		switch {
+		case r.q.sent >= maxAttempts:
+		case r.q.budgets.spend(lost):
 			r.begin(r.upstream.metrics.hedges)
+		default:
+			r.upstream.metrics.exhausted.Inc()
 		}
 		if !lost {
 			wait, r.pause = r.pause, 2*r.pause

@@ -114,9 +114,9 @@ func hedge(t *testing.T, change func(*options), to ...string) *Hedge {
 	if change != nil {
 		change(&o)
 	}
-	h := &Hedge{options: o, Next: test.NextHandler(dns.RcodeNotImplemented, nil)}
+	h := &Hedge{options: o, budgets: newBudgets(), Next: test.NextHandler(dns.RcodeNotImplemented, nil)}
 	for _, a := range to {
-		h.upstreams = append(h.upstreams, newUpstream(a, o))
+		h.upstreams = append(h.upstreams, newUpstream(a, o.MaxAge))
 	}
 	t.Cleanup(func() { h.close() })
 	return h

@@ -32,15 +32,33 @@ type options struct {
 	MaxConcurrent int           // questions without an answer
 }
 
+// The directives of a configuration share an upstream that they name alike: its connections, and what is known of it.
+type (
+	upstreamsKey struct{}
+	upstreamKey  struct {
+		addr   string
+		maxAge time.Duration
+	}
+)
+
 func setup(c *caddy.Controller) error {
 	all, err := parseAll(c)
 	if err != nil {
 		return plugin.Error("hedge", err)
 	}
+	known, ok := c.Get(upstreamsKey{}).(map[upstreamKey]*upstream)
+	if !ok {
+		known = map[upstreamKey]*upstream{}
+		c.Set(upstreamsKey{}, known)
+	}
 	for _, o := range all {
-		h := &Hedge{options: o}
+		h := &Hedge{options: o, budgets: newBudgets()}
 		for _, to := range o.To {
-			h.upstreams = append(h.upstreams, newUpstream(to, o))
+			key := upstreamKey{to, o.MaxAge}
+			if known[key] == nil {
+				known[key] = newUpstream(to, o.MaxAge)
+			}
+			h.upstreams = append(h.upstreams, known[key])
 		}
 		c.OnShutdown(h.close)
 		dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {

@@ -54,17 +54,24 @@ func TestParseErrors(t *testing.T) {
 }
 
 func TestSetup(t *testing.T) {
-	c := caddy.NewTestController("dns", "hedge . 127.0.0.1:1 {\n timeout 1s\n}")
+	c := caddy.NewTestController("dns", "hedge a.test 127.0.0.1:1 {\n timeout 1s\n}\nhedge . 127.0.0.1:1\nhedge b.test 127.0.0.1:1 {\n max_age 1m\n}")
 	if err := setup(c); err != nil {
 		t.Fatal(err)
 	}
 	plugins := dnsserver.GetConfig(c).Plugin
-	if len(plugins) != 1 {
+	if len(plugins) != 3 {
 		t.Fatalf("%d plugins", len(plugins))
 	}
-	h, ok := plugins[0](nil).(*Hedge)
-	if !ok || h.Name() != "hedge" || len(h.upstreams) != 1 {
-		t.Errorf("%+v", h)
+	var all []*Hedge
+	for _, p := range plugins {
+		h, ok := p(nil).(*Hedge)
+		if !ok || h.Name() != "hedge" || len(h.upstreams) != 1 {
+			t.Fatalf("%+v", h)
+		}
+		defer h.close()
+		all = append(all, h)
 	}
-	h.close()
+	if all[0].upstreams[0] != all[1].upstreams[0] || all[0].upstreams[0] == all[2].upstreams[0] {
+		t.Error("an upstream that is named alike is not shared, or one that is not is")
+	}
 }

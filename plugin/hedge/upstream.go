@@ -14,17 +14,13 @@ import (
 type upstream struct {
 	addr    string
 	pool    *pool
-	slow    *budget // for questions that wait for their answer
-	lost    *budget // for those that have not reached the upstream
 	health  *health
-	timeout time.Duration // of a question, for the log
 	metrics metrics
 }
 
-func newUpstream(addr string, o options) *upstream {
-	u := &upstream{addr: addr, timeout: o.Timeout, metrics: newMetrics(addr)}
-	u.slow, u.lost = newBudgets()
-	u.pool = newPool(addr, o.MaxAge, u.metrics.hits, u.metrics.misses)
+func newUpstream(addr string, maxAge time.Duration) *upstream {
+	u := &upstream{addr: addr, metrics: newMetrics(addr)}
+	u.pool = newPool(addr, maxAge, u.metrics.hits, u.metrics.misses)
 	u.health = newHealth(u.probe, u.changed)
 	u.metrics.up.Set(1)
 	return u
@@ -64,25 +60,6 @@ func (u *upstream) done(c *conn) {
 	u.pool.put(c)
 }
 
-// earn is called for each question.
-func (u *upstream) earn() {
-	u.slow.earn()
-	u.lost.earn()
-}
-
-// spend reports whether a question may be asked again beside an attempt; lost says that that one has not arrived.
-func (u *upstream) spend(lost bool) bool {
-	b := u.slow
-	if lost {
-		b = u.lost
-	}
-	if b.spend() {
-		return true
-	}
-	u.metrics.exhausted.Inc()
-	return false
-}
-
 // changed tells the operator.
 func (u *upstream) changed(v verdict, last time.Time) {
 	if v == answering {
@@ -91,8 +68,8 @@ func (u *upstream) changed(v verdict, last time.Time) {
 		return
 	}
 	u.metrics.up.Set(0)
-	log.Warningf("Upstream %s has not answered since %s: clients get old answers where the cache has them, else SERVFAIL after %s at most",
-		u.addr, last.Format(time.TimeOnly), u.timeout)
+	log.Warningf("Upstream %s has not answered since %s: clients get old answers where the cache has them, else SERVFAIL when the timeout is over",
+		u.addr, last.Format(time.TimeOnly))
 }
 
 var errReply = errors.New("the answer is not to the question")

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// silentLimit is when a client has heard of a question that the cluster DNS does not answer: the template's timeout, and what a
+// busy machine adds.
+const silentLimit = 3*time.Second + 300*time.Millisecond
+
+// TestSilentClusterDNS has all packets to and from the cluster DNS vanish before the cache starts. From the first question on each
+// is answered SERVFAIL in the time that the template names. What waits stays bounded, the log says once what is wrong, and
+// once that it is over.
+func TestSilentClusterDNS(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t, lab.IPTablesNFT)
+	l.LoseDNS(t, 1)
+	c := start(t, l, options{firewall: lab.IPTablesNFT, base: string(corefiles.Kubernetes)})
+	servfail := func(m *dns.Msg) error {
+		if m.Rcode != dns.RcodeServerFailure {
+			return fmt.Errorf("answered %s", dns.RcodeToString[m.Rcode])
+		}
+		return nil
+	}
+	probe := func(tag string, tcp bool) lab.Probe {
+		return lab.Probe{From: l.Pod, Target: lab.LinkLocal, TCP: tcp, Interval: 20 * time.Millisecond, Timeout: 6 * time.Second, Name: lab.Unique(tag), Check: servfail}
+	}
+	loads := lab.StartAll(t, probe("udp", false), probe("tcp", true))
+	progress(t, loads, 300)
+	goroutines, files := c.metric(t, "go_goroutines"), c.metric(t, "process_open_fds")
+	progress(t, loads, 300)
+	moreRoutines, moreFiles := c.metric(t, "go_goroutines")-goroutines, c.metric(t, "process_open_fds")-files
+	for _, r := range stop(t, loads) {
+		noFailure(t, []lab.Report{r})
+		if r.Slowest > silentLimit+r.Stall {
+			t.Errorf("%s: the slowest took %s, want %s at most", r.Probe, r.Slowest, silentLimit)
+		}
+		if fastest := r.Quantile(0); fastest < 2900*time.Millisecond {
+			t.Errorf("%s: one failed after %s", r.Probe, fastest)
+		}
+	}
+	if moreRoutines > 100 || moreFiles > 100 {
+		t.Errorf("%g goroutines and %g files more after a while", moreRoutines, moreFiles)
+	}
+	c.waitMetric(t, 10*time.Second, 1, "coredns_hedge_failures_total")
+	if up := c.metric(t, "coredns_hedge_upstream_up"); up != 0 {
+		t.Errorf("upstream_up is %g", up)
+	}
+	if n := strings.Count(c.Output(), "has not answered since"); n != 1 {
+		t.Errorf("said %d times that the cluster DNS does not answer:\n%s", n, c.Output())
+	}
+	if n := strings.Count(c.Output(), "[ERROR]"); n > 10 {
+		t.Errorf("%d errors in the log", n)
+	}
+	l.FindDNS(t)
+	lab.Until(t, 5*time.Second, "answer", func() error {
+		_, err := l.Pod.Ask(lab.Query{Server: lab.Port53(lab.LinkLocal), Name: "kubernetes.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second})
+		return err
+	})
+	lab.Until(t, 5*time.Second, "line in the log", func() error {
+		if !strings.Contains(c.Output(), "answers again, after") {
+			return fmt.Errorf("%s", c.Output())
+		}
+		return nil
+	})
+}
