@@ -47,6 +47,7 @@ var (
 		{"Drain", drain},
 		{"Update", update},
 		{"ClusterDNSRollout", clusterDNSRollout},
+		{"NodeCut", nodeCut},
 		{"ConfigMaps", configMaps},
 		{"Uninstall", uninstall},
 		{"Migration", migration},
