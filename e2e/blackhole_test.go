@@ -27,7 +27,7 @@ var holes = []hole{
 	{"one of two", 2, 1, 1, 150 * time.Millisecond, 250 * time.Millisecond, 0.15},
 	{"one of three", 3, 1, 1, 150 * time.Millisecond, 250 * time.Millisecond, 0.15},
 	{"5 % lost", 2, 2, 0.05, 150 * time.Millisecond, 250 * time.Millisecond, 0.15},
-	{"20 % lost", 2, 2, 0.2, 250 * time.Millisecond, time.Second, 0.7},
+	{"20 % lost", 2, 2, 0.2, 250 * time.Millisecond, time.Second, 0.8},
 }
 
 // holeTime is how long the hole is watched from the moment it opens.
@@ -101,8 +101,12 @@ func holeLoads(t *testing.T, l *lab.Lab, rate int) []*lab.Load {
 	var probes []lab.Probe
 	clients := max(1, rate/100) // of at most 100 a second
 	each := time.Duration(clients) * time.Second / time.Duration(rate)
+	udp, tcp := lab.Fresh, lab.Fresh
+	if rate > 200 { // a pod has no more ports than it would use in a minute
+		udp, tcp = lab.Unconnected, lab.Long
+	}
 	for i := range clients {
-		probes = append(probes, probe(fmt.Sprintf("u%d", i), false, lab.Fresh, each*4/3), probe(fmt.Sprintf("t%d", i), true, lab.Fresh, each*4))
+		probes = append(probes, probe(fmt.Sprintf("u%d", i), false, udp, each*4/3), probe(fmt.Sprintf("t%d", i), true, tcp, each*4))
 	}
 	return lab.StartAll(t, probes...)
 }

@@ -5,19 +5,9 @@ package main
 // All caches hold more than they are asked for, and all of it for longer than a run: what is compared is their code, not their
 // size. Each has one thread for queries, as it has one core. Nothing is logged, nothing validated.
 
-// coreDNSConf has the options of the default template's block for the cluster.
-const coreDNSConf = `. {
-    bind 169.254.20.10
-    errors
-    prometheus :9253
-    PACKETCACHE
-    cache {
-        success 250000 3600
-        denial 250000 3600
-        servfail 0
-        prefetch 2 1m 20%
-        serve_stale 1h verify 700ms 5s 5s
-    }
+// coreDNSConf has the options of a usual block for the cluster, with stock CoreDNS's plugins, and defaultConf those of the default
+// template's.
+const coreDNSConf = coreDNSCache + `
     forward . 192.168.9.2 {
         force_tcp
         read_timeout 500ms
@@ -30,6 +20,28 @@ const coreDNSConf = `. {
     }
 }
 `
+
+const defaultConf = coreDNSCache + `
+    keep
+    searchpath cluster.local
+    hedge . 192.168.9.2 {
+        max_concurrent 1000
+    }
+}
+`
+
+const coreDNSCache = `. {
+    bind 169.254.20.10
+    errors
+    prometheus :9253
+    PACKETCACHE
+    cache {
+        success 250000 3600
+        denial 250000 3600
+        servfail 0
+        prefetch 2 1m 20%
+        serve_stale 1h verify 700ms 5s 5s
+    }`
 
 const unboundConf = `server:
     interface: 169.254.20.10

@@ -31,15 +31,19 @@ const reference = "stock"
 var servers = []server{
 	{
 		name: "nodelocaldns", title: "nodelocaldns", path: ours, metrics: true, version: []string{"-version"},
-		args: func(h *lab.Host) []string { return coreDNSArgs(h, "packetcache") },
+		args: func(h *lab.Host) []string { return coreDNSArgs(h, coreDNSConf, "packetcache") },
+	},
+	{
+		name: "default", title: "nodelocaldns with hedge, keep and searchpath", path: ours, metrics: true, version: []string{"-version"},
+		args: func(h *lab.Host) []string { return coreDNSArgs(h, defaultConf, "packetcache") },
 	},
 	{
 		name: "without", title: "nodelocaldns without packetcache", path: ours, metrics: true, version: []string{"-version"},
-		args: func(h *lab.Host) []string { return coreDNSArgs(h, "") },
+		args: func(h *lab.Host) []string { return coreDNSArgs(h, coreDNSConf, "") },
 	},
 	{
 		name: reference, title: "stock CoreDNS", path: func(h *lab.Host) string { return lab.Stock(h) }, metrics: true, version: []string{"-version"},
-		args: func(h *lab.Host) []string { return coreDNSArgs(h, "") },
+		args: func(h *lab.Host) []string { return coreDNSArgs(h, coreDNSConf, "") },
 	},
 	{
 		name: "unbound", title: "unbound", path: which("unbound"), version: []string{"-V"},
@@ -82,8 +86,8 @@ func self(h *lab.Host) string {
 	return path
 }
 
-func coreDNSArgs(h *lab.Host, directive string) []string {
-	corefile := strings.ReplaceAll(coreDNSConf, "PACKETCACHE", directive)
+func coreDNSArgs(h *lab.Host, conf, directive string) []string {
+	corefile := strings.ReplaceAll(conf, "PACKETCACHE", directive)
 	return []string{"-quiet", "-conf", lab.WriteFile(h, "Corefile", corefile)}
 }
 

@@ -51,12 +51,13 @@ func pack(m *dns.Msg, id uint16, buf []byte) ([]byte, error) {
 // ask returns the answer. The usual case is all in here: a connection, the question, the answer.
 func (q *question) ask(u *upstream) (*dns.Msg, error) {
 	q.budgets.earn()
+	since, attempts := time.Time{}, u.metrics.first
 	for {
-		c, err := u.pool.get(time.Time{}, q.deadline, q.done)
+		c, err := u.pool.get(since, q.deadline, q.done)
 		if err != nil {
 			return nil, err
 		}
-		q.count(u.metrics.first)
+		q.count(attempts)
 		f := c.ask(earlier(time.Now().Add(q.after), q.deadline), q.deadline)
 		data, err := c.exchange(q.wire)
 		switch {
@@ -70,6 +71,24 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 		if q.sent >= maxAttempts {
 			return nil, err
 		}
+		// The others that have been idle as long have most likely gone with it. A server that closes what it has just accepted
+		// is not asked without a pause.
+		since, attempts = q.asked, u.metrics.retries
+		if q.sent > atOnce && !q.pause(newPatience) {
+			return nil, err
+		}
+	}
+}
+
+// pause waits. It returns false if the client is gone meanwhile.
+func (q *question) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-q.done:
+		return false
 	}
 }
 
