@@ -79,7 +79,7 @@ func TestVariableErrors(t *testing.T) {
 			`-prometheus-listen-address ":9253 {": character ' ' is not allowed`, Params{PrometheusEndpoint: ":9253 {"}},
 		{"x y\"\nz __PILLAR__FOO__", "Corefile.base:4: __PILLAR__FOO__ is no variable; there are __PILLAR__LOCAL__DNS__, " +
 			"__PILLAR__DNS__SERVER__, __PILLAR__DNS__DOMAIN__, __PILLAR__CLUSTER__DNS__, __PILLAR__UPSTREAM__SERVERS__, " +
-			"__PROMETHEUS__ENDPOINT__", params()},
+			"__PROMETHEUS__ENDPOINT__, __NODELOCALDNS__STATE__DIR__", params()},
 		{`x "` + "\n" + `__PILLAR__LOCAL__DNS__"`, "Corefile.base:4: __PILLAR__LOCAL__DNS__ stands for several words " +
 			"(169.254.20.10 10.96.0.10), and quotes would make one of them", params()},
 		{"x __PILLAR\r__LOCAL__DNS__", "Corefile.base:3: __PILLAR__LOCAL__DNS__ is left after the variables were replaced", params()},
