@@ -10,13 +10,13 @@ import (
 
 // A NetworkError says that the node cannot have the network that the configuration asks for: another configuration with the
 // same addresses would fail as well.
-type NetworkError struct{ err error }
+type NetworkError struct{ Err error }
 
 // Error implements error.
-func (e NetworkError) Error() string { return e.err.Error() }
+func (e NetworkError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
-func (e NetworkError) Unwrap() error { return e.err }
+func (e NetworkError) Unwrap() error { return e.Err }
 
 // Foresee makes the fallback table before there is a configuration, for addresses that have nothing behind them: whatever
 // fails from here on, the cluster DNS answers there. It returns the addresses that the table answers for. The error is of
