@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/coredns/caddy"
@@ -28,7 +29,8 @@ type starter struct {
 // A standIn is a configuration that may run in the place of what the inputs say.
 type standIn struct {
 	corefile
-	name string
+	name  string
+	fault error // of what the inputs say
 }
 
 // start returns what serves. The error is that of what the inputs say, and those
@@ -53,7 +55,7 @@ func (s *starter) start() (*caddy.Instance, error) {
 		}
 		inst, err := s.tryStandIn(other)
 		if err == nil {
-			s.standsIn(other, fault)
+			s.standsIn(other)
 			return inst, nil
 		}
 		faults = append(faults, fmt.Errorf("%s cannot run either: %w", other.name, err))
@@ -89,9 +91,9 @@ func (s *starter) tryStandIn(c standIn) (*caddy.Instance, error) {
 	return inst, nil
 }
 
-func (s *starter) standsIn(c standIn, fault error) {
+func (s *starter) standsIn(c standIn) {
 	nodelocal.SetupErrors.WithLabelValues("configmap").Inc()
-	log.Errorf("Running %s, as the configuration cannot be used: %v", c.name, fault)
+	log.Errorf("Running %s, as the configuration cannot be used: %v", c.name, c.fault)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.report(c.warnings)
@@ -101,7 +103,7 @@ func (s *starter) standsIn(c standIn, fault error) {
 func (s *starter) standIns(text []byte, fault error) (list []standIn) {
 	switch last, err := s.last.read(); {
 	case err == nil && !bytes.Equal(last, s.detached(text)):
-		list = append(list, standIn{corefile{path: s.path(), text: last}, "the last configuration that worked"})
+		list = append(list, standIn{corefile{path: s.path(), text: last}, "the last configuration that worked", fault})
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		log.Warningf("The last configuration that worked is not used: %v", err)
 	}
@@ -119,9 +121,10 @@ func (s *starter) withoutKubeDNS(text []byte, fault error) (standIn, error) {
 	}
 	if len(text) > 0 {
 		c, err := s.withoutKeys("")
-		return standIn{c, "what the files say without the kube-dns ConfigMap"}, err
+		return standIn{c, "what the files say without the kube-dns ConfigMap", fault}, err
 	}
 	var keys []string
+	all := fault
 	for range 2 {
 		bad := corefiles.KubeDNSError{}
 		if !errors.As(fault, &bad) {
@@ -130,19 +133,19 @@ func (s *starter) withoutKubeDNS(text []byte, fault error) (standIn, error) {
 		keys = append(keys, bad.Key)
 		var c corefile
 		if c, fault = s.withoutKeys(keys...); fault == nil {
-			return standIn{c, "what the files say without " + what(keys) + " of the kube-dns ConfigMap"}, nil
+			return standIn{c, fmt.Sprintf("what the files say without %s the kube-dns ConfigMap", of(keys)), all}, nil
 		}
+		all = fmt.Errorf("%w; %w", all, fault)
 	}
 	return standIn{}, fault
 }
 
-func what(keys []string) string {
-	for _, key := range keys {
-		if key == "" {
-			return "all"
-		}
+// of names keys of a ConfigMap, in front of its name; an empty one is all.
+func of(keys []string) string {
+	if slices.Contains(keys, "") {
+		return "any key of"
 	}
-	return strings.Join(keys, " and ")
+	return strings.Join(keys, " and ") + " of"
 }
 
 // ofConfiguration reports whether another text may be better off than the one

@@ -220,6 +220,24 @@ func TestStandInFails(t *testing.T) {
 	}
 }
 
+// TestStandInTellsAllFaults has one in each key of the ConfigMap.
+func TestStandInTellsAllFaults(t *testing.T) {
+	n, logs := newNode(t), captureLogs(t)
+	defer nodelocal.ConfigValid.Set(1)
+	writeFile(t, n.dir, "Corefile.base", template)
+	writeFile(t, n.dir, "upstreamNameservers", "8.8.8.8")
+	writeFile(t, n.dir, "stubDomains", "{")
+	s, _ := startOn(t, n, "-localip 10.0.0.1 -basecorefile DIR/Corefile.base -kubednscm DIR", refuseNone)
+	if _, err := s.start(); err != nil {
+		t.Fatal(err)
+	}
+	said := logs.take()
+	contains(t, said, "Running what the files say without stubDomains and upstreamNameservers of the kube-dns ConfigMap, ", "/stubDomains:1:1: ", "/upstreamNameservers:1:4: ")
+	if _, err := s.reload(serverType); err == nil || logs.take() != "" {
+		t.Errorf("said again, or no error: %v", err)
+	}
+}
+
 // TestStandInIsNotKept: what stood in without the ConfigMap is not the last configuration that worked.
 func TestStandInIsNotKept(t *testing.T) {
 	n := newNode(t)
