@@ -186,7 +186,7 @@ func TestRunLastGood(t *testing.T) {
 	p.stop(t, syscall.SIGKILL)
 	for _, broken := range []struct{ more, fault string }{
 		{"nonsense", base + `:7: unknown directive "nonsense"`}, // found before the start
-		{"forward .", "plugin/forward: "},                           // by the start
+		{"forward .", "plugin/forward: "},                       // by the start
 	} {
 		writeFile(t, dir, "Corefile.base", text("192.0.2.2", broken.more))
 		p = start()
