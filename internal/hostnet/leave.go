@@ -122,7 +122,7 @@ func (n *Network) abandon() error {
 		errs = append(errs, n.removeRules())
 	}
 	if len(n.FallbackAddresses()) > 0 && n.Alone() {
-		_ = n.fallback.Leave() // as EarlyFallback made it, and the error that led here says more
+		_ = n.fallback.Leave() // the error that led here says more
 	}
 	n.releaseAll()
 	return errors.Join(errs...)

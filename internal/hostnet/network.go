@@ -66,7 +66,6 @@ func Open(cfg Config) (*Network, error) {
 	if err := errors.Join(cfg.Validate(), checkCapability(cfg)); err != nil {
 		return nil, err
 	}
-	_, _ = EarlyFallback(cfg) // what the kernel cannot do, setFallback tells
 	slot, c, err := takeSlot()
 	if err != nil {
 		return nil, err
