@@ -194,6 +194,7 @@ func TestBadConfigMap(t *testing.T) {
 	} {
 		step.do()
 		c.waitMetric(t, 10*time.Second, float64(i+1), "coredns_nodelocal_config_reloads_total", `result="error"`)
+		c.validIs(t, 0)
 		lab.Until(t, 5*time.Second, "line in the log", func() error { // it may come after the metric
 			if n := strings.Count(c.Output(), "[ERROR]"); n <= i {
 				return fmt.Errorf("%d errors", n)
@@ -217,6 +218,7 @@ func TestBadConfigMap(t *testing.T) {
 	progress(t, loads, 2)
 	c.setBase(t, c.options.base+extraBlock(ipv4))
 	waitExtra(t, l, ipv4...)
+	c.validIs(t, 1)
 	lab.Replace(t, kubeDNS+"/stubDomains", fmt.Sprintf(`{"example.org": [%q]}`, lab.DNSPodIP))
 	waitStub(t, l)
 	progress(t, loads, 2)
