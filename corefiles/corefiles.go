@@ -47,6 +47,7 @@ type Params struct {
 	UpstreamService    string       // name of that Service, for messages
 	ClusterDomain      string       // such as cluster.local
 	PrometheusEndpoint string       // such as :9253
+	StateDir           string       // directory for what outlives the process; empty: none
 	ResolvConf         ResolvConf
 	KubeDNS            KubeDNS
 	Stanza             Stanza // inserted if the template has no nodelocal stanza

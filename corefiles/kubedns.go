@@ -29,8 +29,20 @@ type KubeDNS struct {
 	UpstreamNameservers []string
 }
 
+// A KubeDNSError says that one key of the kube-dns ConfigMap cannot be used, or, if Key is empty, that none can.
+type KubeDNSError struct {
+	Key string
+	err error
+}
+
+// Error implements error.
+func (e KubeDNSError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause.
+func (e KubeDNSError) Unwrap() error { return e.err }
+
 // ParseKubeDNS parses the values of the keys stubDomains and upstreamNameservers, nil or empty if absent. Errors
-// begin with the key.
+// are a KubeDNSError, and begin with the key.
 //
 // An entry that kube-dns would not have minded is refused too if CoreDNS would: the reference passed it on, and
 // every node's cache went into a crash loop (kubernetes/dns#539).
@@ -38,10 +50,10 @@ func ParseKubeDNS(stubDomains, upstreamNameservers []byte) (KubeDNS, error) {
 	var k KubeDNS
 	var err error
 	if k.StubDomains, err = parseStubDomains(stubDomains); err != nil {
-		return KubeDNS{}, fmt.Errorf("%s%w", stubDomainsKey, err)
+		return KubeDNS{}, KubeDNSError{stubDomainsKey, fmt.Errorf("%s%w", stubDomainsKey, err)}
 	}
 	if err := parseJSON(upstreamNameservers, &k.UpstreamNameservers, wantList); err != nil {
-		return KubeDNS{}, fmt.Errorf("%s%w", upstreamsKey, err)
+		return KubeDNS{}, KubeDNSError{upstreamsKey, fmt.Errorf("%s%w", upstreamsKey, err)}
 	}
 	return k, k.check()
 }
@@ -113,8 +125,18 @@ func position(data []byte, offset int64) string {
 	return fmt.Sprintf(":%d:%d", line+1, column+1)
 }
 
-// check returns an error for the first entry that cannot be used.
+// check returns a KubeDNSError for the first entry that cannot be used.
 func (k KubeDNS) check() error {
+	if err := k.checkStubDomains(); err != nil {
+		return KubeDNSError{stubDomainsKey, err}
+	}
+	if err := k.checkUpstreams(); err != nil {
+		return KubeDNSError{upstreamsKey, err}
+	}
+	return nil
+}
+
+func (k KubeDNS) checkStubDomains() error {
 	seen := map[string]string{}
 	for _, domain := range k.domains() {
 		if err := checkName(domain); err != nil {
@@ -135,6 +157,10 @@ func (k KubeDNS) check() error {
 			}
 		}
 	}
+	return nil
+}
+
+func (k KubeDNS) checkUpstreams() error {
 	if n := len(k.UpstreamNameservers); n > maxUpstreams {
 		return fmt.Errorf("%s: %d entries; want %d at most", upstreamsKey, n, maxUpstreams)
 	}

@@ -9,14 +9,21 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
-// ReadKubeDNS reads the kube-dns ConfigMap from the directory that it is mounted on. The ConfigMap, each of its
-// keys and the directory are optional.
-func ReadKubeDNS(dir string) (KubeDNS, error) {
+// ReadKubeDNS reads the kube-dns ConfigMap from the directory that it is mounted on, but for the keys to skip. The
+// ConfigMap, each of its keys and the directory are optional. Errors are a KubeDNSError.
+func ReadKubeDNS(dir string, skip ...string) (KubeDNS, error) {
 	stubDomains, upstreamNameservers, err := readConsistent(dir)
 	if err != nil {
-		return KubeDNS{}, fmt.Errorf("reading kube-dns ConfigMap: %w", err)
+		return KubeDNS{}, KubeDNSError{"", fmt.Errorf("reading kube-dns ConfigMap: %w", err)}
+	}
+	if slices.Contains(skip, stubDomainsKey) {
+		stubDomains = nil
+	}
+	if slices.Contains(skip, upstreamsKey) {
+		upstreamNameservers = nil
 	}
 	k, err := ParseKubeDNS(stubDomains, upstreamNameservers)
 	if err != nil { // it begins with the key, which is the name of the file

@@ -3,6 +3,7 @@
 package corefiles
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -139,4 +140,43 @@ func TestReadKubeDNSUpdate(t *testing.T) {
 			t.Errorf("keys of two versions: %v", k)
 		}
 	}
+}
+
+// TestKubeDNSErrorNamesTheKey goes through all faults of one key: without that key what the other one has is read.
+func TestKubeDNSErrorNamesTheKey(t *testing.T) {
+	good := map[string]string{"stubDomains": `{"a.example": ["192.0.2.1"]}`, "upstreamNameservers": `["192.0.2.2"]`}
+	for key, faults := range map[string][]string{
+		"stubDomains":         {"{", `["x"]`, `{"a b": ["::1"]}`, `{"a": ["ns.example"]}`, `{"a": []}`, `{"a": ["169.254.20.10"]}`, `{".": ["192.0.2.1"]}`},
+		"upstreamNameservers": {"8.8.8.8", "{}", `["::1","::2","::3","::4"]`, `["ns.example"]`, `["10.96.0.10"]`},
+	} {
+		for _, text := range faults {
+			files := map[string]string{"stubDomains": good["stubDomains"], "upstreamNameservers": good["upstreamNameservers"]}
+			files[key] = text
+			dir := mount(t, files)
+			_, err := renderDir(dir)
+			var bad KubeDNSError
+			if !errors.As(err, &bad) || bad.Key != key {
+				t.Errorf("%s %s: got %v, of key %q", key, text, err, bad.Key)
+			}
+			k, err := renderDir(dir, key)
+			if err != nil || len(k.StubDomains)+len(k.UpstreamNameservers) != 1 {
+				t.Errorf("%s %s: without it %+v, %v", key, text, k, err)
+			}
+		}
+	}
+	var bad KubeDNSError
+	dir := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(dir, "stubDomains"), 0o755))
+	if _, err := ReadKubeDNS(dir); !errors.As(err, &bad) || bad.Key != "" {
+		t.Errorf("a directory in the place of a file: %v, of key %q", err, bad.Key)
+	}
+}
+
+// renderDir reads a ConfigMap and renders a template with it.
+func renderDir(dir string, skip ...string) (KubeDNS, error) {
+	k, err := ReadKubeDNS(dir, skip...)
+	if err == nil {
+		_, err = Render(Template{"f", []byte(".:53 {\n    nodelocal\n}\n")}, params(func(p *Params) { p.KubeDNS = k }))
+	}
+	return k, err
 }

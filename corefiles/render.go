@@ -84,20 +84,20 @@ func (p Params) check() error {
 	return p.checkLoops()
 }
 
-// checkLoops returns an error if a server of the kube-dns ConfigMap is this cache. A list is not shortened as
+// checkLoops returns a KubeDNSError if a server of the kube-dns ConfigMap is this cache. A list is not shortened as
 // that of resolv.conf is: somebody wrote it for this cluster, and has to hear of it.
 func (p Params) checkLoops() error {
 	const cause = "it is an address of this cache, which would ask itself"
 	for _, domain := range p.KubeDNS.domains() {
 		for _, s := range p.KubeDNS.StubDomains[domain] {
 			if addr, _ := parseServer(s); p.isLocal(addr) {
-				return fmt.Errorf("checking kube-dns ConfigMap: %s: %q: server %q: %s", stubDomainsKey, domain, s, cause)
+				return KubeDNSError{stubDomainsKey, fmt.Errorf("checking kube-dns ConfigMap: %s: %q: server %q: %s", stubDomainsKey, domain, s, cause)}
 			}
 		}
 	}
 	for i, s := range p.KubeDNS.UpstreamNameservers {
 		if addr, _ := parseServer(s); p.isLocal(addr) {
-			return fmt.Errorf("checking kube-dns ConfigMap: %s: entry %d, %q: %s", upstreamsKey, i+1, s, cause)
+			return KubeDNSError{upstreamsKey, fmt.Errorf("checking kube-dns ConfigMap: %s: entry %d, %q: %s", upstreamsKey, i+1, s, cause)}
 		}
 	}
 	return nil

@@ -61,3 +61,27 @@ func (r ResolvConf) upstreams(isLocal func(netip.Addr) bool) value {
 	}
 	return value{text: strings.Join(usable, " "), warnings: warnings}
 }
+
+// Detach returns the Corefile text with the nameservers of r in the place of r's path, so that it means the same when
+// that file has changed. Nameservers that cannot be asked, such as those in local, are left out; where none is left, or
+// text is no Corefile, it is returned as it is.
+func (r ResolvConf) Detach(text []byte, local []netip.Addr) []byte {
+	var usable []string
+	p := Params{LocalIPs: local}
+	for _, s := range r.nameservers() {
+		if addr, err := netip.ParseAddr(s); err == nil && checkWord(s) == nil && !p.isLocal(addr) {
+			usable = append(usable, s)
+		}
+	}
+	tokens, err := scan(text)
+	if err != nil || len(usable) == 0 {
+		return text
+	}
+	var edits []edit
+	for _, t := range tokens {
+		if t.text == r.Path && !t.quoted {
+			edits = append(edits, edit{t.start, t.end, strings.Join(usable, " ")})
+		}
+	}
+	return apply(text, edits)
+}

@@ -73,3 +73,22 @@ func TestResolvConfUnused(t *testing.T) {
 		}
 	}
 }
+
+func TestDetach(t *testing.T) {
+	for _, test := range []struct{ resolv, text, want string }{
+		{"nameserver 192.0.2.1\nnameserver ::1\n", "forward . /etc/resolv.conf {", "forward . 192.0.2.1 ::1 {"},
+		{"nameserver 192.0.2.1", "a {\n forward . /etc/resolv.conf\n}\nb {\n forward . /etc/resolv.conf # x\n}", "a {\n forward . 192.0.2.1\n}\nb {\n forward . 192.0.2.1 # x\n}"},
+		{"nameserver 169.254.20.10\nnameserver x\nnameserver 192.0.2.1", "forward . /etc/resolv.conf", "forward . 192.0.2.1"},
+		{"nameserver 192.0.2.1", "forward . /etc/resolv.conf.d # /etc/resolv.conf", "forward . /etc/resolv.conf.d # /etc/resolv.conf"},
+		{"nameserver 192.0.2.1", `forward . "/etc/resolv.conf"`, `forward . "/etc/resolv.conf"`},
+		{"search x", "forward . /etc/resolv.conf", "forward . /etc/resolv.conf"},
+		{"nameserver 169.254.20.10", "forward . /etc/resolv.conf", "forward . /etc/resolv.conf"},
+		{"nameserver 192.0.2.1", `forward . /etc/resolv.conf "`, `forward . /etc/resolv.conf "`},
+		{"nameserver 192.0.2.1", "", ""},
+	} {
+		got := ResolvConf{"/etc/resolv.conf", []byte(test.resolv)}.Detach([]byte(test.text), addrs("169.254.20.10"))
+		if string(got) != test.want {
+			t.Errorf("%q with %q: got %q, want %q", test.text, test.resolv, got, test.want)
+		}
+	}
+}

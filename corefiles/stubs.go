@@ -41,7 +41,7 @@ func (l layout) stubs(t Template, text []byte, p Params) (edit, error) {
 	}
 	for _, domain := range domains {
 		if err := l.checkStub(t.Path, domain, p); err != nil {
-			return e, fmt.Errorf("adding stub domain %q of the kube-dns ConfigMap: %w", domain, err)
+			return e, KubeDNSError{stubDomainsKey, fmt.Errorf("adding stub domain %q of the kube-dns ConfigMap: %w", domain, err)}
 		}
 	}
 	eol := eol(text)

@@ -11,7 +11,7 @@ import (
 )
 
 // variable finds variables, and what was meant to be one: words in capitals with double underscores around them.
-var variable = regexp.MustCompile(`__(?:PILLAR|PROMETHEUS)__(?:(?:[A-Z0-9]+__)+|\w*)`)
+var variable = regexp.MustCompile(`__(?:PILLAR|PROMETHEUS|NODELOCALDNS)__(?:(?:[A-Z0-9]+__)+|\w*)`)
 
 // substitution is a template with its variables replaced.
 type substitution struct {
@@ -68,7 +68,7 @@ func check(name string, v value, known bool, text string, t token) error {
 	switch {
 	case !known:
 		return fmt.Errorf("%s is no variable; there are %s", name, strings.Join([]string{
-			localDNS, dnsServer, dnsDomain, clusterDNS, upstreamServers, prometheusEndpoint}, ", "))
+			localDNS, dnsServer, dnsDomain, clusterDNS, upstreamServers, prometheusEndpoint, stateDir}, ", "))
 	case v.err != nil:
 		return fmt.Errorf("%s has no value: %w", name, v.err)
 	case t.quoted && strings.Contains(text, " "):

@@ -32,6 +32,8 @@ func TestVariables(t *testing.T) {
 		{"prometheus __PROMETHEUS__ENDPOINT__", "prometheus :9253", params()},
 		{"forward . __PILLAR__UPSTREAM__SERVERS__", "forward . /etc/resolv.conf", params()},
 		{"forward . __PILLAR__UPSTREAM__SERVERS__", "forward . 192.0.2.1 tls://192.0.2.2", params(upstream("192.0.2.1", "tls://192.0.2.2"))},
+		{"keep __NODELOCALDNS__STATE__DIR__", "keep ", params()},
+		{"keep __NODELOCALDNS__STATE__DIR__", "keep /run/nodelocaldns", params(func(p *Params) { p.StateDir = "/run/nodelocaldns" })},
 		{"a __PILLAR__DNS__SERVER____PILLAR__DNS__DOMAIN__x", "a cluster.localx", params()},
 
 		// comments
@@ -77,9 +79,14 @@ func TestVariableErrors(t *testing.T) {
 			"-prometheus-listen-address is empty", none},
 		{"prometheus __PROMETHEUS__ENDPOINT__", "Corefile.base:3: __PROMETHEUS__ENDPOINT__ has no value: " +
 			`-prometheus-listen-address ":9253 {": character ' ' is not allowed`, Params{PrometheusEndpoint: ":9253 {"}},
+		{"\n keep __NODELOCALDNS__STATE__DIR__", `Corefile.base:4: __NODELOCALDNS__STATE__DIR__ has no value: -statedir "/a b": character ' ' is not allowed`,
+			Params{StateDir: "/a b"}},
+		{"\n keep __NODELOCALDNS__STATE__", "Corefile.base:4: __NODELOCALDNS__STATE__ is no variable; there are __PILLAR__LOCAL__DNS__, " +
+			"__PILLAR__DNS__SERVER__, __PILLAR__DNS__DOMAIN__, __PILLAR__CLUSTER__DNS__, __PILLAR__UPSTREAM__SERVERS__, " +
+			"__PROMETHEUS__ENDPOINT__, __NODELOCALDNS__STATE__DIR__", params()},
 		{"x y\"\nz __PILLAR__FOO__", "Corefile.base:4: __PILLAR__FOO__ is no variable; there are __PILLAR__LOCAL__DNS__, " +
 			"__PILLAR__DNS__SERVER__, __PILLAR__DNS__DOMAIN__, __PILLAR__CLUSTER__DNS__, __PILLAR__UPSTREAM__SERVERS__, " +
-			"__PROMETHEUS__ENDPOINT__", params()},
+			"__PROMETHEUS__ENDPOINT__, __NODELOCALDNS__STATE__DIR__", params()},
 		{`x "` + "\n" + `__PILLAR__LOCAL__DNS__"`, "Corefile.base:4: __PILLAR__LOCAL__DNS__ stands for several words " +
 			"(169.254.20.10 10.96.0.10), and quotes would make one of them", params()},
 		{"x __PILLAR\r__LOCAL__DNS__", "Corefile.base:3: __PILLAR__LOCAL__DNS__ is left after the variables were replaced", params()},

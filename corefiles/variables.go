@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// The variables of the reference's templates.
+// The variables of the reference's templates, and ours.
 const (
 	localDNS           = "__PILLAR__LOCAL__DNS__"
 	dnsServer          = "__PILLAR__DNS__SERVER__"
@@ -17,6 +17,7 @@ const (
 	clusterDNS         = "__PILLAR__CLUSTER__DNS__"
 	upstreamServers    = "__PILLAR__UPSTREAM__SERVERS__"
 	prometheusEndpoint = "__PROMETHEUS__ENDPOINT__"
+	stateDir           = "__NODELOCALDNS__STATE__DIR__"
 )
 
 // value is what a variable stands for.
@@ -50,7 +51,16 @@ func (p Params) values() map[string]value {
 		endpoint.err = fmt.Errorf("-prometheus-listen-address %q: %w", p.PrometheusEndpoint, err)
 	}
 	values[prometheusEndpoint] = endpoint
+	values[stateDir] = p.stateDir()
 	return values
+}
+
+// stateDir may be empty: a directive that is given none keeps its state in memory.
+func (p Params) stateDir() value {
+	if err := checkWord(p.StateDir); err != nil {
+		return value{err: fmt.Errorf("-statedir %q: %w", p.StateDir, err)}
+	}
+	return value{text: p.StateDir}
 }
 
 func (p Params) clusterDNS() value {

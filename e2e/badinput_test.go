@@ -27,6 +27,7 @@ type bad struct {
 	code    int
 	names   []string // what the message names
 	line    string   // what stands in the line of the file that it names, if it does
+	nothing bool     // no fallback table: nobody knows a target, or may make one
 }
 
 var badInputs = []bad{
@@ -42,9 +43,9 @@ var badInputs = []bad{
 	{name: "directive not compiled in", base: ".:53 {\n    trace\n}\n", code: 1, names: []string{"trace", "plugin.cfg"}, line: "trace"},
 	{name: "bad argument of a directive", base: ".:53 {\n    errors\n    bind 169.254.20.10 10.96.0.10\n    forward .\n}\n", code: 1, names: []string{"forward"}, line: "forward ."},
 	{name: "template syntax error", base: ".:53 {\n    errors\n    bind 169.254.20.10\n", code: 1, names: []string{"Corefile.base:1", "brace"}, line: ".:53 {"},
-	{name: "missing upstream Service", env: []string{"KUBE_DNS_UPSTREAM_SERVICE_HOST="}, code: 1, names: []string{"KUBE_DNS_UPSTREAM_SERVICE_HOST", "__PILLAR__CLUSTER__DNS__"}, line: "__PILLAR__CLUSTER__DNS__"},
+	{name: "missing upstream Service", env: []string{"KUBE_DNS_UPSTREAM_SERVICE_HOST="}, code: 1, names: []string{"KUBE_DNS_UPSTREAM_SERVICE_HOST", "__PILLAR__CLUSTER__DNS__"}, line: "__PILLAR__CLUSTER__DNS__", nothing: true},
 	{name: "address in use", prepare: occupy, code: 1, names: []string{".10:53", "in use"}},
-	{name: "no privilege", wrap: []string{"setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"}, code: 1, names: []string{"CAP_NET_ADMIN"}},
+	{name: "no privilege", wrap: []string{"setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"}, code: 1, names: []string{"CAP_NET_ADMIN"}, nothing: true},
 	{name: "foreign interface", prepare: foreignLink, code: 1, names: []string{"nodelocaldns", "not ours"}},
 	{name: "address on another interface", prepare: foreignAddress, code: 1, names: []string{"169.254.20.10", "elsewhere"}},
 	{name: "no TUN", wrap: noMknod, args: []string{"-link", "tun"}, prepare: noTUN, code: 1, names: []string{"/dev/net/tun"}},
@@ -85,8 +86,8 @@ func noTUNNorDummy(t *testing.T, n *lab.Namespace) {
 	noTUN(t, n)
 }
 
-// TestBadInput starts the program with inputs that cannot work: it ends at once with a line that names the culprit, and has
-// changed nothing on the node.
+// TestBadInput starts the program with inputs that cannot work: it ends at once with a line that names the culprit. On the node
+// it has made the fallback table, so that 169.254.20.10 is answered, and changed nothing else; a wrong command line makes nothing.
 func TestBadInput(t *testing.T) {
 	lab.Require(t)
 	for _, b := range badInputs {
@@ -123,8 +124,16 @@ func (b bad) run(t *testing.T) {
 	if line := lineNamed(t, message); !strings.Contains(line, b.line) {
 		t.Errorf("the message names the line %q: %s", line, message)
 	}
-	if made := n.State(t).Without(before); len(made) > 0 {
-		t.Errorf("left on the node:\n%s", made)
+	made := n.State(t).Without(before)
+	table := made.With("nft table ip nodelocaldns_fallback")
+	if others := made.Without(table); len(others) > 0 {
+		t.Errorf("left on the node:\n%s", others)
+	}
+	if want := b.code == 1 && !b.nothing; want != (len(table.With("ip daddr set 10.96.0.11")) > 0) || !want && len(table) > 0 {
+		t.Errorf("the fallback table is to be there: %t; it is\n%s", want, table)
+	}
+	if lost := before.Without(n.State(t)); len(lost) > 0 {
+		t.Errorf("taken from the node:\n%s", lost)
 	}
 	t.Log(message)
 }
@@ -185,6 +194,7 @@ func TestBadConfigMap(t *testing.T) {
 	} {
 		step.do()
 		c.waitMetric(t, 10*time.Second, float64(i+1), "coredns_nodelocal_config_reloads_total", `result="error"`)
+		c.validIs(t, 0)
 		lab.Until(t, 5*time.Second, "line in the log", func() error { // it may come after the metric
 			if n := strings.Count(c.Output(), "[ERROR]"); n <= i {
 				return fmt.Errorf("%d errors", n)
@@ -208,6 +218,7 @@ func TestBadConfigMap(t *testing.T) {
 	progress(t, loads, 2)
 	c.setBase(t, c.options.base+extraBlock(ipv4))
 	waitExtra(t, l, ipv4...)
+	c.validIs(t, 1)
 	lab.Replace(t, kubeDNS+"/stubDomains", fmt.Sprintf(`{"example.org": [%q]}`, lab.DNSPodIP))
 	waitStub(t, l)
 	progress(t, loads, 2)

@@ -82,14 +82,16 @@ func (in *inputs) withoutBase() (corefiles.Template, error) {
 	return corefiles.Template{Path: "embedded template", Text: corefiles.Kubernetes}, nil
 }
 
-// params collects the inputs. The notes are for the operator.
-func (in *inputs) params(t corefiles.Template) (p corefiles.Params, notes []string, err error) {
+// params collects the inputs, without the keys of the kube-dns ConfigMap to skip;
+// an empty one is all. The notes are for the operator.
+func (in *inputs) params(t corefiles.Template, skip []string) (p corefiles.Params, notes []string, err error) {
 	o := in.opts
 	p = corefiles.Params{
 		LocalIPs:           o.localIPs,
 		UpstreamService:    o.upstreamSvc,
 		ClusterDomain:      o.clusterDomain,
 		PrometheusEndpoint: o.prometheusAddr,
+		StateDir:           o.stateDir,
 		ResolvConf:         corefiles.ResolvConf{Path: in.resolvConf},
 		PacketCache:        o.packetCache,
 		Port:               o.port,
@@ -109,8 +111,8 @@ func (in *inputs) params(t corefiles.Template) (p corefiles.Params, notes []stri
 	if note != "" {
 		notes = append(notes, note)
 	}
-	if dir != "" {
-		if p.KubeDNS, err = corefiles.ReadKubeDNS(dir); err != nil {
+	if dir != "" && !slices.Contains(skip, "") {
+		if p.KubeDNS, err = corefiles.ReadKubeDNS(dir, skip...); err != nil {
 			return p, notes, err
 		}
 	}

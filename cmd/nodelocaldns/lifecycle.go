@@ -42,14 +42,19 @@ type lifecycle struct {
 
 	// reloads asks for a reload; one that is waiting already serves two wishes.
 	reloads chan struct{}
+
+	validity *validity    // is told which configuration serves
+	abandon  func() error // takes back what a start that failed has done
 }
 
 // newLifecycle returns a lifecycle that waits for the start to give the slot back.
-func newLifecycle() *lifecycle {
+func newLifecycle(v *validity) *lifecycle {
 	l := &lifecycle{
-		busy:    make(chan struct{}, 1),
-		closing: make(chan struct{}),
-		reloads: make(chan struct{}, 1),
+		busy:     make(chan struct{}, 1),
+		closing:  make(chan struct{}),
+		reloads:  make(chan struct{}, 1),
+		validity: v,
+		abandon:  nodelocal.Close,
 	}
 	l.busy <- struct{}{}
 	return l
@@ -66,6 +71,7 @@ func (l *lifecycle) hook(event caddy.EventName, info any) error {
 	if l.current.Swap(inst) != nil {
 		nodelocal.ConfigReloads.WithLabelValues("success").Inc()
 	}
+	l.validity.serves(inst.Caddyfile().Body())
 	<-l.busy
 	return nil
 }
@@ -97,6 +103,7 @@ func (l *lifecycle) restartFailed(inst *caddy.Instance) error {
 		return nil
 	}
 	nodelocal.ConfigReloads.WithLabelValues("error").Inc()
+	l.validity.refused()
 	<-l.busy
 	return nil
 }

@@ -37,27 +37,35 @@ type loader struct {
 	mu     sync.Mutex // the reload plugin, SIGUSR1 and -reloadwithsignal ask from their own goroutines
 	failed string     // the error of the last load, which has been logged
 	warned []string   // the warnings of the last load
+
+	validity validity
 }
 
 func newLoader(o *options) *loader {
 	return &loader{inputs: newInputs(o)}
 }
 
-// render makes the Corefile and checks it. The warnings are valid with an error too.
-func (l *loader) render() (corefile, error) {
-	c, err := l.corefile()
+// render makes the Corefile, without the given keys of the kube-dns ConfigMap,
+// and checks it. The warnings are valid with an error too.
+func (l *loader) render(skip ...string) (corefile, error) {
+	c, err := l.corefile(skip)
 	if err != nil {
 		return c, err
 	}
 	return c, check(c.path, c.text)
 }
 
-// corefile makes the Corefile of the mode that the flags chose.
-func (l *loader) corefile() (corefile, error) {
-	c := corefile{path: l.opts.conf}
-	if c.path == "" {
-		c.path = "Corefile"
+// path is where the Corefile is, or would be: files that it imports are found from there.
+func (l *loader) path() string {
+	if l.opts.conf != "" {
+		return l.opts.conf
 	}
+	return "Corefile"
+}
+
+// corefile makes the Corefile of the mode that the flags chose.
+func (l *loader) corefile(skip []string) (corefile, error) {
+	c := corefile{path: l.path()}
 	if l.opts.mode == runConf {
 		var err error
 		c.text, err = readFile("Corefile", c.path)
@@ -68,7 +76,7 @@ func (l *loader) corefile() (corefile, error) {
 		return c, err
 	}
 	c.template = template.Path
-	params, notes, err := l.params(template)
+	params, notes, err := l.params(template, skip)
 	c.warnings = notes
 	if err != nil {
 		return c, err
@@ -87,12 +95,15 @@ var copyMark = []byte("# Rendered by nodelocaldns; what is changed here has no e
 
 // load renders the Corefile for running it: the result is also written to -conf,
 // unless that is the template.
-func (l *loader) load() (corefile, error) {
-	c, err := l.render()
+func (l *loader) load() (corefile, error) { return l.withoutKeys() }
+
+// withoutKeys is load without the given keys of the kube-dns ConfigMap; an empty one is all.
+func (l *loader) withoutKeys(skip ...string) (corefile, error) {
+	c, err := l.render(skip...)
 	if err != nil || l.opts.mode != runTemplate || l.opts.conf == "" || l.opts.conf == c.template {
 		return c, err
 	}
-	if err := replaceFile(l.opts.conf, slices.Concat(c.text, copyMark)); err != nil {
+	if err := replaceFile(l.opts.conf, slices.Concat(c.text, copyMark), 0o644); err != nil {
 		// A copy for the eyes of the operator: no reason not to serve.
 		c.warnings = append(c.warnings, "Not keeping a copy of the rendered Corefile: "+err.Error())
 	}
@@ -112,8 +123,10 @@ func (l *loader) reload(string) (caddy.Input, error) {
 			log.Info("Configuration is valid again")
 		}
 		l.failed = ""
+		l.validity.inputsSay(c.text)
 		return c.input(), nil
 	}
+	l.validity.inputsSay(nil)
 	if l.failed != err.Error() {
 		l.failed = err.Error()
 		log.Errorf("Keeping the running configuration: %v", err)
@@ -131,4 +144,14 @@ func (l *loader) report(warnings []string) {
 		}
 	}
 	l.warned = warnings
+}
+
+// detached returns text as it is kept for the next start: what it says does not
+// depend on resolv.conf any more, which may be what that start fails of.
+func (l *loader) detached(text []byte) []byte {
+	resolv, err := readFile("the node's nameservers", l.resolvConf)
+	if err != nil {
+		return text
+	}
+	return corefiles.ResolvConf{Path: l.resolvConf, Text: resolv}.Detach(text, l.opts.localIPs)
 }

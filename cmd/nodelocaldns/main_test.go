@@ -39,6 +39,9 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		args = append([]string{"-statedir", filepath.Join(t.TempDir(), "state")}, args...) // and not the machine's own
+	}
 	cmd := exec.CommandContext(ctx, os.Args[0], args...)
 	cmd.Env = append(os.Environ(), asCommand+"=1", "KUBE_DNS_SERVICE_HOST=")
 	cmd.Dir = t.TempDir()

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,6 +46,7 @@ type options struct {
 	metricsAddr    string
 	prometheusAddr string
 
+	stateDir         string // empty: nothing outlives the process
 	reloadWithSignal bool
 	pidFile          string
 	quiet            bool
@@ -57,6 +59,10 @@ type options struct {
 	// given holds the names of the flags that were on the command line: for
 	// some a default may be missing on this machine and a given value may not.
 	given map[string]bool
+
+	// words are the flags that were given and that end up in the Corefile or the
+	// network, as NAME=VALUE, sorted.
+	words []string
 }
 
 // mode is one of the three ways to a Corefile.
@@ -90,7 +96,12 @@ func parseOptions(args []string) (*options, error) {
 	case fs.NArg() > 0:
 		return nil, usageError{fmt.Errorf("unexpected argument %q", fs.Arg(0))}
 	}
-	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
+	fs.Visit(func(f *flag.Flag) {
+		o.given[f.Name] = true
+		if !slices.Contains(processOnly, f.Name) {
+			o.words = append(o.words, f.Name+"="+f.Value.String())
+		}
+	})
 	if err := o.reconcile(); err != nil {
 		return nil, usageError{err}
 	}
@@ -152,6 +163,8 @@ func (o *options) processFlags(fs *flag.FlagSet) {
 		"serve the metrics of the set-up on `ADDRESS`; empty: off")
 	define(fs, "prometheus-listen-address", ":9253", parseListenAddr, &o.prometheusAddr,
 		"`ADDRESS` for __PROMETHEUS__ENDPOINT__ in the template")
+	define(fs, "statedir", defaultStateDir, parseStateDir, &o.stateDir,
+		"keep in `DIR` what the next start needs: the last configuration that worked; also __NODELOCALDNS__STATE__DIR__ in the template; empty: nothing is kept")
 	fs.BoolVar(&o.reloadWithSignal, "reloadwithsignal", false, "reload when template or ConfigMap change, without the reload plugin")
 	fs.StringVar(&o.pidFile, "pidfile", "", "write the process id to `FILE` when serving")
 	fs.BoolVar(&o.quiet, "quiet", false, "do not print zones and version at start")
@@ -164,6 +177,9 @@ var renderOnly = []string{
 	"basecorefile", "kubednscm", "upstreamsvc", "clusterdomain", "packetcache", "setupinterface", "interfacename", "link", "lease",
 	"setupiptables", "firewall", "syncinterval", "fallback", "fallback-zone", "skipteardown", "health-port", "prometheus-listen-address",
 }
+
+// processOnly are the flags that end up neither in the Corefile nor in the network.
+var processOnly = []string{"metrics-listen-address", "statedir", "reloadwithsignal", "pidfile", "quiet", "plugins", "version"}
 
 // reconcile resolves what flags say together.
 func (o *options) reconcile() error {

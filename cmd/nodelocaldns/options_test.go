@@ -27,7 +27,7 @@ func defaults() options {
 		localIPs: addrs("169.254.20.10"), baseCorefile: "/etc/coredns/Corefile.base", upstreamSvc: "kube-dns",
 		clusterDomain: "cluster.local", setupInterface: true, interfaceName: "nodelocaldns", link: "auto",
 		lease: 3 * time.Second, setupIPTables: true, firewall: "auto", syncInterval: 30 * time.Second, port: 53,
-		fallbackZone: 20, healthPort: 8080, metricsAddr: "0.0.0.0:9353", prometheusAddr: ":9253",
+		fallbackZone: 20, stateDir: "/run/nodelocaldns", healthPort: 8080, metricsAddr: "0.0.0.0:9353", prometheusAddr: ":9253",
 	}
 }
 
@@ -81,6 +81,8 @@ func TestOptions(t *testing.T) {
 		{"-metrics-listen-address [::1]:9", func(o *options) { o.metricsAddr = "[::1]:9" }},
 		{"-prometheus-listen-address localhost:9", func(o *options) { o.prometheusAddr = "localhost:9" }},
 		{"-clusterdomain example.org.", func(o *options) { o.clusterDomain = "example.org" }},
+		{"-statedir ''", func(o *options) { o.stateDir = "" }},
+		{"-statedir /x/y", func(o *options) { o.stateDir = "/x/y" }},
 		{"-version", func(o *options) { o.version = true }},
 		{"-plugins", func(o *options) { o.plugins = true }},
 	}
@@ -92,11 +94,30 @@ func TestOptions(t *testing.T) {
 			}
 			want := defaults()
 			tt.want(&want)
-			want.given = got.given
+			want.given, want.words = got.given, got.words
 			if !reflect.DeepEqual(*got, want) {
 				t.Errorf("got  %+v\nwant %+v", *got, want)
 			}
 		})
+	}
+}
+
+// TestWords: of the flags, those that end up in the Corefile or in the network.
+func TestWords(t *testing.T) {
+	for args, want := range map[string]string{
+		"":                               "",
+		"-statedir /x -quiet -pidfile x": "",
+		"-metrics-listen-address '' -reloadwithsignal":                "",
+		"-lease 5 -localip 10.0.0.1 -setupiptables=false -pidfile /x": "lease=5 localip=10.0.0.1 setupiptables=false",
+		"-localip 10.0.0.1 -setupiptables=false -lease 5":             "lease=5 localip=10.0.0.1 setupiptables=false",
+	} {
+		o, err := parseOptions(split(args))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(o.words, " "); got != want {
+			t.Errorf("%s: got %q, want %q", args, got, want)
+		}
 	}
 }
 
@@ -156,6 +177,8 @@ func TestOptionErrors(t *testing.T) {
 		{"-lease 1500ms", "lease 1.5s: want 0 or whole seconds from 2s to 1h"},
 		{"-fallback 10.0.0.1,10.0.0.2", "fallback 10.0.0.2: 10.0.0.1 is given already; one address a family"},
 		{"-localip 127.0.0.1", "address 127.0.0.1: a loopback address cannot be put on a link of its own"},
+		{"-statedir run", `invalid value "run" for flag -statedir: not an absolute path without spaces, quotes, braces, # and \`},
+		{"-statedir /a{b", `invalid value "/a{b" for flag -statedir: not an absolute path without spaces, quotes, braces, # and \`},
 		{"-basecorefile a", "-basecorefile needs -localip"},
 		{"-localip 10.0.0.1 -basecorefile a -conf ./a", "-conf would overwrite the template a"},
 	}

@@ -38,7 +38,7 @@ func newLife(t *testing.T) (*lifecycle, *probe) {
 		t.Fatal(err)
 	}
 	caddy.Quiet, dnsserver.Quiet = true, true
-	theProbe, theLifecycle = &probe{on: map[string]func() error{}}, newLifecycle()
+	theProbe, theLifecycle = &probe{on: map[string]func() error{}}, newLifecycle(&validity{})
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)

@@ -11,9 +11,10 @@ import (
 	"path/filepath"
 )
 
-// replaceFile makes text the content of the file at path, in one step, so that
-// nobody reads half of it. A file that has this content is not touched.
-func replaceFile(path string, text []byte) error {
+// replaceFile makes text the content of the file at path, with that mode, in one
+// step, so that nobody reads half of it. A file that has this content is not
+// touched.
+func replaceFile(path string, text []byte, mode fs.FileMode) error {
 	switch info, err := os.Lstat(path); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
@@ -33,7 +34,7 @@ func replaceFile(path string, text []byte) error {
 		return fmt.Errorf("creating a file beside %s: %w", path, err)
 	}
 	_, err = temp.Write(text)
-	err = errors.Join(err, temp.Chmod(0o644), temp.Close())
+	err = errors.Join(err, temp.Chmod(mode), temp.Close())
 	if err == nil {
 		err = os.Rename(temp.Name(), path)
 	}

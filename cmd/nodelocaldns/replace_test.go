@@ -12,7 +12,7 @@ func TestReplaceFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "Corefile")
 	for _, text := range []string{"one", "two", ""} {
-		if err := replaceFile(path, []byte(text)); err != nil {
+		if err := replaceFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if got := readString(t, path); got != text {
@@ -23,13 +23,13 @@ func TestReplaceFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := replaceFile(path, nil); err != nil {
+	if err := replaceFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
 		t.Errorf("a file with the same text was replaced (%v)", err)
 	}
-	if mode := before.Mode(); mode != 0o644 {
+	if mode := before.Mode(); mode != 0o600 {
 		t.Errorf("mode %s", mode)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
@@ -45,7 +45,7 @@ func TestReplaceFileKeepsOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{link, dir, "/dev/null", filepath.Join(dir, "absent", "Corefile")} {
-		if err := replaceFile(path, []byte("other")); err == nil {
+		if err := replaceFile(path, []byte("other"), 0o600); err == nil {
 			t.Errorf("%s: no error", path)
 		}
 	}

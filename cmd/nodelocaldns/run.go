@@ -19,50 +19,72 @@ import (
 // watchInterval is how often -reloadwithsignal looks at the inputs.
 const watchInterval = 10 * time.Second
 
-// run serves until a signal ends it. Nothing outside of the process changes
-// before the metrics are served and the Corefile is known to be good.
+// run serves until a signal ends it. The fallback table is the first thing that
+// it makes, before it reads a file or opens a port: a start that fails leaves it.
 func run(o *options) (int, error) {
-	stopMetrics, err := serveMetrics(o.metricsAddr)
-	if err != nil {
-		return exitFailure, err
-	}
-	defer stopMetrics()
 	if err := configure(o); err != nil {
 		return exitFailure, err
 	}
 	if err := newFinder(o, proxyPatience, func(s string) { log.Info(s) }).resolve(); err != nil {
 		return exitFailure, err
 	}
-	loader := newLoader(o)
-	c, err := loader.load()
+	in := newInputs(o)
+	foreseen, lacking := in.foresee()
+	abandon := func() error { return nodelocal.Abandon(foreseen) }
+	stopMetrics, err := serveMetrics(o.metricsAddr)
 	if err != nil {
-		return exitFailure, err
+		return exitFailure, errors.Join(err, lacking, abandon())
+	}
+	defer stopMetrics()
+	if err := makeStateDir(o.stateDir); err != nil {
+		log.Warningf("Nothing is kept for the next start (-statedir): %v", err)
+		o.stateDir = ""
 	}
 	if !o.quiet {
 		log.Info(versionLine())
 	}
-	loader.report(c.warnings)
+	code, err := serveOptions(o, abandon)
+	if err != nil {
+		err = errors.Join(err, lacking)
+	}
+	return code, err
+}
 
-	life := newLifecycle()
+// serveOptions serves what o says.
+func serveOptions(o *options, abandon func() error) (int, error) {
+	loader, last := newLoader(o), newLastGood(o, os.Getenv)
+	loader.validity.keep = keeper(last, loader.detached)
+	life := newLifecycle(&loader.validity)
+	life.abandon = abandon
 	caddy.RegisterEventHook("nodelocaldns", life.hook)
 	caddy.RegisterCaddyfileLoader("nodelocaldns", life.guard(loader.reload))
 	if o.reloadWithSignal {
 		go life.watch(life.guard(loader.reload), watchInterval)
 	}
-	code, err := life.serve(c.input(), loader.reload, notify())
-	if err != nil {
-		err = explain(err, o.port)
-	}
-	return code, err
+	starter := starter{loader, last, caddy.Start, life.ending.Load}
+	return life.serve(starter.start, loader.reload, notify())
 }
 
-// serve serves input until the process is to end with the code that it returns.
+// keeper returns what keeps a configuration that works. An error is logged once:
+// it is no reason not to serve.
+func keeper(last lastGood, detached func([]byte) []byte) func([]byte) {
+	said := ""
+	return func(text []byte) {
+		err := last.write(detached(text))
+		if err != nil && err.Error() != said {
+			said = err.Error()
+			log.Warningf("Not keeping the configuration for the next start: %v", err)
+		}
+	}
+}
+
+// serve serves what start starts until the process is to end with the code that it returns.
 // Caddy starts beside it: a start that hangs can be ended, too.
-func (l *lifecycle) serve(input caddy.Input, load caddy.LoaderFunc, sigs <-chan os.Signal) (int, error) {
+func (l *lifecycle) serve(start func() (*caddy.Instance, error), load caddy.LoaderFunc, sigs <-chan os.Signal) (int, error) {
 	exit, failed := make(chan int, 3), make(chan error, 1)
 	go l.handle(sigs, exit)
 	go func() {
-		inst, err := caddy.Start(input)
+		inst, err := start()
 		if err != nil {
 			failed <- err
 			return
@@ -94,7 +116,7 @@ func configure(o *options) error {
 // is ending the process already, it is let go on, and has the last word.
 func (l *lifecycle) startFailed(exit <-chan int, err error) (int, error) {
 	if l.end() {
-		return exitFailure, errors.Join(err, nodelocal.Close())
+		return exitFailure, errors.Join(err, l.abandon())
 	}
 	<-l.busy
 	return <-exit, err

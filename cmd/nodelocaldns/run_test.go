@@ -4,7 +4,9 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -161,5 +163,77 @@ func TestRunTemplate(t *testing.T) {
 	}
 	if p.said("CoreDNS 1.15.0") {
 		t.Error("not quiet")
+	}
+}
+
+// TestRunLastGood starts with a template that was good before, mends it, and finds the change in effect without another start:
+// with the reload plugin, which compares what it loads with the configuration that stands in.
+func TestRunLastGood(t *testing.T) {
+	dir, port, metrics := t.TempDir(), freePort(t), "127.0.0.1:"+freePort(t)
+	text := func(addr, more string) string { return answering(".", addr, "reload 2s 0s\n    "+more) }
+	base := writeFile(t, dir, "Corefile.base", text("192.0.2.1", ""))
+	start := func() *process {
+		return startProcess(t, "-localip", "127.0.0.1", "-basecorefile", base, "-dns.port", port, "-statedir", dir+"/state",
+			"-setupinterface=false", "-setupiptables=false", "-metrics-listen-address", metrics, "-quiet")
+	}
+	valid := func(want string) {
+		t.Helper()
+		eventually(t, "config_valid "+want, func() bool { return strings.Contains(page(metrics), "\ncoredns_nodelocal_config_valid "+want+"\n") })
+	}
+	p := start()
+	awaitAnswer(t, port, "192.0.2.1")
+	valid("1")
+	p.stop(t, syscall.SIGKILL)
+	for _, broken := range []struct{ more, fault string }{
+		{"nonsense", base + `:7: unknown directive "nonsense"`}, // found before the start
+		{"forward .", "plugin/forward: "},                       // by the start
+	} {
+		writeFile(t, dir, "Corefile.base", text("192.0.2.2", broken.more))
+		p = start()
+		awaitAnswer(t, port, "192.0.2.1")
+		valid("0")
+		eventually(t, "an error", func() bool {
+			return p.said("[ERROR] plugin/nodelocal: Running the last configuration that worked, as the configuration cannot be used: " + broken.fault)
+		})
+		writeFile(t, dir, "Corefile.base", text("192.0.2.3", ""))
+		awaitAnswer(t, port, "192.0.2.3")
+		valid("1")
+		writeFile(t, dir, "Corefile.base", text("192.0.2.1", ""))
+		awaitAnswer(t, port, "192.0.2.1")
+		valid("1")
+		if code := p.stop(t, syscall.SIGTERM); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+	}
+}
+
+// page is what the metrics endpoint says.
+func page(addr string) string {
+	resp, err := http.Get("http://" + addr + "/metrics")
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+// TestRunWithoutStateDir cannot make its directory: that is one warning, and no reason not to serve.
+func TestRunWithoutStateDir(t *testing.T) {
+	dir, port := t.TempDir(), freePort(t)
+	conf := writeFile(t, dir, "Corefile", answering(".", "192.0.2.1", "reload 2s 0s"))
+	p := startProcess(t, "-conf", conf, "-p", port, "-statedir", conf+"/state", "-metrics-listen-address=")
+	awaitAnswer(t, port, "192.0.2.1")
+	eventually(t, "a warning", func() bool {
+		return p.said("[WARNING] plugin/nodelocal: Nothing is kept for the next start (-statedir): ")
+	})
+	if code := p.stop(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if strings.Count(p.all.String(), "WARNING") != 1 {
+		t.Errorf("not one warning:\n%s", p.all.String())
 	}
 }

@@ -131,7 +131,7 @@ func serve(t *testing.T, startup func(send func(os.Signal)) error) (int, error) 
 	sigs := make(chan os.Signal)
 	defer close(sigs)
 	p.do("startup 1", func() error { return startup(func(s os.Signal) { sigs <- s }) })
-	return l.serve(config("1"), loads("1"), sigs)
+	return l.serve(func() (*caddy.Instance, error) { return caddy.Start(config("1")) }, loads("1"), sigs)
 }
 
 func TestStartFails(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -174,6 +175,14 @@ func parseDomain(s string) (string, error) {
 	s = strings.TrimSuffix(s, ".")
 	if _, ok := dns.IsDomainName(s); !ok || s == "" || strings.ContainsAny(s, " \t\n{}\"#\\") {
 		return "", errors.New("not a domain name")
+	}
+	return s, nil
+}
+
+// parseStateDir checks the directory for what outlives the process; empty is none.
+func parseStateDir(s string) (string, error) {
+	if s != "" && (!filepath.IsAbs(s) || strings.ContainsAny(s, " \t\n{}\"#\\")) {
+		return "", errors.New("not an absolute path without spaces, quotes, braces, # and \\")
 	}
 	return s, nil
 }

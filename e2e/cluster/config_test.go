@@ -119,8 +119,9 @@ const (
 	brokenAt   = "    errors\n"
 )
 
-// brokenConfig is a template that CoreDNS does not understand. The caches that run go on with the last good one; one that
-// starts says in its pod's status what is wrong, and its node is served by the cluster DNS.
+// brokenConfig is a template that CoreDNS does not understand. The caches that run go on with the last good one, and one that
+// starts takes the one that its node keeps. On a node that keeps none it says in its pod's status what is wrong, and the cluster
+// DNS serves the node.
 func brokenConfig(t *testing.T, c *Cluster) {
 	n := c.Nodes[1]
 	before := n.cache(t)
@@ -133,6 +134,12 @@ func brokenConfig(t *testing.T, c *Cluster) {
 		}
 		return err
 	})
+	n.replaceCache(t)
+	before = n.cache(t)
+	if out := c.Kubectl(t, "-n", "kube-system", "logs", before.Metadata.Name); !strings.Contains(out, "Running the last configuration that worked") {
+		t.Errorf("the log of the new pod:\n%s", out)
+	}
+	n.Exec(t, "rm", "/run/nodelocaldns/Corefile.last-good")
 	c.Kubectl(t, "-n", "kube-system", "delete", "pod", before.Metadata.Name, "--wait=false")
 	lab.Until(t, time.Minute, "a status that says why the new pod does not run", func() error { return c.saysWhy(n, before, "frobnicate") })
 	d.progress(t)

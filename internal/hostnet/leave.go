@@ -103,16 +103,16 @@ func (n *Network) removeRules() error {
 }
 
 // FallbackAddresses returns the addresses that the fallback table answers for
-// after Close. There are none if this process never steered and there was no
-// table before: a start that failed leaves nothing.
+// after Close.
 func (n *Network) FallbackAddresses() []netip.Addr {
-	if n.fallback == nil || !n.served && !n.found {
+	if n.fallback == nil {
 		return nil
 	}
 	return n.fallback.addresses()
 }
 
-// abandon undoes a failed Open; what a predecessor left of the fallback stays.
+// abandon undoes a failed Open but for the fallback table: where nothing is
+// behind an address, a start that fails would leave it without DNS.
 func (n *Network) abandon() error {
 	var errs []error
 	if n.link != nil {
@@ -120,6 +120,9 @@ func (n *Network) abandon() error {
 	}
 	if n.firewall != nil && n.Alone() {
 		errs = append(errs, n.removeRules())
+	}
+	if len(n.FallbackAddresses()) > 0 && n.Alone() {
+		_ = n.fallback.Leave() // the error that led here says more
 	}
 	n.releaseAll()
 	return errors.Join(errs...)

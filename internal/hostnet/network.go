@@ -37,7 +37,7 @@ type Network struct {
 	gone     bool         // the addresses were taken away for good
 	forsaken []netip.Addr // those taken away for want of a way to take the rules away
 	met      bool         // there may be rules that Set does not replace, as of another instance that was here
-	found    bool         // a fallback table was there before
+	found    bool         // a fallback table was there before this instance set it
 	warnings []string
 	events   chan Event
 	done     chan struct{} // closes the watch
@@ -61,7 +61,7 @@ type Firewall interface {
 // Open takes possession: leftovers of dead predecessors and of the reference
 // go, the fallback answers, the link with its addresses comes. Steering is off.
 // The order matters: an address without rules is safe, a rule without a server
-// behind it is not. On an error nothing is left behind.
+// behind it is not. On an error nothing is left behind but the fallback table.
 func Open(cfg Config) (*Network, error) {
 	if err := errors.Join(cfg.Validate(), checkCapability(cfg)); err != nil {
 		return nil, err
@@ -78,14 +78,13 @@ func Open(cfg Config) (*Network, error) {
 }
 
 func (n *Network) open() (err error) {
+	n.fallback, n.found = newFallback(n.cfg), fallbackExists()
 	if n.firewall, err = n.openFirewall(); err != nil {
 		return err
 	}
 	if n.link, err = n.openLink(); err != nil {
 		return err
 	}
-	n.fallback = newFallback(n.cfg)
-	n.found = fallbackExists()
 	if n.Alone() {
 		if err := errors.Join(n.clearLeftovers(), n.applyAny(nil)); err != nil {
 			return err

@@ -157,9 +157,10 @@ func TestOpenRefuses(t *testing.T) {
 	for _, tc := range []struct {
 		name, setup, want string
 		change            func(*Config)
+		fallback          bool
 	}{
-		{"foreign link", "ip link add nodelocaldns type bridge", "interface nodelocaldns: a link of that name (type bridge) is there and not ours: remove it (ip link delete nodelocaldns) or choose another name", nil},
-		{"bad config", "true", `link "x": want auto, tun, dummy or none`, func(c *Config) { c.Link = "x" }},
+		{"foreign link", "ip link add nodelocaldns type bridge", "interface nodelocaldns: a link of that name (type bridge) is there and not ours: remove it (ip link delete nodelocaldns) or choose another name", nil, true},
+		{"bad config", "true", `link "x": want auto, tun, dummy or none`, func(c *Config) { c.Link = "x" }, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inNamespace(t)
@@ -171,6 +172,12 @@ func TestOpenRefuses(t *testing.T) {
 			}
 			if _, err := Open(cfg); err == nil || err.Error() != tc.want {
 				t.Errorf("got %v, want %s", err, tc.want)
+			}
+			if out := state(t); strings.Contains(out, "daddr set") != tc.fallback || strings.Contains(out, "mark != 0x") {
+				t.Errorf("want a fallback table while nobody has the addresses: %t:\n%s", tc.fallback, out)
+			}
+			if err := removeTables(fallbackTable, false, true); err != nil {
+				t.Error(err)
 			}
 			if after := state(t); after != before {
 				t.Errorf("left behind:\n%s", after)

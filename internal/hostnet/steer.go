@@ -120,8 +120,11 @@ func (n *Network) setFallback(away []netip.Addr) error {
 			lost = fmt.Sprintf("while the cache is away nobody answers for %v, nor, where kube-proxy knows no cluster CIDR, the host's own queries", addrs)
 		}
 		n.warnings = append(n.warnings, fmt.Sprintf("No fallback: %v; %s; TCP connections in use are reset when steering changes", err, lost))
-		if !n.found {
-			_ = removeTables(fallbackTable, false, true) // in case only reading it back failed: it would go past the cache for ever
+		// In case only reading it back failed: it would go past the cache for ever.
+		if n.found {
+			_ = n.fallback.Leave()
+		} else {
+			_ = removeTables(fallbackTable, false, true)
 		}
 		n.fallback, err = nil, nil
 	}

@@ -17,6 +17,9 @@ func TestOpenRefusesAddressesOfOthers(t *testing.T) {
 			if _, err := Open(testConfig()); err == nil || err.Error() != want {
 				t.Errorf("got %v\nwant %s", err, want)
 			}
+			if err := removeTables(fallbackTable, false, true); err != nil {
+				t.Error(err)
+			}
 			if after := state(t); after != before {
 				t.Errorf("left behind:\n%s", after)
 			}

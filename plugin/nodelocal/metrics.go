@@ -60,6 +60,14 @@ var (
 		Help: "Counter of configuration changes by result: success, error.",
 	}, []string{"result"})
 
+	// ConfigValid is 1 while the configuration that runs is the one that the
+	// inputs (flags, template, ConfigMap, resolv.conf) say, and 0 while these
+	// cannot be used. A program without such inputs leaves it at 1.
+	ConfigValid = promauto.NewGauge(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "config_valid",
+		Help: "Whether the running configuration is what template, ConfigMap and flags say (1), or these cannot be used (0).",
+	})
+
 	// SetupErrors is the reference's metric, under its name: errortype is
 	// iptables, iptables_lock, interface_add, interface_check or configmap.
 	SetupErrors = promauto.NewCounterVec(prometheus.CounterOpts{
@@ -82,6 +90,7 @@ var _ = promauto.NewGaugeFunc(prometheus.GaugeOpts{
 })
 
 func init() {
+	ConfigValid.Set(1)
 	for _, t := range []string{"iptables", "iptables_lock", "interface_add", "interface_check", "configmap"} {
 		SetupErrors.WithLabelValues(t)
 	}

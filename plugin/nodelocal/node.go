@@ -51,6 +51,9 @@ type node struct {
 	unsettled  bool // ... and the network could not be made what it wants: it is not what settings say either
 	leaving    bool
 	steered    atomic.Bool // all addresses are
+
+	// stanza returns what the stanza that was parsed last says; nil: none was.
+	stanza func() (settings, error)
 }
 
 // theNode is the process's one.
@@ -74,7 +77,7 @@ func (n *node) start(s settings) error {
 	}
 	if err != nil {
 		SetupErrors.WithLabelValues(setupErrorType(err)).Inc()
-		return err
+		return NetworkError{err}
 	}
 	n.unsettled = false
 	n.warn()
@@ -257,9 +260,7 @@ func (n *node) closeLocked() error {
 	n.leaveLocked()
 	n.supervisor.stop()
 	err := n.network.Close(n.settings.SkipTeardown)
-	if left := n.network.FallbackAddresses(); len(left) > 0 {
-		log.Infof("Left on the node: the fallback table (nftables, nodelocaldns_fallback), which answers for %s while no cache runs (nodelocaldns cleanup removes it)", addrList(left))
-	}
+	sayLeft(n.network.FallbackAddresses())
 	n.network, n.leaving = nil, false
 	return err
 }

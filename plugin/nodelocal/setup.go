@@ -63,6 +63,7 @@ func setup(c *caddy.Controller) error {
 // Nothing is torn down in OnShutdown: a reload runs it after the next
 // configuration has started.
 func register(c *caddy.Controller, o options, config *dnsserver.Config) {
+	theNode.parsed(func() (settings, error) { return complete(o, config) })
 	with := func(begin func(settings) error) func() error {
 		return func() error {
 			s, err := complete(o, config)

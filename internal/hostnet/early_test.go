@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// tables lists the fallback tables with the handles of their rules, which change when a rule is made anew.
+func tables(t *testing.T) string {
+	t.Helper()
+	return command(t, "nft", "-a", "list", "ruleset")
+}
+
+func early(t *testing.T, cfg Config) string {
+	t.Helper()
+	addrs, err := EarlyFallback(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Trim(fmt.Sprint(addrs), "[]")
+}
+
+func TestEarlyFallback(t *testing.T) {
+	for _, tc := range []struct {
+		name, want string
+		change     func(*Config)
+	}{
+		{"both families", "169.254.20.10 fd00::10", func(*Config) {}},
+		{"no rules, but a fallback", "169.254.20.10 fd00::10", func(c *Config) { c.Firewall = None }},
+		{"one family", "169.254.20.10", func(c *Config) { c.Fallback = addrsOf("10.96.0.11") }},
+		{"none", "", func(c *Config) { c.Fallback = nil }},
+		{"a Service's address only", "", func(c *Config) { c.Addresses = addrsOf("10.96.0.10") }},
+		{"what Open refuses", "", func(c *Config) { c.Fallback = addrsOf("127.0.0.1") }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inNamespace(t)
+			cfg := testConfig()
+			tc.change(&cfg)
+			for range 2 {
+				if got := early(t, cfg); got != tc.want {
+					t.Errorf("got %q, want %q", got, tc.want)
+				}
+			}
+			out := tables(t)
+			if (out == "") != (tc.want == "") {
+				t.Errorf("on the node:\n%s", out)
+			}
+			if n := strings.Count(out, "fib daddr type != local"); tc.want != "" && n == 0 || strings.Contains(out, "mark != 0x") {
+				t.Errorf("it answers also while somebody has the addresses:\n%s", out)
+			}
+			if n := peers(-1); n != 0 {
+				t.Error("it counts as an instance")
+			}
+		})
+	}
+}
+
+// TestEarlyFallbackRemembers has clients in the table of an instance that was killed before it steered.
+func TestEarlyFallbackRemembers(t *testing.T) {
+	inNamespace(t)
+	n := open(t, testConfig())
+	if err := n.Close(true); err != nil { // as if it had been killed
+		t.Fatal(err)
+	}
+	command(t, "nft", "add", "element", "ip", fallbackTable, "moved", "{ 10.244.1.2 . 40000 }")
+	if out := tables(t); !strings.Contains(out, "mark != 0x") {
+		t.Fatalf("it does not answer in any case:\n%s", out)
+	}
+	early(t, testConfig())
+	if out := tables(t); strings.Contains(out, "mark != 0x") || !strings.Contains(out, "10.244.1.2 . 40000") {
+		t.Errorf("another form, or the clients forgotten:\n%s", out)
+	}
+}
+
+// TestEarlyFallbackBesideAnInstance leaves the table of an instance that lives as it is, also while that one is leaving.
+func TestEarlyFallbackBesideAnInstance(t *testing.T) {
+	inNamespace(t)
+	n := open(t, testConfig())
+	other := testConfig()
+	other.Fallback, other.FallbackZone = addrsOf("10.96.0.12"), 40
+	unchanged := func(state string) {
+		t.Helper()
+		before := tables(t)
+		for _, cfg := range []Config{testConfig(), other} {
+			if got := early(t, cfg); got != "" {
+				t.Errorf("%s: answers for %s", state, got)
+			}
+		}
+		if after := tables(t); after != before {
+			t.Errorf("%s: the table was\n%s\nand is\n%s", state, before, after)
+		}
+	}
+	unchanged("it does not steer yet")
+	if err := n.Steer(testConfig().Addresses); err != nil {
+		t.Fatal(err)
+	}
+	unchanged("it steers")
+	if err := removeTables(fallbackTable, false, true); err != nil {
+		t.Fatal(err)
+	}
+	if got := early(t, testConfig()); got == "" {
+		t.Error("none made beside an instance without one")
+	}
+	if err := n.Withdraw(time.Second); err != nil {
+		t.Fatal(err)
+	}
+	unchanged("it leaves")
+	closeNetwork(t, n)
+}

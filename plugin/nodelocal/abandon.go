@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodelocal
+
+import (
+	"net/netip"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+)
+
+// A NetworkError says that the node cannot have the network that the configuration asks for: another configuration with the
+// same addresses would fail as well.
+type NetworkError struct{ Err error }
+
+// Error implements error.
+func (e NetworkError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e NetworkError) Unwrap() error { return e.Err }
+
+// Foresee makes the fallback table before there is a configuration, for addresses that have nothing behind them: whatever
+// fails from here on, the cluster DNS answers there. It returns the addresses that the table answers for. The error is of
+// nf_tables alone; a start that goes on says it, too.
+func Foresee(c hostnet.Config) ([]netip.Addr, error) { return hostnet.EarlyFallback(c) }
+
+// Abandon is Close for a start that has failed. The fallback table answers for the addresses of the stanza that was parsed
+// last, if one was, and for those that Foresee returned.
+func Abandon(foreseen []netip.Addr) error { return theNode.abandon(foreseen) }
+
+// parsed notes how to find out what the stanza that was just parsed says: its addresses may come from a directive of the same
+// server block that is still to be parsed.
+func (n *node) parsed(stanza func() (settings, error)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stanza = stanza
+}
+
+func (n *node) abandon(left []netip.Addr) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.network != nil {
+		n.leaveLocked()
+		return n.closeLocked()
+	}
+	addrs, err := n.fallbackOfStanza()
+	if len(addrs) > 0 {
+		left = addrs
+	}
+	sayLeft(left)
+	return err
+}
+
+// fallbackOfStanza makes the fallback table that the stanza asks for, if there is one that can be read.
+func (n *node) fallbackOfStanza() ([]netip.Addr, error) {
+	if n.stanza == nil {
+		return nil, nil
+	}
+	s, err := n.stanza()
+	if err != nil || !s.owns() {
+		return nil, nil // that error is what the start has failed of, or a consequence
+	}
+	return hostnet.EarlyFallback(s.Config)
+}
+
+func sayLeft(addrs []netip.Addr) {
+	if len(addrs) > 0 {
+		log.Infof("Left on the node: the fallback table (nftables, nodelocaldns_fallback), which answers for %s while no cache runs (nodelocaldns cleanup removes it)", addrList(addrs))
+	}
+}
