@@ -43,6 +43,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/whoami"
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/packetcache"
+	_ "github.com/nodelocaldns/nodelocaldns/plugin/searchpath"
 )
 
 // directives lists the plugins of this binary in the order in which a query passes them.
@@ -82,6 +83,7 @@ var directives = []string{
 	"hosts",
 	"file",
 	"loop",
+	"searchpath",
 	"forward",
 	"whoami",
 	"view",
