@@ -60,10 +60,22 @@ func (t *tasks) pause(d time.Duration) bool {
 	}
 }
 
-// close ends all and waits for them. The lock makes sure that nothing starts after the wait has begun.
+// close ends all and waits for them. The lock makes sure that nothing starts after the wait has begun. It waits no
+// longer than a question may take: forward may be opening a connection, which it does not end before its time, and
+// what comes after it in the shutdown must not wait for that.
 func (t *tasks) close() {
 	t.mu.Lock()
 	t.end()
 	t.mu.Unlock()
-	t.all.Wait()
+	done := make(chan struct{})
+	go func() {
+		t.all.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(askTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
 }
