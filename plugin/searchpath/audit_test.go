@@ -22,6 +22,14 @@ func value(m prometheus.Metric) float64 {
 	return d.GetCounter().GetValue() + d.GetGauge().GetValue()
 }
 
+// doubt returns how far the zone is trusted, and how many names are barred.
+func (n *node) doubt() (phase, int) {
+	z := n.plugin.zones[testZone]
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.phase, len(z.barred)
+}
+
 func audits(result string) float64 { return value(auditsTotal.WithLabelValues(testZone, result)) }
 
 // corp makes names below a denied one, as hosts, template or rewrite in the Corefile of a cluster DNS do.
@@ -53,9 +61,8 @@ func TestDisagreement(t *testing.T) {
 			n.ask("x.corp", a)
 			time.Sleep(100 * time.Millisecond)
 		}
-		z := n.plugin.zones[testZone]
-		if wrong > 0 || z.phase != doubted || audits(disagreed) != before+1 || value(zoneActive.WithLabelValues(testZone)) != 1 {
-			t.Errorf("%d times wrong again, phase %d", wrong, z.phase)
+		if p, _ := n.doubt(); wrong > 0 || p != doubted || audits(disagreed) != before+1 || value(zoneActive.WithLabelValues(testZone)) != 1 {
+			t.Errorf("%d times wrong again", wrong)
 		}
 		n.up.takeAsked()
 		n.want("api.example.com", a, nx, "api.example.com A", "com A") // other cuts go on
@@ -64,8 +71,8 @@ func TestDisagreement(t *testing.T) {
 		corp(n, "lab", "db.lab")
 		n.ask("db.lab", a)
 		time.Sleep(time.Minute)
-		if z.phase != ended || value(zoneActive.WithLabelValues(testZone)) != 0 || audits(disagreed) != before+2 {
-			t.Errorf("phase %d", z.phase)
+		if p, _ := n.doubt(); p != ended || value(zoneActive.WithLabelValues(testZone)) != 0 || audits(disagreed) != before+2 {
+			t.Errorf("phase %d", p)
 		}
 		n.up.takeAsked()
 		for range 2 {
@@ -90,8 +97,8 @@ func TestDisagreementByName(t *testing.T) {
 				t.Fatal("wrong twice")
 			}
 		}
-		if z := n.plugin.zones[testZone]; z.phase != doubted {
-			t.Errorf("phase %d", z.phase)
+		if p, _ := n.doubt(); p != doubted {
+			t.Errorf("phase %d", p)
 		}
 	})
 }
@@ -111,8 +118,8 @@ func TestWitness(t *testing.T) {
 				t.Fatal("denied")
 			}
 		}
-		if z := n.plugin.zones[testZone]; z.phase != doubted {
-			t.Errorf("phase %d", z.phase)
+		if p, _ := n.doubt(); p != doubted {
+			t.Errorf("phase %d", p)
 		}
 	})
 	bubble(t, []string{"web-0.web.shop.svc", "api.shop.svc"}, func(n *node) { // scaled to nothing
@@ -150,9 +157,8 @@ func TestChange(t *testing.T) {
 					t.Fatal("wrong twice")
 				}
 			}
-			z := n.plugin.zones[testZone]
-			if z.phase != working || len(z.barred) > 0 || audits(changed) != before+1 {
-				t.Errorf("phase %d, barred %v, changed %v", z.phase, z.barred, audits(changed)-before)
+			if p, barred := n.doubt(); p != working || barred > 0 || audits(changed) != before+1 {
+				t.Errorf("phase %d, %d barred, %v changed", p, barred, audits(changed)-before)
 			}
 		})
 	}
@@ -168,8 +174,8 @@ func TestSilenceIsNoDisagreement(t *testing.T) {
 			before := audits(silence.String())
 			n.want("www.example.com", a, nx, "www.example.com A")
 			n.want("www.example.com", a, nx)
-			if z := n.plugin.zones[testZone]; z.phase != working || len(z.barred) > 0 || audits(silence.String()) != before+1 {
-				t.Errorf("phase %d", z.phase)
+			if p, barred := n.doubt(); p != working || barred > 0 || audits(silence.String()) != before+1 {
+				t.Errorf("phase %d", p)
 			}
 		})
 	}

@@ -9,14 +9,19 @@ import (
 	"github.com/miekg/dns"
 )
 
-// denialLife is how long a denial is used at most, as long as the default template's cache keeps one.
-const denialLife = 5 * time.Second
+const (
+	// denialLife is how long a denial is used at most, as long as the default template's cache keeps one.
+	denialLife = 5 * time.Second
+	// leastLife is how long it has to live to be used at all: the last second is not used.
+	leastLife = 2 * time.Second
+)
 
 // statement is what an answer says of the name that was asked for.
 type statement int
 
 const (
-	// silence is no statement: no answer, a failure, a refusal, or a part of an answer.
+	// silence is no statement: no answer, a failure, a refusal, a part of an answer, or NXDOMAIN for a name that was not
+	// asked in lower case.
 	silence statement = iota
 	// exists is NOERROR, with or without data.
 	exists
@@ -40,16 +45,16 @@ type denial struct {
 	until                               time.Time
 }
 
-// read returns what m says of q, a name in zone; the denial is nil if it says something else.
+// read returns what m says of q, a name in zone. The denial is nil if it says something else, or does not live for leastLife.
 func read(m *dns.Msg, q question, zone string, now time.Time) (statement, *denial) {
 	if m == nil || m.Truncated || len(m.Question) != 1 || m.Question[0].Qtype != q.qtype || !strings.EqualFold(m.Question[0].Name, q.name) {
 		return silence, nil
 	}
-	switch m.Rcode {
-	case dns.RcodeSuccess:
+	if m.Rcode == dns.RcodeSuccess {
 		return exists, nil
-	case dns.RcodeNameError:
-	default:
+	}
+	// CoreDNS's kubernetes plugin denies NS.DNS.CLUSTER.LOCAL, but not ns.dns.cluster.local (plugin/kubernetes/ns.go).
+	if m.Rcode != dns.RcodeNameError || m.Question[0].Name != q.name {
 		return silence, nil
 	}
 	if len(m.Answer) > 0 || len(m.Ns) != 1 {
@@ -60,6 +65,9 @@ func read(m *dns.Msg, q question, zone string, now time.Time) (statement, *denia
 		return otherwise, nil
 	}
 	life := min(denialLife, time.Duration(soa.Hdr.Ttl)*time.Second, time.Duration(soa.Minttl)*time.Second) // RFC 2308, section 5
+	if life < leastLife {
+		return denied, nil
+	}
 	return denied, &denial{dns.Copy(soa).(*dns.SOA), q.qtype, m.Authoritative, m.RecursionAvailable, m.AuthenticatedData, now.Add(life)}
 }
 

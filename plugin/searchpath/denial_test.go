@@ -31,14 +31,14 @@ func TestRead(t *testing.T) {
 		want   statement
 		life   time.Duration
 	}{
-		"denial":  {func(m *dns.Msg) {}, denied, 5 * time.Second},
-		"minimum": {func(m *dns.Msg) { soa(m).Minttl = 3 }, denied, 3 * time.Second},
-		"TTL":     {func(m *dns.Msg) { soa(m).Hdr.Ttl = 2 }, denied, 2 * time.Second},
-		"TTL 0":   {func(m *dns.Msg) { soa(m).Hdr.Ttl = 0 }, denied, 0},
-		"OPT":     {func(m *dns.Msg) { m.SetEdns0(4096, false) }, denied, 5 * time.Second},
-		"case of the query": {func(m *dns.Msg) {
-			m.Question[0].Name, soa(m).Hdr.Name = "WEB.shop.svc.Cluster.Local.", "Cluster.Local."
-		}, denied, 5 * time.Second},
+		"denial":              {func(m *dns.Msg) {}, denied, 5 * time.Second},
+		"minimum":             {func(m *dns.Msg) { soa(m).Minttl = 3 }, denied, 3 * time.Second},
+		"TTL":                 {func(m *dns.Msg) { soa(m).Hdr.Ttl = 2 }, denied, 2 * time.Second},
+		"TTL 1":               {func(m *dns.Msg) { soa(m).Hdr.Ttl = 1 }, denied, 0},
+		"OPT":                 {func(m *dns.Msg) { m.SetEdns0(4096, false) }, denied, 5 * time.Second},
+		"case of the SOA":     {func(m *dns.Msg) { soa(m).Hdr.Name = "Cluster.Local." }, denied, 5 * time.Second},
+		"upper case":          {func(m *dns.Msg) { m.Question[0].Name = "WEB.shop.svc.Cluster.Local." }, silence, 0},
+		"data, upper case":    {func(m *dns.Msg) { m.Rcode, m.Question[0].Name = dns.RcodeSuccess, "WEB.shop.svc.Cluster.Local." }, exists, 0},
 		"data":                {func(m *dns.Msg) { m.Rcode, m.Ns = dns.RcodeSuccess, nil }, exists, 0},
 		"no data":             {func(m *dns.Msg) { m.Rcode = dns.RcodeSuccess }, exists, 0},
 		"CNAME":               {func(m *dns.Msg) { m.Answer = []dns.RR{test.CNAME("web.shop.svc.cluster.local. 5 IN CNAME gone.")} }, otherwise, 0},
@@ -57,7 +57,7 @@ func TestRead(t *testing.T) {
 		tt.change(m)
 		now := time.Now()
 		got, d := read(m, q, zone, now)
-		if got != tt.want || (d != nil) != (got == denied) {
+		if got != tt.want || (d != nil) != (tt.life > 0) {
 			t.Errorf("%s: %s, %v", name, got, d)
 		} else if d != nil && d.until.Sub(now) != tt.life {
 			t.Errorf("%s: lives %s", name, d.until.Sub(now))

@@ -62,3 +62,9 @@ func cutDepths(name, zone string, labels []int) (first, last int) {
 	}
 	return 1, 1
 }
+
+// firstLabel returns the first label of name, with the dot behind it.
+func firstLabel(name string) string {
+	end, _ := dns.NextLabel(name, 0)
+	return name[:end]
+}

@@ -89,10 +89,11 @@ func (z *zone) settle(a asker, w work) statement {
 		if s == denied && e != nil {
 			e.witness = question{}
 		}
+	case s == silence, s == denied && d == nil:
+		z.drop(w.cut)
+		return silence // nothing that lasts
 	case s == denied:
 		z.note(w.cut, nameDenied, d, now)
-	case s == silence:
-		z.drop(w.cut)
 	default:
 		z.note(w.cut, nameExists, nil, now)
 	}
@@ -117,20 +118,13 @@ func (z *zone) drop(name string) {
 }
 
 // renew asks whether the cut at name is still denied, unless that is asked already. What it returns is closed when it
-// is known; nil: it cannot be asked now.
+// is known; nil: it cannot be asked now. The caller has the lock.
 func (z *zone) renew(a asker, name string) <-chan struct{} {
-	z.mu.Lock()
-	defer z.mu.Unlock()
 	e := z.entry(name)
-	if e == nil {
-		return nil
-	}
 	if e.probe == nil {
-		done := make(chan struct{})
-		e.probe = done
+		e.probe = make(chan struct{})
 		if !z.tasks.start(func() { z.settle(a.detached(), probe(name)) }) {
 			e.probe = nil
-			return nil
 		}
 	}
 	return e.probe

@@ -63,12 +63,16 @@ func (s *Searchpath) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.
 		return plugin.NextOrFailure(s.Name(), s.Next, ctx, w, r)
 	}
 	a := asker{next: s.Next, ctx: ctx, terms: termsOf(r)}
-	if f := z.lookup(a, q); f.denial != nil {
+	f := z.lookup(a, q)
+	if f.denial != nil {
 		answersTotal.WithLabelValues(z.name, f.kind).Inc()
 		z.audit(a, q, f)
 		// A client that is gone is no failure of DNS.
 		_ = w.WriteMsg(f.denial.reply(r, f.ttl))
 		return dns.RcodeSuccess, nil
+	}
+	if f.leads {
+		defer z.land(q.name)
 	}
 	o := &observer{ResponseWriter: w, see: func(m *dns.Msg) { z.learn(a, q, m) }}
 	return plugin.NextOrFailure(s.Name(), s.Next, ctx, o, r)

@@ -232,3 +232,63 @@ func TestRandomNames(t *testing.T) {
 		}
 	})
 }
+
+// TestJoin: below what is likely a cut, A, AAAA and other clients of one name cost one question. A name that exists is
+// asked for both types, and the second one waits for the first no longer than patience.
+func TestJoin(t *testing.T) {
+	bubble(t, []string{"web.shop.svc", "web.lab.svc", "example.org.lab.svc"}, func(n *node) {
+		n.noAudits()
+		n.ask("web.shop.svc", a)
+		n.ask("web.lab.svc", a)
+		n.wantAsked("web.shop.svc A", "web.lab.svc A")
+		n.want("www.example.com.shop.svc", a, nx, "www.example.com.shop.svc A", "com.shop.svc A")
+		n.want("www.example.org.shop.svc", a, nx, "www.example.org.shop.svc A", "org.shop.svc A")
+		all := func(name string) (took time.Duration) {
+			done, start := make(chan int), time.Now()
+			for _, qtype := range []uint16{a, aaaa, a, aaaa} {
+				go func() { done <- n.ask(name, qtype) }()
+			}
+			for range 4 {
+				<-done
+			}
+			return time.Since(start)
+		}
+		if took := all("api.example.com.lab.svc"); took != n.up.delay {
+			t.Errorf("waited %s", took)
+		}
+		if got := n.up.takeAsked(); len(got) != 2 { // one of A and AAAA, and the cut
+			t.Errorf("asked %q", got)
+		}
+		if took := all("example.org.lab.svc"); took != 2*n.up.delay {
+			t.Errorf("waited %s", took)
+		}
+		if got := n.up.takeAsked(); len(got) != 4 {
+			t.Errorf("asked %q", got)
+		}
+		time.Sleep(existsLife)
+		n.up.setSlow("example.org.lab.svc A", time.Second)
+		n.up.setSlow("example.org.lab.svc AAAA", time.Second)
+		if took := all("example.org.lab.svc"); took != time.Second+patience {
+			t.Errorf("waited %s", took)
+		}
+		if z := n.plugin.zones[testZone]; len(z.flights) > 0 {
+			t.Errorf("%d under way", len(z.flights))
+		}
+	})
+}
+
+// TestShortDenials: what is over in a moment makes no cut, and no question after the other.
+func TestShortDenials(t *testing.T) {
+	bubble(t, nil, func(n *node) {
+		n.noAudits()
+		n.up.ttl = 1
+		n.want("api.example.com", a, nx, "api.example.com A")
+		n.want("api.example.com", aaaa, nx, "api.example.com AAAA")
+		n.up.ttl = 5
+		n.want("api.example.com", a, nx, "api.example.com A", "com A")
+		time.Sleep(5 * time.Second)
+		n.up.ttl = 0
+		n.want("api.example.com", a, nx, "com A", "api.example.com A")
+		n.want("api.example.com", a, nx, "api.example.com A")
+	})
+}

@@ -30,10 +30,12 @@ type zone struct {
 
 	mu      sync.Mutex
 	phase   phase
-	names   *recent[*entry]     // all but cuts
-	proven  *recent[*entry]     // cuts: a flood of random names does not reach them
-	barred  map[string]question // cuts and names in doubt, or given up, and what existed there
-	audited *recent[time.Time]  // when the question was looked at last
+	names   *recent[*entry]          // all but cuts
+	proven  *recent[*entry]          // cuts: a flood of random names does not reach them
+	barred  map[string]question      // cuts and names in doubt, or given up, and what existed there
+	audited *recent[time.Time]       // when the question was looked at last
+	labels  *recent[struct{}]        // first labels of proven cuts: com and the like
+	flights map[string]chan struct{} // names that are asked below a likely cut; closed when they are answered
 	probes  bucket
 	audits  bucket
 }
@@ -43,25 +45,24 @@ func newZone(name string, cuts bool) *zone {
 		name: name, cuts: cuts, tasks: newTasks(),
 		names: newRecent[*entry](namesKept), proven: newRecent[*entry](namesKept),
 		barred: map[string]question{}, audited: newRecent[time.Time](namesKept),
+		labels: newRecent[struct{}](namesKept), flights: map[string]chan struct{}{},
 		probes: bucket{rate: probeRate, burst: probeBurst}, audits: bucket{rate: auditRate, burst: auditBurst},
 	}
 }
 
-// found is a local answer.
+// found is a local answer, or how to ask for one.
 type found struct {
 	denial *denial
 	ttl    uint32 // what is left of the denial's time, in seconds; not 0
 	kind   string // byName or byCut
 	at     string // the name that was denied
+	leads  bool   // without a denial: others wait for this question, and the caller lands it
 }
 
-// lookup returns the local answer to q, if there is one. It waits for the renewal of a cut for as long as patience.
+// lookup returns the local answer to q, if there is one. It waits no longer than patience, for the renewal of a cut,
+// or, below a likely cut, for the answer to the same name.
 func (z *zone) lookup(a asker, q question) found {
-	f, renew := z.find(q)
-	if renew == "" {
-		return f
-	}
-	done := z.renew(a, renew)
+	f, done := z.find(a, q, true)
 	if done == nil {
 		return f
 	}
@@ -72,34 +73,61 @@ func (z *zone) lookup(a asker, q question) found {
 	case <-timer.C:
 	case <-a.ctx.Done():
 	}
-	f, _ = z.find(q)
+	f, _ = z.find(a, q, false)
 	return f
 }
 
-// find returns the local answer to q, or the cut above q that has to be renewed first.
-func (z *zone) find(q question) (f found, renew string) {
+// find returns the local answer to q. If there may soon be one and wait is true, it returns what to wait for.
+func (z *zone) find(a asker, q question, wait bool) (found, <-chan struct{}) {
 	now := time.Now()
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	if z.phase == ended {
-		return f, ""
+		return found{}, nil
 	}
 	if d := z.entry(q.name).speaks(now); d != nil {
-		return found{d, d.remaining(now), byName, q.name}, ""
+		return found{denial: d, ttl: d.remaining(now), kind: byName, at: q.name}, nil
 	}
+	renew, likely := "", false
 	for _, c := range z.above(q.name) {
 		e := z.entry(c)
-		if e.at(now) != cut {
-			continue
+		if d := e.speaks(now); d != nil && e.state == cut {
+			return found{denial: d, ttl: d.remaining(now), kind: byCut, at: c}, nil
 		}
-		if d := e.speaks(now); d != nil {
-			return found{d, d.remaining(now), byCut, c}, ""
-		}
-		if renew == "" {
+		switch e.at(now) {
+		case cut:
 			renew = c
+		case unknown:
+			_, known := z.labels.get(firstLabel(c))
+			likely = likely || known
 		}
 	}
-	return f, renew
+	switch {
+	case renew != "" && wait:
+		return found{}, z.renew(a, renew)
+	case likely && wait:
+		return z.join(q.name)
+	}
+	return found{}, nil
+}
+
+// join makes the question for a name wait for one that is under way. The cluster DNS is asked for A, and AAAA and
+// other clients have the same answer. That is only done where the name is likely to be denied: below com, or whatever
+// else is a cut somewhere in the zone. The caller has the lock.
+func (z *zone) join(name string) (found, <-chan struct{}) {
+	if done, ok := z.flights[name]; ok {
+		return found{}, done
+	}
+	z.flights[name] = make(chan struct{})
+	return found{leads: true}, nil
+}
+
+// land lets those go on that wait for name.
+func (z *zone) land(name string) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	close(z.flights[name])
+	delete(z.flights, name)
 }
 
 // above returns the names above name that may be cuts.
@@ -138,6 +166,7 @@ func (z *zone) note(name string, ev event, d *denial, now time.Time) {
 		e.denial = d
 	}
 	if e.state == cut {
+		z.labels.put(firstLabel(name), struct{}{})
 		z.names.remove(name)
 		z.proven.put(name, e)
 	} else {
@@ -157,6 +186,9 @@ func (z *zone) learn(a asker, q question, m *dns.Msg) {
 	defer z.mu.Unlock()
 	switch s {
 	case denied:
+		if d == nil {
+			return
+		}
 		z.note(q.name, nameDenied, d, now)
 		if w, ok := z.nextWork(q, now); ok && !z.tasks.start(func() { z.descend(a.detached(), q, w) }) {
 			z.release(w)
