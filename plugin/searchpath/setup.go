@@ -50,7 +50,7 @@ func parse(c *caddy.Controller) (zones []string, cuts bool, err error) {
 	}
 	for _, z := range zones {
 		if !isForward(z) {
-			return nil, false, c.Errf("zone %q: names in the zone of the cluster's Services are what is answered for: name that zone, as in searchpath cluster.local", z)
+			return nil, false, c.Errf("zone %q is not the zone of a cluster's Services: name that one, as in searchpath cluster.local", z)
 		}
 	}
 	return zones, cuts, nil

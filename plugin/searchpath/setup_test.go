@@ -21,7 +21,7 @@ func TestParse(t *testing.T) {
 		{"searchpath", []string{"dns://cluster.local.:53"}, []string{"cluster.local."}, true, ""},
 		{"searchpath Cluster.Local", []string{"dns://.:53"}, []string{"cluster.local."}, true, ""},
 		{"searchpath a.example b.example {\n cuts off\n}", []string{"dns://.:53"}, []string{"a.example.", "b.example."}, false, ""},
-		{"searchpath", []string{"dns://.:53"}, nil, false, `zone ".": names in the zone of the cluster's Services`},
+		{"searchpath", []string{"dns://.:53"}, nil, false, `zone "." is not the zone of a cluster's Services`},
 		{"searchpath", []string{"dns://cluster.local.:53", "dns://in-addr.arpa.:53"}, nil, false, `zone "in-addr.arpa."`},
 		{"searchpath 10.0.0.0/8", nil, nil, false, `zone "10.in-addr.arpa."`},
 		{"searchpath 8.b.d.0.1.0.0.2.ip6.arpa", nil, nil, false, "ip6.arpa"},
