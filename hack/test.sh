@@ -24,6 +24,7 @@ unit=$(go list ./... | grep -v /e2e)
 # shellcheck disable=SC2086 # one word a package
 go test "${race[@]}" -count=1 -timeout 20m $unit
 (cd hack/image && go test -count=1 ./...)
+(cd e2e/cluster/clusterdns && go test -count=1 ./...) # searchpath against CoreDNS's kubernetes plugin
 
 if [[ $(id -u) != 0 ]]; then
 	echo "Left out, for want of root: e2e, and the tests of internal/hostnet and plugin/nodelocal that need a network namespace."

@@ -44,6 +44,7 @@ import (
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/hedge"
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/packetcache"
+	_ "github.com/nodelocaldns/nodelocaldns/plugin/searchpath"
 )
 
 // directives lists the plugins of this binary in the order in which a query passes them.
@@ -83,6 +84,7 @@ var directives = []string{
 	"hosts",
 	"file",
 	"loop",
+	"searchpath",
 	"hedge",
 	"forward",
 	"whoami",

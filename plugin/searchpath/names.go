@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package searchpath
+
+import (
+	"github.com/miekg/dns"
+)
+
+// question is a name in lower case, with a dot at the end, and A or AAAA.
+type question struct {
+	name  string
+	qtype uint16
+}
+
+// depthOfService is how many labels a Service's name has in front of the zone: NAME.NAMESPACE.svc.
+const depthOfService = 3
+
+// cutsAbove returns the names above name at which the zone may be cut, the one next to the zone first: x.ZONE,
+// x.svc.ZONE and x.NAMESPACE.svc.ZONE. There is none if name has a label that begins with "_": CoreDNS's kubernetes
+// plugin denies _tcp.web.NAMESPACE.svc.ZONE although _http._tcp.web.NAMESPACE.svc.ZONE exists, and, with the
+// option zonal, a headless Service without endpoints whose _zone names exist (plugin/kubernetes/parse.go).
+func cutsAbove(name, zone string) []string {
+	labels := dns.Split(name)
+	depth := len(labels) - dns.CountLabel(zone)
+	for _, l := range labels[:max(depth, 0)] {
+		if name[l] == '_' {
+			return nil
+		}
+	}
+	first, last := cutDepths(name, zone, labels)
+	var cuts []string
+	for d := first; d <= min(last, depth-1); d++ {
+		cuts = append(cuts, name[labels[depth-d]:])
+	}
+	return cuts
+}
+
+// mayBeCut reports whether name is itself a name at which the zone may be cut.
+func mayBeCut(name, zone string) bool {
+	labels := dns.Split(name)
+	depth := len(labels) - dns.CountLabel(zone)
+	first, last := cutDepths(name, zone, labels)
+	return depth >= first && depth <= last && name[0] != '_'
+}
+
+// cutDepths returns how many labels in front of the zone a cut above name has at least and at most; last < first if
+// there can be none. labels are the places where the labels of name begin.
+//
+// Not below pod.ZONE, where the kubernetes plugin has an option that makes names of any address. Not at dns.ZONE: it
+// is denied, although ns.dns.ZONE is the name server in the zone's NS record (plugin/kubernetes/ns.go).
+func cutDepths(name, zone string, labels []int) (first, last int) {
+	depth := len(labels) - dns.CountLabel(zone)
+	if depth < 1 {
+		return 1, 0
+	}
+	top := name[labels[depth-1] : len(name)-len(zone)]
+	switch top {
+	case "svc.":
+		return 2, depthOfService
+	case "pod.", "dns.":
+		return 1, 0
+	}
+	return 1, 1
+}
+
+// firstLabel returns the first label of name, with the dot behind it.
+func firstLabel(name string) string {
+	end, _ := dns.NextLabel(name, 0)
+	return name[:end]
+}

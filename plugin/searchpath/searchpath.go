@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package searchpath
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/coredns/coredns/plugin"
+
+	"github.com/miekg/dns"
+)
+
+// patience is how long a question waits for the renewal of a cut before it is asked as it is. The renewal takes one
+// round trip to the cluster DNS, as the question itself would.
+const patience = 25 * time.Millisecond
+
+// Searchpath is the plugin of one server block.
+type Searchpath struct {
+	Next plugin.Handler
+
+	zones map[string]*zone
+	names []string // the keys of zones
+}
+
+// New returns the plugin for zones, which are lower-case names with a dot at the end. Without cuts only the other
+// one of A and AAAA is answered locally.
+func New(zones []string, cuts bool) *Searchpath {
+	s := &Searchpath{zones: make(map[string]*zone, len(zones))}
+	for _, name := range zones {
+		if s.zones[name] == nil {
+			s.zones[name] = newZone(name, cuts)
+			s.names = append(s.names, name)
+		}
+	}
+	return s
+}
+
+// Start tells the metrics of the zones. It always returns nil.
+func (s *Searchpath) Start() error {
+	for name := range s.zones {
+		zoneActive.WithLabelValues(name).Set(1)
+	}
+	return nil
+}
+
+// Close ends the questions that are asked behind the clients' backs, and waits for them. It always returns nil.
+func (s *Searchpath) Close() error {
+	for _, z := range s.zones {
+		z.tasks.close()
+	}
+	return nil
+}
+
+// Name implements plugin.Handler.
+func (s *Searchpath) Name() string { return "searchpath" }
+
+// ServeDNS implements plugin.Handler.
+func (s *Searchpath) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	z, q := s.eligible(r)
+	if z == nil {
+		return plugin.NextOrFailure(s.Name(), s.Next, ctx, w, r)
+	}
+	a := asker{next: s.Next, ctx: ctx, terms: termsOf(r)}
+	f := z.lookup(a, q)
+	if f.denial != nil {
+		answersTotal.WithLabelValues(z.name, f.kind).Inc()
+		z.audit(a, q, f)
+		// A client that is gone is no failure of DNS.
+		_ = w.WriteMsg(f.denial.reply(r, f.ttl))
+		return dns.RcodeSuccess, nil
+	}
+	if f.leads {
+		defer z.land(q.name)
+	}
+	o := &observer{ResponseWriter: w, see: func(m *dns.Msg) { z.learn(a, q, m) }}
+	return plugin.NextOrFailure(s.Name(), s.Next, ctx, o, r)
+}
+
+// eligible returns the zone of a question that may be answered locally; nil if it may not. Only A and AAAA are: the
+// kubernetes plugin of CoreDNS denies TXT of names that exist.
+func (s *Searchpath) eligible(r *dns.Msg) (*zone, question) {
+	if r.Opcode != dns.OpcodeQuery || r.Response || r.CheckingDisabled || len(r.Question) != 1 || len(r.Answer)+len(r.Ns) > 0 || r.IsTsig() != nil {
+		return nil, question{}
+	}
+	q := question{strings.ToLower(r.Question[0].Name), r.Question[0].Qtype}
+	o := r.IsEdns0()
+	if r.Question[0].Qclass != dns.ClassINET || q.qtype != dns.TypeA && q.qtype != dns.TypeAAAA || o != nil && o.Do() {
+		return nil, question{}
+	}
+	z := s.zones[plugin.Zones(s.names).Matches(q.name)]
+	if z == nil || q.name == z.name {
+		return nil, question{}
+	}
+	return z, q
+}
+
+// observer shows an answer on its way to the client.
+type observer struct {
+	dns.ResponseWriter
+	see func(*dns.Msg)
+}
+
+// WriteMsg implements dns.ResponseWriter.
+func (o *observer) WriteMsg(m *dns.Msg) error {
+	o.see(m)
+	return o.ResponseWriter.WriteMsg(m)
+}
