@@ -57,7 +57,10 @@ func (l layout) stubs(t Template, text []byte, p Params) (edit, error) {
 			"    bind " + joinAddrs(p.LocalIPs),
 			"    forward . " + strings.Join(p.KubeDNS.StubDomains[domain], " ") + " {",
 		}
-		if p.PacketCache || l.packetCached() {
+		if l.has("keep") {
+			head = slices.Insert(head, 3, "    keep")
+		}
+		if p.PacketCache || l.has("packetcache") {
 			head = slices.Insert(head, 3, "    packetcache")
 		}
 		for _, line := range append(head, stubOptions...) {
@@ -68,9 +71,9 @@ func (l layout) stubs(t Template, text []byte, p Params) (edit, error) {
 	return e, nil
 }
 
-// packetCached reports whether a server block of the template has packetcache: then a stub domain's gets it too.
-func (l layout) packetCached() bool {
-	return slices.ContainsFunc(l.servers, func(b block) bool { return l.find("packetcache", b, map[string]bool{}) > 0 })
+// has reports whether a server block of the template has the directive. Of packetcache and keep a stub domain's gets one, too.
+func (l layout) has(directive string) bool {
+	return slices.ContainsFunc(l.servers, func(b block) bool { return l.find(directive, b, map[string]bool{}) > 0 })
 }
 
 func (l layout) checkStub(path, domain string, p Params) error {
