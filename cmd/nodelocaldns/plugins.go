@@ -41,6 +41,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/tls"
 	_ "github.com/coredns/coredns/plugin/view"
 	_ "github.com/coredns/coredns/plugin/whoami"
+	_ "github.com/nodelocaldns/nodelocaldns/plugin/keep"
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/packetcache"
 )
@@ -75,6 +76,7 @@ var directives = []string{
 	"autopath",
 	"acl",
 	"cache",
+	"keep",
 	"header",
 	"tls",
 	"minimal",

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keep
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// A process is what all configurations have in common. The next configuration begins before the last one has
+// ended, and is to know what that one knows.
+type process struct {
+	now     func() int64 // ns of CLOCK_BOOTTIME
+	mu      sync.Mutex
+	options options
+	store   atomic.Pointer[store]
+}
+
+// shared outlives reloads.
+var shared = process{now: boottime}
+
+// open makes the store what o says. It is called when a configuration starts.
+func (p *process) open(o options) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := p.store.Load()
+	if last != nil && p.options == o {
+		return nil
+	}
+	now := p.now()
+	next, err := openStore(o.Dir, o.Size, now)
+	if err != nil {
+		return err
+	}
+	p.options = o
+	p.store.Store(next)
+	if last == nil {
+		return nil
+	}
+	return next.adopt(last, now)
+}
+
+// boottime returns CLOCK_BOOTTIME in nanoseconds: no change of the time of day moves it, and it goes on while the
+// machine sleeps.
+func boottime() int64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // fails on kernels before 2.6.39 only
+	return ts.Nano()
+}
