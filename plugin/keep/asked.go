@@ -19,13 +19,19 @@ type asked struct {
 	k       *Keep
 	request *dns.Msg
 	key     key
-	flight  *flight // while this is the one question of its kind that is with the upstream
+	arrived int64     // ns of CLOCK_BOOTTIME
+	began   time.Time // the same moment
+	flight  *flight   // while this is the one question of its kind that is with the upstream
 	filter  func(*dns.Msg) bool
 }
 
+// now returns the time, in ns of CLOCK_BOOTTIME. To ask the kernel for it costs as much as all the rest of find;
+// that is done once a question. If the machine sleeps before the answer comes, that counts as older than it is.
+func (a *asked) now() int64 { return a.arrived + int64(time.Since(a.began)) }
+
 // find returns what is known, ready to be given. What cannot be read is not known.
 func (a *asked) find() (found, *dns.Msg) {
-	known := a.k.process.store.Load().find(a.key.bytes(), &a.k.rules, a.k.process.now())
+	known := a.k.process.store.Load().find(a.key.bytes(), &a.k.rules, a.now())
 	if known.freshness == none {
 		return known, nil
 	}
@@ -58,8 +64,9 @@ func (a *asked) wantsAD() bool {
 
 // serve answers a client.
 func (a *asked) serve(ctx context.Context) (int, error) {
+	puts := a.k.process.store.Load().puts.Load()
 	known, m := a.find()
-	if known.freshness == fresh || known.freshness == old && a.k.process.now() < known.retry {
+	if known.freshness == fresh || known.freshness == old && a.now() < known.retry {
 		return a.answer(known.freshness, m)
 	}
 	fl, first := a.k.flights.join(a.key.bytes())
@@ -70,7 +77,9 @@ func (a *asked) serve(ctx context.Context) (int, error) {
 		return a.follow(ctx, fl)
 	}
 	a.flight = fl
-	known, m = a.find() // another flight may have landed since
+	if a.k.process.store.Load().puts.Load() != puts {
+		known, m = a.find() // another flight may have landed since
+	}
 	switch known.freshness {
 	case fresh:
 		a.land(outcome{state: withdrawn})
@@ -177,7 +186,7 @@ func (a *asked) take(m *dns.Msg) {
 }
 
 func (a *asked) put(kind kind, lifetime time.Duration, wire []byte) {
-	now := a.k.process.now()
+	now := a.now()
 	until := now + int64(lifetime)
 	if kind == positive {
 		until += int64(a.k.rules.stale.upTo)

@@ -36,10 +36,14 @@ func (k *Keep) Name() string { return "keep" }
 func (k *Keep) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	caller := callerOf(w)
 	who := k.askerOf(caller)
-	a := &asked{k: k, ResponseWriter: w, caller: caller, request: r}
-	if who == passerby || !a.key.set(&k.block, r) {
+	if who == passerby {
 		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
 	}
+	a := &asked{k: k, ResponseWriter: w, caller: caller, request: r}
+	if !a.key.set(&k.block, r) {
+		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
+	}
+	a.arrived, a.began = k.process.now(), time.Now()
 	if who == cacheItself {
 		return a.ask(ctx)
 	}

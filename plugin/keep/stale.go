@@ -58,7 +58,8 @@ func (r *rules) good(m *dns.Msg) bool {
 func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
 	fl, done := a.flight, a.k.flights.wait(a.flight)
 	b := &asked{
-		ResponseWriter: detached(a.caller), k: a.k, request: a.request.Copy(), key: a.key, flight: fl, filter: a.k.rules.good,
+		ResponseWriter: detached(a.caller), k: a.k, request: a.request.Copy(), key: a.key,
+		arrived: a.arrived, began: a.began, flight: fl, filter: a.k.rules.good,
 	}
 	a.flight = nil
 	if !a.k.behind.start(ctx, func(ctx context.Context) { b.verify(ctx, fl) }) {
@@ -89,7 +90,7 @@ func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
 func (a *asked) verify(ctx context.Context, fl *flight) {
 	_, _ = a.lead(ctx) // who waits is told by the flight; the old answer is what makes up for a failure
 	if a.k.renewed(a.request, fl) == nil {
-		a.k.process.store.Load().failed(a.key.bytes(), a.k.process.now()+int64(a.k.rules.stale.recheck))
+		a.k.process.store.Load().failed(a.key.bytes(), a.now()+int64(a.k.rules.stale.recheck))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,6 +16,7 @@ import (
 // the process. Its methods may be called by several goroutines.
 type store struct {
 	size int
+	puts atomic.Uint64 // how often something was stored
 
 	mu      sync.Mutex
 	own     *file
@@ -122,6 +124,7 @@ func (s *store) put(r *record) {
 	defer s.mu.Unlock()
 	defer s.protect(debug.SetPanicOnFault(true))
 	s.rings[r.kind].put(r)
+	s.puts.Add(1)
 }
 
 // failed notes that the upstream failed to answer key. It need not be asked again until retry.
