@@ -19,6 +19,7 @@ type asked struct {
 	k       *Keep
 	request *dns.Msg
 	key     key
+	who     asker
 	arrived int64     // ns of CLOCK_BOOTTIME
 	began   time.Time // the same moment
 	flight  *flight   // while this is the one question of its kind that is with the upstream
@@ -60,6 +61,14 @@ func (a *asked) answer(f freshness, m *dns.Msg) (int, error) {
 func (a *asked) wantsAD() bool {
 	opt := a.request.IsEdns0()
 	return opt != nil && opt.Do() || !a.k.rules.cached && a.request.AuthenticatedData
+}
+
+// begin finds an answer. The cache's own question is always one to the upstream.
+func (a *asked) begin(ctx context.Context) (int, error) {
+	if a.who == cacheItself {
+		return a.ask(ctx)
+	}
+	return a.serve(ctx)
 }
 
 // serve answers a client.
@@ -137,7 +146,7 @@ func (a *asked) follow(ctx context.Context, fl *flight) (int, error) {
 	case alone:
 		return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a.ResponseWriter, a.request)
 	}
-	return a.ask(ctx)
+	return a.begin(ctx)
 }
 
 // WriteMsg implements dns.ResponseWriter: it is what the next plugin answers with.

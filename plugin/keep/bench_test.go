@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"testing"
 	"time"
 
@@ -15,17 +14,17 @@ import (
 	"github.com/miekg/dns"
 )
 
-// client is a writer that remembers what it was told. It stands for a client without the plugin cache.
-type client1 struct{ got *dns.Msg }
+// someone is a writer that remembers what it was told. It stands for a client without the plugin cache.
+type someone struct{ got *dns.Msg }
 
-func (c *client1) LocalAddr() net.Addr         { return &net.UDPAddr{} }
-func (c *client1) RemoteAddr() net.Addr        { return &net.UDPAddr{} }
-func (c *client1) WriteMsg(m *dns.Msg) error   { c.got = m; return nil }
-func (c *client1) Write(b []byte) (int, error) { return len(b), nil }
-func (c *client1) Close() error                { return nil }
-func (c *client1) TsigStatus() error           { return nil }
-func (c *client1) TsigTimersOnly(bool)         {}
-func (c *client1) Hijack()                     {}
+func (c *someone) LocalAddr() net.Addr         { return &net.UDPAddr{} }
+func (c *someone) RemoteAddr() net.Addr        { return &net.UDPAddr{} }
+func (c *someone) WriteMsg(m *dns.Msg) error   { c.got = m; return nil }
+func (c *someone) Write(b []byte) (int, error) { return len(b), nil }
+func (c *someone) Close() error                { return nil }
+func (c *someone) TsigStatus() error           { return nil }
+func (c *someone) TsigTimersOnly(bool)         {}
+func (c *someone) Hijack()                     {}
 
 // newKeep returns a handler with a store of its own in dir, which may be empty.
 func newKeep(t testing.TB, dir string, next plugin.HandlerFunc) *Keep {
@@ -60,7 +59,7 @@ func BenchmarkMiss(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			r := new(dns.Msg).SetQuestion("x.test.", dns.TypeA)
-			w := new(client1)
+			w := new(someone)
 			for i := 0; b.Loop(); i++ {
 				r.Question[0].Name = questions[i%len(questions)]
 				_, _ = plugin.NextOrFailure("test", h, b.Context(), w, r)
@@ -116,5 +115,3 @@ func sample(name, ip string, now int64) *record {
 	}
 	return &record{stored: now, lifetime: int64(time.Hour), until: now + int64(2*time.Hour), kind: positive, key: k.bytes(), wire: wire}
 }
-
-var _ = os.Getpid

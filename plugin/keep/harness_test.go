@@ -24,6 +24,7 @@ import (
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/packetcache"
 
 	"github.com/miekg/dns"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // TestMain orders the plugins as plugin.cfg does.
@@ -246,3 +247,12 @@ var skew atomic.Int64
 
 // age makes all that is kept older.
 func age(d time.Duration) { skew.Add(int64(d)) }
+
+// coalesced is how many questions have waited for others.
+func coalesced() int {
+	m := new(dto.Metric)
+	if err := coalescedTotal.Write(m); err != nil {
+		panic(err)
+	}
+	return int(m.GetCounter().GetValue())
+}

@@ -39,16 +39,15 @@ func (k *Keep) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 	if who == passerby {
 		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
 	}
-	a := &asked{k: k, ResponseWriter: w, caller: caller, request: r}
+	a := &asked{k: k, ResponseWriter: w, caller: caller, who: who, request: r}
 	if !a.key.set(&k.block, r) {
 		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
 	}
 	a.arrived, a.began = k.process.now(), time.Now()
-	if who == cacheItself {
-		return a.ask(ctx)
+	if who == client {
+		requestsTotal.Inc()
 	}
-	requestsTotal.Inc()
-	return a.serve(ctx)
+	return a.begin(ctx)
 }
 
 // tracker is the name of the type of the writer that plugin.NextOrFailure puts around that of each plugin.

@@ -118,7 +118,7 @@ func TestAThousandClientsAskOneColdName(t *testing.T) {
 		for range 1000 {
 			sent.Add(1)
 			wg.Go(func() {
-				if a := askOften(t, m.addr, "CoLd.test.", sent.Done); short(a) == "192.0.2.1 30" && a.Question[0].Name == "CoLd.test." {
+				if a := askOften(t, m.addr, "CoLd.test.", sent.Done); strings.HasPrefix(short(a), "192.0.2.1 ") && a.Question[0].Name == "CoLd.test." {
 					good.Add(1)
 				}
 			})
