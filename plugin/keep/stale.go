@@ -15,6 +15,10 @@ import (
 
 var errPatience = errors.New("waiting for the answer to the same question: nothing came within 10 s")
 
+// slack is by how much the clock of one goroutine may seem to be ahead of another's, in nanoseconds: each reads
+// it once and counts on by itself.
+const slack = int64(time.Second)
+
 // freshness says how an entry may be used at the time now, in nanoseconds of CLOCK_BOOTTIME. What comes from the
 // future, or claims more than these rules give, was not stored by them.
 func (r *rules) freshness(e *record, now int64) freshness {
@@ -24,7 +28,7 @@ func (r *rules) freshness(e *record, now int64) freshness {
 	}
 	age := now - e.stored
 	switch {
-	case age < 0 || e.lifetime > int64(most):
+	case age < -slack || e.lifetime > int64(most):
 		return none
 	case age <= e.lifetime-int64(time.Second):
 		return fresh
@@ -42,7 +46,7 @@ func (r *rules) ttl(a found) uint32 {
 	case r.keepTTL:
 		return uint32(a.lifetime / time.Second)
 	}
-	return uint32(a.left / time.Second)
+	return uint32(min(a.left, a.lifetime) / time.Second)
 }
 
 // good reports whether m is an answer that makes an old one needless (RFC 8767, 4).

@@ -153,8 +153,9 @@ func TestFreshness(t *testing.T) {
 		{&withStale, positive, 29*s + 1, 30 * s, old},
 		{&withStale, positive, 90*s - 1, 30 * s, old},
 		{&withStale, positive, 90 * s, 30 * s, none},
-		{&withStale, positive, -1, 30 * s, none}, // from the future
-		{&withStale, positive, 0, 31 * s, none},  // longer than the rules give
+		{&withStale, positive, -1, 30 * s, fresh},
+		{&withStale, positive, -1 - s, 30 * s, none}, // from the future
+		{&withStale, positive, 0, 31 * s, none},      // longer than the rules give
 		{&withStale, denial, 0, 5 * s, fresh},
 		{&withStale, denial, 5 * s, 5 * s, none},
 		{&withStale, denial, 0, 6 * s, none},

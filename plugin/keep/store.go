@@ -166,7 +166,7 @@ func (s *store) copyFrom(p *peer, now int64) {
 		s.scratch = make([]byte, maxRecord)
 	}
 	p.each(s.scratch, func(r *record) {
-		if r.stored > now || r.until <= now {
+		if r.stored > now+slack || r.until <= now {
 			return
 		}
 		g := s.rings[r.kind]
