@@ -177,8 +177,25 @@ func TestOneWhoWaitsGivesUp(t *testing.T) {
 	}
 }
 
-// TestAPrefetchIsAQuestionInFlight is of the cache's own question, which a client's may join.
-func TestAPrefetchIsAQuestionInFlight(t *testing.T) {
+func TestAClientJoinsAPrefetch(t *testing.T) {
+	c := newCrowd(t, func(c *crowd, _ context.Context, _ int64, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+		<-c.hold
+		return 0, w.WriteMsg(address("192.0.2.1", 30)(r))
+	})
+	r := new(dns.Msg).SetQuestion("a.test.", dns.TypeA)
+	a := &asked{k: c.k, ResponseWriter: new(someone), request: r, who: cacheItself, arrived: boottime(), began: time.Now()}
+	a.key.set(&c.k.block, r)
+	c.wg.Go(func() { _, _ = a.begin(t.Context()) })
+	eventually(t, "cache asks", func() bool { return c.asked.Load() == 1 })
+	c.waiting(t, 3)
+	close(c.hold)
+	if told := c.wait(); told["192.0.2.1 30"] != 3 || c.asked.Load() != 1 {
+		t.Errorf("%v, asked %d times", told, c.asked.Load())
+	}
+}
+
+// TestAPrefetchGoesUpstream is of the cache's own question: it is not answered from what is kept.
+func TestAPrefetchGoesUpstream(t *testing.T) {
 	u := newUpstream(t)
 	m := serve(t, corefile(u, "keep", strings.Replace(plainCache, "success 9984 30", "success 9984 30\n prefetch 1 1m 90%\n serve_stale 1h immediate", 1)))
 	u.set(address("192.0.2.1", 1)) // cache makes that 5 s

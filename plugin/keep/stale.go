@@ -46,7 +46,7 @@ func (r *rules) ttl(a found) uint32 {
 	case r.keepTTL:
 		return uint32(a.lifetime / time.Second)
 	}
-	return uint32(min(a.left, a.lifetime) / time.Second)
+	return uint32(a.left / time.Second)
 }
 
 // good reports whether m is an answer that makes an old one needless (RFC 8767, 4).

@@ -114,7 +114,7 @@ func (s *store) find(key []byte, r *rules, now int64) (a found) {
 	}
 	return found{
 		freshness: state, wire: append([]byte(nil), pos.wire...), retry: place.retry,
-		left: time.Duration(pos.stored + pos.lifetime - now), lifetime: time.Duration(pos.lifetime),
+		left: time.Duration(min(pos.stored+pos.lifetime-now, pos.lifetime)), lifetime: time.Duration(pos.lifetime),
 	}
 }
 

@@ -91,6 +91,34 @@ func TestTheNewestAnswersStay(t *testing.T) {
 	}
 }
 
+// TestWhatIsAskedForOftenPushesOutItself is of some names that are stored again and again, and others that are
+// not, and of which stale answers are wanted.
+func TestWhatIsAskedForOftenPushesOutItself(t *testing.T) {
+	s := newStore(t, "", minSize)
+	for i := range 200 {
+		s.put(sample(fmt.Sprintf("seldom%d.test.", i), "192.0.2.1", boottime()))
+	}
+	s.failed(sample("seldom7.test.", "192.0.2.1", 0).key, 77)
+	over := sample("over.test.", "192.0.2.1", boottime()-int64(time.Hour))
+	over.lifetime, over.until = 1, over.stored+1
+	s.put(over)
+	for i := range 20000 {
+		s.put(sample(fmt.Sprintf("often%d.test.", i%100), "192.0.2.2", boottime()))
+	}
+	for i := range 200 {
+		if got := answerOf(s, fmt.Sprintf("seldom%d.test.", i)); got != "192.0.2.1" {
+			t.Fatalf("seldom%d: %q", i, got)
+		}
+	}
+	g := s.rings[positive]
+	if n := len(g.index); n != 300 || g.live > uint64(len(g.mem))/2 {
+		t.Errorf("%d entries, %d octets in use", n, g.live)
+	}
+	if _, p, _ := g.get(sample("seldom7.test.", "192.0.2.1", 0).key); p.retry != 77 {
+		t.Error("the failure is forgotten")
+	}
+}
+
 func TestDenialsDoNotPushOutAnswers(t *testing.T) {
 	s := newStore(t, "", minSize)
 	s.put(sample("good.test.", "192.0.2.1", boottime()))
@@ -129,6 +157,13 @@ func TestARingIsTheMapOfItsNewestRecords(t *testing.T) {
 				t.Fatalf("%q: another answer", k)
 			}
 		}
+	}
+	sum := uint64(0)
+	for _, p := range g.index {
+		sum += uint64(p.size)
+	}
+	if sum != g.live {
+		t.Errorf("%d octets in use, counted %d", sum, g.live)
 	}
 	if found < 50 || found != len(g.index) {
 		t.Errorf("%d found, %d in the index", found, len(g.index))
