@@ -202,6 +202,9 @@ func (f *file) contains(addr uintptr) bool {
 
 // close gives the mapping and the lock back. The file stays.
 func (f *file) close() error {
+	if f.mem == nil {
+		return nil
+	}
 	err := unix.Munmap(f.mem)
 	f.mem, f.rings, f.heads = nil, [kinds][]byte{}, [kinds]*atomic.Uint64{}
 	if f.f != nil {

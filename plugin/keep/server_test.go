@@ -157,3 +157,63 @@ func askOften(t *testing.T, addr, name string, sent func()) *dns.Msg {
 	}
 	return nil
 }
+
+// TestWhatIsNotKept asks a name, reloads, and asks again.
+func TestWhatIsNotKept(t *testing.T) {
+	cookie := func(r *dns.Msg) {
+		r.SetEdns0(1232, false)
+		r.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0102030405060708"}}
+	}
+	for name, test := range map[string]struct {
+		cache  string
+		change func(*dns.Msg)
+		asked  int64
+		ttl    string
+	}{
+		"a plain question":            {plainCache, func(*dns.Msg) {}, 1, "24"},
+		"without cache":               {"", func(*dns.Msg) {}, 1, "24"},
+		"keepttl":                     {"cache {\n keepttl\n }", func(*dns.Msg) {}, 1, "30"},
+		"a zone that cache leaves":    {"cache 30 other.test", func(*dns.Msg) {}, 2, "30"},
+		"a zone that cache keeps":     {"cache 30 test", func(*dns.Msg) {}, 1, "24"},
+		"disable success":             {"cache {\n disable success\n }", func(*dns.Msg) {}, 2, "30"},
+		"disable success of another":  {"cache {\n disable success other.test\n }", func(*dns.Msg) {}, 1, "24"},
+		"a question with a cookie":    {plainCache, cookie, 2, "30"},
+		"a question with EDNS and DO": {plainCache, func(r *dns.Msg) { r.SetEdns0(1232, true) }, 1, "24"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUpstream(t)
+			u.set(func(r *dns.Msg) *dns.Msg {
+				m := address("192.0.2.1", 30)(r)
+				m.AuthenticatedData = true
+				return m
+			})
+			text := corefile(u, "keep", test.cache)
+			m := serve(t, text)
+			r := new(dns.Msg).SetQuestion("a.test.", dns.TypeA)
+			test.change(r)
+			for range 2 {
+				a, err := dns.Exchange(r, m.addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				do := r.IsEdns0() != nil && r.IsEdns0().Do()
+				if test.asked == 1 && a.AuthenticatedData != do && test.cache != "" {
+					t.Errorf("AD is %v", a.AuthenticatedData)
+				}
+				if (a.IsEdns0() != nil) != (r.IsEdns0() != nil) {
+					t.Error("EDNS in the answer alone, or in the question alone")
+				}
+				if u.asked.Load() == test.asked {
+					if got := short(a); got != "192.0.2.1 "+test.ttl && got != "192.0.2.1 30" {
+						t.Error(got)
+					}
+				}
+				age(5 * time.Second)
+				m.reload(text)
+			}
+			if n := u.asked.Load(); n != test.asked {
+				t.Errorf("asked %d times, want %d", n, test.asked)
+			}
+		})
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -240,9 +241,13 @@ func (s *store) adopt(other *store, now int64) error {
 	return nil
 }
 
+// copyAll makes other a peer for a moment, so that its file may be shortened meanwhile.
 func (s *store) copyAll(other *store, now int64) {
+	p := &peer{file: other.own}
+	s.peers = append(s.peers, p)
+	defer func() { s.peers = slices.DeleteFunc(s.peers, func(q *peer) bool { return q == p }) }()
 	defer s.protect(debug.SetPanicOnFault(true))
-	s.copyFrom(&peer{file: other.own}, now)
+	s.copyFrom(p, now)
 }
 
 // usage returns the number of entries, and the octets that they take, of one kind.

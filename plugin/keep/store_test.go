@@ -273,6 +273,28 @@ func TestAnotherDirectoryTakesOver(t *testing.T) {
 	}
 }
 
+func TestTheLastFileIsShortenedBeforeItIsTakenOver(t *testing.T) {
+	p := &process{now: boottime}
+	defer forget(p)
+	if err := p.open(options{t.TempDir(), minSize}); err != nil {
+		t.Fatal(err)
+	}
+	p.store.Load().put(sample("a.test.", "192.0.2.1", boottime()))
+	said := logged(t, func() {
+		if err := os.Truncate(p.store.Load().own.path, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.open(options{t.TempDir(), minSize}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	s := p.store.Load()
+	s.put(sample("b.test.", "192.0.2.1", boottime()))
+	if answerOf(s, "b.test.") == "" || len(s.peers) != 0 || strings.Count(said, "\n") != 1 {
+		t.Errorf("%d peers, %s", len(s.peers), said)
+	}
+}
+
 func TestAFileThatSomebodyShortens(t *testing.T) {
 	dir := t.TempDir()
 	first := newStore(t, dir, minSize)
