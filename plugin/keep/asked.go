@@ -20,19 +20,14 @@ type asked struct {
 	request *dns.Msg
 	key     key
 	who     asker
-	arrived int64     // ns of CLOCK_BOOTTIME
-	began   time.Time // the same moment
-	flight  *flight   // while this is the one question of its kind that is with the upstream
+	own     flight
+	flight  *flight // while this is the one question of its kind that is with the upstream; most often &own
 	filter  func(*dns.Msg) bool
 }
 
-// now returns the time, in ns of CLOCK_BOOTTIME. To ask the kernel for it costs as much as all the rest of find;
-// that is done once a question. If the machine sleeps before the answer comes, that counts as older than it is.
-func (a *asked) now() int64 { return a.arrived + int64(time.Since(a.began)) }
-
 // find returns what is known, ready to be given. What cannot be read is not known.
 func (a *asked) find() (found, *dns.Msg) {
-	known := a.k.process.store.Load().find(a.key.bytes(), &a.k.rules, a.now())
+	known := a.k.process.store.Load().find(a.key.bytes(), &a.k.rules, a.k.process.now())
 	if known.freshness == none {
 		return known, nil
 	}
@@ -75,10 +70,10 @@ func (a *asked) begin(ctx context.Context) (int, error) {
 func (a *asked) serve(ctx context.Context) (int, error) {
 	puts := a.k.process.store.Load().puts.Load()
 	known, m := a.find()
-	if known.freshness == fresh || known.freshness == old && a.now() < known.retry {
+	if known.freshness == fresh || known.freshness == old && a.k.process.now() < known.retry {
 		return a.answer(known.freshness, m)
 	}
-	fl, first := a.k.flights.join(a.key.bytes())
+	fl, first := a.k.flights.join(a.key.bytes(), &a.own)
 	if !first {
 		if known.freshness == old {
 			return a.answer(old, m) // as cache does: only the one who asks waits
@@ -101,7 +96,7 @@ func (a *asked) serve(ctx context.Context) (int, error) {
 
 // ask asks the upstream, or waits for another question's answer.
 func (a *asked) ask(ctx context.Context) (int, error) {
-	fl, first := a.k.flights.join(a.key.bytes())
+	fl, first := a.k.flights.join(a.key.bytes(), &a.own)
 	if !first {
 		return a.follow(ctx, fl)
 	}
@@ -195,7 +190,7 @@ func (a *asked) take(m *dns.Msg) {
 }
 
 func (a *asked) put(kind kind, lifetime time.Duration, wire []byte) {
-	now := a.now()
+	now := a.k.process.now()
 	until := now + int64(lifetime)
 	if kind == positive {
 		until += int64(a.k.rules.stale.upTo)
@@ -207,6 +202,9 @@ func (a *asked) put(kind kind, lifetime time.Duration, wire []byte) {
 
 // land ends the flight.
 func (a *asked) land(o outcome) {
+	if a.flight == nil {
+		return
+	}
 	a.k.flights.close(a.flight)
 	a.k.flights.land(a.flight, o)
 	a.flight = nil

@@ -30,7 +30,7 @@ func (c *someone) Hijack()                     {}
 // newKeep returns a handler with a store of its own in dir, which may be empty.
 func newKeep(t testing.TB, dir string, next plugin.HandlerFunc) *Keep {
 	t.Helper()
-	p := &process{now: boottime}
+	p := &process{now: new(bootClock).now}
 	if err := p.open(options{dir, defaultSize}); err != nil {
 		t.Fatal(err)
 	}

@@ -2,17 +2,25 @@
 
 package keep
 
-import "sync"
+import (
+	"bytes"
+	"hash/maphash"
+	"sync"
+)
 
-// flights are the questions that are with the upstream.
+// flights are the questions that are with the upstream, by the hash of their keys.
 type flights struct {
 	mu sync.Mutex
-	m  map[string]*flight
+	m  map[uint64]*flight
 }
+
+// seed is of the hashes of keys, in this process.
+var seed = maphash.MakeSeed()
 
 // A flight is one question that is with the upstream, and those who wait for its answer.
 type flight struct {
-	key  string
+	key  []byte
+	hash uint64
 	done chan struct{} // closed when outcome is set; nil while nobody waits
 	outcome
 }
@@ -34,22 +42,28 @@ const (
 	alone                  // the answer is of no use to others: everybody has to ask
 )
 
-// join returns the flight of key, and whether the caller is the one who asks. That one has to call land.
-func (f *flights) join(key []byte) (*flight, bool) {
+// join returns the flight of key, and whether the caller is the one who asks. That one's flight is own, and it
+// has to call close and land; key stays as it is until then. In the rare case that another key has the same hash
+// there is no flight.
+func (f *flights) join(key []byte, own *flight) (fl *flight, first bool) {
+	h := maphash.Bytes(seed, key)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if fl, ok := f.m[string(key)]; ok {
+	if fl, ok := f.m[h]; ok {
+		if !bytes.Equal(fl.key, key) {
+			return nil, true
+		}
 		if fl.done == nil {
 			fl.done = make(chan struct{})
 		}
 		return fl, false
 	}
-	fl := &flight{key: string(key)}
+	*own = flight{key: key, hash: h}
 	if f.m == nil {
-		f.m = map[string]*flight{}
+		f.m = map[uint64]*flight{}
 	}
-	f.m[fl.key] = fl
-	return fl, true
+	f.m[h] = own
+	return own, true
 }
 
 // wait returns a channel that is closed when the outcome of fl is set. It is for the one who asks, before the
@@ -68,7 +82,7 @@ func (f *flights) wait(fl *flight) <-chan struct{} {
 func (f *flights) close(fl *flight) (waiting bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.m, fl.key)
+	delete(f.m, fl.hash)
 	return fl.done != nil
 }
 

@@ -183,7 +183,7 @@ func TestAClientJoinsAPrefetch(t *testing.T) {
 		return 0, w.WriteMsg(address("192.0.2.1", 30)(r))
 	})
 	r := new(dns.Msg).SetQuestion("a.test.", dns.TypeA)
-	a := &asked{k: c.k, ResponseWriter: new(someone), request: r, who: cacheItself, arrived: boottime(), began: time.Now()}
+	a := &asked{k: c.k, ResponseWriter: new(someone), request: r, who: cacheItself}
 	a.key.set(&c.k.block, r)
 	c.wg.Go(func() { _, _ = a.begin(t.Context()) })
 	eventually(t, "cache asks", func() bool { return c.asked.Load() == 1 })
@@ -205,5 +205,22 @@ func TestAPrefetchGoesUpstream(t *testing.T) {
 	eventually(t, "the next answer", func() bool { return strings.HasPrefix(m.told("a.test."), "192.0.2.2") })
 	if n := u.asked.Load(); n != 2 {
 		t.Errorf("asked %d times", n)
+	}
+}
+
+func TestTwoKeysWithOneHash(t *testing.T) {
+	var f flights
+	var one, two flight
+	key := []byte("one")
+	if fl, first := f.join(key, &one); fl != &one || !first {
+		t.Error("no flight of its own")
+	}
+	one.key = []byte("another")
+	if fl, first := f.join(key, &two); fl != nil || !first {
+		t.Error("joined another question")
+	}
+	f.close(&one)
+	if fl, first := f.join(key, &two); fl != &two || !first {
+		t.Error("no flight after the other one")
 	}
 }

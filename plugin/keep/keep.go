@@ -43,7 +43,6 @@ func (k *Keep) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 	if !a.key.set(&k.block, r) {
 		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
 	}
-	a.arrived, a.began = k.process.now(), time.Now()
 	if who == client {
 		requestsTotal.Inc()
 	}

@@ -15,8 +15,7 @@ import (
 
 var errPatience = errors.New("waiting for the answer to the same question: nothing came within 10 s")
 
-// slack is by how much the clock of one goroutine may seem to be ahead of another's, in nanoseconds: each reads
-// it once and counts on by itself.
+// slack is by how much the clock of one goroutine, or process, may seem to be ahead of another's, in nanoseconds.
 const slack = int64(time.Second)
 
 // freshness says how an entry may be used at the time now, in nanoseconds of CLOCK_BOOTTIME. What comes from the
@@ -60,10 +59,13 @@ func (r *rules) good(m *dns.Msg) bool {
 // renew asks the upstream behind the client, who is answered with the old answer: at once, or when the upstream
 // says nothing within the timeout of verify, or fails.
 func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
+	if a.flight == nil {
+		return a.answer(old, known)
+	}
 	fl, done := a.flight, a.k.flights.wait(a.flight)
 	b := &asked{
 		ResponseWriter: detached(a.caller), k: a.k, request: a.request.Copy(), key: a.key,
-		arrived: a.arrived, began: a.began, flight: fl, filter: a.k.rules.good,
+		flight: fl, filter: a.k.rules.good,
 	}
 	a.flight = nil
 	if !a.k.behind.start(ctx, func(ctx context.Context) { b.verify(ctx, fl) }) {
@@ -94,7 +96,7 @@ func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
 func (a *asked) verify(ctx context.Context, fl *flight) {
 	_, _ = a.lead(ctx) // who waits is told by the flight; the old answer is what makes up for a failure
 	if a.k.renewed(a.request, fl) == nil {
-		a.k.process.store.Load().failed(a.key.bytes(), a.now()+int64(a.k.rules.stale.recheck))
+		a.k.process.store.Load().failed(a.key.bytes(), a.k.process.now()+int64(a.k.rules.stale.recheck))
 	}
 }
 

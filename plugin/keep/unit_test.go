@@ -279,3 +279,20 @@ func TestServerBlocksSayTheSame(t *testing.T) {
 		}
 	}
 }
+
+func TestBootClock(t *testing.T) {
+	var c bootClock
+	for range 1000 {
+		before := boottime()
+		now := c.now()
+		if after := boottime(); now < before-int64(time.Millisecond) || now > after+int64(time.Millisecond) {
+			t.Fatalf("%d, between %d and %d", now, before, after)
+		}
+	}
+	// The machine has slept for a minute, which Go's clock does not know, and the kernel was asked a while ago.
+	c.offset.Add(-int64(time.Minute))
+	c.checked.Add(-int64(time.Second))
+	if now := c.now(); boottime()-now > int64(time.Second) {
+		t.Error("the sleep does not count")
+	}
+}
