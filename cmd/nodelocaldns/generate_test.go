@@ -109,21 +109,27 @@ func TestGeneratorResolves(t *testing.T) {
 	}
 }
 
-// TestDirectives compares with CoreDNS: ours first, the rest in its order.
+// TestDirectives compares with CoreDNS: ours first, then its own in its order, with ours where misses pass.
 func TestDirectives(t *testing.T) {
-	own := []string{"nodelocal", "packetcache"}
-	if !slices.Equal(directives[:len(own)], own) {
-		t.Errorf("%s come first, want %s", directives[:len(own)], own)
+	first := []string{"nodelocal", "packetcache"}
+	if !slices.Equal(directives[:len(first)], first) {
+		t.Errorf("%s come first, want %s", directives[:len(first)], first)
 	}
+	for _, order := range [][]string{{"cache", "keep", "header"}} {
+		if at := slices.Index(directives, order[0]); !slices.Equal(directives[at:at+len(order)], order) {
+			t.Errorf("want %s in this order", order)
+		}
+	}
+	rest := slices.DeleteFunc(slices.Clone(directives[len(first):]), func(d string) bool { return d == "keep" })
 	at := -1
-	for _, d := range directives[len(own):] {
+	for _, d := range rest {
 		i := slices.Index(stock, d)
 		if i < at {
 			t.Errorf("%s is unknown to CoreDNS, or not in its order", d)
 		}
 		at = i
 	}
-	known := slices.Sorted(slices.Values(append(slices.Clone(directives[len(own):]), slices.Collect(maps.Keys(notCompiledIn))...)))
+	known := slices.Sorted(slices.Values(append(rest, slices.Collect(maps.Keys(notCompiledIn))...)))
 	if want := slices.Sorted(slices.Values(stock)); !slices.Equal(known, want) {
 		t.Errorf("compiled in or not:\n%v\nCoreDNS has:\n%v", known, want)
 	}
