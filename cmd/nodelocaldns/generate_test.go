@@ -109,13 +109,18 @@ func TestGeneratorResolves(t *testing.T) {
 	}
 }
 
-// TestDirectives compares with CoreDNS: two of ours first, the rest in its order, and our others among them.
+// TestDirectives compares with CoreDNS: two of ours come first, the rest is in its order, and our others are where misses pass.
 func TestDirectives(t *testing.T) {
-	own, among := []string{"nodelocal", "packetcache"}, []string{"searchpath"}
-	if !slices.Equal(directives[:len(own)], own) {
-		t.Errorf("%s come first, want %s", directives[:len(own)], own)
+	first, among := []string{"nodelocal", "packetcache"}, []string{"keep", "searchpath", "hedge"}
+	if !slices.Equal(directives[:len(first)], first) {
+		t.Errorf("%s come first, want %s", directives[:len(first)], first)
 	}
-	rest := slices.DeleteFunc(slices.Clone(directives[len(own):]), func(d string) bool { return slices.Contains(among, d) })
+	for _, order := range [][]string{{"cache", "keep", "header"}, {"loop", "searchpath", "hedge", "forward"}} {
+		if at := slices.Index(directives, order[0]); !slices.Equal(directives[at:at+len(order)], order) {
+			t.Errorf("want %s in this order", order)
+		}
+	}
+	rest := slices.DeleteFunc(slices.Clone(directives[len(first):]), func(d string) bool { return slices.Contains(among, d) })
 	at := -1
 	for _, d := range rest {
 		i := slices.Index(stock, d)

@@ -42,6 +42,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/view"
 	_ "github.com/coredns/coredns/plugin/whoami"
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/hedge"
+	_ "github.com/nodelocaldns/nodelocaldns/plugin/keep"
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/packetcache"
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/searchpath"
@@ -77,6 +78,7 @@ var directives = []string{
 	"autopath",
 	"acl",
 	"cache",
+	"keep",
 	"header",
 	"tls",
 	"minimal",

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keep
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/dnsutil"
+	"github.com/coredns/coredns/plugin/pkg/response"
+
+	"github.com/miekg/dns"
+)
+
+// judge returns of which kind the answer m is, and its lifetime: that which the plugin cache would give it,
+// or, for a denial without SOA, bare_denial. The lifetime of what is not kept is 0.
+func (r *rules) judge(m *dns.Msg) (kind, time.Duration) {
+	if m.Truncated || len(m.Question) != 1 {
+		return denial, 0
+	}
+	var now time.Time // only signatures need it, and they come with DO
+	if opt := m.IsEdns0(); opt != nil && opt.Do() {
+		now = time.Now()
+	}
+	t, _ := response.Typify(m, now)
+	switch {
+	case t == response.NoError && answers(m):
+		if plugin.Zones(r.successOff).Contains(m.Question[0].Name) {
+			return positive, 0
+		}
+		return positive, bound(dnsutil.MinimalTTLWithMaximum(m, t, r.success.most), r.success)
+	case t != response.NoError && t != response.NoData && t != response.NameError:
+		return denial, 0
+	case plugin.Zones(r.denialOff).Contains(m.Question[0].Name):
+		return denial, 0
+	case has(m.Ns, dns.TypeSOA):
+		return denial, bound(dnsutil.MinimalTTLWithMaximum(m, response.NoData, r.denial.most), r.denial)
+	case has(m.Ns, dns.TypeNS):
+		return denial, 0 // a referral
+	case len(m.Answer) == 0:
+		return denial, r.bareDenial
+	}
+	return denial, dnsutil.MinimalTTLWithMaximum(m, t, r.bareDenial) // aliases that lead to nothing
+}
+
+func bound(ttl time.Duration, l limits) time.Duration { return min(max(ttl, l.least), l.most) }
+
+func has(rrs []dns.RR, t uint16) bool {
+	for _, rr := range rrs {
+		if rr.Header().Rrtype == t {
+			return true
+		}
+	}
+	return false
+}
+
+// answers reports whether m has a record of the type asked for at the end of the aliases that begin with the
+// name asked for (RFC 1034, 3.6.2).
+func answers(m *dns.Msg) bool {
+	q := &m.Question[0]
+	name := q.Name
+	for range len(m.Answer) {
+		alias := ""
+		for _, rr := range m.Answer {
+			h := rr.Header()
+			if !strings.EqualFold(h.Name, name) || h.Class != q.Qclass {
+				continue
+			}
+			if h.Rrtype == q.Qtype {
+				return true
+			}
+			if c, ok := rr.(*dns.CNAME); ok {
+				alias = c.Target
+			}
+		}
+		if alias == "" {
+			return false
+		}
+		name = alias
+	}
+	return false
+}
+
+// buffers are for packing; the longest answer to be kept is the longest message.
+var buffers = sync.Pool{New: func() any { return new([4096]byte) }}
+
+// packed calls use with m in wire format, without its OPT records, and reports whether it could be packed.
+// The octets are valid until use returns.
+func packed(m *dns.Msg, use func(wire []byte)) bool {
+	buf := buffers.Get().(*[4096]byte)
+	defer buffers.Put(buf)
+	bare := *m
+	bare.Compress = false // costs more than the octets that it saves
+	bare.Extra = withoutOPT(m.Extra)
+	wire, err := bare.PackBuffer(buf[:])
+	if err != nil || len(wire) > dns.MaxMsgSize {
+		return false
+	}
+	use(wire)
+	return true
+}
+
+func withoutOPT(rrs []dns.RR) []dns.RR {
+	if !has(rrs, dns.TypeOPT) {
+		return rrs
+	}
+	var others []dns.RR
+	for _, rr := range rrs {
+		if rr.Header().Rrtype != dns.TypeOPT {
+			others = append(others, rr)
+		}
+	}
+	return others
+}
+
+// reply makes an answer in wire format the one to r. It returns nil for what is no answer to r.
+func reply(r *dns.Msg, wire []byte) *dns.Msg {
+	m := new(dns.Msg)
+	if m.Unpack(wire) != nil || !isReply(m, r) {
+		return nil
+	}
+	m.Id = r.Id
+	m.Question = append([]dns.Question(nil), r.Question...) // in the client's spelling
+	m.RecursionDesired, m.CheckingDisabled = r.RecursionDesired, r.CheckingDisabled
+	return m
+}
+
+// isReply reports whether m answers the question of r.
+func isReply(m, r *dns.Msg) bool {
+	if !m.Response || m.Opcode != dns.OpcodeQuery || len(m.Question) != 1 || len(r.Question) != 1 {
+		return false
+	}
+	a, q := &m.Question[0], &r.Question[0]
+	return a.Qtype == q.Qtype && a.Qclass == q.Qclass && strings.EqualFold(a.Name, q.Name)
+}
+
+// setTTL gives all records of m the same TTL, as the plugin cache does.
+func setTTL(m *dns.Msg, ttl uint32) {
+	for _, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
+		for _, rr := range section {
+			rr.Header().Ttl = ttl
+		}
+	}
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keep
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"github.com/coredns/coredns/plugin"
+
+	"github.com/miekg/dns"
+)
+
+// asked is one question, and the writer of what the next plugin says to it.
+type asked struct {
+	dns.ResponseWriter
+	caller  dns.ResponseWriter // the same, as the plugin cache made it
+	k       *Keep
+	request *dns.Msg
+	key     key
+	who     asker
+	own     flight
+	flight  *flight // while this is the one question of its kind that is with the upstream; most often &own
+	filter  func(*dns.Msg) bool
+}
+
+// find returns what is known, ready to be given. What cannot be read is not known.
+func (a *asked) find() (found, *dns.Msg) {
+	known := a.k.process.store.Load().find(a.key.bytes(), &a.k.rules, a.k.process.now())
+	if known.freshness == none {
+		return known, nil
+	}
+	m := reply(a.request, known.wire)
+	if m == nil {
+		return found{}, nil
+	}
+	setTTL(m, a.k.rules.ttl(known))
+	if !a.wantsAD() {
+		m.AuthenticatedData = false
+	}
+	return known, m
+}
+
+// answer answers with what is known, past the cache.
+func (a *asked) answer(f freshness, m *dns.Msg) (int, error) {
+	hits[f].Inc()
+	if err := beyond(a.caller).WriteMsg(m); err != nil {
+		return dns.RcodeServerFailure, err
+	}
+	return dns.RcodeSuccess, nil
+}
+
+// wantsAD reports whether the client is to see the AD bit. With AD in a query it may (RFC 6840, 5.7); but cache
+// sets that in all that it hands on, so that only DO is sure.
+func (a *asked) wantsAD() bool {
+	opt := a.request.IsEdns0()
+	return opt != nil && opt.Do() || !a.k.rules.cached && a.request.AuthenticatedData
+}
+
+// begin finds an answer. The cache's own question is always one to the upstream.
+func (a *asked) begin(ctx context.Context) (int, error) {
+	if a.who == cacheItself {
+		return a.ask(ctx)
+	}
+	return a.serve(ctx)
+}
+
+// serve answers a client.
+func (a *asked) serve(ctx context.Context) (int, error) {
+	puts := a.k.process.store.Load().puts.Load()
+	known, m := a.find()
+	if known.freshness == fresh || known.freshness == old && a.k.process.now() < known.retry {
+		return a.answer(known.freshness, m)
+	}
+	fl, first := a.k.flights.join(a.key.bytes(), &a.own)
+	if !first {
+		if known.freshness == old {
+			return a.answer(old, m) // as cache does: only the one who asks waits
+		}
+		return a.follow(ctx, fl)
+	}
+	a.flight = fl
+	if a.k.process.store.Load().puts.Load() != puts {
+		known, m = a.find() // another flight may have landed since
+	}
+	switch known.freshness {
+	case fresh:
+		a.land(outcome{state: withdrawn})
+		return a.answer(fresh, m)
+	case old:
+		return a.renew(ctx, m)
+	}
+	return a.lead(ctx)
+}
+
+// ask asks the upstream, or waits for another question's answer.
+func (a *asked) ask(ctx context.Context) (int, error) {
+	fl, first := a.k.flights.join(a.key.bytes(), &a.own)
+	if !first {
+		return a.follow(ctx, fl)
+	}
+	a.flight = fl
+	return a.lead(ctx)
+}
+
+// lead asks the upstream.
+func (a *asked) lead(ctx context.Context) (rcode int, err error) {
+	defer func() {
+		if a.flight == nil {
+			return // answered
+		}
+		if ctx.Err() != nil || plugin.ClientWrite(rcode) { // or a panic is on its way
+			a.land(outcome{state: withdrawn})
+			return
+		}
+		a.land(outcome{state: failed, rcode: rcode})
+	}()
+	return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a, a.request)
+}
+
+// follow waits for the answer to the same question.
+func (a *asked) follow(ctx context.Context, fl *flight) (int, error) {
+	coalescedTotal.Inc()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-fl.done:
+	case <-ctx.Done():
+		return dns.RcodeServerFailure, ctx.Err()
+	case <-timer.C:
+		return dns.RcodeServerFailure, plugin.Error("keep", errPatience)
+	}
+	switch fl.state {
+	case failed:
+		return fl.rcode, nil // the one who asked returns the error, so that it is logged once
+	case answered:
+		if m := reply(a.request, fl.wire); m != nil {
+			return dns.RcodeSuccess, a.ResponseWriter.WriteMsg(m)
+		}
+	case alone:
+		return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a.ResponseWriter, a.request)
+	}
+	return a.begin(ctx)
+}
+
+// WriteMsg implements dns.ResponseWriter: it is what the next plugin answers with.
+func (a *asked) WriteMsg(m *dns.Msg) error {
+	if a.flight != nil {
+		a.take(m)
+	}
+	if a.filter != nil && !a.filter(m) {
+		return nil
+	}
+	return a.ResponseWriter.WriteMsg(m)
+}
+
+// Write implements dns.ResponseWriter. What is packed already is for this client alone.
+func (a *asked) Write(b []byte) (int, error) {
+	if a.flight != nil {
+		a.land(outcome{state: alone})
+	}
+	return a.ResponseWriter.Write(b)
+}
+
+// take keeps m, and gives it to those who wait. It packs m once, and not at all if nobody wants it.
+func (a *asked) take(m *dns.Msg) {
+	o := outcome{state: alone}
+	if m == nil || !isReply(m, a.request) {
+		a.land(o)
+		return
+	}
+	kind, lifetime := a.k.rules.judge(m)
+	fl := a.flight
+	a.flight = nil
+	closed, waiting := false, false
+	if lifetime > 0 {
+		packed(m, func(wire []byte) {
+			a.put(kind, lifetime, wire)
+			// Not before it is stored: who comes later finds it there.
+			if closed, waiting = true, a.k.flights.close(fl); waiting {
+				o = outcome{state: answered, wire: bytes.Clone(wire)}
+			}
+		})
+	}
+	if !closed && a.k.flights.close(fl) && !m.Truncated {
+		packed(m, func(wire []byte) { o = outcome{state: answered, wire: bytes.Clone(wire)} })
+	}
+	a.k.flights.land(fl, o)
+}
+
+func (a *asked) put(kind kind, lifetime time.Duration, wire []byte) {
+	now := a.k.process.now()
+	until := now + int64(lifetime)
+	if kind == positive {
+		until += int64(a.k.rules.stale.upTo)
+	}
+	a.k.process.store.Load().put(&record{
+		stored: now, lifetime: int64(lifetime), until: until, kind: kind, key: a.key.bytes(), wire: wire,
+	})
+}
+
+// land ends the flight.
+func (a *asked) land(o outcome) {
+	if a.flight == nil {
+		return
+	}
+	a.k.flights.close(a.flight)
+	a.k.flights.land(a.flight, o)
+	a.flight = nil
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keep
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"io"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/coredns/caddy/caddyfile"
+)
+
+// format is the version of the file and of what a block's hash covers.
+const format = 1
+
+// maxConfigFile is how much of a file that a directive names counts, in octets.
+const maxConfigFile = 1 << 20
+
+// hashOf returns a hash of all that answers of a server block depend on and that this process can see: the
+// block's keys, its directives with their lines, and the content of the files that they name (the resolv.conf
+// of forward, zones). An answer is used for a block with the same hash only. The order of the directives does
+// not count; that of the lines within one does.
+func hashOf(b caddyfile.ServerBlock) (sum [hashLen]byte) {
+	h := sha256.New()
+	fmt.Fprintf(h, "%d %q\n", format, b.Keys)
+	for _, name := range slices.Sorted(maps.Keys(b.Tokens)) {
+		tokens := b.Tokens[name]
+		for i, t := range tokens {
+			if i > 0 && (t.File != tokens[i-1].File || t.Line != tokens[i-1].Line) {
+				fmt.Fprintln(h)
+			}
+			fmt.Fprintf(h, "%q ", t.Text)
+			addFile(h, t.Text)
+		}
+		if name == "hosts" {
+			addFile(h, "/etc/hosts") // its default
+		}
+		fmt.Fprintln(h)
+	}
+	copy(sum[:], h.Sum(nil))
+	return sum
+}
+
+// addFile adds the content of a regular file to h.
+func addFile(h hash.Hash, name string) {
+	info, err := os.Stat(name)
+	if err != nil || !info.Mode().IsRegular() {
+		return // no file: a word like all others
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return // the plugin whose file it is says so
+	}
+	defer f.Close()
+	fmt.Fprintf(h, "%d:", info.Size())
+	_, _ = io.Copy(h, io.LimitReader(f, maxConfigFile))
+}

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keep
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A file begins with a page that says what it is, little endian:
+//
+//	 0  "nodelocaldns keep" and zeros
+//	32  format, 36 zero, 40 size of the file, 48 salt of its records
+//	56  boot id of the kernel, 36 characters: the clock of another boot says nothing
+//	92  CRC-32C of all of that
+//	128 position behind the newest positive answer, 136 behind the newest denial
+//
+// The ring of positive answers takes seven eighths of the rest, that of denials one eighth, so that a flood of
+// random names does not push out what is good.
+const (
+	fileMagic  = "nodelocaldns keep"
+	pageLen    = 4096
+	sumAt      = 92
+	headsAt    = 128
+	filePrefix = "keep-"
+)
+
+// bootIDFile tells one boot of the kernel from another.
+const bootIDFile = "/proc/sys/kernel/random/boot_id"
+
+// A file is a mapping of pageLen octets and two rings, and what it is backed by.
+type file struct {
+	mem   []byte
+	salt  uint64
+	f     *os.File // nil: memory only
+	path  string
+	rings [kinds][]byte
+	heads [kinds]*atomic.Uint64
+}
+
+// header returns the first octets of a file that the caller writes.
+func header(size int, salt uint64, bootID string) []byte {
+	b := make([]byte, sumAt+4)
+	copy(b, fileMagic)
+	le := binary.LittleEndian
+	le.PutUint32(b[32:], format)
+	le.PutUint64(b[40:], uint64(size))
+	le.PutUint64(b[48:], salt)
+	copy(b[56:sumAt], bootID)
+	le.PutUint32(b[sumAt:], crc32.Checksum(b[:sumAt], castagnoli))
+	return b
+}
+
+// layout sets the parts of mem, which is a whole file.
+func (f *file) layout(mem []byte) {
+	f.mem = mem
+	f.salt = binary.LittleEndian.Uint64(mem[48:])
+	split := pageLen + (len(mem)-pageLen)/8*7&^7
+	f.rings = [kinds][]byte{mem[pageLen:split:split], mem[split : len(mem)&^7]}
+	for k := range f.heads {
+		f.heads[k] = (*atomic.Uint64)(unsafe.Pointer(&mem[headsAt+8*k]))
+	}
+}
+
+// createMemory returns a file of the given size that is memory only.
+func createMemory(size int) (*file, error) {
+	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return nil, fmt.Errorf("allocating %d octets: %w", size, err)
+	}
+	copy(mem, header(size, newSalt(), ""))
+	f := new(file)
+	f.layout(mem)
+	return f, nil
+}
+
+// createFile makes a new file in dir, whose lock tells others that this process lives. It has no name before it
+// is complete, so that nobody takes it for a damaged one.
+func createFile(dir string, size int, bootID string) (_ *file, err error) {
+	fd, err := unix.Open(dir, unix.O_RDWR|unix.O_TMPFILE|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, &os.PathError{Op: "open with O_TMPFILE", Path: dir, Err: err}
+	}
+	path := filepath.Join(dir, filePrefix+rand.Text())
+	f := &file{f: os.NewFile(uintptr(fd), path), path: path}
+	defer func() {
+		if err != nil {
+			_ = f.f.Close() // and with it the file is gone
+		}
+	}()
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, fmt.Errorf("locking a file in %s: %w", dir, err)
+	}
+	// Without room a write to the mapping would be a fault.
+	if err := unix.Fallocate(fd, 0, 0, int64(size)); err != nil {
+		return nil, fmt.Errorf("allocating %d octets in %s: %w", size, dir, err)
+	}
+	mem, err := unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("mapping a file in %s: %w", dir, err)
+	}
+	copy(mem, header(size, newSalt(), bootID))
+	f.layout(mem)
+	if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW); err != nil {
+		return nil, errors.Join(fmt.Errorf("naming %s: %w", path, err), unix.Munmap(mem))
+	}
+	return f, nil
+}
+
+// openFile maps another process's file for reading.
+func openFile(path, bootID string) (_ *file, err error) {
+	fd, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = fd.Close()
+		}
+	}()
+	size, err := checkFile(fd)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	start := make([]byte, sumAt+4)
+	if _, err := fd.ReadAt(start, 0); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if err := checkHeader(start, size, bootID); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	mem, err := unix.Mmap(int(fd.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("mapping %s: %w", path, err)
+	}
+	f := &file{f: fd, path: path}
+	f.layout(mem)
+	return f, nil
+}
+
+// checkFile returns the size of a file that nobody else can have written.
+func checkFile(f *os.File) (int, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 0, os.NewSyscallError("fstat", err)
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return 0, errors.New("is no regular file")
+	case int(st.Uid) != os.Geteuid():
+		return 0, fmt.Errorf("belongs to user %d, not to %d", st.Uid, os.Geteuid())
+	case st.Mode&0o077 != 0:
+		return 0, fmt.Errorf("has mode %#o: others than its owner can use it", st.Mode&0o777)
+	case st.Size < minSize || st.Size > maxSize:
+		return 0, fmt.Errorf("has %d octets", st.Size)
+	}
+	return int(st.Size), nil
+}
+
+// checkHeader reports what is wrong with the first octets of a file of the given size.
+func checkHeader(b []byte, size int, bootID string) error {
+	want := header(size, binary.LittleEndian.Uint64(b[48:]), bootID)
+	switch {
+	case bytes.Equal(b, want):
+		return nil
+	case !bytes.Equal(b[:32], want[:32]):
+		return errors.New("is no file of keep")
+	case crc32.Checksum(b[:sumAt], castagnoli) != binary.LittleEndian.Uint32(b[sumAt:]):
+		return errors.New("is damaged: its header has another checksum")
+	case !bytes.Equal(b[32:36], want[32:36]):
+		return fmt.Errorf("has format %d, not %d", binary.LittleEndian.Uint32(b[32:]), format)
+	case !bytes.Equal(b[40:48], want[40:48]):
+		return fmt.Errorf("has %d octets, its header says %d", size, binary.LittleEndian.Uint64(b[40:]))
+	}
+	return errOtherBoot
+}
+
+// errOtherBoot is the usual thing after a reboot where the directory is not on tmpfs.
+var errOtherBoot = errors.New("is of another boot of the kernel")
+
+// abandoned reports whether the process that f belongs to is gone, and takes the lock if so.
+func (f *file) abandoned() bool {
+	return unix.Flock(int(f.f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
+}
+
+// contains reports whether addr is in the mapping.
+func (f *file) contains(addr uintptr) bool {
+	start := uintptr(unsafe.Pointer(unsafe.SliceData(f.mem)))
+	return addr >= start && addr < start+uintptr(len(f.mem))
+}
+
+// close gives the mapping and the lock back. The file stays.
+func (f *file) close() error {
+	if f.mem == nil {
+		return nil
+	}
+	err := unix.Munmap(f.mem)
+	f.mem, f.rings, f.heads = nil, [kinds][]byte{}, [kinds]*atomic.Uint64{}
+	if f.f != nil {
+		err = errors.Join(err, f.f.Close())
+	}
+	return err
+}
+
+// remove is close, and deletes the file.
+func (f *file) remove() error {
+	var err error
+	if f.f != nil {
+		if err = os.Remove(f.path); errors.Is(err, os.ErrNotExist) {
+			err = nil // another process that read it was first
+		}
+	}
+	return errors.Join(err, f.close())
+}
+
+func newSalt() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return binary.LittleEndian.Uint64(b[:]) | 1<<32 | 1
+}
+
+// checkDir makes dir if it is missing, and reports why it must not be used.
+func checkDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return &os.PathError{Op: "lstat", Path: dir, Err: err}
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return fmt.Errorf("%s is no directory", dir)
+	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("%s belongs to user %d", dir, st.Uid)
+	case st.Mode&0o022 != 0:
+		return fmt.Errorf("%s has mode %#o: others than its owner can write there", dir, st.Mode&0o7777)
+	}
+	return nil
+}
+
+// readBootID returns the id of this boot, 36 characters.
+func readBootID() (string, error) {
+	text, err := os.ReadFile(bootIDFile)
+	if err != nil {
+		return "", err
+	}
+	id := strings.TrimSpace(string(text))
+	if len(id) != sumAt-56 {
+		return "", fmt.Errorf("reading %s: got %q, want 36 characters", bootIDFile, id)
+	}
+	return id, nil
+}

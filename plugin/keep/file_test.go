@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keep
+
+import (
+	"bytes"
+	golog "log"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// capture runs f, and collects what it logs.
+func capture(to *bytes.Buffer, f func()) {
+	golog.SetOutput(to)
+	defer golog.SetOutput(os.Stderr)
+	f()
+}
+
+func quiet(f func()) { capture(new(bytes.Buffer), f) }
+
+func TestADirectoryThatCannotBeUsed(t *testing.T) {
+	for name, make := range map[string]func(dir string) error{
+		"others than its owner can write": func(dir string) error { return os.Chmod(dir, 0o777) },
+		"belongs to user 12345":           func(dir string) error { return os.Chown(dir, 12345, 0) },
+		"not a directory":                 func(dir string) error { return replace(dir, func() error { return os.WriteFile(dir, nil, 0o600) }) },
+		"no directory":                    func(dir string) error { return replace(dir, func() error { return os.Symlink("/dev/shm", dir) }) },
+		"no space left":                   func(dir string) error { return unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=700") },
+		"read-only file system":           func(dir string) error { return unix.Mount("tmpfs", dir, "tmpfs", unix.MS_RDONLY, "mode=700") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			if os.Geteuid() != 0 {
+				t.Skip("needs root: another owner, a mount")
+			}
+			dir := filepath.Join(t.TempDir(), "state")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			said := logged(t, func() {
+				inOwnMounts(t, func() {
+					if err := make(dir); err != nil {
+						t.Error(err)
+						return
+					}
+					s := newStore(t, dir, minSize)
+					s.put(sample("a.test.", "192.0.2.1", boottime()))
+					if got := answerOf(s, "a.test."); got != "192.0.2.1" {
+						t.Errorf("%q", got)
+					}
+				})
+			})
+			if strings.Count(said, "\n") != 1 || !strings.Contains(said, "in memory only") || !strings.Contains(said, name) {
+				t.Errorf("%s", said)
+			}
+		})
+	}
+}
+
+func replace(dir string, with func() error) error {
+	if err := os.Remove(dir); err != nil {
+		return err
+	}
+	return with()
+}
+
+func TestADirectoryIsMade(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run", "state")
+	s := newStore(t, dir, minSize)
+	info, err := os.Stat(s.own.path)
+	if err != nil || info.Mode() != 0o600 || info.Size() != minSize {
+		t.Errorf("%v, %v", info, err)
+	}
+	if info, _ := os.Stat(dir); info.Mode().Perm() != 0o700 {
+		t.Error(info.Mode())
+	}
+}
+
+// TestFilesThatAreNotUsed leaves something else in the place of a file that a process has left.
+func TestFilesThatAreNotUsed(t *testing.T) {
+	for want, spoil := range map[string]func(path string) error{
+		"":                   func(string) error { return nil },
+		"others than":        func(path string) error { return os.Chmod(path, 0o640) },
+		"belongs to user":    func(path string) error { return os.Chown(path, 12345, 0) },
+		"symbolic links":     func(path string) error { return moved(path, func(to string) error { return os.Symlink(to, path) }) },
+		"no regular file":    func(path string) error { return moved(path, func(string) error { return unix.Mkfifo(path, 0o600) }) },
+		"its header says":    func(path string) error { return os.Truncate(path, minSize+4096) },
+		"has 100 octets":     func(path string) error { return os.Truncate(path, 100) },
+		"is no file of keep": func(path string) error { return written(path, 0, "x") },
+		"another checksum":   func(path string) error { return written(path, 60, "x") },
+		"has format 2":       func(path string) error { return rewritten(path, func(b []byte) { b[32] = 2 }) },
+		"nothing is said":    func(path string) error { return rewritten(path, func(b []byte) { b[60] ^= 1 }) }, // of another boot
+	} {
+		t.Run(want, func(t *testing.T) {
+			if os.Geteuid() != 0 {
+				t.Skip("needs root: another owner")
+			}
+			dir := t.TempDir()
+			s := newStore(t, dir, minSize)
+			s.put(sample("a.test.", "192.0.2.1", boottime()))
+			path := s.own.path
+			end(s)
+			if err := spoil(path); err != nil {
+				t.Fatal(err)
+			}
+			said := logged(t, func() {
+				next := newStore(t, dir, minSize)
+				if got := answerOf(next, "a.test."); (got != "") != (want == "") {
+					t.Errorf("%q", got)
+				}
+			})
+			if n := filesIn(t, dir); n != 1 {
+				t.Errorf("%d files", n)
+			}
+			if silent := want == "" || want == "nothing is said"; silent && said != "" || !silent && (strings.Count(said, "\n") != 1 || !strings.Contains(said, want)) {
+				t.Errorf("%s", said)
+			}
+		})
+	}
+}
+
+func moved(path string, then func(to string) error) error {
+	to := filepath.Join(filepath.Dir(filepath.Dir(path)), "elsewhere-"+filepath.Base(path))
+	if err := os.Rename(path, to); err != nil {
+		return err
+	}
+	return then(to)
+}
+
+func written(path string, at int64, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteAt([]byte(text), at)
+	return err
+}
+
+// rewritten changes a header, and gives it the right checksum.
+func rewritten(path string, change func([]byte)) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	change(b)
+	sign(b)
+	return os.WriteFile(path, b, 0o600)
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keep
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coredns/caddy/caddyfile"
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/dnsutil"
+)
+
+// rules say how long answers of a server block are used. They are those of its plugin cache.
+type rules struct {
+	cached          bool // the block has the plugin cache
+	success, denial limits
+	successOff      []string // zones of "disable success"
+	denialOff       []string
+	keepTTL         bool // answers have the TTL that they came with
+	stale           stale
+	bareDenial      time.Duration // lifetime of denials without SOA; 0: they are not kept
+}
+
+// limits are the bounds of a lifetime.
+type limits struct{ least, most time.Duration }
+
+// stale is what serve_stale says.
+type stale struct {
+	mode           staleMode
+	upTo           time.Duration // beyond the lifetime
+	timeout        time.Duration // of an upstream, in the mode verify; 0: its own
+	ttl            time.Duration // in stale answers
+	recheck        time.Duration // after a failure
+	preferPositive bool          // an old answer counts more than a new denial
+}
+
+// staleMode says whether and when stale answers are given.
+type staleMode int
+
+const (
+	staleNever     staleMode = iota
+	staleImmediate           // at once; the upstream is asked behind it
+	staleVerify              // when the upstream was asked and says nothing, or fails
+)
+
+// rulesOf reads the tokens of the directive cache in a server block, as coredns/plugin/cache/setup.go does.
+// That one has refused what is wrong; what it does not refuse and rulesOf does not know is left out.
+func rulesOf(tokens []caddyfile.Token) rules {
+	r := rules{
+		cached:  len(tokens) > 0,
+		success: limits{0, dnsutil.MaximumDefaultTTL},
+		denial:  limits{0, dnsutil.MaximumDefaultTTL / 2},
+	}
+	if !r.cached {
+		return r
+	}
+	r.success.least, r.denial.least = dnsutil.MinimalDefaultTTL, dnsutil.MinimalDefaultTTL
+	d := caddyfile.NewDispenserTokens("", tokens)
+	for d.Next() {
+		if args := d.RemainingArgs(); len(args) > 0 {
+			seconds(args, 0, &r.success.most)
+			seconds(args, 0, &r.denial.most)
+		}
+		for d.NextBlock() {
+			r.option(d.Val(), d.RemainingArgs())
+		}
+	}
+	return r
+}
+
+func (r *rules) option(name string, args []string) {
+	switch name {
+	case "success":
+		seconds(args, 1, &r.success.most)
+		seconds(args, 2, &r.success.least)
+	case "denial":
+		seconds(args, 1, &r.denial.most)
+		seconds(args, 2, &r.denial.least)
+	case "serve_stale":
+		r.stale.set(args)
+	case "serve_stale_policy":
+		r.stale.preferPositive = len(args) > 0 && strings.EqualFold(args[0], "prefer_positive")
+	case "keepttl":
+		r.keepTTL = true
+	case "disable":
+		if len(args) > 0 && args[0] == "success" {
+			r.successOff = zones(args[1:])
+		} else if len(args) > 0 {
+			r.denialOff = zones(args[1:])
+		}
+	}
+}
+
+// set reads serve_stale [DURATION [immediate [TTL [RECHECK]] | verify [TIMEOUT [TTL [RECHECK]]]]].
+func (s *stale) set(args []string) {
+	s.mode, s.upTo = staleImmediate, time.Hour
+	duration(args, 0, &s.upTo)
+	if len(args) > 1 && strings.EqualFold(args[1], "verify") {
+		s.mode = staleVerify
+		duration(args, 2, &s.timeout)
+		args = args[1:]
+	}
+	duration(args, 2, &s.ttl)
+	duration(args, 3, &s.recheck)
+	if s.upTo == 0 {
+		s.mode = staleNever
+	}
+}
+
+// seconds sets to if the argument with number i is a number.
+func seconds(args []string, i int, to *time.Duration) {
+	if i >= len(args) {
+		return
+	}
+	if n, err := strconv.Atoi(args[i]); err == nil && n >= 0 {
+		*to = time.Duration(n) * time.Second
+	}
+}
+
+// duration sets to if the argument with number i is a duration.
+func duration(args []string, i int, to *time.Duration) {
+	if i >= len(args) {
+		return
+	}
+	if d, err := time.ParseDuration(args[i]); err == nil && d >= 0 {
+		*to = d
+	}
+}
+
+// zones are those of a line that means all zones if it names none.
+func zones(args []string) []string {
+	if len(args) == 0 {
+		return []string{"."}
+	}
+	var names []string
+	for _, a := range args {
+		names = append(names, plugin.Name(a).Normalize())
+	}
+	return names
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package keep remembers what upstreams answered, in bounded memory that outlives a configuration and, with a
+// directory, the process. Identical questions go to the upstream once.
+package keep
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/serverblocks"
+)
+
+var log = clog.NewWithPlugin("keep")
+
+func init() { plugin.Register("keep", setup) }
+
+const (
+	defaultSize   = 8 << 20
+	minSize       = 256 << 10
+	maxSize       = 1 << 30
+	maxBareDenial = 5 * time.Minute
+)
+
+// options is what the directives of a Corefile say of the store that they share.
+type options struct {
+	Dir  string // where the file is; empty: memory only
+	Size int    // octets
+}
+
+// directive is one of them.
+type directive struct {
+	options
+	givenDir, givenSize bool
+	bareDenial          time.Duration
+	where               string // file and line
+}
+
+// config is one configuration: all directives of a Corefile.
+type config struct {
+	options
+	dirAt, sizeAt string // the first that says something of it
+}
+
+type configKey struct{}
+
+func setup(c *caddy.Controller) error {
+	d, err := parse(c)
+	if err != nil {
+		return plugin.Error("keep", err)
+	}
+	blocks, err := serverblocks.Of(c)
+	if err != nil {
+		return plugin.Error("keep", err)
+	}
+	conf, ok := c.Get(configKey{}).(*config)
+	if !ok {
+		conf = &config{options: options{Size: defaultSize}}
+		c.Set(configKey{}, conf)
+		c.OnStartup(func() error { return shared.open(conf.options) })
+	}
+	if err := conf.add(d); err != nil {
+		return plugin.Error("keep", err)
+	}
+	own := blocks[c.ServerBlockIndex]
+	k := &Keep{process: &shared, block: hashOf(own), rules: rulesOf(own.Tokens["cache"])}
+	k.rules.bareDenial = d.bareDenial
+	c.OnShutdown(k.behind.close)
+	dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
+		k.Next = next
+		return k
+	})
+	return nil
+}
+
+// add checks d against what other server blocks say.
+func (conf *config) add(d directive) error {
+	if d.givenDir {
+		if conf.dirAt != "" && conf.Dir != d.Dir {
+			return fmt.Errorf("%s: the directory differs from that at %s: say the same in each server block, or nothing", d.where, conf.dirAt)
+		}
+		conf.Dir, conf.dirAt = d.Dir, d.where
+	}
+	if d.givenSize {
+		if conf.sizeAt != "" && conf.Size != d.Size {
+			return fmt.Errorf("%s: size differs from that at %s: say the same in each server block, or nothing", d.where, conf.sizeAt)
+		}
+		conf.Size, conf.sizeAt = d.Size, d.where
+	}
+	return nil
+}
+
+// parse reads one directive.
+func parse(c *caddy.Controller) (d directive, err error) {
+	for i := 0; c.Next(); i++ {
+		d.where = fmt.Sprintf("%s:%d", c.File(), c.Line())
+		if i > 0 {
+			return d, c.Err("given twice in one server block")
+		}
+		args := c.RemainingArgs()
+		if len(args) > 1 {
+			return d, c.ArgErr()
+		}
+		if len(args) == 1 {
+			if !filepath.IsAbs(args[0]) {
+				return d, c.Errf("directory %q: want an absolute path", args[0])
+			}
+			d.Dir, d.givenDir = filepath.Clean(args[0]), true
+		}
+		for c.NextBlock() {
+			name, args := c.Val(), c.RemainingArgs()
+			if len(args) != 1 {
+				return d, c.Errf("%s: want one value, got %d", name, len(args))
+			}
+			if err := d.set(c, name, args[0]); err != nil {
+				return d, err
+			}
+		}
+	}
+	return d, nil
+}
+
+func (d *directive) set(c *caddy.Controller, name, value string) (err error) {
+	switch name {
+	case "size":
+		d.givenSize = true
+		if d.Size, err = strconv.Atoi(value); err != nil || d.Size < minSize || d.Size > maxSize {
+			return c.Errf("size %q: want octets, from %d to %d", value, minSize, maxSize)
+		}
+	case "bare_denial":
+		if d.bareDenial, err = time.ParseDuration(value); err != nil || d.bareDenial < time.Second || d.bareDenial > maxBareDenial {
+			return c.Errf("bare_denial %q: want a duration such as 5s, from 1s to 5m", value)
+		}
+	default:
+		return c.Errf("unknown option %q: known are size and bare_denial", name)
+	}
+	return nil
+}

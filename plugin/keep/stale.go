@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keep
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/coredns/coredns/plugin/metadata"
+
+	"github.com/miekg/dns"
+)
+
+var errPatience = errors.New("waiting for the answer to the same question: nothing came within 10 s")
+
+// slack is by how much the clock of one goroutine, or process, may seem to be ahead of another's, in nanoseconds.
+const slack = int64(time.Second)
+
+// freshness says how an entry may be used at the time now, in nanoseconds of CLOCK_BOOTTIME. What comes from the
+// future, or claims more than these rules give, was not stored by them.
+func (r *rules) freshness(e *record, now int64) freshness {
+	most := max(r.denial.most, r.bareDenial)
+	if e.kind == positive {
+		most = r.success.most
+	}
+	age := now - e.stored
+	switch {
+	case age < -slack || e.lifetime > int64(most):
+		return none
+	case age <= e.lifetime-int64(time.Second):
+		return fresh
+	case e.kind == positive && r.stale.mode != staleNever && age < e.lifetime+int64(r.stale.upTo):
+		return old
+	}
+	return none
+}
+
+// ttl returns the TTL of an answer, in seconds.
+func (r *rules) ttl(a found) uint32 {
+	switch {
+	case a.freshness == old:
+		return uint32(r.stale.ttl / time.Second)
+	case r.keepTTL:
+		return uint32(a.lifetime / time.Second)
+	}
+	return uint32(a.left / time.Second)
+}
+
+// good reports whether m is an answer that makes an old one needless (RFC 8767, 4).
+func (r *rules) good(m *dns.Msg) bool {
+	if m == nil || m.Truncated || m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
+		return false
+	}
+	return !r.stale.preferPositive || m.Rcode == dns.RcodeSuccess && answers(m)
+}
+
+// renew asks the upstream behind the client, who is answered with the old answer: at once, or when the upstream
+// says nothing within the timeout of verify, or fails.
+func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
+	if a.flight == nil {
+		return a.answer(old, known)
+	}
+	fl, done := a.flight, a.k.flights.wait(a.flight)
+	b := &asked{
+		ResponseWriter: detached(a.caller), k: a.k, request: a.request.Copy(), key: a.key,
+		flight: fl, filter: a.k.rules.good,
+	}
+	a.flight = nil
+	if !a.k.behind.start(ctx, func(ctx context.Context) { b.verify(ctx, fl) }) {
+		b.land(outcome{state: withdrawn})
+		return a.answer(old, known)
+	}
+	if a.k.rules.stale.mode == staleImmediate {
+		return a.answer(old, known)
+	}
+	timeout := a.k.rules.stale.timeout
+	if timeout == 0 {
+		timeout = patience
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+		if m := a.k.renewed(a.request, fl); m != nil {
+			return dns.RcodeSuccess, a.ResponseWriter.WriteMsg(m)
+		}
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return a.answer(old, known)
+}
+
+// verify asks the upstream, and notes when that fails.
+func (a *asked) verify(ctx context.Context, fl *flight) {
+	_, _ = a.lead(ctx) // who waits is told by the flight; the old answer is what makes up for a failure
+	if a.k.renewed(a.request, fl) == nil {
+		a.k.process.store.Load().failed(a.key.bytes(), a.k.process.now()+int64(a.k.rules.stale.recheck))
+	}
+}
+
+// renewed returns the answer of fl, if it is good.
+func (k *Keep) renewed(r *dns.Msg, fl *flight) *dns.Msg {
+	if fl.state != answered {
+		return nil
+	}
+	if m := reply(r, fl.wire); k.rules.good(m) {
+		return m
+	}
+	return nil
+}
+
+// background is the questions that are asked behind a client's back. Its zero value is ready.
+type background struct {
+	mu     sync.Mutex
+	closed bool
+	next   int
+	cancel map[int]context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// start runs f with the values of ctx, but not its end: the client may be gone before. It returns false when the
+// configuration has ended.
+func (b *background) start(ctx context.Context, f func(context.Context)) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	// Metadata is a map, and the client's goroutine may still write to it.
+	ctx, cancel := context.WithTimeout(metadata.ContextWithMetadata(context.WithoutCancel(ctx)), patience)
+	if b.cancel == nil {
+		b.cancel = map[int]context.CancelFunc{}
+	}
+	id := b.next
+	b.next++
+	b.cancel[id] = cancel
+	b.wg.Go(func() {
+		defer b.end(id)
+		f(ctx)
+	})
+	return true
+}
+
+func (b *background) end(id int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cancel[id]()
+	delete(b.cancel, id)
+}
+
+// close cancels the questions, and waits for their end.
+func (b *background) close() error {
+	b.mu.Lock()
+	b.closed = true
+	for _, cancel := range b.cancel {
+		cancel()
+	}
+	b.mu.Unlock()
+	b.wg.Wait()
+	return nil
+}

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keep
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// newStore returns one that ends with the test.
+func newStore(t testing.TB, dir string, size int) *store {
+	t.Helper()
+	s, err := openStore(dir, size, boottime())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { end(s) })
+	return s
+}
+
+// end is the end of the process that s is of. Its file stays.
+func end(s *store) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.own.mem == nil {
+		return
+	}
+	_ = s.own.close()
+	for _, p := range s.peers {
+		_ = p.close()
+	}
+	s.peers = nil
+	s.use(new(file))
+}
+
+var lenient = rules{success: limits{0, 2 * time.Hour}, denial: limits{0, time.Hour}}
+
+// answerOf returns the address that s knows for a name of sample, or "".
+func answerOf(s *store, name string) string {
+	return addressIn(s.find(sample(name, "192.0.2.1", 0).key, &lenient, boottime()).wire)
+}
+
+func addressIn(wire []byte) string {
+	var m dns.Msg
+	if m.Unpack(wire) != nil || len(m.Answer) != 1 {
+		return ""
+	}
+	return m.Answer[0].(*dns.A).A.String()
+}
+
+func filesIn(t testing.TB, dir string) int {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(names)
+}
+
+// logged returns what f logs.
+func logged(t testing.TB, f func()) string {
+	t.Helper()
+	var b bytes.Buffer
+	capture(&b, f)
+	return b.String()
+}
+
+func TestTheNewestAnswersStay(t *testing.T) {
+	s := newStore(t, "", minSize)
+	const names = 5000
+	for i := range names {
+		s.put(sample(fmt.Sprintf("n%d.test.", i), "192.0.2.1", boottime()))
+	}
+	entries, octets := s.usage(positive)
+	if ring := len(s.rings[positive].mem); octets > uint64(ring) || octets < uint64(ring)-1000 {
+		t.Errorf("%d octets of %d", octets, ring)
+	}
+	for i := range names {
+		if got := answerOf(s, fmt.Sprintf("n%d.test.", i)); (got != "") != (i >= names-entries) {
+			t.Fatalf("n%d: %q, with %d entries", i, got, entries)
+		}
+	}
+}
+
+// TestWhatIsAskedForOftenPushesOutItself is of some names that are stored again and again, and others that are
+// not, and of which stale answers are wanted.
+func TestWhatIsAskedForOftenPushesOutItself(t *testing.T) {
+	s := newStore(t, "", minSize)
+	for i := range 200 {
+		s.put(sample(fmt.Sprintf("seldom%d.test.", i), "192.0.2.1", boottime()))
+	}
+	s.failed(sample("seldom7.test.", "192.0.2.1", 0).key, 77)
+	over := sample("over.test.", "192.0.2.1", boottime()-int64(time.Hour))
+	over.lifetime, over.until = 1, over.stored+1
+	s.put(over)
+	for i := range 20000 {
+		s.put(sample(fmt.Sprintf("often%d.test.", i%100), "192.0.2.2", boottime()))
+	}
+	for i := range 200 {
+		if got := answerOf(s, fmt.Sprintf("seldom%d.test.", i)); got != "192.0.2.1" {
+			t.Fatalf("seldom%d: %q", i, got)
+		}
+	}
+	g := s.rings[positive]
+	if n := len(g.index); n != 300 || g.live > uint64(len(g.mem))/2 {
+		t.Errorf("%d entries, %d octets in use", n, g.live)
+	}
+	if _, p, _ := g.get(sample("seldom7.test.", "192.0.2.1", 0).key); p.retry != 77 {
+		t.Error("the failure is forgotten")
+	}
+}
+
+func TestDenialsDoNotPushOutAnswers(t *testing.T) {
+	s := newStore(t, "", minSize)
+	s.put(sample("good.test.", "192.0.2.1", boottime()))
+	for i := range 10000 {
+		r := sample(fmt.Sprintf("random%d.test.", i), "192.0.2.1", boottime())
+		r.kind = denial
+		s.put(r)
+	}
+	if got := answerOf(s, "good.test."); got != "192.0.2.1" {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestARingIsTheMapOfItsNewestRecords compares with a map, whatever the sizes.
+func TestARingIsTheMapOfItsNewestRecords(t *testing.T) {
+	s := newStore(t, "", minSize)
+	g := s.rings[denial]
+	random := rand.New(rand.NewPCG(1, 2))
+	want := map[string][]byte{}
+	for range 20000 {
+		r := sample(fmt.Sprintf("n%d.test.", random.IntN(200)), "192.0.2.1", boottime())
+		r.kind, r.wire = denial, make([]byte, 1+random.IntN(600))
+		for i := range r.wire {
+			r.wire[i] = byte(random.Uint32())
+		}
+		if !g.put(r) {
+			t.Fatal("does not fit")
+		}
+		want[string(r.key)] = r.wire
+	}
+	found := 0
+	for k, wire := range want {
+		if r, _, ok := g.get([]byte(k)); ok {
+			found++
+			if !bytes.Equal(r.wire, wire) {
+				t.Fatalf("%q: another answer", k)
+			}
+		}
+	}
+	sum := uint64(0)
+	for _, p := range g.index {
+		sum += uint64(p.size)
+	}
+	if sum != g.live {
+		t.Errorf("%d octets in use, counted %d", sum, g.live)
+	}
+	if found < 50 || found != len(g.index) {
+		t.Errorf("%d found, %d in the index", found, len(g.index))
+	}
+	if r := (&record{key: make([]byte, minKey), wire: make([]byte, len(g.mem)/4)}); g.put(r) {
+		t.Error("a record took more than a quarter")
+	}
+}
+
+func TestWhatSomebodyWroteIntoARingIsForgotten(t *testing.T) {
+	s := newStore(t, "", minSize)
+	for i := range 3000 {
+		s.put(sample(fmt.Sprintf("n%d.test.", i), "192.0.2.1", boottime()))
+		if i == 2000 {
+			clear(s.rings[positive].mem)
+		}
+	}
+	if got := answerOf(s, "n2999.test."); got != "192.0.2.1" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestTwoInstances(t *testing.T) {
+	dir := t.TempDir()
+	first := newStore(t, dir, defaultSize)
+	first.put(sample("a.test.", "192.0.2.1", boottime()))
+	second := newStore(t, dir, defaultSize)
+	if got := answerOf(second, "a.test."); got != "192.0.2.1" {
+		t.Errorf("at its start: %q", got)
+	}
+	// What the first one learns later, too, and what it learnt before it ended.
+	first.put(sample("b.test.", "192.0.2.2", boottime()))
+	if got := answerOf(second, "b.test."); got != "192.0.2.2" {
+		t.Errorf("later: %q", got)
+	}
+	first.put(sample("a.test.", "192.0.2.3", boottime()))
+	first.put(sample("c.test.", "192.0.2.4", boottime()))
+	end(first)
+	now := boottime() + int64(2*time.Second)
+	second.find(sample("x.test.", "192.0.2.1", 0).key, &lenient, now)
+	if got := answerOf(second, "a.test.") + answerOf(second, "c.test."); got != "192.0.2.3192.0.2.4" {
+		t.Errorf("after the end: %q", got)
+	}
+	if n := filesIn(t, dir); n != 1 || len(second.peers) != 0 {
+		t.Errorf("%d files, %d peers are left", n, len(second.peers))
+	}
+}
+
+func TestAPeerThatIsFasterThanItsReader(t *testing.T) {
+	dir := t.TempDir()
+	first := newStore(t, dir, minSize)
+	second := newStore(t, dir, defaultSize)
+	const names = 5000 // several times the ring
+	for i := range names {
+		first.put(sample(fmt.Sprintf("n%d.test.", i), "192.0.2.1", boottime()))
+	}
+	left, _ := first.usage(positive)
+	known := 0
+	for i := range names {
+		if answerOf(second, fmt.Sprintf("n%d.test.", i)) != "" {
+			known++
+		}
+	}
+	if known != left {
+		t.Errorf("%d known, %d are there", known, left)
+	}
+}
+
+func TestOldAnswersOfAPeerDoNotReplaceNewOnes(t *testing.T) {
+	dir := t.TempDir()
+	first := newStore(t, dir, minSize)
+	second := newStore(t, dir, minSize)
+	now := boottime()
+	second.put(sample("a.test.", "192.0.2.2", now))
+	first.put(sample("a.test.", "192.0.2.1", now-1))
+	over := sample("over.test.", "192.0.2.1", now-int64(3*time.Hour))
+	future := sample("future.test.", "192.0.2.1", now+int64(time.Hour))
+	if now > int64(3*time.Hour) {
+		first.put(over)
+	}
+	first.put(future)
+	if got := answerOf(second, "a.test."); got != "192.0.2.2" {
+		t.Errorf("%q", got)
+	}
+	if n, _ := second.usage(positive); n != 1 {
+		t.Errorf("%d entries", n)
+	}
+}
+
+func TestAnotherDirectoryTakesOver(t *testing.T) {
+	one, two := t.TempDir(), t.TempDir()
+	p := &process{now: boottime}
+	defer forget(p)
+	for i, o := range []options{{"", minSize}, {one, minSize}, {one, defaultSize}, {two, defaultSize}, {two, defaultSize}, {"", minSize}} {
+		if err := p.open(o); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			p.store.Load().put(sample("a.test.", "192.0.2.1", boottime()))
+		}
+		if got := answerOf(p.store.Load(), "a.test."); got != "192.0.2.1" {
+			t.Errorf("step %d: %q", i, got)
+		}
+	}
+	if n := filesIn(t, one) + filesIn(t, two); n != 0 {
+		t.Errorf("%d files are left", n)
+	}
+}
+
+func TestTheLastFileIsShortenedBeforeItIsTakenOver(t *testing.T) {
+	p := &process{now: boottime}
+	defer forget(p)
+	if err := p.open(options{t.TempDir(), minSize}); err != nil {
+		t.Fatal(err)
+	}
+	p.store.Load().put(sample("a.test.", "192.0.2.1", boottime()))
+	said := logged(t, func() {
+		if err := os.Truncate(p.store.Load().own.path, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.open(options{t.TempDir(), minSize}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	s := p.store.Load()
+	s.put(sample("b.test.", "192.0.2.1", boottime()))
+	if answerOf(s, "b.test.") == "" || len(s.peers) != 0 || strings.Count(said, "\n") != 1 {
+		t.Errorf("%d peers, %s", len(s.peers), said)
+	}
+}
+
+func TestAFileThatSomebodyShortens(t *testing.T) {
+	dir := t.TempDir()
+	first := newStore(t, dir, minSize)
+	first.put(sample("a.test.", "192.0.2.1", boottime()))
+	second := newStore(t, dir, minSize)
+	said := logged(t, func() {
+		if err := os.Truncate(first.own.path, 0); err != nil {
+			t.Fatal(err)
+		}
+		if got := answerOf(second, "a.test."); got != "192.0.2.1" {
+			t.Errorf("the reader: %q", got)
+		}
+		answerOf(second, "a.test.")
+		first.put(sample("b.test.", "192.0.2.1", boottime()))
+		first.put(sample("c.test.", "192.0.2.1", boottime()))
+		if got := answerOf(first, "c.test."); got != "192.0.2.1" {
+			t.Errorf("the owner: %q", got)
+		}
+	})
+	if strings.Count(said, "\n") != 2 || !strings.Contains(said, "in memory only") || !strings.Contains(said, "Not used any more") {
+		t.Errorf("%s", said)
+	}
+}
+
+// TestDamage damages every part of a file that a process has left: what is answered is right, or nothing.
+func TestDamage(t *testing.T) {
+	dir := t.TempDir()
+	s := newStore(t, dir, minSize)
+	const names = 50
+	for i := range names {
+		s.put(sample(fmt.Sprintf("n%d.test.", i), fmt.Sprintf("192.0.2.%d", i), boottime()))
+	}
+	path := s.own.path
+	used := pageLen + int(s.rings[positive].next)
+	end(s)
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = os.Remove(path)
+	random := rand.New(rand.NewPCG(3, 4))
+	quiet(func() {
+		for at := 0; at < used; at += 1 + random.IntN(7) {
+			bad := bytes.Clone(good)
+			bad[at] ^= byte(1 + random.IntN(255))
+			known := recover1(t, dir, bad, names)
+			if wantAll := at >= sumAt+4 && at < pageLen; wantAll && known != names {
+				t.Fatalf("octet %d: %d of %d are known", at, known, names)
+			} else if at >= pageLen && known < names-1 {
+				t.Fatalf("octet %d: %d of %d are known", at, known, names)
+			} else if at < sumAt+4 && known != 0 {
+				t.Fatalf("octet %d of the header: %d are known", at, known)
+			}
+		}
+		for _, n := range []int{0, 1, 95, pageLen, len(good) - 1} {
+			if known := recover1(t, dir, good[:n], names); known != 0 {
+				t.Errorf("of the first %d octets %d are known", n, known)
+			}
+		}
+	})
+}
+
+// recover1 returns how many of the names a start knows with the given file, which must be gone then.
+func recover1(t *testing.T, dir string, content []byte, names int) (known int) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, filePrefix+"left"), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newStore(t, dir, minSize)
+	for i := range names {
+		switch answerOf(s, fmt.Sprintf("n%d.test.", i)) {
+		case "":
+		case fmt.Sprintf("192.0.2.%d", i):
+			known++
+		default:
+			t.Fatalf("n%d: a wrong answer", i)
+		}
+	}
+	if err := s.own.remove(); err != nil {
+		t.Fatal(err)
+	}
+	s.use(new(file))
+	if n := filesIn(t, dir); n != 0 {
+		t.Fatalf("%d files are left", n)
+	}
+	return known
+}
+
+// TestARecordInsideAnAnswer is of a server that puts what looks like a record into its answers.
+func TestARecordInsideAnAnswer(t *testing.T) {
+	dir := t.TempDir()
+	s := newStore(t, dir, minSize)
+	forged := sample("bank.test.", "192.0.2.66", boottime())
+	inner := make([]byte, forged.size())
+	forged.encode(inner, 0x0102030405060708) // the salt is what the server does not know
+	outer := sample("evil.test.", "192.0.2.1", boottime())
+	outer.wire = append(make([]byte, (8-(headLen+len(outer.key))%8)%8), inner...)
+	s.put(outer)
+	binary.LittleEndian.PutUint64(s.rings[positive].mem, 0) // the outer record is overwritten in part
+	end(s)
+	next := newStore(t, dir, minSize)
+	if got := answerOf(next, "bank.test."); got != "" {
+		t.Error(got)
+	}
+}
