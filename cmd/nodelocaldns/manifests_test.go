@@ -45,7 +45,7 @@ func TestSedLines(t *testing.T) {
 func wantCorefile(t *testing.T, corefile, ips, fallback, upstream, domain string) {
 	t.Helper()
 	first, _, _ := strings.Cut(ips, " ")
-	contains(t, corefile, domain+" {\n", "    nodelocal "+ips+" {\n        fallback "+fallback+"\n    }\n", "forward . "+upstream+" {",
+	contains(t, corefile, domain+" {\n", "    nodelocal "+ips+" {\n        fallback "+fallback+"\n    }\n", "hedge . " +upstream+" {",
 		"health "+first+":8080\n", "ready "+first+":8181 {")
 	// Of a variable that stands for nothing a space is left.
 	bound := strings.Count(strings.ReplaceAll(corefile, " \n", "\n"), "\n    bind "+ips+"\n")
@@ -124,7 +124,7 @@ func TestRenderManifestsCilium(t *testing.T) {
 	// The kubelet fills in the pod's addresses.
 	corefile := renderPod(t, strings.ReplaceAll(manifest, "$(POD_IPS)", "10.244.1.7,fd00:10:244::7"), "KUBE_DNS_UPSTREAM_SERVICE_HOST=10.96.0.11")
 	contains(t, corefile, "example.org {\n", "        link none\n", "        firewall none\n", "    bind 10.244.1.7 fd00:10:244::7\n",
-		"health 10.244.1.7:8080\n", "forward . 10.96.0.11 {\n")
+		"health 10.244.1.7:8080\n", "hedge . 10.96.0.11 {\n")
 }
 
 // fakeKubectl makes a kubectl that prints files of testdata/kubectl/CLUSTER by what it is asked for.

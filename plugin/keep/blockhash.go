@@ -20,14 +20,22 @@ const format = 1
 // maxConfigFile is how much of a file that a directive names counts, in octets.
 const maxConfigFile = 1 << 20
 
+// besides are directives that no answer depends on. Two instances of an update may differ in them.
+var besides = []string{
+	"bind", "debug", "errors", "health", "log", "loop", "nodelocal", "packetcache", "pprof", "prometheus", "ready", "reload",
+}
+
 // hashOf returns a hash of all that answers of a server block depend on and that this process can see: the
-// block's keys, its directives with their lines, and the content of the files that they name (the resolv.conf
+// block's keys, its directives but for besides, with their lines, and the content of the files that they name (the resolv.conf
 // of forward, zones). An answer is used for a block with the same hash only. The order of the directives does
 // not count; that of the lines within one does.
 func hashOf(b caddyfile.ServerBlock) (sum [hashLen]byte) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%d %q\n", format, b.Keys)
 	for _, name := range slices.Sorted(maps.Keys(b.Tokens)) {
+		if slices.Contains(besides, name) {
+			continue
+		}
 		tokens := b.Tokens[name]
 		for i, t := range tokens {
 			if i > 0 && (t.File != tokens[i-1].File || t.Line != tokens[i-1].Line) {

@@ -77,6 +77,7 @@ func TestHashOf(t *testing.T) {
 	for name, same := range map[string]string{
 		"itself":        text,
 		"a comment":     strings.Replace(text, " keep", " # a comment\n keep", 1),
+		"other metrics": strings.Replace(text, " keep", " keep\n prometheus :9254\n errors {\n  stacktrace\n }", 1),
 		"another order": strings.Replace(text, " cache 30\n keep", " keep\n cache 30", 1),
 	} {
 		if hashOf(block(t, same)) != want {
