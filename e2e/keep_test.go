@@ -25,7 +25,7 @@ func askKept(l *lab.Lab) int {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	good, next := 0, 0
-	for range 20 {
+	for range 100 {
 		wg.Go(func() {
 			for {
 				mu.Lock()
