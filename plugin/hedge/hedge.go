@@ -54,7 +54,7 @@ func (h *Hedge) Name() string { return "hedge" }
 func (h *Hedge) ask(ctx context.Context, r *dns.Msg) (*dns.Msg, error) {
 	now, u := time.Now(), h.first()
 	buf := buffers.Get().(*[]byte)
-	q := &question{msg: r, id: dns.Id(), asked: now, deadline: now.Add(h.Timeout), budgets: h.budgets, after: h.After, next: h.next, done: ctx.Done()}
+	q := &question{h: h, msg: r, id: dns.Id(), asked: now, deadline: now.Add(h.Timeout), done: ctx.Done()}
 	var err error
 	if q.wire, err = pack(r, q.id, *buf); err != nil {
 		return nil, fmt.Errorf("packing the question: %w", err)

@@ -16,17 +16,15 @@ const maxAttempts = 8
 
 // A question is one client's, on its way to the upstreams.
 type question struct {
+	h        *Hedge
 	msg      *dns.Msg
 	id       uint16 // that it has on its way
 	wire     []byte // with the length in front
 	asked    time.Time
 	deadline time.Time
-	budgets  *budgets
-	after    time.Duration                   // how long an attempt is alone
-	next     func(after *upstream) *upstream // whom to ask beside
-	done     <-chan struct{}                 // of the client's context
-	sent     int                             // attempts
-	shared   bool                            // attempts beside this goroutine may still use wire
+	done     <-chan struct{} // of the client's context
+	sent     int             // attempts
+	shared   bool            // attempts beside this goroutine may still use wire
 }
 
 // pack returns the message, with its length in front and with id, in buf if that is large enough.
@@ -50,7 +48,7 @@ func pack(m *dns.Msg, id uint16, buf []byte) ([]byte, error) {
 
 // ask returns the answer. The usual case is all in here: a connection, the question, the answer.
 func (q *question) ask(u *upstream) (*dns.Msg, error) {
-	q.budgets.earn()
+	q.h.budgets.earn()
 	since, attempts := time.Time{}, u.metrics.first
 	for {
 		c, err := u.pool.get(since, q.deadline, q.done)
@@ -58,7 +56,7 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 			return nil, err
 		}
 		q.count(attempts)
-		f := c.ask(earlier(time.Now().Add(q.after), q.deadline), q.deadline)
+		f := c.ask(earlier(time.Now().Add(q.h.After), q.deadline), q.deadline)
 		data, err := c.exchange(q.wire)
 		switch {
 		case err == nil:

@@ -35,7 +35,7 @@ type event struct {
 }
 
 func newRace(q *question, u *upstream, first flight) *race {
-	r := &race{q: q, upstream: u, latest: first, pause: q.after, timer: time.NewTimer(0), events: make(chan event, 2*maxAttempts+1), running: 1}
+	r := &race{q: q, upstream: u, latest: first, pause: q.h.After, timer: time.NewTimer(0), events: make(chan event, 2*maxAttempts+1), running: 1}
 	r.ctx, r.cancel = context.WithDeadline(context.Background(), q.deadline)
 	first.conn.until(q.deadline)
 	go func() {
@@ -80,7 +80,7 @@ func (r *race) consider() {
 		lost := r.latest.lost()
 		switch {
 		case r.q.sent >= maxAttempts:
-		case r.q.budgets.spend(lost):
+		case r.q.h.budgets.spend(lost):
 			r.begin(r.upstream.metrics.hedges)
 		default:
 			r.upstream.metrics.exhausted.Inc()
@@ -106,7 +106,7 @@ func (r *race) ended(e event) {
 func (r *race) begin(attempts prometheus.Counter) {
 	r.running++
 	r.q.count(attempts)
-	u := r.q.next(r.upstream)
+	u := r.q.h.next(r.upstream)
 	r.upstream, r.latest = u, flight{}
 	go func() {
 		msg, err := r.attempt(u)

@@ -15,12 +15,24 @@ type question struct {
 // depthOfService is how many labels a Service's name has in front of the zone: NAME.NAMESPACE.svc.
 const depthOfService = 3
 
+// maxLabels is the most labels that a name has (RFC 1035, section 3.1: 255 octets).
+const maxLabels = 127
+
+// split is dns.Split, which appends to places and so does without the heap.
+func split(name string, places []int) []int {
+	for off, end := 0, false; !end; off, end = dns.NextLabel(name, off) {
+		places = append(places, off)
+	}
+	return places
+}
+
 // cutsAbove returns the names above name at which the zone may be cut, the one next to the zone first: x.ZONE,
 // x.svc.ZONE and x.NAMESPACE.svc.ZONE. There is none if name has a label that begins with "_": CoreDNS's kubernetes
 // plugin denies _tcp.web.NAMESPACE.svc.ZONE although _http._tcp.web.NAMESPACE.svc.ZONE exists, and, with the
 // option zonal, a headless Service without endpoints whose _zone names exist (plugin/kubernetes/parse.go).
 func cutsAbove(name, zone string) []string {
-	labels := dns.Split(name)
+	var places [maxLabels]int
+	labels := split(name, places[:0])
 	depth := len(labels) - dns.CountLabel(zone)
 	for _, l := range labels[:max(depth, 0)] {
 		if name[l] == '_' {
@@ -33,14 +45,6 @@ func cutsAbove(name, zone string) []string {
 		cuts = append(cuts, name[labels[depth-d]:])
 	}
 	return cuts
-}
-
-// mayBeCut reports whether name is itself a name at which the zone may be cut.
-func mayBeCut(name, zone string) bool {
-	labels := dns.Split(name)
-	depth := len(labels) - dns.CountLabel(zone)
-	first, last := cutDepths(name, zone, labels)
-	return depth >= first && depth <= last && name[0] != '_'
 }
 
 // cutDepths returns how many labels in front of the zone a cut above name has at least and at most; last < first if

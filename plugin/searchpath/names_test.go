@@ -50,17 +50,3 @@ func TestCutsAbove(t *testing.T) {
 		}
 	}
 }
-
-func TestMayBeCut(t *testing.T) {
-	for name, want := range map[string]bool{
-		"com": true, "svc": false, "pod": false, "dns": false, "_tcp": false, "shop.svc": true, "web.shop.svc": true,
-		"_tcp.shop.svc": false, "a.web.shop.svc": false, "example.com": false, "a.pod": false,
-	} {
-		if got := mayBeCut(name+".cluster.local.", "cluster.local."); got != want {
-			t.Errorf("%s: %v", name, got)
-		}
-	}
-	if mayBeCut("cluster.local.", "cluster.local.") {
-		t.Error("the zone")
-	}
-}

@@ -89,11 +89,26 @@ func (s *Searchpath) eligible(r *dns.Msg) (*zone, question) {
 	if r.Question[0].Qclass != dns.ClassINET || q.qtype != dns.TypeA && q.qtype != dns.TypeAAAA || o != nil && o.Do() {
 		return nil, question{}
 	}
-	z := s.zones[plugin.Zones(s.names).Matches(q.name)]
+	z := s.zoneOf(q.name)
 	if z == nil || q.name == z.name {
 		return nil, question{}
 	}
 	return z, q
+}
+
+// zoneOf returns the zone that name is in; nil if there is none. Most names are in none, or in the only one, which is told
+// without taking them apart.
+func (s *Searchpath) zoneOf(name string) *zone {
+	if len(s.names) == 1 {
+		only := s.names[0]
+		if !strings.HasSuffix(name, only) {
+			return nil
+		}
+		if rest := name[:len(name)-len(only)]; rest == "" || strings.HasSuffix(rest, ".") && !strings.Contains(rest, `\`) {
+			return s.zones[only]
+		}
+	}
+	return s.zones[plugin.Zones(s.names).Matches(name)]
 }
 
 // observer shows an answer on its way to the client.

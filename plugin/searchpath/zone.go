@@ -202,11 +202,11 @@ func (z *zone) learn(a asker, q question, m *dns.Msg) {
 
 // learnExists records that q exists, and so do the names above it. The caller has the lock.
 func (z *zone) learnExists(q question, now time.Time) {
-	z.forget(q.name, now)
-	if z.cuts && mayBeCut(q.name, z.name) {
-		z.note(q.name, nameExists, nil, now)
-	}
+	z.forget(q.name, now) // what was never denied is not worth a place: should a name below it be denied, it is asked for
 	for _, c := range z.above(q.name) {
+		if e := z.entry(c); e.at(now) == existing && e.until.Sub(now) > existsLife/2 {
+			continue // as with each question for a Service of the same namespace
+		}
 		z.note(c, nameExists, nil, now)
 		if e := z.entry(c); e != nil {
 			e.witness = q
