@@ -126,7 +126,4 @@ func (c *conn) abort() {
 	_ = c.tcp.Close()
 }
 
-// interrupt makes a pending exchange or receive return.
-func (c *conn) interrupt() { c.until(time.Unix(1, 0)) }
-
 func timedOut(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

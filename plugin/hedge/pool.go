@@ -28,15 +28,16 @@ const (
 	// dialPatience is the least time after which a connection that is not established yet is doubted: another one is tried
 	// beside it. Behind the ClusterIP of a Service that one may lead to another pod.
 	dialPatience = 10 * time.Millisecond
-	// dialTimeout ends the attempt. The kernel would send its SYN again after 1 s, to the same pod.
-	dialTimeout = 500 * time.Millisecond
+	// A connection that takes ten times the usual will not be established, as the kernel sends a lost SYN again after 1 s only.
+	// It is given up after that time, or the least of these; and after the most while nothing is known, or nobody answers.
+	leastDialTimeout, mostDialTimeout = 100 * time.Millisecond, 500 * time.Millisecond
 	// refusalPatience is how long a question waits while all connections are refused.
 	refusalPatience = 250 * time.Millisecond
 	// atOnce is how many refusals in a row are answered by another attempt at once; the next ones wait for dialPatience.
 	atOnce = 3
 )
 
-var errTimeout = errors.New("no connection in time")
+var errTimeout = errors.New("no answer in time")
 
 // A pool has the connections to one upstream. Idle ones are a stack: the one that answered last is used first, and those
 // that lead to a pod that is gone are left at the bottom until they expire.
@@ -75,7 +76,7 @@ type grant struct {
 }
 
 func newPool(addr string, maxAge time.Duration, hits, misses prometheus.Counter) *pool {
-	return &pool{addr: addr, maxAge: maxAge, hits: hits, misses: misses, wake: make(chan struct{}, 1), dialer: net.Dialer{Timeout: dialTimeout}}
+	return &pool{addr: addr, maxAge: maxAge, hits: hits, misses: misses, wake: make(chan struct{}, 1)}
 }
 
 // get returns a connection: an idle one that has answered at or after since, or else the first that can be established
@@ -294,7 +295,7 @@ func (p *pool) dialFor(began time.Time) {
 	switch {
 	case err == nil:
 		p.refusals, p.dialed = 0, time.Now()
-		p.rtt += (time.Since(began) - p.rtt) / 8
+		p.learn(time.Since(began))
 	case errors.As(err, &timeout) && timeout.Timeout():
 		p.refusals = 0
 	default:
@@ -310,8 +311,23 @@ func (p *pool) dialFor(began time.Time) {
 	}
 }
 
+// learn takes the time that a connection took. The caller has the lock.
+func (p *pool) learn(took time.Duration) {
+	if p.rtt == 0 {
+		p.rtt = took
+	}
+	p.rtt += (took - p.rtt) / 8
+}
+
 func (p *pool) dial() (*conn, error) {
-	c, err := p.dialer.Dial("tcp", p.addr)
+	p.mu.Lock()
+	d := p.dialer
+	d.Timeout = mostDialTimeout
+	if p.rtt > 0 && time.Since(p.dialed) < silence {
+		d.Timeout = max(leastDialTimeout, 10*p.rtt)
+	}
+	p.mu.Unlock()
+	c, err := d.Dial("tcp", p.addr)
 	if err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}

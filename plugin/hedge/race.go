@@ -11,6 +11,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// drain is how long a connection may wait for an answer that nobody needs any more.
+const drain = time.Second
+
 // A race is a question whose first attempt has had no answer for a while. Attempts over other connections begin beside
 // it, one after the other, and the first good answer counts.
 type race struct {
@@ -47,7 +50,7 @@ func newRace(q *question, u *upstream, first flight) *race {
 
 // run returns the first good answer, or else another one, or an error.
 func (r *race) run() (*dns.Msg, error) {
-	defer r.cancel() // ends the attempts that are left
+	defer r.cancel() // no new connection for the attempts that are left
 	defer r.timer.Stop()
 	for r.running > 0 {
 		select {
@@ -66,6 +69,11 @@ func (r *race) run() (*dns.Msg, error) {
 				return e.msg, nil
 			}
 			r.ended(e)
+		case <-r.ctx.Done():
+			if r.best.msg == nil {
+				return nil, errTimeout
+			}
+			return r.best.msg, nil
 		case <-r.q.done:
 			return nil, context.Canceled
 		}
@@ -78,18 +86,26 @@ func (r *race) consider() {
 	wait := newPatience
 	if r.latest.conn != nil { // else the pool is busy with connections, and one more would only wait for the same
 		lost := r.latest.lost()
-		switch {
-		case r.q.sent >= maxAttempts:
-		case r.q.h.budgets.spend(lost):
-			r.begin(r.upstream.metrics.hedges)
-		default:
-			r.upstream.metrics.exhausted.Inc()
+		r.more(lost)
+		if lost && r.q.sent > 2 {
+			r.more(lost) // a network that has lost two of two packets loses many
 		}
 		if !lost {
 			wait, r.pause = r.pause, 2*r.pause
 		}
 	}
 	r.timer.Reset(wait)
+}
+
+// more begins another attempt, as far as the budget goes.
+func (r *race) more(lost bool) {
+	switch {
+	case r.q.sent >= maxAttempts:
+	case r.q.h.budgets.spend(lost):
+		r.begin(r.upstream.metrics.hedges)
+	default:
+		r.upstream.metrics.exhausted.Inc()
+	}
 }
 
 // ended is called when an attempt has ended without a good answer. One that was refused or reset is made again.
@@ -124,12 +140,17 @@ func (r *race) attempt(u *upstream) (*dns.Msg, error) {
 	return r.await(u, c, func() ([]byte, error) { return c.exchange(r.q.wire) })
 }
 
-// await returns the answer that receive brings over c, unless the race ends first.
+// await returns the answer that receive brings over c. When the race ends first, the answer may still come: the connection
+// is of use again then. A packet that was lost is sent again by TCP, after 200 ms and more.
 func (r *race) await(u *upstream, c *conn, receive func() ([]byte, error)) (*dns.Msg, error) {
-	stop := context.AfterFunc(r.ctx, c.interrupt)
+	bounded := make(chan struct{})
+	stop := context.AfterFunc(r.ctx, func() {
+		c.until(time.Now().Add(drain))
+		close(bounded)
+	})
 	data, err := receive()
-	if !stop() && err == nil {
-		err = r.ctx.Err() // the interruption may still be under way, and would hit the next user of the connection
+	if !stop() {
+		<-bounded // else it would bound the next question over this connection
 	}
 	if err != nil {
 		c.abort()
