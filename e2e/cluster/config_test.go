@@ -116,7 +116,7 @@ func (c *Cluster) editTemplate(t *testing.T, edit func(string) string) {
 
 const (
 	brokenLine = "    frobnicate everything\n"
-	brokenAt   = "    errors\n"
+	brokenAt   = "    loop\n"
 )
 
 // brokenConfig is a template that CoreDNS does not understand. The caches that run go on with the last good one, and one that

@@ -5,7 +5,6 @@ package hedge
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"time"
@@ -21,14 +20,18 @@ type conn struct {
 	answered time.Time // when it last carried an answer; at first: when it was established
 	retired  bool      // a younger one has taken its place: close it in place of using it
 	asked    bool      // it has had a question
+	spoiled  bool      // more has come than was asked for: it is of no use for another question
 
 	in   []byte // what has been read; in[:have] is valid
 	have int
 }
 
+// usualAnswer is the room, in octets, that a connection keeps for an answer.
+const usualAnswer = 1024
+
 func newConn(tcp *net.TCPConn) *conn {
 	now := time.Now()
-	return &conn{tcp: tcp, born: now, answered: now, in: make([]byte, 1024)}
+	return &conn{tcp: tcp, born: now, answered: now, in: make([]byte, usualAnswer)}
 }
 
 // until bounds what follows.
@@ -72,19 +75,21 @@ func (c *conn) receive() ([]byte, error) {
 	if err := c.fill(size); err != nil {
 		return nil, err
 	}
-	if c.have > size {
-		return nil, fmt.Errorf("%s sent more than one answer to one question", c.tcp.RemoteAddr())
-	}
+	c.spoiled = c.spoiled || c.have > size
 	c.have = 0
-	return c.in[2:size], nil
+	answer := c.in[2:size]
+	if len(c.in) > usualAnswer {
+		c.in = make([]byte, usualAnswer)
+	}
+	return answer, nil
 }
 
 // fill reads until there are n octets.
 func (c *conn) fill(n int) error {
-	if n > len(c.in) {
-		c.in = append(make([]byte, 0, n), c.in[:c.have]...)[:n]
-	}
 	for c.have < n {
+		if c.have == len(c.in) { // what a length announces need not come
+			c.in = append(c.in, make([]byte, min(n, 2*c.have)-c.have)...)
+		}
 		got, err := c.tcp.Read(c.in[c.have:])
 		c.have += got
 		if err != nil && c.have < n {
@@ -112,11 +117,12 @@ func (f flight) lost() bool {
 	if err != nil {
 		return false
 	}
-	unacknowledged := 0
-	err = raw.Control(func(fd uintptr) {
-		unacknowledged, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) // 0 where it cannot be known
-	})
-	return err == nil && unacknowledged > 0
+	var info *unix.TCPInfo
+	if raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }) != nil || err != nil {
+		return false
+	}
+	way := 2 * time.Duration(info.Rtt) * time.Microsecond // there and back, and what the time varies by
+	return info.Unacked > 0 && time.Since(f.sent) >= f.patience+way
 }
 
 // abort closes the connection without a farewell: nothing that is still on its way is wanted, and a peer that is gone

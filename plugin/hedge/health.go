@@ -28,16 +28,24 @@ type health struct {
 	changed func(verdict, time.Time)         // from answering to silent and back, with the time of the last answer
 
 	state atomic.Int32
-	last  atomic.Int64 // when it last answered, in Unix nanoseconds; at first: the start
+	last  atomic.Int64 // when it last answered, as the time since epoch; at first: the start
 
 	mu     sync.Mutex // orders the changes of state
 	ending chan struct{}
 	probes sync.WaitGroup
 }
 
+// epoch is what times are measured from: a change of the wall clock is none of the answers'.
+var epoch = time.Now()
+
+// wall returns the time of the wall clock at which the time since epoch was since.
+func wall(since int64) time.Time {
+	return time.Now().Add(time.Duration(since) - time.Since(epoch))
+}
+
 func newHealth(probe func(time.Duration) bool, changed func(verdict, time.Time)) *health {
 	h := &health{probe: probe, changed: changed, ending: make(chan struct{})}
-	h.last.Store(time.Now().UnixNano())
+	h.last.Store(int64(time.Since(epoch)))
 	return h
 }
 
@@ -46,7 +54,7 @@ func (h *health) ok() bool { return verdict(h.state.Load()) != silent }
 
 // answered is called with each answer.
 func (h *health) answered(now time.Time) {
-	last := time.Unix(0, h.last.Swap(now.UnixNano()))
+	last := wall(h.last.Swap(int64(now.Sub(epoch))))
 	if verdict(h.state.Load()) == answering {
 		return
 	}
@@ -55,17 +63,19 @@ func (h *health) answered(now time.Time) {
 
 // failed is called for each question without an answer, with the time at which it was asked.
 func (h *health) failed(asked time.Time) {
-	if verdict(h.state.Load()) == answering && h.last.Load() <= asked.UnixNano() {
+	if verdict(h.state.Load()) == answering && h.last.Load() <= int64(asked.Sub(epoch)) {
 		h.move(suspect, time.Time{})
 	}
 }
 
-// close ends the probes.
-func (h *health) close() {
-	if h.move(closed, time.Time{}) {
+// close ends the probes. It reports whether it is the first call.
+func (h *health) close() bool {
+	first := h.move(closed, time.Time{})
+	if first {
 		close(h.ending)
 	}
 	h.probes.Wait()
+	return first
 }
 
 // move changes the state if there is a way from the present one, and reports whether there was.
@@ -118,7 +128,7 @@ func (h *health) watch() {
 			h.answered(time.Now())
 			return
 		}
-		h.move(silent, time.Unix(0, h.last.Load()))
+		h.move(silent, wall(h.last.Load()))
 		timer.Reset(probeInterval - time.Since(begin))
 		select {
 		case <-timer.C:

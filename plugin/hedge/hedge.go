@@ -32,7 +32,7 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 512); return &b }}
 // ServeDNS implements plugin.Handler.
 func (h *Hedge) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	state := request.Request{W: w, Req: r}
-	if !plugin.Name(h.From).Matches(state.Name()) {
+	if len(r.Question) != 1 || !plugin.Name(h.From).Matches(state.Name()) {
 		return plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
 	}
 	defer h.waiting.Add(-1)
@@ -54,7 +54,7 @@ func (h *Hedge) Name() string { return "hedge" }
 func (h *Hedge) ask(ctx context.Context, r *dns.Msg) (*dns.Msg, error) {
 	now, u := time.Now(), h.first()
 	buf := buffers.Get().(*[]byte)
-	q := &question{h: h, msg: r, id: dns.Id(), asked: now, deadline: now.Add(h.Timeout), done: ctx.Done()}
+	q := &question{h: h, what: r.Question[0], reply: r.Id, id: dns.Id(), asked: now, deadline: now.Add(h.Timeout), done: ctx.Done()}
 	var err error
 	if q.wire, err = pack(r, q.id, *buf); err != nil {
 		return nil, fmt.Errorf("packing the question: %w", err)
@@ -66,7 +66,7 @@ func (h *Hedge) ask(ctx context.Context, r *dns.Msg) (*dns.Msg, error) {
 	}
 	switch {
 	case err == nil:
-		u.metrics.observe(m.Rcode, time.Since(now))
+		q.by.metrics.observe(m.Rcode, time.Since(now))
 		return m, nil
 	case errors.Is(err, context.Canceled):
 		return nil, fmt.Errorf("asking %s: %w", u.addr, err)

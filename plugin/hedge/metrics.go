@@ -5,6 +5,7 @@ package hedge
 import (
 	"errors"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/coredns/coredns/plugin"
@@ -72,7 +73,6 @@ func shared[C prometheus.Collector](c C) C {
 // metrics are those of one upstream.
 type metrics struct {
 	first, hedges, retries, wins, exhausted, failures, hits, misses prometheus.Counter
-	up                                                              prometheus.Gauge
 	duration                                                        prometheus.ObserverVec
 	success, denial                                                 prometheus.Observer
 }
@@ -87,7 +87,6 @@ func newMetrics(to string) metrics {
 		failures:  failuresTotal.WithLabelValues(to),
 		hits:      connHits.WithLabelValues(subsystem, to, "tcp"),
 		misses:    connMisses.WithLabelValues(subsystem, to, "tcp"),
-		up:        upstreamUp.WithLabelValues(to),
 		duration:  requestDuration.MustCurryWith(prometheus.Labels{"proxy_name": subsystem, "to": to}),
 	}
 	m.success = m.duration.WithLabelValues(dns.RcodeToString[dns.RcodeSuccess])
@@ -107,4 +106,39 @@ func (m metrics) observe(rcode int, d time.Duration) {
 		o = m.duration.WithLabelValues(strconv.Itoa(rcode))
 	}
 	o.Observe(d.Seconds())
+}
+
+// gauges are upstreamUp's, which outlive a configuration: the next one may have the same upstreams, or not.
+var gauges = &ups{users: map[string]int{}}
+
+type ups struct {
+	mu    sync.Mutex
+	users map[string]int // configurations by upstream
+}
+
+// begin has the gauge of an upstream that a configuration begins with.
+func (g *ups) begin(addr string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.users[addr]++
+	upstreamUp.WithLabelValues(addr).Set(1)
+}
+
+// set changes it, as long as a configuration has the upstream.
+func (g *ups) set(addr string, value float64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.users[addr] > 0 {
+		upstreamUp.WithLabelValues(addr).Set(value)
+	}
+}
+
+// end takes it away with the last configuration.
+func (g *ups) end(addr string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.users[addr]--; g.users[addr] <= 0 {
+		delete(g.users, addr)
+		upstreamUp.DeleteLabelValues(addr)
+	}
 }

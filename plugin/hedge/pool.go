@@ -30,7 +30,9 @@ const (
 	dialPatience = 10 * time.Millisecond
 	// A connection that takes ten times the usual will not be established, as the kernel sends a lost SYN again after 1 s only.
 	// It is given up after that time, or the least of these; and after the most while nothing is known, or nobody answers.
-	leastDialTimeout, mostDialTimeout = 100 * time.Millisecond, 500 * time.Millisecond
+	leastDialTimeout, mostDialTimeout = 100 * time.Millisecond, 900 * time.Millisecond
+	// mostDialPatience bounds the time after which a connection is doubted.
+	mostDialPatience = 300 * time.Millisecond
 	// refusalPatience is how long a question waits while all connections are refused.
 	refusalPatience = 250 * time.Millisecond
 	// atOnce is how many refusals in a row are answered by another attempt at once; the next ones wait for dialPatience.
@@ -55,9 +57,10 @@ type pool struct {
 	dialing  bool        // dialLoop runs
 	renewing bool        // renew runs
 	sweeping bool        // a sweep is due
-	dialed   time.Time   // when one was last established, or the first began
+	dialed   time.Time   // when one was last established, or dialLoop began
 	refusals int         // in a row
-	refusal  error       // the last of them
+	refused  time.Time   // when the last of them came
+	refusal  error       // what it was
 	rtt      time.Duration
 	wake     chan struct{} // for dialLoop
 	dialer   net.Dialer
@@ -92,6 +95,9 @@ func (p *pool) get(since, deadline time.Time, done <-chan struct{}) (*conn, erro
 	p.waiters = append(p.waiters, w)
 	if !p.dialing {
 		p.dialing = true
+		if len(p.dials) == 0 {
+			p.dialed = w.since
+		}
 		go p.dialLoop()
 	}
 	p.mu.Unlock()
@@ -159,21 +165,21 @@ func (p *pool) put(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.closed || c.retired:
+	case c.retired || c.spoiled:
 		c.abort()
 		return
-	case len(p.waiters) > 0:
+	case len(p.waiters) > 0: // also after close: those that wait are answered
 		w := p.waiters[0]
 		p.waiters = p.waiters[1:]
 		w.got <- grant{conn: c}
-	case len(p.idle) < maxIdle:
+	case !p.closed && len(p.idle) < maxIdle:
 		p.idle = append(p.idle, c)
 		p.sweepLater()
 	default:
 		c.abort()
 		return
 	}
-	if p.maxAge > 0 && !p.renewing && time.Since(c.born) > p.maxAge {
+	if p.maxAge > 0 && !p.closed && !p.renewing && time.Since(c.born) > p.maxAge {
 		p.renewing = true
 		go p.renew(c)
 	}
@@ -248,14 +254,21 @@ func (p *pool) dialLoop() {
 			p.mu.Unlock()
 			return
 		}
-		patience := max(dialPatience, 3*p.rtt)
+		patience := min(max(dialPatience, 3*p.rtt), mostDialPatience)
 		now, fresh := time.Now(), 0
 		for _, began := range p.dials {
 			if now.Sub(began) < patience {
 				fresh++
 			}
 		}
-		for n := min(len(p.waiters)-fresh, p.mostDials(now)-len(p.dials)); n > 0; n-- {
+		n := min(len(p.waiters)-fresh, p.mostDials(now)-len(p.dials))
+		if p.refusals > atOnce { // one at a time
+			n = min(n, 1-len(p.dials))
+			if now.Sub(p.refused) < dialPatience {
+				n = 0
+			}
+		}
+		for ; n > 0; n-- {
 			p.dials = append(p.dials, now)
 			go p.dialFor(now)
 		}
@@ -269,9 +282,6 @@ func (p *pool) dialLoop() {
 }
 
 func (p *pool) mostDials(now time.Time) int {
-	if p.dialed.IsZero() {
-		p.dialed = now
-	}
 	if now.Sub(p.dialed) > silence && len(p.dials) > 0 {
 		return maxSilentDials
 	}
@@ -300,6 +310,7 @@ func (p *pool) dialFor(began time.Time) {
 		p.refusals = 0
 	default:
 		p.refusals++
+		p.refused = time.Now()
 		p.refusal = err
 	}
 	again := p.refusals > 0 && p.refusals <= atOnce
@@ -313,6 +324,7 @@ func (p *pool) dialFor(began time.Time) {
 
 // learn takes the time that a connection took. The caller has the lock.
 func (p *pool) learn(took time.Duration) {
+	took = min(took, mostDialTimeout)
 	if p.rtt == 0 {
 		p.rtt = took
 	}
@@ -324,7 +336,7 @@ func (p *pool) dial() (*conn, error) {
 	d := p.dialer
 	d.Timeout = mostDialTimeout
 	if p.rtt > 0 && time.Since(p.dialed) < silence {
-		d.Timeout = max(leastDialTimeout, 10*p.rtt)
+		d.Timeout = min(max(leastDialTimeout, 10*p.rtt), mostDialTimeout)
 	}
 	p.mu.Unlock()
 	c, err := d.Dial("tcp", p.addr)

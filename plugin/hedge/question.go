@@ -3,7 +3,9 @@
 package hedge
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,13 +19,15 @@ const maxAttempts = 8
 // A question is one client's, on its way to the upstreams.
 type question struct {
 	h        *Hedge
-	msg      *dns.Msg
-	id       uint16 // that it has on its way
-	wire     []byte // with the length in front
+	what     dns.Question // a copy: attempts may go on when the client's message is used for something else
+	reply    uint16       // the ID that the client has given it
+	id       uint16       // that it has on its way
+	wire     []byte       // with the length in front
 	asked    time.Time
 	deadline time.Time
 	done     <-chan struct{} // of the client's context
 	sent     int             // attempts
+	by       *upstream       // who has answered
 	shared   bool            // attempts beside this goroutine may still use wire
 }
 
@@ -50,8 +54,17 @@ func pack(m *dns.Msg, id uint16, buf []byte) ([]byte, error) {
 func (q *question) ask(u *upstream) (*dns.Msg, error) {
 	q.h.budgets.earn()
 	since, attempts := time.Time{}, u.metrics.first
-	for {
-		c, err := u.pool.get(since, q.deadline, q.done)
+	for tries := 0; ; {
+		until, other := q.deadline, q.h.next(u)
+		if tries++; tries < len(q.h.upstreams) && other != u {
+			until = earlier(time.Now().Add(q.h.After), q.deadline)
+		}
+		c, err := u.pool.get(since, until, q.done)
+		if err != nil && until.Before(q.deadline) && !errors.Is(err, context.Canceled) {
+			u.health.failed(q.asked)
+			u, attempts = other, other.metrics.retries
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -60,7 +73,13 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 		data, err := c.exchange(q.wire)
 		switch {
 		case err == nil:
-			return q.accept(u, c, data)
+			m, bad := q.accept(u, c, data)
+			if bad == nil || since == q.asked {
+				q.by = u
+				return m, bad
+			}
+			since, attempts = q.asked, u.metrics.retries // what came was for an earlier question: a new connection
+			continue
 		case timedOut(err):
 			q.shared = true
 			return newRace(q, u, f).run()
@@ -97,11 +116,12 @@ func (q *question) count(attempts prometheus.Counter) {
 
 // accept returns the answer in data, and puts the connection back.
 func (q *question) accept(u *upstream, c *conn, data []byte) (*dns.Msg, error) {
-	m, err := readAnswer(data, q.id, q.msg)
+	m, err := readAnswer(data, q.id, q.what)
 	if err != nil {
 		c.abort()
 		return nil, fmt.Errorf("reading the answer: %w", err)
 	}
+	m.Id = q.reply
 	u.done(c)
 	return m, nil
 }

@@ -20,6 +20,7 @@ type race struct {
 	q        *question
 	upstream *upstream // of the latest attempt
 	latest   flight    // of its question; zero: it has no connection yet
+	begun    time.Time // the latest attempt
 	running  int
 	pause    time.Duration // until the next attempt, if the latest is slow
 	timer    *time.Timer
@@ -32,18 +33,19 @@ type race struct {
 // An event is that an attempt has got a connection, or how it has ended.
 type event struct {
 	flight flight
+	from   *upstream
 	msg    *dns.Msg
 	err    error
 	hedge  bool // the attempt was one beside others
 }
 
 func newRace(q *question, u *upstream, first flight) *race {
-	r := &race{q: q, upstream: u, latest: first, pause: q.h.After, timer: time.NewTimer(0), events: make(chan event, 2*maxAttempts+1), running: 1}
+	r := &race{q: q, upstream: u, latest: first, pause: q.h.After, timer: time.NewTimer(time.Millisecond), events: make(chan event, 2*maxAttempts+1), running: 1}
 	r.ctx, r.cancel = context.WithDeadline(context.Background(), q.deadline)
 	first.conn.until(q.deadline)
 	go func() {
 		msg, err := r.await(u, first.conn, first.conn.receive)
-		r.events <- event{msg: msg, err: err}
+		r.events <- event{from: u, msg: msg, err: err}
 	}()
 	return r
 }
@@ -55,6 +57,9 @@ func (r *race) run() (*dns.Msg, error) {
 	for r.running > 0 {
 		select {
 		case <-r.timer.C:
+			if r.best.msg != nil { // the others have had their time
+				return r.second()
+			}
 			r.consider()
 		case e := <-r.events:
 			if e.flight.conn != nil {
@@ -64,8 +69,9 @@ func (r *race) run() (*dns.Msg, error) {
 			}
 			if e.err == nil && good(e.msg) {
 				if e.hedge {
-					r.upstream.metrics.wins.Inc()
+					e.from.metrics.wins.Inc()
 				}
+				r.q.by = e.from
 				return e.msg, nil
 			}
 			r.ended(e)
@@ -73,18 +79,27 @@ func (r *race) run() (*dns.Msg, error) {
 			if r.best.msg == nil {
 				return nil, errTimeout
 			}
-			return r.best.msg, nil
+			return r.second()
 		case <-r.q.done:
 			return nil, context.Canceled
 		}
 	}
+	return r.second()
+}
+
+// second returns what there is without a good answer.
+func (r *race) second() (*dns.Msg, error) {
+	r.q.by = r.best.from
 	return r.best.msg, r.best.err
 }
 
 // consider begins another attempt if there is reason to, and sets the time of the next look.
 func (r *race) consider() {
 	wait := newPatience
-	if r.latest.conn != nil { // else the pool is busy with connections, and one more would only wait for the same
+	switch {
+	case r.latest.conn == nil && r.q.h.next(r.upstream) != r.upstream && time.Since(r.begun) >= r.q.h.After:
+		r.more(true) // with another upstream
+	case r.latest.conn != nil: // else the pool is busy with connections, and one more would only wait for the same
 		lost := r.latest.lost()
 		r.more(lost)
 		if lost && r.q.sent > 2 {
@@ -123,10 +138,10 @@ func (r *race) begin(attempts prometheus.Counter) {
 	r.running++
 	r.q.count(attempts)
 	u := r.q.h.next(r.upstream)
-	r.upstream, r.latest = u, flight{}
+	r.upstream, r.latest, r.begun = u, flight{}, time.Now()
 	go func() {
 		msg, err := r.attempt(u)
-		r.events <- event{msg: msg, err: err, hedge: true}
+		r.events <- event{from: u, msg: msg, err: err, hedge: true}
 	}()
 }
 

@@ -44,6 +44,8 @@ func TestExamplesOfTheREADME(t *testing.T) {
 
 func TestMetricsAreNamedWellAndDocumented(t *testing.T) {
 	newMetrics("192.0.2.1:53")
+	gauges.begin("192.0.2.1:53")
+	defer gauges.end("192.0.2.1:53")
 	all, err := prometheus.DefaultGatherer.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -116,7 +116,8 @@ func hedge(t *testing.T, change func(*options), to ...string) *Hedge {
 	}
 	h := &Hedge{options: o, budgets: newBudgets(), Next: test.NextHandler(dns.RcodeNotImplemented, nil)}
 	for _, a := range to {
-		h.upstreams = append(h.upstreams, newUpstream(a, o.MaxAge))
+		h.upstreams = append(h.upstreams, newUpstream(a, o.From, o.MaxAge))
+		_ = h.upstreams[len(h.upstreams)-1].start()
 	}
 	t.Cleanup(func() { h.close() })
 	return h

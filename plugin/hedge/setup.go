@@ -56,7 +56,8 @@ func setup(c *caddy.Controller) error {
 		for _, to := range o.To {
 			key := upstreamKey{to, o.MaxAge}
 			if known[key] == nil {
-				known[key] = newUpstream(to, o.MaxAge)
+				known[key] = newUpstream(to, probeZone(c, o), o.MaxAge)
+				c.OnStartup(known[key].start)
 			}
 			h.upstreams = append(h.upstreams, known[key])
 		}
@@ -67,6 +68,18 @@ func setup(c *caddy.Controller) error {
 		})
 	}
 	return nil
+}
+
+// probeZone returns the zone whose SOA the upstream should know by itself: the one that is asked there, or else that of the
+// server block.
+func probeZone(c *caddy.Controller, o options) string {
+	if o.From != "." || len(c.ServerBlockKeys) == 0 {
+		return o.From
+	}
+	if zones := plugin.Host(c.ServerBlockKeys[0]).NormalizeExact(); len(zones) > 0 {
+		return zones[0]
+	}
+	return o.From
 }
 
 func parseAll(c *caddy.Controller) (all []options, err error) {
@@ -87,8 +100,8 @@ func parseOne(c *caddy.Controller) (options, error) {
 		return o, c.Errf("want a zone and at least one address, as in hedge . 10.96.0.10")
 	}
 	zones := plugin.Host(args[0]).NormalizeExact()
-	if len(zones) == 0 {
-		return o, c.Errf("%q is not a zone", args[0])
+	if len(zones) != 1 {
+		return o, c.Errf("%q is not one zone", args[0])
 	}
 	o.From = zones[0]
 	hosts, err := parse.HostPortOrFile(args[1:]...)

@@ -18,6 +18,9 @@ const (
 // memory bounds how long a denial may be the memory of a cache in the cluster DNS.
 const memory = time.Minute
 
+// confirmRounds bounds how often a doubt is looked at: the cluster DNS may fail for a name for ever.
+const confirmRounds = 6
+
 // audit looks at a sample of the local answers: it asks the cluster DNS for the client's question as well.
 func (z *zone) audit(a asker, q question, f found) {
 	now := time.Now()
@@ -65,7 +68,7 @@ func (z *zone) suspect(a asker, name string, q question) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	switch result {
-	case changed:
+	case changed, silence.String(): // nothing is known against it
 		delete(z.barred, name)
 	case disagreed:
 		z.giveUp(name, q)
@@ -74,9 +77,11 @@ func (z *zone) suspect(a asker, name string, q question) {
 
 // confirm finds out whether q exists while own is denied. A denial may be the memory of a cache in the cluster DNS,
 // or of one of its instances that learned of the change later. So it counts only if it is repeated after the
-// first one's TTL is over. It returns the name of silence if the configuration ends before that.
+// first one's TTL is over. It returns the name of silence if nothing is known after some rounds, or when the
+// configuration ends.
 func (z *zone) confirm(a asker, own, q question) string {
-	for repeated := false; ; {
+	repeated := false
+	for range confirmRounds {
 		full, _ := read(a.ask(z.tasks.life, q), q, z.name, time.Now())
 		m := a.ask(z.tasks.life, own)
 		above, _ := read(m, own, z.name, time.Now())
@@ -92,9 +97,10 @@ func (z *zone) confirm(a asker, own, q question) string {
 			wait = min(time.Duration(m.Ns[0].Header().Ttl)*time.Second, memory) + time.Second
 		}
 		if !z.tasks.pause(wait) {
-			return silence.String()
+			break
 		}
 	}
+	return silence.String()
 }
 
 // giveUp counts a denial that was wrong about q. The caller has the lock.
