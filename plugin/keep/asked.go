@@ -42,12 +42,11 @@ func (a *asked) find() (found, *dns.Msg) {
 	return known, m
 }
 
-// answer answers with what is known, past the cache.
+// answer answers with what is known, past the cache. cache takes an error for one of the upstream, and would tell
+// everybody SERVFAIL because one client is gone; so it is told none.
 func (a *asked) answer(f freshness, m *dns.Msg) (int, error) {
 	hits[f].Inc()
-	if err := beyond(a.caller).WriteMsg(m); err != nil {
-		return dns.RcodeServerFailure, err
-	}
+	_ = beyond(a.caller).WriteMsg(m)
 	return dns.RcodeSuccess, nil
 }
 
@@ -129,7 +128,8 @@ func (a *asked) follow(ctx context.Context, fl *flight) (int, error) {
 	case <-ctx.Done():
 		return dns.RcodeServerFailure, ctx.Err()
 	case <-timer.C:
-		return dns.RcodeServerFailure, plugin.Error("keep", errPatience)
+		impatientTotal.Inc()
+		return dns.RcodeServerFailure, nil // an error would make cache tell everybody the same
 	}
 	switch fl.state {
 	case failed:
