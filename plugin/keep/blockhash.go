@@ -20,9 +20,10 @@ const format = 1
 // maxConfigFile is how much of a file that a directive names counts, in octets.
 const maxConfigFile = 1 << 20
 
-// besides are directives that no answer depends on. Two instances of an update may differ in them.
+// besides are directives that no answer depends on. Two instances of an update may differ in them. Of keep's own
+// options bare_denial alone says what is kept, and an entry that the present value does not allow is not used.
 var besides = []string{
-	"bind", "debug", "errors", "health", "log", "loop", "nodelocal", "packetcache", "pprof", "prometheus", "ready", "reload",
+	"bind", "debug", "errors", "health", "keep", "log", "loop", "nodelocal", "packetcache", "pprof", "prometheus", "ready", "reload",
 }
 
 // hashOf returns a hash of all that answers of a server block depend on and that this process can see: the
