@@ -77,7 +77,7 @@ func (a *asked) serve(ctx context.Context) (int, error) {
 		if known.freshness == old {
 			return a.answer(old, m) // as cache does: only the one who asks waits
 		}
-		return a.follow(ctx, fl)
+		return a.share(ctx, fl)
 	}
 	a.flight = fl
 	if a.k.process.store.Load().puts.Load() != puts {
@@ -97,13 +97,16 @@ func (a *asked) serve(ctx context.Context) (int, error) {
 func (a *asked) ask(ctx context.Context) (int, error) {
 	fl, first := a.k.flights.join(a.key.bytes(), &a.own)
 	if !first {
-		return a.follow(ctx, fl)
+		return a.share(ctx, fl)
 	}
 	a.flight = fl
 	return a.lead(ctx)
 }
 
-// lead asks the upstream.
+// leading is the key of a mark in the context of what is asked on behalf of a flight.
+type leading struct{}
+
+// lead asks the upstream. Plugins below may ask the server again, with the same context: for the target of an alias.
 func (a *asked) lead(ctx context.Context) (rcode int, err error) {
 	defer func() {
 		if a.flight == nil {
@@ -115,7 +118,17 @@ func (a *asked) lead(ctx context.Context) (rcode int, err error) {
 		}
 		a.land(outcome{state: failed, rcode: rcode})
 	}()
+	ctx = context.WithValue(ctx, leading{}, true)
 	return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a, a.request)
+}
+
+// share waits for the answer of fl. What is asked on behalf of a flight does not wait for another one: aliases that
+// lead back to their beginning would wait for themselves, and those of two flights for each other.
+func (a *asked) share(ctx context.Context, fl *flight) (int, error) {
+	if ctx.Value(leading{}) != nil {
+		return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a.ResponseWriter, a.request)
+	}
+	return a.follow(ctx, fl)
 }
 
 // follow waits for the answer to the same question.

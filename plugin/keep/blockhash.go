@@ -21,7 +21,8 @@ const format = 1
 const maxConfigFile = 1 << 20
 
 // besides are directives that no answer depends on. Two instances of an update may differ in them. Of keep's own
-// options bare_denial alone says what is kept, and an entry that the present value does not allow is not used.
+// options bare_denial alone says what is kept: a denial that came under another value lives out its lifetime, 5
+// minutes at most.
 var besides = []string{
 	"bind", "debug", "errors", "health", "keep", "log", "loop", "nodelocal", "packetcache", "pprof", "prometheus", "ready", "reload",
 }
