@@ -196,10 +196,20 @@ func (a *asked) take(m *dns.Msg) {
 			}
 		})
 	}
-	if !closed && a.k.flights.close(fl) && !m.Truncated {
+	if !closed && a.k.flights.close(fl) && !m.Truncated && forAll(m.Rcode) {
 		packed(m, func(wire []byte) { o = outcome{state: answered, wire: bytes.Clone(wire)} })
 	}
 	a.k.flights.land(fl, o)
+}
+
+// forAll reports whether an answer with this rcode is one to the question alone. Others, FORMERR and NOTIMP among
+// them, may be about the EDNS record of the client that asked, which is no part of the key.
+func forAll(rcode int) bool {
+	switch rcode {
+	case dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeServerFailure, dns.RcodeRefused:
+		return true
+	}
+	return false
 }
 
 func (a *asked) put(kind kind, lifetime time.Duration, wire []byte) {

@@ -104,6 +104,17 @@ func TestOneQuestionInFlight(t *testing.T) {
 			m.Truncated = n == 1
 			return 0, w.WriteMsg(m)
 		}, 10, map[string]int{"192.0.2.1 30": 10}},
+		"REFUSED": {func(c *crowd, _ context.Context, _ int64, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+			<-c.hold
+			return 0, w.WriteMsg(rcode(dns.RcodeRefused, 0)(r))
+		}, 1, map[string]int{"REFUSED": 10}},
+		"FORMERR, for what the first one sent beside the question": {func(c *crowd, _ context.Context, n int64, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+			<-c.hold
+			if n == 1 {
+				return 0, w.WriteMsg(rcode(dns.RcodeFormatError, 0)(r))
+			}
+			return 0, w.WriteMsg(good(r))
+		}, 10, map[string]int{"192.0.2.1 30": 9, "FORMERR": 1}},
 		"another question's answer": {func(c *crowd, _ context.Context, n int64, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 			<-c.hold
 			m := good(r)
