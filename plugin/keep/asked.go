@@ -219,7 +219,8 @@ func (a *asked) put(kind kind, lifetime time.Duration, wire []byte) {
 		until += int64(a.k.rules.stale.upTo)
 	}
 	a.k.process.store.Load().put(&record{
-		stored: now, lifetime: int64(lifetime), until: until, kind: kind, key: a.key.bytes(), wire: wire,
+		stored: now, lifetime: int64(lifetime), until: until, kind: kind,
+		final: kind == denial && !a.k.rules.stale.preferPositive, key: a.key.bytes(), wire: wire,
 	})
 }
 

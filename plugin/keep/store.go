@@ -119,13 +119,35 @@ func (s *store) find(key []byte, r *rules, now int64) (a found) {
 	}
 }
 
-// put stores an answer that came at the time now, and what it is good for.
+// put stores an answer.
 func (s *store) put(r *record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.protect(debug.SetPanicOnFault(true))
 	s.rings[r.kind].put(r)
+	s.removeDenied(r)
 	s.puts.Add(1)
+}
+
+// removeDenied removes the positive answer that the denial r makes void. A comparison of the two when a question
+// comes is not enough: the denial may be pushed out by others before the stale time of the answer is over.
+func (s *store) removeDenied(r *record) {
+	if !r.final {
+		return
+	}
+	g := s.rings[positive]
+	if known, _, ok := g.get(r.key); ok && known.stored <= r.stored {
+		g.remove(g.hash(r.key))
+	}
+}
+
+// voided reports whether a denial that is known makes the answer r void.
+func (s *store) voided(r *record) bool {
+	if r.kind != positive {
+		return false
+	}
+	known, _, ok := s.rings[denial].get(r.key)
+	return ok && known.final && known.stored >= r.stored
 }
 
 // failed notes that the upstream failed to answer key. It need not be asked again until retry.
@@ -171,12 +193,13 @@ func (s *store) copyFrom(p *peer, now int64) {
 			return
 		}
 		g := s.rings[r.kind]
-		if known, _, ok := g.get(r.key); ok && known.stored >= r.stored {
+		if known, _, ok := g.get(r.key); ok && known.stored >= r.stored || s.voided(r) {
 			return
 		}
 		if g.put(r) {
 			recoveredTotal.Inc()
 		}
+		s.removeDenied(r)
 	})
 }
 
