@@ -442,7 +442,7 @@ func TestDamage(t *testing.T) {
 // recover1 returns how many of the names a start knows with the given file, which must be gone then.
 func recover1(t *testing.T, dir string, content []byte, names int) (known int) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(dir, filePrefix+"left"), content, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, filePrefix+strings.Repeat("A", textLen)), content, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s := newStore(t, dir, minSize)
