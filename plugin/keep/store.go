@@ -4,7 +4,6 @@ package keep
 
 import (
 	"errors"
-	"fmt"
 	"hash/maphash"
 	"runtime/debug"
 	"slices"
@@ -245,8 +244,9 @@ func (s *store) giveUp(addr uintptr) bool {
 	return true
 }
 
-// adopt takes over what other knows, and removes it.
-func (s *store) adopt(other *store, now int64) error {
+// adopt takes over what other knows, and removes it. A file that cannot be deleted is no reason to refuse a
+// configuration: a later start deletes it.
+func (s *store) adopt(other *store, now int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	other.mu.Lock()
@@ -259,9 +259,8 @@ func (s *store) adopt(other *store, now int64) error {
 	}
 	other.peers = nil
 	if err != nil {
-		return fmt.Errorf("removing the last store: %w", err)
+		log.Warningf("Not removed: the last store: %v", err)
 	}
-	return nil
 }
 
 // copyAll makes other a peer for a moment, so that its file may be shortened meanwhile.

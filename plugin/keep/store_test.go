@@ -5,6 +5,7 @@ package keep
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -352,6 +353,28 @@ func TestAnotherDirectoryTakesOver(t *testing.T) {
 	}
 	if n := filesIn(t, one) + filesIn(t, two); n != 0 {
 		t.Errorf("%d files are left", n)
+	}
+}
+
+// TestTheLastFileCannotBeDeleted is of a reload, which must not be refused for it.
+func TestTheLastFileCannotBeDeleted(t *testing.T) {
+	p := &process{now: boottime}
+	defer forget(p)
+	if err := p.open(options{t.TempDir(), minSize}); err != nil {
+		t.Fatal(err)
+	}
+	p.store.Load().put(sample("a.test.", "192.0.2.1", boottime()))
+	path := p.store.Load().own.path
+	if err := errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "occupied"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	said := logged(t, func() {
+		if err := p.open(options{t.TempDir(), minSize}); err != nil {
+			t.Error(err)
+		}
+	})
+	if got := answerOf(p.store.Load(), "a.test."); got != "192.0.2.1" || strings.Count(said, "\n") != 1 || !strings.Contains(said, path) {
+		t.Errorf("%q, %s", got, said)
 	}
 }
 
