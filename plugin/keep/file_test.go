@@ -60,6 +60,52 @@ func TestADirectoryThatCannotBeUsed(t *testing.T) {
 	}
 }
 
+// TestAFullDirectory is of a tmpfs that has room for one file, which another process has made.
+func TestAFullDirectory(t *testing.T) {
+	for _, alive := range []bool{false, true} {
+		t.Run(fmt.Sprintf("alive %v", alive), func(t *testing.T) {
+			if os.Geteuid() != 0 {
+				t.Skip("needs root: a mount")
+			}
+			dir := t.TempDir()
+			said := logged(t, func() {
+				inOwnMounts(t, func() {
+					if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=400k,mode=700"); err != nil {
+						t.Error(err)
+						return
+					}
+					first := newStore(t, dir, minSize)
+					first.put(sample("a.test.", "192.0.2.1", boottime()))
+					if !alive {
+						end(first)
+					}
+					before := recovered()
+					next := newStore(t, dir, minSize)
+					if got := answerOf(next, "a.test."); got != "192.0.2.1" || recovered()-before != 1 {
+						t.Errorf("%q, %d recovered", got, recovered()-before)
+					}
+					if n := filesIn(t, dir); n != 1 || (next.own.f != nil) == alive || len(next.peers) == 1 != alive {
+						t.Errorf("%d files, %d peers, own file: %v", n, len(next.peers), next.own.f != nil)
+					}
+					// What it knows is in its file, and what the other one learns is known.
+					if !alive {
+						end(next)
+						next = newStore(t, dir, minSize)
+					} else {
+						first.put(sample("a.test.", "192.0.2.2", boottime()))
+					}
+					if got := answerOf(next, "a.test."); got != map[bool]string{false: "192.0.2.1", true: "192.0.2.2"}[alive] {
+						t.Errorf("later: %q", got)
+					}
+				})
+			})
+			if n := strings.Count(said, "\n"); alive && (n != 1 || !strings.Contains(said, "no space left")) || !alive && n != 0 {
+				t.Errorf("%s", said)
+			}
+		})
+	}
+}
+
 func replace(dir string, with func() error) error {
 	if err := os.Remove(dir); err != nil {
 		return err

@@ -12,7 +12,6 @@ import (
 	"github.com/coredns/coredns/plugin/cache"
 
 	"github.com/miekg/dns"
-	dto "github.com/prometheus/client_model/go"
 )
 
 // gone is the writer of a client that has closed its connection.
@@ -75,10 +74,4 @@ func TestImpatienceIsNotKept(t *testing.T) {
 	})
 }
 
-func impatient() int {
-	m := new(dto.Metric)
-	if err := impatientTotal.Write(m); err != nil {
-		panic(err)
-	}
-	return int(m.GetCounter().GetValue())
-}
+func impatient() int { return counted(impatientTotal) }
