@@ -42,12 +42,11 @@ func (a *asked) find() (found, *dns.Msg) {
 	return known, m
 }
 
-// answer answers with what is known, past the cache.
+// answer answers with what is known, past the cache. cache takes an error for one of the upstream, and would tell
+// everybody SERVFAIL because one client is gone; so it is told none.
 func (a *asked) answer(f freshness, m *dns.Msg) (int, error) {
 	hits[f].Inc()
-	if err := beyond(a.caller).WriteMsg(m); err != nil {
-		return dns.RcodeServerFailure, err
-	}
+	_ = beyond(a.caller).WriteMsg(m)
 	return dns.RcodeSuccess, nil
 }
 
@@ -78,7 +77,7 @@ func (a *asked) serve(ctx context.Context) (int, error) {
 		if known.freshness == old {
 			return a.answer(old, m) // as cache does: only the one who asks waits
 		}
-		return a.follow(ctx, fl)
+		return a.share(ctx, fl)
 	}
 	a.flight = fl
 	if a.k.process.store.Load().puts.Load() != puts {
@@ -98,13 +97,16 @@ func (a *asked) serve(ctx context.Context) (int, error) {
 func (a *asked) ask(ctx context.Context) (int, error) {
 	fl, first := a.k.flights.join(a.key.bytes(), &a.own)
 	if !first {
-		return a.follow(ctx, fl)
+		return a.share(ctx, fl)
 	}
 	a.flight = fl
 	return a.lead(ctx)
 }
 
-// lead asks the upstream.
+// leading is the key of a mark in the context of what is asked on behalf of a flight.
+type leading struct{}
+
+// lead asks the upstream. Plugins below may ask the server again, with the same context: for the target of an alias.
 func (a *asked) lead(ctx context.Context) (rcode int, err error) {
 	defer func() {
 		if a.flight == nil {
@@ -116,7 +118,17 @@ func (a *asked) lead(ctx context.Context) (rcode int, err error) {
 		}
 		a.land(outcome{state: failed, rcode: rcode})
 	}()
+	ctx = context.WithValue(ctx, leading{}, true)
 	return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a, a.request)
+}
+
+// share waits for the answer of fl. What is asked on behalf of a flight does not wait for another one: aliases that
+// lead back to their beginning would wait for themselves, and those of two flights for each other.
+func (a *asked) share(ctx context.Context, fl *flight) (int, error) {
+	if ctx.Value(leading{}) != nil {
+		return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a.ResponseWriter, a.request)
+	}
+	return a.follow(ctx, fl)
 }
 
 // follow waits for the answer to the same question.
@@ -129,7 +141,8 @@ func (a *asked) follow(ctx context.Context, fl *flight) (int, error) {
 	case <-ctx.Done():
 		return dns.RcodeServerFailure, ctx.Err()
 	case <-timer.C:
-		return dns.RcodeServerFailure, plugin.Error("keep", errPatience)
+		impatientTotal.Inc()
+		return dns.RcodeServerFailure, nil // an error would make cache tell everybody the same
 	}
 	switch fl.state {
 	case failed:
@@ -183,10 +196,20 @@ func (a *asked) take(m *dns.Msg) {
 			}
 		})
 	}
-	if !closed && a.k.flights.close(fl) && !m.Truncated {
+	if !closed && a.k.flights.close(fl) && !m.Truncated && forAll(m.Rcode) {
 		packed(m, func(wire []byte) { o = outcome{state: answered, wire: bytes.Clone(wire)} })
 	}
 	a.k.flights.land(fl, o)
+}
+
+// forAll reports whether an answer with this rcode is one to the question alone. Others, FORMERR and NOTIMP among
+// them, may be about the EDNS record of the client that asked, which is no part of the key.
+func forAll(rcode int) bool {
+	switch rcode {
+	case dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeServerFailure, dns.RcodeRefused:
+		return true
+	}
+	return false
 }
 
 func (a *asked) put(kind kind, lifetime time.Duration, wire []byte) {
@@ -196,7 +219,8 @@ func (a *asked) put(kind kind, lifetime time.Duration, wire []byte) {
 		until += int64(a.k.rules.stale.upTo)
 	}
 	a.k.process.store.Load().put(&record{
-		stored: now, lifetime: int64(lifetime), until: until, kind: kind, key: a.key.bytes(), wire: wire,
+		stored: now, lifetime: int64(lifetime), until: until, kind: kind,
+		final: kind == denial && !a.k.rules.stale.preferPositive, key: a.key.bytes(), wire: wire,
 	})
 }
 

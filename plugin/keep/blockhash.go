@@ -20,9 +20,11 @@ const format = 1
 // maxConfigFile is how much of a file that a directive names counts, in octets.
 const maxConfigFile = 1 << 20
 
-// besides are directives that no answer depends on. Two instances of an update may differ in them.
+// besides are directives that no answer depends on. Two instances of an update may differ in them. Of keep's own
+// options bare_denial alone says what is kept: a denial that came under another value lives out its lifetime, 5
+// minutes at most.
 var besides = []string{
-	"bind", "debug", "errors", "health", "log", "loop", "nodelocal", "packetcache", "pprof", "prometheus", "ready", "reload",
+	"bind", "debug", "errors", "health", "keep", "log", "loop", "nodelocal", "packetcache", "pprof", "prometheus", "ready", "reload",
 }
 
 // hashOf returns a hash of all that answers of a server block depend on and that this process can see: the

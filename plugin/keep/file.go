@@ -34,6 +34,7 @@ const (
 	sumAt      = 92
 	headsAt    = 128
 	filePrefix = "keep-"
+	textLen    = 26 // of the random text behind it, in base32
 )
 
 // bootIDFile tells one boot of the kernel from another.
@@ -92,7 +93,7 @@ func createFile(dir string, size int, bootID string) (_ *file, err error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open with O_TMPFILE", Path: dir, Err: err}
 	}
-	path := filepath.Join(dir, filePrefix+rand.Text())
+	path := filepath.Join(dir, filePrefix+rand.Text()[:textLen])
 	f := &file{f: os.NewFile(uintptr(fd), path), path: path}
 	defer func() {
 		if err != nil {
@@ -118,36 +119,47 @@ func createFile(dir string, size int, bootID string) (_ *file, err error) {
 	return f, nil
 }
 
-// openFile maps another process's file for reading.
-func openFile(path, bootID string) (_ *file, err error) {
-	fd, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+// isName reports whether createFile may have given the name to a file.
+func isName(name string) bool {
+	text, ok := strings.CutPrefix(name, filePrefix)
+	return ok && len(text) == textLen && strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
+}
+
+// openFile opens another process's file for reading. load has to be called before it is used.
+func openFile(path string) (*file, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			_ = fd.Close()
-		}
-	}()
-	size, err := checkFile(fd)
+	return &file{f: f, path: path}, nil
+}
+
+// load maps f. The error is a wrong one if f will never be of use.
+func (f *file) load(bootID string) error {
+	size, err := checkFile(f.f)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w", f.path, err)
 	}
 	start := make([]byte, sumAt+4)
-	if _, err := fd.ReadAt(start, 0); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
+	if _, err := f.f.ReadAt(start, 0); err != nil {
+		return fmt.Errorf("reading %s: %w", f.path, err)
 	}
 	if err := checkHeader(start, size, bootID); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w", f.path, wrong{err})
 	}
-	mem, err := unix.Mmap(int(fd.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
+	mem, err := unix.Mmap(int(f.f.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		return nil, fmt.Errorf("mapping %s: %w", path, err)
+		return fmt.Errorf("mapping %s: %w", f.path, err)
 	}
-	f := &file{f: fd, path: path}
 	f.layout(mem)
-	return f, nil
+	return nil
 }
+
+// wrong is what is the matter with a file itself, in contrast to what the process that reads it is short of.
+type wrong struct{ error }
+
+// Unwrap returns what is the matter.
+func (w wrong) Unwrap() error { return w.error }
 
 // checkFile returns the size of a file that nobody else can have written.
 func checkFile(f *os.File) (int, error) {
@@ -157,13 +169,13 @@ func checkFile(f *os.File) (int, error) {
 	}
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return 0, errors.New("is no regular file")
+		return 0, wrong{errors.New("is no regular file")}
 	case int(st.Uid) != os.Geteuid():
-		return 0, fmt.Errorf("belongs to user %d, not to %d", st.Uid, os.Geteuid())
+		return 0, wrong{fmt.Errorf("belongs to user %d, not to %d", st.Uid, os.Geteuid())}
 	case st.Mode&0o077 != 0:
-		return 0, fmt.Errorf("has mode %#o: others than its owner can use it", st.Mode&0o777)
+		return 0, wrong{fmt.Errorf("has mode %#o: others than its owner can use it", st.Mode&0o777)}
 	case st.Size < minSize || st.Size > maxSize:
-		return 0, fmt.Errorf("has %d octets", st.Size)
+		return 0, wrong{fmt.Errorf("has %d octets", st.Size)}
 	}
 	return int(st.Size), nil
 }
@@ -202,13 +214,14 @@ func (f *file) contains(addr uintptr) bool {
 
 // close gives the mapping and the lock back. The file stays.
 func (f *file) close() error {
-	if f.mem == nil {
-		return nil
+	var err error
+	if f.mem != nil {
+		err = unix.Munmap(f.mem)
 	}
-	err := unix.Munmap(f.mem)
 	f.mem, f.rings, f.heads = nil, [kinds][]byte{}, [kinds]*atomic.Uint64{}
 	if f.f != nil {
 		err = errors.Join(err, f.f.Close())
+		f.f = nil
 	}
 	return err
 }

@@ -4,6 +4,7 @@ package keep
 
 import (
 	"bytes"
+	"fmt"
 	golog "log"
 	"os"
 	"path/filepath"
@@ -53,6 +54,52 @@ func TestADirectoryThatCannotBeUsed(t *testing.T) {
 				})
 			})
 			if strings.Count(said, "\n") != 1 || !strings.Contains(said, "in memory only") || !strings.Contains(said, name) {
+				t.Errorf("%s", said)
+			}
+		})
+	}
+}
+
+// TestAFullDirectory is of a tmpfs that has room for one file, which another process has made.
+func TestAFullDirectory(t *testing.T) {
+	for _, alive := range []bool{false, true} {
+		t.Run(fmt.Sprintf("alive %v", alive), func(t *testing.T) {
+			if os.Geteuid() != 0 {
+				t.Skip("needs root: a mount")
+			}
+			dir := t.TempDir()
+			said := logged(t, func() {
+				inOwnMounts(t, func() {
+					if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=400k,mode=700"); err != nil {
+						t.Error(err)
+						return
+					}
+					first := newStore(t, dir, minSize)
+					first.put(sample("a.test.", "192.0.2.1", boottime()))
+					if !alive {
+						end(first)
+					}
+					before := recovered()
+					next := newStore(t, dir, minSize)
+					if got := answerOf(next, "a.test."); got != "192.0.2.1" || recovered()-before != 1 {
+						t.Errorf("%q, %d recovered", got, recovered()-before)
+					}
+					if n := filesIn(t, dir); n != 1 || (next.own.f != nil) == alive || len(next.peers) == 1 != alive {
+						t.Errorf("%d files, %d peers, own file: %v", n, len(next.peers), next.own.f != nil)
+					}
+					// What it knows is in its file, and what the other one learns is known.
+					if !alive {
+						end(next)
+						next = newStore(t, dir, minSize)
+					} else {
+						first.put(sample("a.test.", "192.0.2.2", boottime()))
+					}
+					if got := answerOf(next, "a.test."); got != map[bool]string{false: "192.0.2.1", true: "192.0.2.2"}[alive] {
+						t.Errorf("later: %q", got)
+					}
+				})
+			})
+			if n := strings.Count(said, "\n"); alive && (n != 1 || !strings.Contains(said, "no space left")) || !alive && n != 0 {
 				t.Errorf("%s", said)
 			}
 		})
@@ -111,13 +158,86 @@ func TestFilesThatAreNotUsed(t *testing.T) {
 					t.Errorf("%q", got)
 				}
 			})
-			if n := filesIn(t, dir); n != 1 {
+			files := 1
+			if want == "symbolic links" { // which cannot be opened, so that nobody knows what it is
+				files = 2
+			}
+			if n := filesIn(t, dir); n != files {
 				t.Errorf("%d files", n)
 			}
 			if silent := want == "" || want == "nothing is said"; silent && said != "" || !silent && (strings.Count(said, "\n") != 1 || !strings.Contains(said, want)) {
 				t.Errorf("%s", said)
 			}
 		})
+	}
+}
+
+// TestFilesOfOthersAreLeft is of names that keep does not give.
+func TestFilesOfOthersAreLeft(t *testing.T) {
+	dir := t.TempDir()
+	names := []string{"keep-", "keep-notes.txt", "keep-" + strings.Repeat("A", 25), "keep-" + strings.Repeat("a", 26), "keep-" + strings.Repeat("1", 26), strings.Repeat("A", 31)}
+	for _, name := range names {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("dear diary"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	said := logged(t, func() { newStore(t, dir, minSize) })
+	if n := filesIn(t, dir); n != len(names)+1 || said != "" {
+		t.Errorf("%d files, %s", n, said)
+	}
+}
+
+// TestTheFileOfALivingProcessIsLeft is of one that cannot be used, such as that of another version of keep.
+func TestTheFileOfALivingProcessIsLeft(t *testing.T) {
+	for want, spoil := range map[string]func(path string) error{
+		"others than":  func(path string) error { return os.Chmod(path, 0o640) },
+		"has format 9": func(path string) error { return rewritten(path, func(b []byte) { b[32] = 9 }) },
+	} {
+		dir := t.TempDir()
+		s := newStore(t, dir, minSize)
+		if err := spoil(s.own.path); err != nil {
+			t.Fatal(err)
+		}
+		said := logged(t, func() { newStore(t, dir, minSize) })
+		if n := filesIn(t, dir); n != 2 || strings.Count(said, "\n") != 1 || !strings.Contains(said, want) {
+			t.Errorf("%d files, %s", n, said)
+		}
+	}
+}
+
+// TestAFileThatCannotBeMappedNowIsLeft is of a process without address space: the next one may have it.
+func TestAFileThatCannotBeMappedNowIsLeft(t *testing.T) {
+	dir := t.TempDir()
+	id, err := readBootID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, filePrefix+strings.Repeat("A", textLen))
+	if err := os.WriteFile(path, header(maxSize, 1, id), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, maxSize); err != nil { // it takes no room
+		t.Fatal(err)
+	}
+	var pages, size uint64
+	text, _ := os.ReadFile("/proc/self/statm")
+	if _, err := fmt.Sscan(string(text), &pages); err != nil {
+		t.Fatal(err)
+	}
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_AS, &before); err != nil {
+		t.Fatal(err)
+	}
+	size = pages*uint64(os.Getpagesize()) + maxSize/2
+	if err := unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: size, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	said := logged(t, func() { newStore(t, dir, minSize) })
+	if err := unix.Setrlimit(unix.RLIMIT_AS, &before); err != nil {
+		t.Fatal(err)
+	}
+	if n := filesIn(t, dir); n != 2 || strings.Count(said, "\n") != 1 || !strings.Contains(said, "cannot allocate memory") {
+		t.Errorf("%d files, %s", n, said)
 	}
 }
 

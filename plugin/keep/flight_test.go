@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coredns/coredns/plugin"
@@ -103,6 +104,17 @@ func TestOneQuestionInFlight(t *testing.T) {
 			m.Truncated = n == 1
 			return 0, w.WriteMsg(m)
 		}, 10, map[string]int{"192.0.2.1 30": 10}},
+		"REFUSED": {func(c *crowd, _ context.Context, _ int64, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+			<-c.hold
+			return 0, w.WriteMsg(rcode(dns.RcodeRefused, 0)(r))
+		}, 1, map[string]int{"REFUSED": 10}},
+		"FORMERR, for what the first one sent beside the question": {func(c *crowd, _ context.Context, n int64, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+			<-c.hold
+			if n == 1 {
+				return 0, w.WriteMsg(rcode(dns.RcodeFormatError, 0)(r))
+			}
+			return 0, w.WriteMsg(good(r))
+		}, 10, map[string]int{"192.0.2.1 30": 9, "FORMERR": 1}},
 		"another question's answer": {func(c *crowd, _ context.Context, n int64, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 			<-c.hold
 			m := good(r)
@@ -206,6 +218,65 @@ func TestAPrefetchGoesUpstream(t *testing.T) {
 	if n := u.asked.Load(); n != 2 {
 		t.Errorf("asked %d times", n)
 	}
+}
+
+// TestAQuestionThatLeadsBackToItself is of plugins below that ask the server again for the targets of aliases.
+func TestAQuestionThatLeadsBackToItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t, func(c *crowd, ctx context.Context, n int64, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+			if n > 5 { // file and template have a bound, too
+				return 0, w.WriteMsg(address("192.0.2.1", 30)(r))
+			}
+			target := map[string]string{"x.a.": "y.b.", "y.b.": "x.a."}[r.Question[0].Name]
+			inner := new(someone)
+			if code, err := c.k.ServeDNS(ctx, inner, new(dns.Msg).SetQuestion(target, dns.TypeA)); inner.got == nil {
+				return code, err
+			}
+			m := address("192.0.2.2", 30)(r)
+			m.Answer = append([]dns.RR{record4(r.Question[0].Name + " 30 IN CNAME " + target)}, inner.got.Answer...)
+			return 0, w.WriteMsg(m)
+		})
+		begin := time.Now()
+		c.ask(t.Context(), "x.a.")
+		if told := c.wait(); told["192.0.2.1 30"] != 1 || c.asked.Load() != 6 {
+			t.Errorf("%v, asked %d times", told, c.asked.Load())
+		}
+		if took := time.Since(begin); took > 0 {
+			t.Errorf("it waited for %s", took)
+		}
+	})
+}
+
+// TestTwoQuestionsThatLeadToEachOther is of two clients whose questions need each other's answers.
+func TestTwoQuestionsThatLeadToEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t, func(c *crowd, ctx context.Context, n int64, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+			if n > 2 {
+				return 0, w.WriteMsg(address("192.0.2.1", 30)(r))
+			}
+			<-c.hold
+			target := map[string]string{"x.a.": "y.b.", "y.b.": "x.a."}[r.Question[0].Name]
+			return c.k.ServeDNS(ctx, &renamed{w, r}, new(dns.Msg).SetQuestion(target, dns.TypeA))
+		})
+		begin := time.Now()
+		c.ask(t.Context(), "x.a.")
+		c.ask(t.Context(), "y.b.")
+		synctest.Wait()
+		close(c.hold)
+		if told := c.wait(); told["192.0.2.1 30"] != 2 || time.Since(begin) > 0 {
+			t.Errorf("%v after %s", told, time.Since(begin))
+		}
+	})
+}
+
+// renamed gives what it is told as the answer to another question.
+type renamed struct {
+	dns.ResponseWriter
+	r *dns.Msg
+}
+
+func (w *renamed) WriteMsg(*dns.Msg) error {
+	return w.ResponseWriter.WriteMsg(address("192.0.2.1", 30)(w.r))
 }
 
 func TestTwoKeysWithOneHash(t *testing.T) {

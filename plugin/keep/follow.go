@@ -5,6 +5,7 @@ package keep
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 )
@@ -79,31 +80,50 @@ func skip(b []byte) uint64 {
 // processes that are gone.
 const maxPeers = 16
 
-// openPeers opens the files of other processes in dir.
+// openPeers opens the files of other processes in dir. Names that are not of keep are left alone.
 func openPeers(dir, own, bootID string) (peers []*peer) {
-	names, err := filepath.Glob(filepath.Join(dir, filePrefix+"*"))
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		log.Warningf("Not read: %v", err)
 	}
-	for _, path := range names {
-		if path == own || len(peers) == maxPeers {
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if path == own || !isName(e.Name()) || len(peers) == maxPeers {
 			continue
 		}
-		if f, err := openFile(path, bootID); err == nil {
+		switch f, err := loadFile(path, bootID); {
+		case f != nil:
 			peers = append(peers, &peer{file: f})
-		} else if !errors.Is(err, os.ErrNotExist) { // else another start was first
-			discard(path, err)
+		case err != nil && !errors.Is(err, os.ErrNotExist): // else another start was first
+			log.Warningf("Not used: %v", err)
 		}
 	}
 	return peers
 }
 
-// discard deletes a file that cannot be used, so that it is not spoken of at each start.
-func discard(path string, reason error) {
-	switch err := os.Remove(path); {
-	case err != nil:
-		log.Warningf("Not used: %v; and not deleted: %v", reason, err)
-	case !errors.Is(reason, errOtherBoot):
-		log.Warningf("Not used, and deleted: %v", reason)
+// loadFile returns the file at path, or nil and what the log is to say of it.
+func loadFile(path, bootID string) (*file, error) {
+	f, err := openFile(path)
+	if err != nil {
+		return nil, err
 	}
+	if err := f.load(bootID); err != nil {
+		return nil, f.discard(err)
+	}
+	return f, nil
+}
+
+// discard closes a file that could not be loaded for the given reason. It deletes one that will never be of use and
+// whose owner is gone, so that it is not spoken of at each start. It returns what the log is to say.
+func (f *file) discard(reason error) error {
+	if !errors.As(reason, new(wrong)) || !f.abandoned() {
+		return errors.Join(reason, f.close())
+	}
+	switch err := f.remove(); {
+	case err != nil:
+		return fmt.Errorf("%w; and not deleted: %w", reason, err)
+	case errors.Is(reason, errOtherBoot):
+		return nil
+	}
+	return fmt.Errorf("%w; deleted", reason)
 }

@@ -24,6 +24,7 @@ import (
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/packetcache"
 
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 )
 
@@ -249,9 +250,14 @@ var skew atomic.Int64
 func age(d time.Duration) { skew.Add(int64(d)) }
 
 // coalesced is how many questions have waited for others.
-func coalesced() int {
+func coalesced() int { return counted(coalescedTotal) }
+
+// recovered is how many answers were taken over from files.
+func recovered() int { return counted(recoveredTotal) }
+
+func counted(c prometheus.Counter) int {
 	m := new(dto.Metric)
-	if err := coalescedTotal.Write(m); err != nil {
+	if err := c.Write(m); err != nil {
 		panic(err)
 	}
 	return int(m.GetCounter().GetValue())

@@ -24,6 +24,10 @@ var (
 		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "coalesced_total",
 		Help: "Counter of queries that waited for the answer to the same question instead of asking the upstream.",
 	})
+	impatientTotal = promauto.NewCounter(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "impatient_total",
+		Help: "Counter of queries that were told SERVFAIL, since the answer to the same question did not come within 10 s.",
+	})
 	recoveredTotal = promauto.NewCounter(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "recovered_total",
 		Help: "Counter of answers that were taken over from files, of earlier processes and of those that live.",

@@ -38,10 +38,10 @@ func (p *process) open(o options) error {
 	}
 	p.options = o
 	p.store.Store(next)
-	if last == nil {
-		return nil
+	if last != nil {
+		next.adopt(last, now)
 	}
-	return next.adopt(last, now)
+	return nil
 }
 
 // A bootClock is CLOCK_BOOTTIME, for less than the system call that it costs: it counts on with Go's clock, which

@@ -13,7 +13,7 @@ import (
 //	 8  CRC-32C of all that follows
 //	12  length of the record without padding
 //	16  time of storing, 24 lifetime, 32 end of use: nanoseconds of CLOCK_BOOTTIME
-//	40  kind, 41 zero, 42 length of the key, 44 zero
+//	40  kind, 41 one if final, 42 length of the key, 44 zero
 //	48  the key, which begins with the hash of the server block
 //	    the answer, in wire format without OPT
 //
@@ -24,6 +24,7 @@ type record struct {
 	lifetime int64  // ns
 	until    int64  // when not even a stale answer may be given any more, ns of CLOCK_BOOTTIME
 	kind     kind   // positive or denial
+	final    bool   // of a denial: a positive answer that came before does not count any more
 	key      []byte // see question
 	wire     []byte // the packed answer
 }
@@ -66,6 +67,9 @@ func (r *record) encode(b []byte, salt uint64) {
 	le.PutUint64(b[24:], uint64(r.lifetime))
 	le.PutUint64(b[32:], uint64(r.until))
 	b[40], b[41] = byte(r.kind), 0
+	if r.final {
+		b[41] = 1
+	}
 	le.PutUint16(b[42:], uint16(len(r.key)))
 	le.PutUint32(b[44:], 0)
 	copy(b[headLen:], r.key)
@@ -87,7 +91,7 @@ func decode(b []byte, salt uint64) (r record, ok bool) {
 	}
 	r = record{
 		stored: int64(le.Uint64(b[16:])), lifetime: int64(le.Uint64(b[24:])), until: int64(le.Uint64(b[32:])),
-		kind: kind(b[40]), key: b[headLen : headLen+keyLen], wire: b[headLen+keyLen : n],
+		kind: kind(b[40]), final: b[41] == 1, key: b[headLen : headLen+keyLen], wire: b[headLen+keyLen : n],
 	}
 	return r, r.stored >= 0 && r.lifetime > 0 && r.until-r.stored >= r.lifetime && r.until-r.stored <= maxAge
 }

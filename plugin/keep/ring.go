@@ -53,10 +53,23 @@ func (g *ring) append(r *record) {
 	g.forget(n)
 	r.encode(g.mem[g.place(g.next):][:n], g.salt)
 	h := g.hash(r.key)
-	g.live += n - uint64(g.index[h].size)
+	g.remove(h)
+	g.live += n
 	g.index[h] = place{at: g.next, size: uint32(n)}
 	g.next += n
 	g.head.Store(g.next)
+}
+
+// remove forgets the record whose key has the hash h, and makes it invalid, so that no other process reads it. Its
+// length stays, since drop needs it.
+func (g *ring) remove(h uint64) {
+	p, ok := g.index[h]
+	if !ok {
+		return
+	}
+	delete(g.index, h)
+	g.live -= uint64(p.size)
+	g.mem[g.place(p.at)+8] ^= 0xff // of the checksum
 }
 
 // renew moves records that are still of use from the tail to the head while less than an eighth of the ring is
@@ -104,8 +117,7 @@ func (g *ring) drop() {
 	}
 	h := g.hash(b[headLen:][:binary.LittleEndian.Uint16(b[42:])])
 	if p, ok := g.index[h]; ok && p.at == g.tail {
-		delete(g.index, h)
-		g.live -= uint64(p.size)
+		g.remove(h)
 	}
 	g.tail += uint64(aligned(length))
 }

@@ -55,6 +55,19 @@ func TestAReloadAndAStartAskNothingAgain(t *testing.T) {
 	all("192.0.2.2 30")
 }
 
+func TestAReloadWithOtherOptionsOfKeepAsksNothingAgain(t *testing.T) {
+	u := newUpstream(t)
+	dir := t.TempDir()
+	m := serve(t, corefile(u, "keep", plainCache))
+	m.told("a.test.")
+	for _, keep := range []string{"keep {\n size 524288\n }", "keep " + dir, "keep " + dir + " {\n bare_denial 5s\n }"} {
+		m.reload(corefile(u, keep, plainCache))
+		if got := m.told("a.test."); u.asked.Load() != 1 || !strings.HasPrefix(got, "192.0.2.1 ") {
+			t.Errorf("%s: %s, asked %d times", keep, got, u.asked.Load())
+		}
+	}
+}
+
 func TestAnotherBlockIsNotAnsweredFromIt(t *testing.T) {
 	u, other := newUpstream(t), newUpstream(t)
 	dir := t.TempDir()

@@ -4,7 +4,6 @@ package keep
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -12,8 +11,6 @@ import (
 
 	"github.com/miekg/dns"
 )
-
-var errPatience = errors.New("waiting for the answer to the same question: nothing came within 10 s")
 
 // slack is by how much the clock of one goroutine, or process, may seem to be ahead of another's, in nanoseconds.
 const slack = int64(time.Second)

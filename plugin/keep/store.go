@@ -4,7 +4,6 @@ package keep
 
 import (
 	"errors"
-	"fmt"
 	"hash/maphash"
 	"runtime/debug"
 	"slices"
@@ -28,29 +27,45 @@ type store struct {
 }
 
 // openStore returns a store of size octets. dir is where its file is; without dir, or if there can be no file,
-// the store is memory only, and a line of the log says why.
+// the store is memory only, and a line of the log says why. It reads the files of other processes in either case.
 func openStore(dir string, size int, now int64) (*store, error) {
-	s := &store{size: size}
-	own, bootID, err := create(dir, size)
-	if err != nil {
-		log.Warningf("Kept in memory only, and lost when the process ends: %v", err)
-	}
+	own, bootID, failure := create(dir, size)
 	if own == nil {
+		var err error
 		if own, err = createMemory(size); err != nil {
 			return nil, err
 		}
 	}
+	s := &store{size: size}
 	s.use(own)
-	if own.f != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if bootID != "" { // otherwise dir must not be used
 		s.peers = openPeers(dir, own.path, bootID)
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		s.follow(now, true)
+		if failure != nil { // files that are removed now may have taken the room
+			failure = s.move(dir, bootID, now)
+		}
+	}
+	if failure != nil {
+		log.Warningf("Kept in memory only, and lost when the process ends: %v", failure)
 	}
 	return s, nil
 }
 
-// create returns a new file in dir, and the boot's id.
+// move makes the file in dir that could not be made before, and puts into it what is in memory.
+func (s *store) move(dir, bootID string, now int64) error {
+	own, err := createFile(dir, s.size, bootID)
+	if err != nil {
+		return err
+	}
+	memory := s.own
+	s.use(own)
+	s.copyAll(memory, now)
+	return memory.close()
+}
+
+// create returns a new file in dir, and the boot's id, also if it is only the file that could not be made.
 func create(dir string, size int) (*file, string, error) {
 	if dir == "" {
 		return nil, "", nil
@@ -119,13 +134,35 @@ func (s *store) find(key []byte, r *rules, now int64) (a found) {
 	}
 }
 
-// put stores an answer that came at the time now, and what it is good for.
+// put stores an answer.
 func (s *store) put(r *record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.protect(debug.SetPanicOnFault(true))
 	s.rings[r.kind].put(r)
+	s.removeDenied(r)
 	s.puts.Add(1)
+}
+
+// removeDenied removes the positive answer that the denial r makes void. A comparison of the two when a question
+// comes is not enough: the denial may be pushed out by others before the stale time of the answer is over.
+func (s *store) removeDenied(r *record) {
+	if !r.final {
+		return
+	}
+	g := s.rings[positive]
+	if known, _, ok := g.get(r.key); ok && known.stored <= r.stored {
+		g.remove(g.hash(r.key))
+	}
+}
+
+// voided reports whether a denial that is known makes the answer r void.
+func (s *store) voided(r *record) bool {
+	if r.kind != positive {
+		return false
+	}
+	known, _, ok := s.rings[denial].get(r.key)
+	return ok && known.final && known.stored >= r.stored
 }
 
 // failed notes that the upstream failed to answer key. It need not be asked again until retry.
@@ -147,7 +184,7 @@ func (s *store) follow(now int64, all bool) {
 		p := s.peers[i]
 		gone := look && p.abandoned() // asked first: what is read after that is all
 		if all || p.moved() {
-			s.copyFrom(p, now)
+			recoveredTotal.Add(float64(s.copyFrom(p, now)))
 		}
 		if gone {
 			s.peers = append(s.peers[:i], s.peers[i+1:]...)
@@ -161,8 +198,8 @@ func (s *store) follow(now int64, all bool) {
 	}
 }
 
-// copyFrom takes over the records of p that are newer than what is known, and still of use.
-func (s *store) copyFrom(p *peer, now int64) {
+// copyFrom takes over the records of p that are newer than what is known, and still of use. It returns how many.
+func (s *store) copyFrom(p *peer, now int64) (n int) {
 	if s.scratch == nil {
 		s.scratch = make([]byte, maxRecord)
 	}
@@ -171,13 +208,15 @@ func (s *store) copyFrom(p *peer, now int64) {
 			return
 		}
 		g := s.rings[r.kind]
-		if known, _, ok := g.get(r.key); ok && known.stored >= r.stored {
+		if known, _, ok := g.get(r.key); ok && known.stored >= r.stored || s.voided(r) {
 			return
 		}
 		if g.put(r) {
-			recoveredTotal.Inc()
+			n++
 		}
+		s.removeDenied(r)
 	})
+	return n
 }
 
 // protect is deferred by whoever touches a mapping, with what debug.SetPanicOnFault(true) returned. A file that
@@ -222,13 +261,14 @@ func (s *store) giveUp(addr uintptr) bool {
 	return true
 }
 
-// adopt takes over what other knows, and removes it.
-func (s *store) adopt(other *store, now int64) error {
+// adopt takes over what other knows, and removes it. A file that cannot be deleted is no reason to refuse a
+// configuration: a later start deletes it.
+func (s *store) adopt(other *store, now int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	other.mu.Lock()
 	defer other.mu.Unlock()
-	s.copyAll(other, now)
+	s.copyAll(other.own, now)
 	err := other.own.remove()
 	other.use(new(file)) // a query that is on its way finds nothing in it
 	for _, p := range other.peers {
@@ -236,14 +276,14 @@ func (s *store) adopt(other *store, now int64) error {
 	}
 	other.peers = nil
 	if err != nil {
-		return fmt.Errorf("removing the last store: %w", err)
+		log.Warningf("Not removed: the last store: %v", err)
 	}
-	return nil
 }
 
-// copyAll makes other a peer for a moment, so that its file may be shortened meanwhile.
-func (s *store) copyAll(other *store, now int64) {
-	p := &peer{file: other.own}
+// copyAll takes over what is in another file of this process. It makes that a peer for a moment, so that it may be
+// shortened meanwhile.
+func (s *store) copyAll(other *file, now int64) {
+	p := &peer{file: other}
 	s.peers = append(s.peers, p)
 	defer func() { s.peers = slices.DeleteFunc(s.peers, func(q *peer) bool { return q == p }) }()
 	defer s.protect(debug.SetPanicOnFault(true))

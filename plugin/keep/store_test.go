@@ -5,6 +5,7 @@ package keep
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -132,6 +133,83 @@ func TestDenialsDoNotPushOutAnswers(t *testing.T) {
 	}
 }
 
+// denied returns a denial of the name that counts more than the answer before it.
+func denied(name string, now int64) *record {
+	r := sample(name, "192.0.2.1", now)
+	r.kind, r.final, r.lifetime, r.until = denial, true, int64(time.Minute), now+int64(time.Minute)
+	return r
+}
+
+// flood puts more denials of other names than the store has room for.
+func flood(s *store) {
+	for i := range 10000 {
+		s.put(denied(fmt.Sprintf("random%d.test.", i), boottime()))
+	}
+}
+
+// TestADeletedNameDoesNotComeBack is of a denial that has left its ring: what was said before does not count again,
+// neither here, nor in a process that follows, nor in the next one.
+func TestADeletedNameDoesNotComeBack(t *testing.T) {
+	dir := t.TempDir()
+	s := newStore(t, dir, minSize)
+	other := newStore(t, dir, defaultSize)
+	now := boottime()
+	for i := range 3 { // the first two are replaced, but still in the file
+		s.put(sample("gone.test.", "192.0.2.1", now-int64(i)))
+	}
+	s.put(sample("stays.test.", "192.0.2.1", now))
+	s.put(sample("again.test.", "192.0.2.1", now-2))
+	prefer := denied("preferred.test.", now)
+	prefer.final = false
+	s.put(sample("preferred.test.", "192.0.2.1", now))
+	want := func(where string, s *store) {
+		t.Helper()
+		for name, want := range map[string]string{"gone": "", "stays": "192.0.2.1", "again": "192.0.2.1", "preferred": "192.0.2.1"} {
+			if got := answerOf(s, name+".test."); got != want {
+				t.Errorf("%s: %s is %q, want %q", where, name, got, want)
+			}
+		}
+	}
+	answerOf(other, "gone.test.") // it has read the answer
+	s.put(denied("gone.test.", now+1))
+	s.put(denied("again.test.", now-1))
+	s.put(prefer)
+	answerOf(other, "gone.test.") // and the denial
+	s.put(sample("again.test.", "192.0.2.1", now))
+	flood(s)
+	flood(other)
+	if _, _, ok := s.rings[denial].get(prefer.key); ok {
+		t.Fatal("the flood is too small")
+	}
+	want("here", s)
+	want("the one that follows", other)
+	if n, _ := s.usage(positive); n != 3 {
+		t.Errorf("%d entries", n)
+	}
+	end(other)
+	_ = os.Remove(other.own.path)
+	end(s)
+	want("the next one", newStore(t, dir, minSize))
+}
+
+// TestADenialOfOneProcessAndAnOlderAnswerOfAnother reads two files, in both orders.
+func TestADenialOfOneProcessAndAnOlderAnswerOfAnother(t *testing.T) {
+	now := boottime()
+	for range 8 { // the order is that of the names, which are random
+		dir := t.TempDir()
+		one, two := newStore(t, dir, minSize), newStore(t, dir, minSize)
+		one.put(sample("gone.test.", "192.0.2.1", now-1))
+		two.put(denied("gone.test.", now))
+		next := newStore(t, dir, defaultSize)
+		flood(next)
+		if got := answerOf(next, "gone.test."); got != "" {
+			t.Fatal(got)
+		}
+		end(one)
+		end(two)
+	}
+}
+
 // TestARingIsTheMapOfItsNewestRecords compares with a map, whatever the sizes.
 func TestARingIsTheMapOfItsNewestRecords(t *testing.T) {
 	s := newStore(t, "", minSize)
@@ -157,6 +235,11 @@ func TestARingIsTheMapOfItsNewestRecords(t *testing.T) {
 				t.Fatalf("%q: another answer", k)
 			}
 		}
+	}
+	valid := 0
+	scan(g.mem, g.salt, 0, uint64(len(g.mem)), make([]byte, maxRecord), func(*record) { valid++ })
+	if valid != found {
+		t.Errorf("%d found, a reader of the ring finds %d", found, valid)
 	}
 	sum := uint64(0)
 	for _, p := range g.index {
@@ -273,6 +356,28 @@ func TestAnotherDirectoryTakesOver(t *testing.T) {
 	}
 }
 
+// TestTheLastFileCannotBeDeleted is of a reload, which must not be refused for it.
+func TestTheLastFileCannotBeDeleted(t *testing.T) {
+	p := &process{now: boottime}
+	defer forget(p)
+	if err := p.open(options{t.TempDir(), minSize}); err != nil {
+		t.Fatal(err)
+	}
+	p.store.Load().put(sample("a.test.", "192.0.2.1", boottime()))
+	path := p.store.Load().own.path
+	if err := errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "occupied"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	said := logged(t, func() {
+		if err := p.open(options{t.TempDir(), minSize}); err != nil {
+			t.Error(err)
+		}
+	})
+	if got := answerOf(p.store.Load(), "a.test."); got != "192.0.2.1" || strings.Count(said, "\n") != 1 || !strings.Contains(said, path) {
+		t.Errorf("%q, %s", got, said)
+	}
+}
+
 func TestTheLastFileIsShortenedBeforeItIsTakenOver(t *testing.T) {
 	p := &process{now: boottime}
 	defer forget(p)
@@ -360,7 +465,7 @@ func TestDamage(t *testing.T) {
 // recover1 returns how many of the names a start knows with the given file, which must be gone then.
 func recover1(t *testing.T, dir string, content []byte, names int) (known int) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(dir, filePrefix+"left"), content, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, filePrefix+strings.Repeat("A", textLen)), content, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s := newStore(t, dir, minSize)

@@ -78,6 +78,7 @@ func TestHashOf(t *testing.T) {
 		"itself":        text,
 		"a comment":     strings.Replace(text, " keep", " # a comment\n keep", 1),
 		"other metrics": strings.Replace(text, " keep", " keep\n prometheus :9254\n errors {\n  stacktrace\n }", 1),
+		"another size":  strings.Replace(text, " keep", " keep /run/state {\n  size 1000000\n  bare_denial 5s\n }", 1),
 		"another order": strings.Replace(text, " cache 30\n keep", " keep\n cache 30", 1),
 	} {
 		if hashOf(block(t, same)) != want {
