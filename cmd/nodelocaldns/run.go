@@ -20,17 +20,23 @@ import (
 const watchInterval = 10 * time.Second
 
 // run serves until a signal ends it. The fallback table is the first thing that
-// it makes, before it reads a file or opens a port: a start that fails leaves it.
+// it makes, before it waits for kube-proxy, reads a file or opens a port: a start
+// that fails leaves it.
 func run(o *options) (int, error) {
 	if err := configure(o); err != nil {
 		return exitFailure, err
 	}
-	if err := newFinder(o, proxyPatience, func(s string) { log.Info(s) }).resolve(); err != nil {
-		return exitFailure, err
-	}
-	in := newInputs(o)
-	foreseen, lacking := in.foresee()
+	f := newFinder(o, proxyPatience, func(s string) { log.Info(s) })
+	foreseen, lacking := f.foresee()
 	abandon := func() error { return nodelocal.Abandon(foreseen) }
+	if err := f.resolve(); err != nil {
+		return exitFailure, errors.Join(err, lacking, abandon())
+	}
+	if o.auto { // with the addresses that resolve has found
+		if more, err := f.foresee(); len(more) > 0 || err != nil {
+			foreseen, lacking = more, err
+		}
+	}
 	stopMetrics, err := serveMetrics(o.metricsAddr)
 	if err != nil {
 		return exitFailure, errors.Join(err, lacking, abandon())
