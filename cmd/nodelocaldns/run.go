@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	golog "log"
 	"os"
 	"strconv"
@@ -59,7 +60,7 @@ func run(o *options) (int, error) {
 // serveOptions serves what o says.
 func serveOptions(o *options, abandon func() error) (int, error) {
 	loader, last := newLoader(o), newLastGood(o, os.Getenv)
-	loader.validity.keep = keeper(last, loader.detached)
+	loader.validity.keep = keeper(last, loader)
 	life := newLifecycle(&loader.validity)
 	life.abandon = abandon
 	caddy.RegisterEventHook("nodelocaldns", life.hook)
@@ -72,12 +73,16 @@ func serveOptions(o *options, abandon func() error) (int, error) {
 }
 
 // keeper returns what keeps a configuration that works. An error is logged once:
-// it is no reason not to serve.
-func keeper(last lastGood, detached func([]byte) []byte) func([]byte) {
+// it is no reason not to serve. Nor is a configuration kept whose nameservers are
+// not known any more: the one before has them.
+func keeper(last lastGood, l *loader) func([]byte) {
 	said := ""
 	return func(text []byte) {
-		err := last.write(detached(text))
-		if err != nil && err.Error() != said {
+		err := fmt.Errorf("no nameserver in %s can be asked", l.resolvConf)
+		if kept, ok := l.detached(text); ok {
+			err = last.write(kept)
+		}
+		if err != nil && last.path != "" && err.Error() != said {
 			said = err.Error()
 			log.Warningf("Not keeping the configuration for the next start: %v", err)
 		}
