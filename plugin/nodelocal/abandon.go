@@ -19,9 +19,10 @@ func (e NetworkError) Error() string { return e.Err.Error() }
 func (e NetworkError) Unwrap() error { return e.Err }
 
 // Foresee makes the fallback table before there is a configuration, for addresses that have nothing behind them: whatever
-// fails from here on, the cluster DNS answers there. It returns the addresses that the table answers for. The error is of
-// nf_tables alone; a start that goes on says it, too.
-func Foresee(c hostnet.Config) ([]netip.Addr, error) { return hostnet.EarlyFallback(c) }
+// fails from here on, the cluster DNS answers there. A table that a dead instance left stays if it answers for these addresses.
+// Foresee returns the addresses of c that the table answers for. The error is of nf_tables alone; a start that goes on says
+// it, too.
+func Foresee(c hostnet.Config) ([]netip.Addr, error) { return hostnet.ForeseenFallback(c) }
 
 // Abandon is Close for a start that has failed. The fallback table answers for the addresses of the stanza that was parsed
 // last, if one was, and for those that Foresee returned.
