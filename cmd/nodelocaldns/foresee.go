@@ -10,11 +10,11 @@ import (
 )
 
 // foresee has the fallback table made before anything is read that may be at
-// fault. It returns the addresses that the table answers for.
-func (in *inputs) foresee() ([]netip.Addr, error) {
+// fault.
+func (in *inputs) foresee() error {
 	c, ok := in.foreseen()
 	if !ok {
-		return nil, nil
+		return nil
 	}
 	return nodelocal.Foresee(c)
 }

@@ -28,19 +28,16 @@ func run(o *options) (int, error) {
 		return exitFailure, err
 	}
 	f := newFinder(o, proxyPatience, func(s string) { log.Info(s) })
-	foreseen, lacking := f.foresee()
-	abandon := func() error { return nodelocal.Abandon(foreseen) }
+	lacking := f.foresee()
 	if err := f.resolve(); err != nil {
-		return exitFailure, errors.Join(err, lacking, abandon())
+		return exitFailure, errors.Join(err, lacking, nodelocal.Abandon())
 	}
-	if o.auto { // with the addresses that resolve has found
-		if more, err := f.foresee(); len(more) > 0 || err != nil {
-			foreseen, lacking = more, err
-		}
+	if o.auto {
+		lacking = f.foresee() // for the addresses that resolve has found
 	}
 	stopMetrics, err := serveMetrics(o.metricsAddr)
 	if err != nil {
-		return exitFailure, errors.Join(err, lacking, abandon())
+		return exitFailure, errors.Join(err, lacking, nodelocal.Abandon())
 	}
 	defer stopMetrics()
 	if err := makeStateDir(o.stateDir); err != nil {
@@ -50,7 +47,7 @@ func run(o *options) (int, error) {
 	if !o.quiet {
 		log.Info(versionLine())
 	}
-	code, err := serveOptions(o, abandon)
+	code, err := serveOptions(o)
 	if err != nil {
 		err = errors.Join(err, lacking)
 	}
@@ -58,11 +55,10 @@ func run(o *options) (int, error) {
 }
 
 // serveOptions serves what o says.
-func serveOptions(o *options, abandon func() error) (int, error) {
+func serveOptions(o *options) (int, error) {
 	loader, last := newLoader(o), newLastGood(o, os.Getenv)
 	loader.validity.keep = keeper(last, loader)
 	life := newLifecycle(&loader.validity)
-	life.abandon = abandon
 	caddy.RegisterEventHook("nodelocaldns", life.hook)
 	caddy.RegisterCaddyfileLoader("nodelocaldns", life.guard(loader.reload))
 	if o.reloadWithSignal {
@@ -127,7 +123,7 @@ func configure(o *options) error {
 // is ending the process already, it is let go on, and has the last word.
 func (l *lifecycle) startFailed(exit <-chan int, err error) (int, error) {
 	if l.end() {
-		return exitFailure, errors.Join(err, l.abandon())
+		return exitFailure, errors.Join(err, nodelocal.Abandon())
 	}
 	<-l.busy
 	return <-exit, err

@@ -51,6 +51,20 @@ func earlyFallback(cfg Config, leave func(*Fallback) error) ([]netip.Addr, error
 	return f.addresses(), nil
 }
 
+// RemoveFallback takes the fallback table away, of whatever family, for a configuration that wants none. The table of an
+// instance that lives, or that is leaving, stays.
+func RemoveFallback() error {
+	turn, err := takeTurn()
+	if turn == nil {
+		return err
+	}
+	defer turn.release()
+	if peers(-1) > 0 {
+		return nil
+	}
+	return removeTables(fallbackTable, false, true)
+}
+
 // isLeft reports whether a table is there that answers for all of f's addresses as Leave makes it, with whatever target.
 // A table that cannot be read is none.
 func (f *Fallback) isLeft() bool {

@@ -166,6 +166,31 @@ func TestForeseenFallbackFresh(t *testing.T) {
 	}
 }
 
+// TestRemoveFallback takes a table away twice, and not beside an instance, nor while one is leaving.
+func TestRemoveFallback(t *testing.T) {
+	inNamespace(t)
+	remove := func(state string, want bool) {
+		t.Helper()
+		if err := RemoveFallback(); err != nil {
+			t.Errorf("%s: %v", state, err)
+		}
+		if got := !strings.Contains(tables(t), fallbackTable); got != want {
+			t.Errorf("%s: removed %t", state, got)
+		}
+	}
+	early(t, testConfig())
+	remove("a table", true)
+	remove("none", true)
+	n := open(t, testConfig())
+	remove("an instance", false)
+	if err := n.Withdraw(time.Second); err != nil {
+		t.Fatal(err)
+	}
+	remove("it leaves", false)
+	closeNetwork(t, n)
+	remove("it has left", true)
+}
+
 // TestParseRewriteDamaged cuts a rule off at each byte.
 func TestParseRewriteDamaged(t *testing.T) {
 	inNamespace(t)
