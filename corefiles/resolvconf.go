@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -63,25 +64,32 @@ func (r ResolvConf) upstreams(isLocal func(netip.Addr) bool) value {
 }
 
 // Detach returns the Corefile text with the nameservers of r in the place of r's path, so that it means the same when
-// that file has changed. Nameservers that cannot be asked, such as those in local, are left out; where none is left, or
-// text is no Corefile, it is returned as it is.
-func (r ResolvConf) Detach(text []byte, local []netip.Addr) []byte {
-	var usable []string
-	p := Params{LocalIPs: local}
-	for _, s := range r.nameservers() {
-		if addr, err := netip.ParseAddr(s); err == nil && checkWord(s) == nil && !p.isLocal(addr) {
-			usable = append(usable, s)
-		}
-	}
+// that file has changed. Nameservers that cannot be asked, such as those in local, are left out. It is not ok where the
+// path is in text and no nameserver is left: what that text means is not known any more. A text that is no Corefile is
+// returned as it is.
+func (r ResolvConf) Detach(text []byte, local []netip.Addr) (detached []byte, ok bool) {
 	tokens, err := scan(text)
-	if err != nil || len(usable) == 0 {
-		return text
+	if err != nil {
+		return text, true
 	}
+	usable := r.usable(local)
 	var edits []edit
 	for _, t := range tokens {
 		if t.text == r.Path && !t.quoted {
 			edits = append(edits, edit{t.start, t.end, strings.Join(usable, " ")})
 		}
 	}
-	return apply(text, edits)
+	if len(edits) > 0 && len(usable) == 0 {
+		return text, false
+	}
+	return apply(text, edits), true
+}
+
+// usable returns the nameservers that can be asked by a cache that serves at local.
+func (r ResolvConf) usable(local []netip.Addr) []string {
+	p := Params{LocalIPs: local}
+	return slices.DeleteFunc(r.nameservers(), func(s string) bool {
+		addr, err := netip.ParseAddr(s)
+		return err != nil || checkWord(s) != nil || p.isLocal(addr)
+	})
 }

@@ -3,6 +3,7 @@
 package corefiles
 
 import (
+	"cmp"
 	"slices"
 	"testing"
 )
@@ -75,20 +76,24 @@ func TestResolvConfUnused(t *testing.T) {
 }
 
 func TestDetach(t *testing.T) {
-	for _, test := range []struct{ resolv, text, want string }{
+	for _, test := range []struct{ resolv, text, want string }{ // without want: not ok
 		{"nameserver 192.0.2.1\nnameserver ::1\n", "forward . /etc/resolv.conf {", "forward . 192.0.2.1 ::1 {"},
 		{"nameserver 192.0.2.1", "a {\n forward . /etc/resolv.conf\n}\nb {\n forward . /etc/resolv.conf # x\n}", "a {\n forward . 192.0.2.1\n}\nb {\n forward . 192.0.2.1 # x\n}"},
 		{"nameserver 169.254.20.10\nnameserver x\nnameserver 192.0.2.1", "forward . /etc/resolv.conf", "forward . 192.0.2.1"},
 		{"nameserver 192.0.2.1", "forward . /etc/resolv.conf.d # /etc/resolv.conf", "forward . /etc/resolv.conf.d # /etc/resolv.conf"},
 		{"nameserver 192.0.2.1", `forward . "/etc/resolv.conf"`, `forward . "/etc/resolv.conf"`},
-		{"search x", "forward . /etc/resolv.conf", "forward . /etc/resolv.conf"},
-		{"nameserver 169.254.20.10", "forward . /etc/resolv.conf", "forward . /etc/resolv.conf"},
+		{"search x", "forward . /etc/resolv.conf", ""},
+		{"", "forward . /etc/resolv.conf", ""},
+		{"nameserver 169.254.20.10", "forward . /etc/resolv.conf", ""},
+		{"nameserver 169.254.20.10\nnameserver x", "forward . 192.0.2.1 /etc/resolv.conf", ""},
+		{"search x", "forward . 192.0.2.1 # /etc/resolv.conf", "forward . 192.0.2.1 # /etc/resolv.conf"},
 		{"nameserver 192.0.2.1", `forward . /etc/resolv.conf "`, `forward . /etc/resolv.conf "`},
-		{"nameserver 192.0.2.1", "", ""},
+		{"nameserver 192.0.2.1", "\n", "\n"},
 	} {
-		got := ResolvConf{"/etc/resolv.conf", []byte(test.resolv)}.Detach([]byte(test.text), addrs("169.254.20.10"))
-		if string(got) != test.want {
-			t.Errorf("%q with %q: got %q, want %q", test.text, test.resolv, got, test.want)
+		got, ok := ResolvConf{"/etc/resolv.conf", []byte(test.resolv)}.Detach([]byte(test.text), addrs("169.254.20.10"))
+		want := cmp.Or(test.want, test.text)
+		if string(got) != want || ok != (test.want != "") {
+			t.Errorf("%q with %q: got %q, %t, want %q", test.text, test.resolv, got, ok, want)
 		}
 	}
 }

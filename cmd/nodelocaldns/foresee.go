@@ -10,11 +10,11 @@ import (
 )
 
 // foresee has the fallback table made before anything is read that may be at
-// fault. It returns the addresses that the table answers for.
-func (in *inputs) foresee() ([]netip.Addr, error) {
+// fault.
+func (in *inputs) foresee() error {
 	c, ok := in.foreseen()
 	if !ok {
-		return nil, nil
+		return nil
 	}
 	return nodelocal.Foresee(c)
 }
@@ -24,6 +24,9 @@ func (in *inputs) foresee() ([]netip.Addr, error) {
 // template's own may say something else, which counts as soon as it is read.
 func (in *inputs) foreseen() (c hostnet.Config, ok bool) {
 	o := in.opts
+	if o.auto && len(o.localIPs) == 0 {
+		return in.foreseenOfAuto()
+	}
 	if o.mode == runConf || o.link == hostnet.None && o.firewall == hostnet.None {
 		return c, false
 	}
@@ -38,4 +41,15 @@ func (in *inputs) foreseen() (c hostnet.Config, ok bool) {
 		c.Fallback, _ = in.fallback(firstValid(kubeDNS, upstream))
 	}
 	return c, true
+}
+
+// foreseenOfAuto is what is foreseen before -localip auto is resolved: of the
+// addresses, standaloneIP is certain, unless the ClusterIP is IPv6 (autoAddrs).
+func (in *inputs) foreseenOfAuto() (c hostnet.Config, ok bool) {
+	if kubeDNS, _ := in.serviceIP("kube-dns"); kubeDNS.Is6() { // an error is resolve's to report
+		return c, false
+	}
+	o, certain := *in.opts, *in
+	o.localIPs, certain.opts = []netip.Addr{standaloneIP}, &o
+	return certain.foreseen()
 }

@@ -43,8 +43,7 @@ type lifecycle struct {
 	// reloads asks for a reload; one that is waiting already serves two wishes.
 	reloads chan struct{}
 
-	validity *validity    // is told which configuration serves
-	abandon  func() error // takes back what a start that failed has done
+	validity *validity // is told which configuration serves
 }
 
 // newLifecycle returns a lifecycle that waits for the start to give the slot back.
@@ -54,7 +53,6 @@ func newLifecycle(v *validity) *lifecycle {
 		closing:  make(chan struct{}),
 		reloads:  make(chan struct{}, 1),
 		validity: v,
-		abandon:  nodelocal.Close,
 	}
 	l.busy <- struct{}{}
 	return l

@@ -147,11 +147,9 @@ func (l *loader) report(warnings []string) {
 }
 
 // detached returns text as it is kept for the next start: what it says does not
-// depend on resolv.conf any more, which may be what that start fails of.
-func (l *loader) detached(text []byte) []byte {
-	resolv, err := readFile("the node's nameservers", l.resolvConf)
-	if err != nil {
-		return text
-	}
+// depend on resolv.conf any more, which may be what that start fails of. It is
+// not ok where text needs that file and nothing in it, or no file, can be used.
+func (l *loader) detached(text []byte) (kept []byte, ok bool) {
+	resolv, _ := readFile("the node's nameservers", l.resolvConf) // on an error: no nameserver
 	return corefiles.ResolvConf{Path: l.resolvConf, Text: resolv}.Detach(text, l.opts.localIPs)
 }

@@ -45,7 +45,7 @@ func TestSedLines(t *testing.T) {
 func wantCorefile(t *testing.T, corefile, ips, fallback, upstream, domain string) {
 	t.Helper()
 	first, _, _ := strings.Cut(ips, " ")
-	contains(t, corefile, domain+" {\n", "    nodelocal "+ips+" {\n        fallback "+fallback+"\n    }\n", "hedge . " +upstream+" {",
+	contains(t, corefile, domain+" {\n", "    nodelocal "+ips+" {\n        fallback "+fallback+"\n    }\n", "hedge . "+upstream+" {",
 		"health "+first+":8080\n", "ready "+first+":8181 {")
 	// Of a variable that stands for nothing a space is left.
 	bound := strings.Count(strings.ReplaceAll(corefile, " \n", "\n"), "\n    bind "+ips+"\n")

@@ -164,7 +164,7 @@ func (o *options) processFlags(fs *flag.FlagSet) {
 	define(fs, "prometheus-listen-address", ":9253", parseListenAddr, &o.prometheusAddr,
 		"`ADDRESS` for __PROMETHEUS__ENDPOINT__ in the template")
 	define(fs, "statedir", defaultStateDir, parseStateDir, &o.stateDir,
-		"keep in `DIR` what the next start needs: the last configuration that worked; also __NODELOCALDNS__STATE__DIR__ in the template; empty: nothing is kept")
+		"keep in `DIR` what the next start needs: the last configuration that worked, and the answers of keep (8 MB); also __NODELOCALDNS__STATE__DIR__ in the template; empty: nothing is kept")
 	fs.BoolVar(&o.reloadWithSignal, "reloadwithsignal", false, "reload when template or ConfigMap change, without the reload plugin")
 	fs.StringVar(&o.pidFile, "pidfile", "", "write the process id to `FILE` when serving")
 	fs.BoolVar(&o.quiet, "quiet", false, "do not print zones and version at start")

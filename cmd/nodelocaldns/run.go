@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	golog "log"
 	"os"
 	"strconv"
@@ -20,20 +21,23 @@ import (
 const watchInterval = 10 * time.Second
 
 // run serves until a signal ends it. The fallback table is the first thing that
-// it makes, before it reads a file or opens a port: a start that fails leaves it.
+// it makes, before it waits for kube-proxy, reads a file or opens a port: a start
+// that fails leaves it.
 func run(o *options) (int, error) {
 	if err := configure(o); err != nil {
 		return exitFailure, err
 	}
-	if err := newFinder(o, proxyPatience, func(s string) { log.Info(s) }).resolve(); err != nil {
-		return exitFailure, err
+	f := newFinder(o, proxyPatience, func(s string) { log.Info(s) })
+	lacking := f.foresee()
+	if err := f.resolve(); err != nil {
+		return exitFailure, errors.Join(err, lacking, nodelocal.Abandon())
 	}
-	in := newInputs(o)
-	foreseen, lacking := in.foresee()
-	abandon := func() error { return nodelocal.Abandon(foreseen) }
+	if o.auto {
+		lacking = f.foresee() // for the addresses that resolve has found
+	}
 	stopMetrics, err := serveMetrics(o.metricsAddr)
 	if err != nil {
-		return exitFailure, errors.Join(err, lacking, abandon())
+		return exitFailure, errors.Join(err, lacking, nodelocal.Abandon())
 	}
 	defer stopMetrics()
 	if err := makeStateDir(o.stateDir); err != nil {
@@ -43,7 +47,7 @@ func run(o *options) (int, error) {
 	if !o.quiet {
 		log.Info(versionLine())
 	}
-	code, err := serveOptions(o, abandon)
+	code, err := serveOptions(o)
 	if err != nil {
 		err = errors.Join(err, lacking)
 	}
@@ -51,11 +55,10 @@ func run(o *options) (int, error) {
 }
 
 // serveOptions serves what o says.
-func serveOptions(o *options, abandon func() error) (int, error) {
+func serveOptions(o *options) (int, error) {
 	loader, last := newLoader(o), newLastGood(o, os.Getenv)
-	loader.validity.keep = keeper(last, loader.detached)
+	loader.validity.keep = keeper(last, loader)
 	life := newLifecycle(&loader.validity)
-	life.abandon = abandon
 	caddy.RegisterEventHook("nodelocaldns", life.hook)
 	caddy.RegisterCaddyfileLoader("nodelocaldns", life.guard(loader.reload))
 	if o.reloadWithSignal {
@@ -66,12 +69,16 @@ func serveOptions(o *options, abandon func() error) (int, error) {
 }
 
 // keeper returns what keeps a configuration that works. An error is logged once:
-// it is no reason not to serve.
-func keeper(last lastGood, detached func([]byte) []byte) func([]byte) {
+// it is no reason not to serve. Nor is a configuration kept whose nameservers are
+// not known any more: the one before has them.
+func keeper(last lastGood, l *loader) func([]byte) {
 	said := ""
 	return func(text []byte) {
-		err := last.write(detached(text))
-		if err != nil && err.Error() != said {
+		err := fmt.Errorf("no nameserver in %s can be asked", l.resolvConf)
+		if kept, ok := l.detached(text); ok {
+			err = last.write(kept)
+		}
+		if err != nil && last.path != "" && err.Error() != said {
 			said = err.Error()
 			log.Warningf("Not keeping the configuration for the next start: %v", err)
 		}
@@ -116,7 +123,7 @@ func configure(o *options) error {
 // is ending the process already, it is let go on, and has the last word.
 func (l *lifecycle) startFailed(exit <-chan int, err error) (int, error) {
 	if l.end() {
-		return exitFailure, errors.Join(err, l.abandon())
+		return exitFailure, errors.Join(err, nodelocal.Abandon())
 	}
 	<-l.busy
 	return <-exit, err

@@ -101,8 +101,9 @@ func (s *starter) standsIn(c standIn) {
 
 // standIns lists what may run in the place of text, which has that fault; text is empty if there was none.
 func (s *starter) standIns(text []byte, fault error) (list []standIn) {
+	kept, _ := s.detached(text)
 	switch last, err := s.last.read(); {
-	case err == nil && !bytes.Equal(last, s.detached(text)):
+	case err == nil && !bytes.Equal(last, kept):
 		list = append(list, standIn{corefile{path: s.path(), text: last}, "the last configuration that worked", fault})
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		log.Warningf("The last configuration that worked is not used: %v", err)

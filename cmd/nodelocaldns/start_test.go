@@ -23,7 +23,7 @@ func startOn(t *testing.T, n node, flags string, refuse func(string) error) (*st
 		t.Fatal(err)
 	}
 	last := newLastGood(l.opts, l.getenv)
-	l.validity.keep = keeper(last, l.detached)
+	l.validity.keep = keeper(last, l)
 	launched := &[]string{}
 	return &starter{l, last, func(input caddy.Input) (*caddy.Instance, error) {
 		text := string(input.Body())
@@ -251,5 +251,36 @@ func TestStandInIsNotKept(t *testing.T) {
 	}
 	if text, err := s.last.read(); err == nil {
 		t.Errorf("kept:\n%s", text)
+	}
+}
+
+// TestKeeperWithoutNameservers has resolv.conf go bad while the cache runs: what is kept has the nameservers of before.
+func TestKeeperWithoutNameservers(t *testing.T) {
+	n, logs := newNode(t), captureLogs(t)
+	defer nodelocal.ConfigValid.Set(1)
+	path := filepath.Join(n.dir, "resolv.conf")
+	writeFile(t, n.dir, "Corefile.base", ".:53 {\n    bind __PILLAR__LOCAL__DNS__\n    forward . "+path+"\n}\n")
+	s, _ := startOn(t, n, "-localip 10.0.0.1 -basecorefile DIR/Corefile.base", refuseNone)
+	if _, err := s.start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"search x\n", "nameserver 10.0.0.1\n", ""} { // the last: no file
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if text != "" {
+			writeFile(t, n.dir, "resolv.conf", text)
+		}
+		if _, err := s.reload(serverType); err != nil {
+			t.Fatal(err)
+		}
+		kept, err := s.last.read()
+		if err != nil || !strings.Contains(string(kept), "forward . 192.0.2.53\n") {
+			t.Errorf("%q: %v, kept:\n%s", text, err, kept)
+		}
+	}
+	want := "[WARNING] plugin/nodelocal: Not keeping the configuration for the next start: no nameserver in " + path + " can be asked"
+	if said := logs.take(); strings.Count(said, want) != 1 {
+		t.Errorf("said %q", said)
 	}
 }

@@ -2,7 +2,10 @@
 
 package hostnet
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // EarlyFallback makes the fallback table for an instance that is still to come, in the form in which the last instance leaves
 // it: it answers for the addresses with nothing behind them while nobody on this host has them. So a cache of another program
@@ -12,6 +15,21 @@ import "net/netip"
 // A table that is there while an instance lives is that instance's: it is not touched. The connections that a dead instance's
 // table remembers stay.
 func EarlyFallback(cfg Config) ([]netip.Addr, error) {
+	return earlyFallback(cfg, (*Fallback).Leave)
+}
+
+// ForeseenFallback is EarlyFallback before the configuration is read, for what may be less than that says. The table of a dead
+// instance that answers for all addresses of cfg in that form stays as it is: it may have more of them, or another target.
+func ForeseenFallback(cfg Config) ([]netip.Addr, error) {
+	return earlyFallback(cfg, func(f *Fallback) error {
+		if f.isLeft() {
+			return nil
+		}
+		return f.Leave()
+	})
+}
+
+func earlyFallback(cfg Config, leave func(*Fallback) error) ([]netip.Addr, error) {
 	if cfg.Validate() != nil || checkCapability(cfg) != nil {
 		return nil, nil
 	}
@@ -27,8 +45,41 @@ func EarlyFallback(cfg Config) ([]netip.Addr, error) {
 	if peers(-1) > 0 && fallbackExists() {
 		return nil, nil
 	}
-	if err := f.Leave(); err != nil {
+	if err := leave(f); err != nil {
 		return nil, err
 	}
 	return f.addresses(), nil
+}
+
+// RemoveFallback takes the fallback table away, of whatever family, for a configuration that wants none. The table of an
+// instance that lives, or that is leaving, stays.
+func RemoveFallback() error {
+	turn, err := takeTurn()
+	if turn == nil {
+		return err
+	}
+	defer turn.release()
+	if peers(-1) > 0 {
+		return nil
+	}
+	return removeTables(fallbackTable, false, true)
+}
+
+// isLeft reports whether a table is there that answers for all of f's addresses as Leave makes it, with whatever target.
+// A table that cannot be read is none.
+func (f *Fallback) isLeft() bool {
+	for _, six := range families(f.addresses()) {
+		rewrites, err := readRewrites(six)
+		if err != nil {
+			return false
+		}
+		for _, a := range f.addresses() {
+			here := func(w rewrite) bool { return w.addr == a && w.port == f.port }
+			anyCase := func(w rewrite) bool { return here(w) && w.anyCase }
+			if a.Is6() == six && (!slices.ContainsFunc(rewrites, here) || slices.ContainsFunc(rewrites, anyCase)) {
+				return false
+			}
+		}
+	}
+	return true
 }

@@ -4,6 +4,8 @@ package hostnet
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -110,4 +112,106 @@ func TestEarlyFallbackBesideAnInstance(t *testing.T) {
 	}
 	unchanged("it leaves")
 	closeNetwork(t, n)
+}
+
+// TestForeseenFallback comes to what another instance left: an order to leave, or a kill while it steered or before.
+func TestForeseenFallback(t *testing.T) {
+	steering := testConfig().Addresses
+	for name, tc := range map[string]struct {
+		differ  func(dead, flags *Config) // nil: both are testConfig
+		away    []netip.Addr              // when the dead instance died; nil: it steered all
+		rewrite bool
+	}{
+		"the same":                  {},
+		"another target":            {differ: func(dead, _ *Config) { dead.Fallback = addrsOf("10.96.0.12 fd00:96::c") }},
+		"more addresses":            {differ: func(_, flags *Config) { flags.Addresses = addrsOf("169.254.20.10") }},
+		"another zone":              {differ: func(dead, _ *Config) { dead.FallbackZone = 40 }},
+		"fewer addresses":           {differ: func(dead, _ *Config) { dead.Addresses = addrsOf("169.254.20.10 10.96.0.10") }, rewrite: true},
+		"another address":           {differ: func(dead, _ *Config) { dead.Addresses = addrsOf("169.254.20.11 fd00::10 fd00:96::a") }, rewrite: true},
+		"another port":              {differ: func(dead, _ *Config) { dead.Port = 54 }, rewrite: true},
+		"killed before it steered":  {away: steering, rewrite: true},
+		"killed, as one was away":   {away: steering[:1], rewrite: true},
+		"answers, but not rewrites": {differ: func(dead, _ *Config) { dead.Fallback = nil }, rewrite: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inNamespace(t)
+			dead, cfg := testConfig(), testConfig()
+			if tc.differ != nil {
+				tc.differ(&dead, &cfg)
+			}
+			if err := newFallback(dead).Set(tc.away); err != nil {
+				t.Fatal(err)
+			}
+			before := tables(t)
+			got, err := ForeseenFallback(cfg)
+			if want := newFallback(cfg).addresses(); err != nil || !slices.Equal(got, want) {
+				t.Errorf("got %v, %v, want %v", got, err, want)
+			}
+			after := tables(t)
+			if (before != after) != tc.rewrite {
+				t.Errorf("written anew: %t, want %t\n%s\nand then\n%s", before != after, tc.rewrite, before, after)
+			}
+			if _, err := EarlyFallback(cfg); err != nil || tables(t) == after {
+				t.Errorf("what a stanza says is not written: %v", err)
+			}
+		})
+	}
+}
+
+// TestForeseenFallbackFresh has no table to leave.
+func TestForeseenFallbackFresh(t *testing.T) {
+	inNamespace(t)
+	if got, err := ForeseenFallback(testConfig()); err != nil || len(got) != 2 || !strings.Contains(tables(t), "ip daddr set 10.96.0.11") {
+		t.Errorf("%v, %v, and on the node:\n%s", got, err, tables(t))
+	}
+}
+
+// TestRemoveFallback takes a table away twice, and not beside an instance, nor while one is leaving.
+func TestRemoveFallback(t *testing.T) {
+	inNamespace(t)
+	remove := func(state string, want bool) {
+		t.Helper()
+		if err := RemoveFallback(); err != nil {
+			t.Errorf("%s: %v", state, err)
+		}
+		if got := !strings.Contains(tables(t), fallbackTable); got != want {
+			t.Errorf("%s: removed %t", state, got)
+		}
+	}
+	early(t, testConfig())
+	remove("a table", true)
+	remove("none", true)
+	n := open(t, testConfig())
+	remove("an instance", false)
+	if err := n.Withdraw(time.Second); err != nil {
+		t.Fatal(err)
+	}
+	remove("it leaves", false)
+	closeNetwork(t, n)
+	remove("it has left", true)
+}
+
+// TestParseRewriteDamaged cuts a rule off at each byte.
+func TestParseRewriteDamaged(t *testing.T) {
+	inNamespace(t)
+	if _, err := EarlyFallback(testConfig()); err != nil {
+		t.Fatal(err)
+	}
+	c, err := nftDial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	rules, err := nftChain{family: nftFamily(false), table: fallbackTable, name: "prerouting"}.rules(c, "")
+	if err != nil || len(rules) == 0 {
+		t.Fatalf("%d rules, %v", len(rules), err)
+	}
+	for _, rule := range rules {
+		want, ok := parseRewrite(rule)
+		for i := range rule {
+			if got, cutOK := parseRewrite(rule[:i]); cutOK && (!ok || got.addr != want.addr) {
+				t.Errorf("cut at %d: %+v, and whole %+v, %t", i, got, want, ok)
+			}
+		}
+	}
 }

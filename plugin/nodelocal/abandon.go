@@ -19,13 +19,36 @@ func (e NetworkError) Error() string { return e.Err.Error() }
 func (e NetworkError) Unwrap() error { return e.Err }
 
 // Foresee makes the fallback table before there is a configuration, for addresses that have nothing behind them: whatever
-// fails from here on, the cluster DNS answers there. It returns the addresses that the table answers for. The error is of
-// nf_tables alone; a start that goes on says it, too.
-func Foresee(c hostnet.Config) ([]netip.Addr, error) { return hostnet.EarlyFallback(c) }
+// fails from here on, the cluster DNS answers there. A table that a dead instance left stays if it answers for these addresses.
+// A configuration that owns nothing of the network takes the table away. The error is of nf_tables alone; a start that goes
+// on says it, too.
+func Foresee(c hostnet.Config) error { return theNode.foresee(c) }
 
 // Abandon is Close for a start that has failed. The fallback table answers for the addresses of the stanza that was parsed
-// last, if one was, and for those that Foresee returned.
-func Abandon(foreseen []netip.Addr) error { return theNode.abandon(foreseen) }
+// last, if one was, and for those of Foresee.
+func Abandon() error { return theNode.abandon() }
+
+func (n *node) foresee(c hostnet.Config) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	addrs, err := hostnet.ForeseenFallback(c)
+	if len(addrs) > 0 {
+		n.foreseen = addrs
+	}
+	return err
+}
+
+// unforesee takes away what foresee has made, for a configuration that does not want it. A table that stays is no reason not
+// to serve.
+func (n *node) unforesee() {
+	if len(n.foreseen) == 0 {
+		return
+	}
+	n.foreseen = nil
+	if err := hostnet.RemoveFallback(); err != nil {
+		log.Errorf("%v", err)
+	}
+}
 
 // parsed notes how to find out what the stanza that was just parsed says: its addresses may come from a directive of the same
 // server block that is still to be parsed.
@@ -35,7 +58,7 @@ func (n *node) parsed(stanza func() (settings, error)) {
 	n.stanza = stanza
 }
 
-func (n *node) abandon(left []netip.Addr) error {
+func (n *node) abandon() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.network != nil {
@@ -43,10 +66,10 @@ func (n *node) abandon(left []netip.Addr) error {
 		return n.closeLocked()
 	}
 	addrs, err := n.fallbackOfStanza()
-	if len(addrs) > 0 {
-		left = addrs
+	if len(addrs) == 0 {
+		addrs = n.foreseen
 	}
-	sayLeft(left)
+	sayLeft(addrs)
 	return err
 }
 

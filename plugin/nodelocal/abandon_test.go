@@ -60,15 +60,13 @@ func TestAbandon(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			table := tableIn(t)
 			n := &node{}
-			var foreseen []netip.Addr
 			if tc.foreseen {
-				var err error
-				if foreseen, err = Foresee(flags); err != nil || len(foreseen) != 1 {
-					t.Fatalf("%v, %v", foreseen, err)
+				if err := n.foresee(flags); err != nil || len(n.foreseen) != 1 {
+					t.Fatalf("%v, %v", n.foreseen, err)
 				}
 			}
 			n.parsed(tc.stanza)
-			if err := n.abandon(foreseen); err != nil {
+			if err := n.abandon(); err != nil {
 				t.Fatal(err)
 			}
 			out := table()
@@ -76,6 +74,30 @@ func TestAbandon(t *testing.T) {
 				t.Errorf("want %q:\n%s", tc.want, out)
 			}
 		})
+	}
+}
+
+// TestOwnsNothing starts with a stanza that owns nothing, after flags that stand for a table.
+func TestOwnsNothing(t *testing.T) {
+	flags := hostnet.Config{Interface: "x", Link: hostnet.TUN, Firewall: hostnet.NFTables, Port: 53,
+		Addresses: []netip.Addr{netip.MustParseAddr("169.254.20.10")}, Fallback: []netip.Addr{netip.MustParseAddr("10.96.0.10")}, FallbackZone: 20}
+	none := settings{options: options{Config: hostnet.Config{Link: hostnet.None, Firewall: hostnet.None, Addresses: flags.Addresses}}}
+	table := tableIn(t)
+	n := &node{}
+	if err := n.foresee(flags); err != nil || table() == "" {
+		t.Fatalf("%v, or no table", err)
+	}
+	if err := n.start(none); err != nil {
+		t.Fatal(err)
+	}
+	if out := table(); out != "" {
+		t.Errorf("on the node:\n%s", out)
+	}
+	if err := (&node{}).foresee(flags); err != nil { // a table that is not of n's making
+		t.Fatal(err)
+	}
+	if err := errors.Join(n.start(none), n.abandon()); err != nil || table() == "" {
+		t.Errorf("%v, or somebody else's table has gone", err)
 	}
 }
 

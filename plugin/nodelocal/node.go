@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,9 @@ type node struct {
 	leaving    bool
 	steered    atomic.Bool // all addresses are
 
+	// foreseen is the addresses for which there is a fallback table that no network of this process has taken over yet.
+	foreseen []netip.Addr
+
 	// stanza returns what the stanza that was parsed last says; nil: none was.
 	stanza func() (settings, error)
 }
@@ -67,7 +71,9 @@ func (n *node) start(s settings) error {
 	if !s.owns() {
 		n.settings = s
 		n.steered.Store(true)
-		return n.closeLocked()
+		err := n.closeLocked()
+		n.unforesee()
+		return err
 	}
 	var err error
 	if n.network == nil {
@@ -118,7 +124,7 @@ func (n *node) open(s settings) error {
 	if err != nil {
 		return err
 	}
-	n.network, n.leaving = network, false
+	n.network, n.leaving, n.foreseen = network, false, nil
 	n.supervisor = newSupervisor(n)
 	n.supervisor.run()
 	return nil
