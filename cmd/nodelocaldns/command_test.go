@@ -50,7 +50,7 @@ func TestCommandErrors(t *testing.T) {
 		{"address in use", []string{off, "-dns.port", port, "-conf", conf(". {\n bind 127.0.0.1\n whoami\n}\n")}, 1,
 			"listening on " + taken + " (tcp): address already in use: another DNS server listens there; stop it or change -localip or -dns.port"},
 		{"foreign address", []string{off, "-conf", conf(".:0 {\n bind 192.0.2.1\n whoami\n}\n")}, 1,
-			"listening on 192.0.2.1:0 (tcp): cannot assign requested address: no interface has this address; is -setupinterface=false or link none in effect?"},
+			"KEY:2: bind 192.0.2.1: no interface has this address, and no nodelocal stanza names it"},
 		{"plugin's syntax", []string{off, "-conf", conf(".:0 {\n whoami {\n}\n")}, 1, "plugin/whoami: KEY:2: Unexpected token '{', expecting argument"},
 		{"plugin", []string{off, "-conf", conf(".:0 {\n bind 127.0.0.1\n cache {\n  success x\n }\n}\n")}, 1,
 			`plugin/cache: strconv.Atoi: parsing "x": invalid syntax`},

@@ -93,13 +93,16 @@ func (l *loader) corefile(skip []string) (corefile, error) {
 // copyMark is the last line of a copy.
 var copyMark = []byte("# Rendered by nodelocaldns; what is changed here has no effect.\n")
 
-// load renders the Corefile for running it: the result is also written to -conf,
-// unless that is the template.
+// load renders the Corefile for running it, on this node: the result is also
+// written to -conf, unless that is the template.
 func (l *loader) load() (corefile, error) { return l.withoutKeys() }
 
 // withoutKeys is load without the given keys of the kube-dns ConfigMap; an empty one is all.
 func (l *loader) withoutKeys(skip ...string) (corefile, error) {
 	c, err := l.render(skip...)
+	if err == nil {
+		err = bindable(c.path, c.text, l.opts.localIPs)
+	}
 	if err != nil || l.opts.mode != runTemplate || l.opts.conf == "" || l.opts.conf == c.template {
 		return c, err
 	}

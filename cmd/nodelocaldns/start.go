@@ -84,6 +84,9 @@ func (s *starter) tryStandIn(c standIn) (*caddy.Instance, error) {
 	if err := check(c.path, c.text); err != nil {
 		return nil, err
 	}
+	if err := bindable(c.path, c.text, s.opts.localIPs); err != nil {
+		return nil, err
+	}
 	inst, err := s.launch(c.input())
 	if err != nil {
 		return nil, explain(err, s.opts.port)

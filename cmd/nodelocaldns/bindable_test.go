@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestBindable names 192.0.2.x, addresses for documentation, which no interface has.
+func TestBindable(t *testing.T) {
+	for _, tt := range []struct{ text, own, want string }{
+		{".:53 {\n    bind 127.0.0.1\n}", "", ""},
+		{".:53 {\n    bind lo\n}", "", ""},
+		{".:53 {\n    bind 0.0.0.0\n}", "", ""},
+		{".:53 {\n    bind fe80::1%lo\n}", "", ""}, // CoreDNS takes it for the name of an interface
+		{".:53 {\n    bind 127.0.0.1 192.0.2.9\n}", "", "Corefile:2: bind 192.0.2.9: no interface has this address, and no nodelocal stanza names it"},
+		{"a:53 {\n    bind 127.0.0.1\n}\nb:53 {\n    whoami\n    bind 127.0.0.1\n    bind 192.0.2.9\n}", "",
+			"Corefile:7: bind 192.0.2.9: no interface has this address, and no nodelocal stanza names it"},
+		{".:53 {\n    bind 127.0.0.1 {\n        except 192.0.2.9\n    }\n}", "", ""},
+		{".:53 {\n    bind 192.0.2.9\n}", "192.0.2.9", ""},
+		{".:53 {\n    bind 192.0.2.9\n}", "192.0.2.8", "Corefile:2: bind 192.0.2.9: no interface has this address, and no nodelocal stanza names it"},
+		{"a:53 {\n    bind 192.0.2.9\n}\nb:53 {\n    nodelocal 192.0.2.9 {\n        fallback 192.0.2.8\n    }\n    bind 192.0.2.9\n}", "", ""},
+		{".:53 {\n    nodelocal 192.0.2.9 {\n        fallback 192.0.2.8\n    }\n    bind 192.0.2.8\n}", "",
+			"Corefile:5: bind 192.0.2.8: no interface has this address, and no nodelocal stanza names it"},
+		{"a:53 {\n    bind 192.0.2.9\n}\nb:53 {\n    nodelocal\n    bind 192.0.2.9\n}", "", ""},
+		{".:53 {", "", "Corefile:1: "},
+	} {
+		var own []netip.Addr
+		if tt.own != "" {
+			own = append(own, netip.MustParseAddr(tt.own))
+		}
+		err := bindable("Corefile", []byte(tt.text), own)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("%s\ngot  %v\nwant %s", tt.text, err, tt.want)
+		}
+	}
+}
+
+// TestRunWrongBind starts with an address that no interface has, where another text was good before.
+func TestRunWrongBind(t *testing.T) {
+	dir, port := t.TempDir(), freePort(t)
+	text := func(bind, addr string) string {
+		return strings.ReplaceAll(answering(".", addr, "reload 2s 0s"), "bind 127.0.0.1", "bind 127.0.0.1"+bind)
+	}
+	conf := writeFile(t, dir, "Corefile", text("", "192.0.2.1"))
+	start := func() *process {
+		p := startProcess(t, "-conf", conf, "-p", port, "-statedir", dir+"/state", "-metrics-listen-address=")
+		awaitAnswer(t, port, "192.0.2.1")
+		return p
+	}
+	p := start()
+	eventually(t, "a file", func() bool {
+		_, err := os.Stat(dir + "/state/Corefile.last-good")
+		return err == nil
+	})
+	p.stop(t, syscall.SIGKILL)
+	writeFile(t, dir, "Corefile", text(" 192.0.2.9", "192.0.2.2"))
+	p = start()
+	const running = "Running the last configuration that worked, as the configuration cannot be used: "
+	eventually(t, "an error", func() bool {
+		return p.said(running + conf + ":2: bind 192.0.2.9: no interface has this address, and no nodelocal stanza names it")
+	})
+	writeFile(t, dir, "Corefile", text("", "192.0.2.3"))
+	awaitAnswer(t, port, "192.0.2.3")
+	if code := p.stop(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
