@@ -16,11 +16,12 @@ import (
 // questions of a connection in their order (RFC 7766 section 6.2.1.1), and a slow one would hold up the others.
 type conn struct {
 	tcp      *net.TCPConn
-	born     time.Time // when it was established, or last known to be the best that can be had
-	answered time.Time // when it last carried an answer; at first: when it was established
-	retired  bool      // a younger one has taken its place: close it in place of using it
-	asked    bool      // it has had a question
-	spoiled  bool      // more has come than was asked for: it is of no use for another question
+	way      time.Duration // there and back, as the handshake took: no acknowledgement is delayed in it
+	born     time.Time     // when it was established, or last known to be the best that can be had
+	answered time.Time     // when it last carried an answer; at first: when it was established
+	retired  bool          // a younger one has taken its place: close it in place of using it
+	asked    bool          // it has had a question
+	spoiled  bool          // more has come than was asked for: it is of no use for another question
 
 	in   []byte // what has been read; in[:have] is valid
 	have int
@@ -29,9 +30,10 @@ type conn struct {
 // usualAnswer is the room, in octets, that a connection keeps for an answer.
 const usualAnswer = 1024
 
-func newConn(tcp *net.TCPConn) *conn {
+// newConn is told how long it took to establish the connection.
+func newConn(tcp *net.TCPConn, took time.Duration) *conn {
 	now := time.Now()
-	return &conn{tcp: tcp, born: now, answered: now, in: make([]byte, usualAnswer)}
+	return &conn{tcp: tcp, way: min(took, mostDialPatience), born: now, answered: now, in: make([]byte, usualAnswer)}
 }
 
 // until bounds what follows.
@@ -47,9 +49,9 @@ type flight struct {
 // ask notes that a question is about to be sent, which ends at the deadline. Its answer is first waited for until patient:
 // a process that did not run for so long must still send.
 func (c *conn) ask(patient, deadline time.Time) flight {
-	f := flight{conn: c, sent: time.Now(), patience: newPatience}
+	f := flight{conn: c, sent: time.Now(), patience: newPatience + 2*c.way}
 	if c.asked {
-		f.patience = oldPatience
+		f.patience = oldPatience + 2*c.way
 	}
 	c.asked = true
 	_ = c.tcp.SetWriteDeadline(deadline) // an error of a closed connection comes again
@@ -121,8 +123,7 @@ func (f flight) lost() bool {
 	if raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }) != nil || err != nil {
 		return false
 	}
-	way := 2 * time.Duration(info.Rtt) * time.Microsecond // there and back, and what the time varies by
-	return info.Unacked > 0 && time.Since(f.sent) >= f.patience+way
+	return info.Unacked > 0
 }
 
 // abort closes the connection without a farewell: nothing that is still on its way is wanted, and a peer that is gone

@@ -339,9 +339,10 @@ func (p *pool) dial() (*conn, error) {
 		d.Timeout = min(max(leastDialTimeout, 10*p.rtt), mostDialTimeout)
 	}
 	p.mu.Unlock()
+	began := time.Now()
 	c, err := d.Dial("tcp", p.addr)
 	if err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
-	return newConn(c.(*net.TCPConn)), nil
+	return newConn(c.(*net.TCPConn), time.Since(began)), nil
 }
