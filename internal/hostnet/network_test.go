@@ -144,7 +144,7 @@ func TestTwoInstances(t *testing.T) {
 	if broken, err := b.Intact(false); len(broken) == 0 || err != nil {
 		t.Errorf("the second does not see that steering is off: %v, %v", broken, err)
 	}
-	if err := b.Repair(); err != nil {
+	if err := b.Repair([]string{"rules"}); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(state(t), "fin,syn,rst,ack fib daddr type local notrack") {
@@ -545,7 +545,7 @@ func TestBecomesUnreadable(t *testing.T) {
 						t.Errorf("%v, %v", broken, err)
 					}
 				}
-				if err := n.Repair(); err != nil {
+				if err := n.Repair([]string{"rules"}); err != nil {
 					t.Errorf("repair: %v", err)
 				}
 			}
@@ -556,7 +556,7 @@ func TestBecomesUnreadable(t *testing.T) {
 			if broken, err := n.Intact(false); len(broken) == 0 && err == nil {
 				t.Error("all is said to be well")
 			}
-			if err := n.Repair(); (err == nil) != (firewall == Auto) {
+			if err := n.Repair([]string{"rules"}); (err == nil) != (firewall == Auto) {
 				t.Errorf("repair: %v", err)
 			}
 			if firewall == Auto {

@@ -80,7 +80,7 @@ func TestWatchWithoutRecord(t *testing.T) {
 	if broken, err := joiner.Intact(false); len(broken) != 2 || err != nil {
 		t.Errorf("got %v, %v", broken, err)
 	}
-	if err := joiner.Repair(); err != nil {
+	if err := joiner.Repair([]string{"rules"}); err != nil {
 		t.Fatal(err)
 	}
 	if broken, err := joiner.Intact(false); len(broken) != 0 || err != nil {

@@ -19,11 +19,13 @@ func (n *Network) Steer(addrs []netip.Addr) error {
 	return n.inTurn(func() error { return n.applyAny(addrs) })
 }
 
-// Repair puts the rules back after another program changed them. Connections
-// that went past the cache meanwhile are left alone, as after Steer.
-func (n *Network) Repair() error {
+// Repair puts back what another program changed of the objects that Intact
+// named. Connections that went past the cache while rules were missing are left
+// alone, as after Steer. Without the fallback table alone none did; left alone,
+// those that began with the cache meanwhile would be reset.
+func (n *Network) Repair(broken []string) error {
 	return n.inTurn(func() error {
-		if n.fallback != nil {
+		if n.fallback != nil && slices.Contains(broken, "rules") {
 			n.settling, n.settled = slices.Clone(n.steered), time.Now().Add(settleTime)
 		}
 		return n.applyAny(n.steered)

@@ -192,7 +192,7 @@ func (v *supervisor) mend() bool {
 		v.resync = time.Now()
 	}
 	if err == nil && len(broken) > 0 {
-		if err = v.node.network.Repair(); err == nil {
+		if err = v.node.network.Repair(broken); err == nil {
 			v.repaired(broken)
 		}
 	}
