@@ -27,8 +27,8 @@ type hole struct {
 var holes = []hole{
 	{"one of two", 2, 1, 1, 150 * time.Millisecond, 250 * time.Millisecond, 0.15},
 	{"one of three", 3, 1, 1, 150 * time.Millisecond, 250 * time.Millisecond, 0.15},
-	{"5 % lost", 2, 2, 0.05, 150 * time.Millisecond, 400 * time.Millisecond, 0.15}, // one of a million questions loses six packets in a row
-	{"20 % lost", 2, 2, 0.2, 800 * time.Millisecond, 2 * time.Second, 0.8},         // more than a third of the questions lose a packet
+	{"5 % lost", 2, 2, 0.05, 150 * time.Millisecond, 250 * time.Millisecond, 0.15},
+	{"20 % lost", 2, 2, 0.2, 600 * time.Millisecond, 1200 * time.Millisecond, 0.8}, // more than a third of the questions lose a packet
 }
 
 // holeTime is how long the hole is watched from the moment it opens.
@@ -85,7 +85,7 @@ func (h hole) run(t *testing.T, rate int) {
 	t.Logf("%d queries; p50 %s, p99 %s, p99.9 %s, slowest %s; %.3f attempts more than questions, %.3f before; a client stood still for %s", sum.Sent,
 		sum.Quantile(0.5).Round(time.Microsecond), sum.Quantile(0.99).Round(time.Microsecond), p999.Round(time.Microsecond),
 		sum.Slowest.Round(time.Microsecond), extra, calm, sum.Stall.Round(time.Millisecond))
-	if sum.Sent > 1000 && p999 > h.p999+sum.Stall {
+	if few := sum.Sent < 1000 && h.loss < 1; !few && p999 > h.p999+sum.Stall { // of few questions it is the slowest, and chance
 		t.Errorf("p99.9 is %s, want %s at most", p999, h.p999)
 	}
 	if sum.Slowest > h.slowest+sum.Stall {

@@ -7,13 +7,15 @@ import (
 	"slices"
 )
 
-// EarlyFallback makes the fallback table for an instance that is still to come, in the form in which the last instance leaves
-// it: it answers for the addresses with nothing behind them while nobody on this host has them. So a cache of another program
-// keeps its queries, and a start that fails leaves these addresses with DNS. It returns the addresses that the table answers
-// for; there are none where cfg asks for no table, and where Open refuses cfg or lacks the capability, and says so.
+// EarlyFallback makes the fallback table before an instance opens its network. The table has the form in which the last
+// instance leaves it. It answers for the addresses that have nothing behind them, while no link of this host carries them. So
+// another program's cache keeps its queries, and the addresses have DNS after a start that fails.
 //
-// A table that is there while an instance lives is that instance's: it is not touched. The connections that a dead instance's
-// table remembers stay.
+// EarlyFallback returns the addresses that the table answers for. There are none if cfg asks for no table, or if Open would
+// refuse cfg; Open then returns the error.
+//
+// EarlyFallback does not touch the table of an instance that lives. It keeps the connections that a dead instance's table
+// remembers.
 func EarlyFallback(cfg Config) ([]netip.Addr, error) {
 	return earlyFallback(cfg, (*Fallback).Leave)
 }

@@ -5,7 +5,6 @@ package hedge
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"sync"
@@ -185,23 +184,6 @@ func (p *pool) put(c *conn) {
 	}
 }
 
-// renew replaces a connection that is older than maxAge, so that pods which have come since get their share. The old one
-// stays in use until the new one is established.
-func (p *pool) renew(old *conn) {
-	fresh, err := p.dial()
-	p.mu.Lock()
-	p.renewing = false
-	if err == nil {
-		old.retired = true
-	} else {
-		old.born = time.Now().Add(expire - p.maxAge) // the next try is after that time
-	}
-	p.mu.Unlock()
-	if err == nil {
-		p.put(fresh)
-	}
-}
-
 // sweepLater has the idle connections that have expired closed, also when no question comes any more.
 func (p *pool) sweepLater() {
 	if p.sweeping {
@@ -239,110 +221,4 @@ func (p *pool) wakeUp() {
 	case p.wake <- struct{}{}:
 	default:
 	}
-}
-
-// dialLoop runs while questions wait for a connection. It keeps as many connections being established as there are
-// waiters, and does not count those that should be there by now.
-func (p *pool) dialLoop() {
-	tick := time.NewTimer(0)
-	defer tick.Stop()
-	for {
-		p.mu.Lock()
-		p.refuse()
-		if len(p.waiters) == 0 {
-			p.dialing = false
-			p.mu.Unlock()
-			return
-		}
-		patience := min(max(dialPatience, 3*p.rtt), mostDialPatience)
-		now, fresh := time.Now(), 0
-		for _, began := range p.dials {
-			if now.Sub(began) < patience {
-				fresh++
-			}
-		}
-		n := min(len(p.waiters)-fresh, p.mostDials(now)-len(p.dials))
-		if p.refusals > atOnce { // one at a time
-			n = min(n, 1-len(p.dials))
-			if now.Sub(p.refused) < dialPatience {
-				n = 0
-			}
-		}
-		for ; n > 0; n-- {
-			p.dials = append(p.dials, now)
-			go p.dialFor(now)
-		}
-		p.mu.Unlock()
-		tick.Reset(patience)
-		select {
-		case <-tick.C:
-		case <-p.wake:
-		}
-	}
-}
-
-func (p *pool) mostDials(now time.Time) int {
-	if now.Sub(p.dialed) > silence && len(p.dials) > 0 {
-		return maxSilentDials
-	}
-	return maxDials
-}
-
-// refuse gives up for those that have waited while all connections were refused.
-func (p *pool) refuse() {
-	for p.refusals > atOnce && len(p.waiters) > 0 && time.Since(p.waiters[0].since) > refusalPatience {
-		p.waiters[0].got <- grant{err: p.refusal}
-		p.waiters = p.waiters[1:]
-	}
-}
-
-// dialFor establishes a connection for whoever waits first.
-func (p *pool) dialFor(began time.Time) {
-	c, err := p.dial()
-	var timeout net.Error
-	p.mu.Lock()
-	p.dials = slices.Delete(p.dials, slices.Index(p.dials, began), slices.Index(p.dials, began)+1)
-	switch {
-	case err == nil:
-		p.refusals, p.dialed = 0, time.Now()
-		p.learn(time.Since(began))
-	case errors.As(err, &timeout) && timeout.Timeout():
-		p.refusals = 0
-	default:
-		p.refusals++
-		p.refused = time.Now()
-		p.refusal = err
-	}
-	again := p.refusals > 0 && p.refusals <= atOnce
-	p.mu.Unlock()
-	if err == nil {
-		p.put(c)
-	} else if again {
-		p.wakeUp()
-	}
-}
-
-// learn takes the time that a connection took. The caller has the lock.
-func (p *pool) learn(took time.Duration) {
-	took = min(took, mostDialTimeout)
-	if p.rtt == 0 {
-		p.rtt = took
-	}
-	p.rtt += (took - p.rtt) / 8
-}
-
-func (p *pool) dial() (*conn, error) {
-	p.mu.Lock()
-	d := p.dialer
-	d.Timeout = mostDialTimeout
-	if p.rtt > 0 && time.Since(p.dialed) < silence {
-		d.Timeout = min(max(leastDialTimeout, 10*p.rtt), mostDialTimeout)
-	}
-	p.mu.Unlock()
-	began := time.Now()
-	c, err := d.Dial("tcp", p.addr)
-	if err != nil {
-		return nil, fmt.Errorf("connecting: %w", err)
-	}
-	return newConn(c.(*net.TCPConn), time.Since(began)), nil
 }

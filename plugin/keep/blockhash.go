@@ -27,10 +27,10 @@ var besides = []string{
 	"bind", "debug", "errors", "health", "keep", "log", "loop", "nodelocal", "packetcache", "pprof", "prometheus", "ready", "reload",
 }
 
-// hashOf returns a hash of all that answers of a server block depend on and that this process can see: the
-// block's keys, its directives but for besides, with their lines, and the content of the files that they name (the resolv.conf
-// of forward, zones). An answer is used for a block with the same hash only. The order of the directives does
-// not count; that of the lines within one does.
+// hashOf returns a hash of what the answers of a server block depend on. The hash covers the block's keys, the
+// directives that are not in besides, and the files that these directives name, such as resolv.conf or a zone. The order
+// of the lines in a directive counts; the order of the directives does not. An answer is used only for a block with
+// the same hash.
 func hashOf(b caddyfile.ServerBlock) (sum [hashLen]byte) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%d %q\n", format, b.Keys)

@@ -18,10 +18,9 @@ func (e NetworkError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e NetworkError) Unwrap() error { return e.Err }
 
-// Foresee makes the fallback table before there is a configuration, for addresses that have nothing behind them: whatever
-// fails from here on, the cluster DNS answers there. A table that a dead instance left stays if it answers for these addresses.
-// A configuration that owns nothing of the network takes the table away. The error is of nf_tables alone; a start that goes
-// on says it, too.
+// Foresee makes the fallback table before a configuration is read. The table answers for the addresses of c that have nothing
+// behind them, whatever fails later. Foresee keeps a dead instance's table that answers for these addresses. A configuration that
+// owns nothing of the network removes the table. An error comes from nf_tables; a start that goes on reports the same error.
 func Foresee(c hostnet.Config) error { return theNode.foresee(c) }
 
 // Abandon is Close for a start that has failed. The fallback table answers for the addresses of the stanza that was parsed

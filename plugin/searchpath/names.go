@@ -26,10 +26,12 @@ func split(name string, places []int) []int {
 	return places
 }
 
-// cutsAbove returns the names above name at which the zone may be cut, the one next to the zone first: x.ZONE,
-// x.svc.ZONE and x.NAMESPACE.svc.ZONE. There is none if name has a label that begins with "_": CoreDNS's kubernetes
-// plugin denies _tcp.web.NAMESPACE.svc.ZONE although _http._tcp.web.NAMESPACE.svc.ZONE exists, and, with the
-// option zonal, a headless Service without endpoints whose _zone names exist (plugin/kubernetes/parse.go).
+// cutsAbove returns the names above name at which the zone may be cut. They are x.ZONE, x.svc.ZONE and
+// x.NAMESPACE.svc.ZONE; the name next to the zone comes first.
+//
+// cutsAbove returns nothing for a name with a label that begins with "_". CoreDNS's kubernetes plugin denies
+// _tcp.web.NAMESPACE.svc.ZONE although _http._tcp.web.NAMESPACE.svc.ZONE exists. With the option zonal the kubernetes
+// plugin denies a headless Service without endpoints although the Service's _zone names exist (plugin/kubernetes/parse.go).
 func cutsAbove(name, zone string) []string {
 	var places [maxLabels]int
 	labels := split(name, places[:0])
@@ -47,11 +49,11 @@ func cutsAbove(name, zone string) []string {
 	return cuts
 }
 
-// cutDepths returns how many labels in front of the zone a cut above name has at least and at most; last < first if
-// there can be none. labels are the places where the labels of name begin.
+// cutDepths returns the least and the greatest number of labels that a cut above name has in front of the zone. If
+// there can be no cut, last is less than first. labels are the places where the labels of name begin.
 //
-// Not below pod.ZONE, where the kubernetes plugin has an option that makes names of any address. Not at dns.ZONE: it
-// is denied, although ns.dns.ZONE is the name server in the zone's NS record (plugin/kubernetes/ns.go).
+// There is no cut below pod.ZONE: an option of the kubernetes plugin makes a name there of any address. There is no
+// cut at dns.ZONE: the kubernetes plugin denies dns.ZONE although ns.dns.ZONE exists (plugin/kubernetes/ns.go).
 func cutDepths(name, zone string, labels []int) (first, last int) {
 	depth := len(labels) - dns.CountLabel(zone)
 	if depth < 1 {
