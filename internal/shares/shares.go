@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package shares keeps one client from taking from the others what there is a bounded number of: questions that wait for an
+// upstream, queries that are with the plugins, TCP connections.
+package shares
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// A Verdict says whether a client got a place.
+type Verdict int
+
+const (
+	Admitted  Verdict = iota
+	OverShare         // places are short, and the client holds its share of them
+	Full              // all places are taken
+)
+
+// String returns the verdict as a label of a metric.
+func (v Verdict) String() string { return [...]string{"admitted", "share", "full"}[v] }
+
+const (
+	// tellEvery is the least time between two reports of refusals.
+	tellEvery = 30 * time.Second
+	// maxTally bounds the clients whose refusals are counted between two reports.
+	maxTally = 1024
+)
+
+// Places are a bounded number of places that clients hold for a while.
+//
+// While half of them are free, everybody is admitted. Beyond that a client is admitted as long as it holds less than its
+// share: all places divided by the clients that hold one now, and never less than a 128th of the places. A client that is
+// alone may therefore hold all. A quarter more is the reserve: when all places are taken it admits the clients that hold less
+// than their share, and the favoured queries. The reserve is why a client that comes second finds a place at once.
+type Places struct {
+	max  int
+	tell func(client netip.Addr, refused int)
+	now  func() time.Time
+
+	mu    sync.Mutex
+	used  int
+	held  map[netip.Addr]int
+	tally map[netip.Addr]int // refusals since told
+	told  time.Time
+}
+
+// New returns max places, which must be at least 1. tell is called, without a lock, at the first refusal and at most each 30 s
+// after that, with the client that was refused most and the number of its refusals; tell may be nil.
+func New(max int, tell func(client netip.Addr, refused int)) *Places {
+	return &Places{max: max, tell: tell, now: time.Now, held: map[netip.Addr]int{}, tally: map[netip.Addr]int{}}
+}
+
+// Client returns the address under which the places of a are counted: the address itself for IPv4, the /64 for IPv6, of
+// which a host can use every address.
+func Client(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if a.Is6() {
+		p, _ := a.Prefix(64)
+		return p.Addr()
+	}
+	return a
+}
+
+// Enter takes a place for a client, which is what Client returned. A favoured query may use the reserve although its client
+// holds its share. Who is Admitted has to Leave.
+func (p *Places) Enter(client netip.Addr, favoured bool) Verdict {
+	p.mu.Lock()
+	v := p.verdict(client, favoured)
+	if v == Admitted {
+		p.used++
+		p.held[client]++
+		p.mu.Unlock()
+		return v
+	}
+	busiest, refused := p.refuse(client)
+	p.mu.Unlock()
+	if refused > 0 && p.tell != nil {
+		p.tell(busiest, refused)
+	}
+	return v
+}
+
+func (p *Places) verdict(client netip.Addr, favoured bool) Verdict {
+	held := p.held[client]
+	switch {
+	case p.used < p.max/2:
+		return Admitted
+	case p.used >= p.max+p.max/4:
+		return Full
+	case favoured || held < p.share(held == 0):
+		return Admitted
+	case len(p.held) == 1: // the client is alone, and its share is all there is
+		return Full
+	}
+	return OverShare
+}
+
+// share returns how many places each client may hold; another says that one more client is about to hold some.
+func (p *Places) share(another bool) int {
+	clients := len(p.held)
+	if another {
+		clients++
+	}
+	return max(p.max/clients, p.max/128, 1)
+}
+
+// refuse counts a refusal, and returns the busiest client and its refusals if they are to be told.
+func (p *Places) refuse(client netip.Addr) (busiest netip.Addr, refused int) {
+	if _, ok := p.tally[client]; ok || len(p.tally) < maxTally {
+		p.tally[client]++
+	}
+	now := p.now()
+	if now.Sub(p.told) < tellEvery {
+		return busiest, 0
+	}
+	for c, n := range p.tally {
+		if n > refused || n == refused && c.Less(busiest) {
+			busiest, refused = c, n
+		}
+	}
+	clear(p.tally)
+	p.told = now
+	return busiest, refused
+}
+
+// Leave gives back a place that Enter admitted the client to.
+func (p *Places) Leave(client netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.used--
+	if p.held[client]--; p.held[client] <= 0 {
+		delete(p.held, client)
+	}
+}
+
+// Excess returns, of clients that hold places which nobody asked for with Enter, how many each holds beyond its share of max
+// while more than half of max are held. A client that is alone may hold max.
+func Excess(max int, held map[netip.Addr]int) map[netip.Addr]int {
+	used := 0
+	for _, n := range held {
+		used += n
+	}
+	over := map[netip.Addr]int{}
+	if used <= max/2 {
+		return over
+	}
+	p := Places{max: max, held: held}
+	for client, n := range held {
+		if share := p.share(false); n > share {
+			over[client] = n - share
+		}
+	}
+	return over
+}
