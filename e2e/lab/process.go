@@ -29,11 +29,12 @@ type Command struct {
 // Process is a running Command. It is killed at the end of the test, or with the test process, and what it printed is shown
 // when the test fails.
 type Process struct {
-	cmd    *exec.Cmd
-	mu     sync.Mutex
-	output []string
-	errors []string
-	done   chan struct{}
+	cmd     *exec.Cmd
+	reading sync.Mutex // held while nobody reads
+	mu      sync.Mutex
+	output  []string
+	errors  []string
+	done    chan struct{}
 }
 
 // Start runs a program in the namespace.
@@ -179,6 +180,11 @@ func (p *Process) errorLine(s string) {
 }
 
 func (p *Process) line(s string, dealt func(string) bool) {
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	if s == "" { // of Ignore
+		return
+	}
 	if dealt != nil && dealt(s) {
 		return
 	}
