@@ -87,31 +87,6 @@ func deny(t *testing.T, call uint32) {
 	}
 }
 
-// TestFullOfUnknown fills the server with questions that nobody has asked before: one that was answered goes on.
-func TestFullOfUnknown(t *testing.T) {
-	s := &server{stopped: make(chan struct{})}
-	for range maxUnknown {
-		if !s.enter(false) {
-			t.Fatal("there is no room")
-		}
-	}
-	if s.enter(false) {
-		t.Error("room for one more of the unknown")
-	}
-	for range maxInFlight - maxUnknown {
-		if !s.enter(true) {
-			t.Fatal("no room for what is known")
-		}
-	}
-	if s.enter(true) {
-		t.Error("room for one more of the known")
-	}
-	s.end()
-	if s.enter(false) || !s.enter(true) {
-		t.Error("the room of one that has ended")
-	}
-}
-
 // TestSpare has more queries wait than a reader takes at once: it asks for another one, which answers what is there and waits again.
 func TestSpare(t *testing.T) {
 	addr := netip.MustParseAddrPort(freePort(t))

@@ -49,7 +49,8 @@ func TestExamplesOfTheREADME(t *testing.T) {
 func TestMetricsAreNamedWellAndDocumented(t *testing.T) {
 	hitsTotal.WithLabelValues("dns://127.0.0.1:53").Inc()
 	missesTotal.WithLabelValues("dns://127.0.0.1:53").Inc()
-	droppedTotal.WithLabelValues("dns://127.0.0.1:53").Inc()
+	refusedTotal.WithLabelValues("dns://127.0.0.1:53", "full").Inc()
+	unsentTotal.WithLabelValues("dns://127.0.0.1:53").Inc()
 	all, err := prometheus.DefaultGatherer.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +65,7 @@ func TestMetricsAreNamedWellAndDocumented(t *testing.T) {
 		}
 	}
 	problems, err := promlint.NewWithMetricFamilies(own).Lint()
-	if err != nil || len(problems) > 0 || len(own) != 3 {
+	if err != nil || len(problems) > 0 || len(own) != 4 {
 		t.Errorf("%d metrics, %v, %v", len(own), problems, err)
 	}
 }
