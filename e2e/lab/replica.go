@@ -23,14 +23,9 @@ type Replica struct {
 func (l *Lab) NewReplica(t testing.TB) *Replica {
 	t.Helper()
 	l.replicas++
-	net := byte(2 + l.replicas)
-	r := &Replica{
-		Namespace: NewNamespace(t, "replica"), IP: netip.AddrFrom4([4]byte{10, 244, net, 2}), veth: fmt.Sprintf("veth-replica%d", l.replicas),
-	}
-	for _, s := range everySysctls {
-		r.Sysctl(t, s[0], s[1])
-	}
-	join(t, l.Node, r.veth, []string{fmt.Sprintf("10.244.%d.1/24", net)}, r.Namespace, []string{r.IP.String() + "/24"})
+	net, name := byte(2+l.replicas), fmt.Sprintf("replica%d", l.replicas)
+	r := &Replica{IP: netip.AddrFrom4([4]byte{10, 244, net, 2}), veth: "veth-" + name}
+	r.Namespace = l.NewPod(t, name, net)
 	return r
 }
 

@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"testing"
@@ -60,6 +61,20 @@ func (l *Lab) wire(t testing.TB) {
 	join(t, l.Node, "veth-dns", dnsNode, l.DNS, dnsSide)
 	join(t, l.Node, "veth-out", outsideNode, l.Outside, outsideSide)
 	l.Node.route(t, outsideSide)
+}
+
+// NewPod makes one more pod on the node, with a subnet of its own, 10.244.NET.0/24 and fd00:244:NET::/64, in which it is number 2.
+func (l *Lab) NewPod(t testing.TB, name string, net byte) *Namespace {
+	t.Helper()
+	pod := NewNamespace(t, name)
+	for _, s := range everySysctls {
+		pod.Sysctl(t, s[0], s[1])
+	}
+	subnet := func(host int) []string {
+		return []string{fmt.Sprintf("10.244.%d.%d/24", net, host), fmt.Sprintf("fd00:244:%d::%d/64", net, host)}
+	}
+	join(t, l.Node, "veth-"+name, subnet(1), pod, subnet(2))
+	return pod
 }
 
 // join connects node and other by a veth, called eth0 in other, with a default route from other to node.

@@ -17,14 +17,26 @@ const clockTick = 10 * time.Millisecond
 // RSS is the process's resident memory in bytes.
 func (p *Process) RSS(t testing.TB) int64 {
 	t.Helper()
-	for _, line := range strings.Split(p.proc(t, "status"), "\n") {
-		var kb int64
-		if n, _ := fmt.Sscanf(line, "VmRSS: %d kB", &kb); n == 1 {
-			return kb << 10
+	kb, err := p.status("VmRSS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kb << 10
+}
+
+// status is the number of a line of /proc/PID/status.
+func (p *Process) status(name string) (value int64, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Pid()))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, name+":"); ok {
+			_, err := fmt.Sscan(rest, &value)
+			return value, err
 		}
 	}
-	t.Fatalf("no VmRSS of process %d", p.Pid())
-	return 0
+	return 0, fmt.Errorf("no %s of process %d", name, p.Pid())
 }
 
 // CPU is the time that the process has spent on the CPU, with its children that have ended.

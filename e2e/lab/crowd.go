@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Manners is what a TCP connection of a Crowd does.
+type Manners string
+
+// The manners of connections.
+const (
+	Idle     Manners = "idle"     // says nothing
+	Dripping Manners = "dripping" // sends a query at one octet in half a second
+	Greedy   Manners = "greedy"   // asks and asks, and never reads an answer
+	Hasty    Manners = "hasty"    // resets the connection when it is made, and makes the next one
+)
+
+// Crowd is a number of TCP connections of one pod to port 53. One that the server ends is made again.
+type Crowd struct {
+	From    *Namespace
+	Target  netip.Addr
+	Size    int
+	Manners Manners
+}
+
+// Gathering is a crowd that is there.
+type Gathering struct {
+	Crowd
+	end     context.CancelFunc
+	members sync.WaitGroup
+	open    atomic.Int64
+	made    atomic.Int64
+}
+
+// crowdPause is between two connections of a member, so that refused ones do not take the whole machine.
+const crowdPause = 50 * time.Millisecond
+
+// Start begins to connect. The crowd leaves with the test, if it is not stopped before.
+func (c Crowd) Start(t testing.TB) *Gathering {
+	t.Helper()
+	ctx, end := context.WithCancel(context.Background())
+	g := &Gathering{Crowd: c, end: end}
+	for range c.Size {
+		g.members.Go(func() {
+			for ctx.Err() == nil {
+				g.connect(ctx)
+				wait(ctx, crowdPause)
+			}
+		})
+	}
+	t.Cleanup(func() { g.Stop() })
+	return g
+}
+
+// Stop ends all connections and returns how many were made in all.
+func (g *Gathering) Stop() int {
+	g.end()
+	g.members.Wait()
+	return int(g.made.Load())
+}
+
+// Open is how many connections there are at the moment.
+func (g *Gathering) Open() int { return int(g.open.Load()) }
+
+// connect is the life of one connection.
+func (g *Gathering) connect(ctx context.Context) {
+	conn, err := g.From.Dial("tcp", Port53(g.Target), 2*time.Second)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	g.made.Add(1)
+	g.open.Add(1)
+	defer g.open.Add(-1)
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	switch g.Manners {
+	case Idle:
+		_, _ = conn.Read(make([]byte, 1)) // until the end
+	case Dripping:
+		for _, octet := range framed("drip.wild.cluster.local.") {
+			if _, err := conn.Write([]byte{octet}); err != nil || !wait(ctx, 500*time.Millisecond) {
+				return
+			}
+		}
+	case Greedy:
+		for query := framed("big.cluster.local."); err == nil; {
+			_, err = conn.Write(query)
+		}
+	case Hasty:
+		_ = tcp(conn).SetLinger(0) // the close becomes a reset
+	}
+}
+
+func tcp(conn net.Conn) *net.TCPConn { return conn.(*net.TCPConn) }
+
+// framed is a query for TXT records as TCP carries it.
+func framed(name string) []byte {
+	message := packed(name, dns.TypeTXT)
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...)
+}
+
+// wait waits, and says whether the context has not ended meanwhile.
+func wait(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
