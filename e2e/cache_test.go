@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -26,6 +27,7 @@ type options struct {
 	metrics  int          // port; 0: 9253
 	args     []string
 	env      []string
+	out      *os.File // stdout and stderr; nil: Output has them
 }
 
 // cache is a running nodelocaldns.
@@ -112,7 +114,7 @@ func (c *cache) run() {
 	c.owner.Helper()
 	c.started = time.Now()
 	c.Process = c.lab.Node.Start(c.owner, lab.Command{
-		Path: lab.NodeLocalDNS(c.owner), Args: c.arguments(), Env: append(c.environment(), c.options.env...),
+		Path: lab.NodeLocalDNS(c.owner), Args: c.arguments(), Env: append(c.environment(), c.options.env...), Out: c.options.out,
 	})
 }
 
