@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,6 +30,7 @@ type options struct {
 	env      []string
 	program  string   // path; empty: lab.NodeLocalDNS
 	under    []string // a command that runs the program; empty: none
+	out      *os.File // stdout and stderr; nil: Output has them
 }
 
 // cache is a running nodelocaldns.
@@ -118,7 +120,9 @@ func (c *cache) run() {
 	c.owner.Helper()
 	c.started = time.Now()
 	line := append(slices.Clone(c.options.under), append([]string{c.options.program}, c.arguments()...)...)
-	c.Process = c.lab.Node.Start(c.owner, lab.Command{Path: line[0], Args: line[1:], Env: append(c.environment(), c.options.env...)})
+	c.Process = c.lab.Node.Start(c.owner, lab.Command{
+		Path: line[0], Args: line[1:], Env: append(c.environment(), c.options.env...), Out: c.options.out,
+	})
 }
 
 func (c *cache) environment() []string {

@@ -24,6 +24,7 @@ type Command struct {
 	Dir   string
 	Stdin string
 	Line  func(string) bool // called with each line of stdout, if set; says whether the line is dealt with
+	Out   *os.File          // stdout and stderr, if set; else they are what Output returns
 }
 
 // Process is a running Command. It is killed at the end of the test, or with the test process, and what it printed is shown
@@ -44,6 +45,9 @@ func (n *Namespace) Start(t testing.TB, c Command) *Process {
 	stdout, stderr := &lines{each: func(s string) { p.line(s, c.Line) }}, &lines{each: p.errorLine}
 	p.cmd.Env, p.cmd.Dir, p.cmd.Stdin = c.Env, c.Dir, strings.NewReader(c.Stdin)
 	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
+	if c.Out != nil {
+		p.cmd.Stdout, p.cmd.Stderr = c.Out, c.Out
+	}
 	p.cmd.WaitDelay = time.Second
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if p.cmd.Env == nil {
