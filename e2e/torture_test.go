@@ -71,10 +71,9 @@ func newVictim(t *testing.T, draw *rand.Rand) *victim {
 	}
 	t.Logf("%s, %v", backend, o.env)
 	l := lab.New(t, lab.IPTablesNFT)
-	l.Slow.Delay(10 * time.Second)
+	l.Slow.Delay(silence)
 	s := &victim{scene: &scene{bystander: l.NewPod(t, "bystander", 100)}, replica: l.NewReplica(t)}
 	s.cache = start(t, l, o)
-	s.settle(t)
 	lab.StopAll(s.witnesses(t, "warm")) // so that it has its connections
 	s.state, s.needs = s.standing(t), s.Needs(s.page)
 	return s
