@@ -43,10 +43,10 @@ var pods = []episode{
 	{name: "AXFR", begin: flood(func(uint64) lab.Payload { return lab.One("cluster.local.", dns.TypeAXFR) }, 0)},
 	{name: "new names", begin: flood(func(seed uint64) lab.Payload { return lab.NewNames(seed, "wild.cluster.local.") }, 0)},
 	{name: "silent names", begin: flood(func(seed uint64) lab.Payload { return lab.NewNames(seed, "slow.cluster.local.") }, 0)},
-	{name: "idle connections", begin: crowd(lab.Idle)},
-	{name: "dripping connections", begin: crowd(lab.Dripping)},
-	{name: "connections that do not read", begin: crowd(lab.Greedy)},
-	{name: "connections that are reset", begin: crowd(lab.Hasty)},
+	{name: "idle connections", begin: crowd(lab.Idle, 5, 50, 500)},
+	{name: "dripping connections", begin: crowd(lab.Dripping, 5, 50, 500)},
+	{name: "connections that do not read", begin: crowd(lab.Greedy, 1, 3, 10)},
+	{name: "connections that are reset", begin: crowd(lab.Hasty, 1, 3, 10)},
 }
 
 func flood(payload func(seed uint64) lab.Payload, absent int) func(*testing.T, *victim, *rand.Rand) func() {
@@ -63,9 +63,9 @@ func flood(payload func(seed uint64) lab.Payload, absent int) func(*testing.T, *
 	}
 }
 
-func crowd(manners lab.Manners) func(*testing.T, *victim, *rand.Rand) func() {
+func crowd(manners lab.Manners, sizes ...int) func(*testing.T, *victim, *rand.Rand) func() {
 	return func(t *testing.T, s *victim, draw *rand.Rand) func() {
-		c := lab.Crowd{From: s.lab.Pod, Target: dual[draw.IntN(len(dual))], Size: []int{5, 50, 500}[draw.IntN(3)], Manners: manners}
+		c := lab.Crowd{From: s.lab.Pod, Target: dual[draw.IntN(len(dual))], Size: sizes[draw.IntN(len(sizes))], Manners: manners}
 		t.Logf("%d to %s", c.Size, c.Target)
 		g := c.Start(t)
 		return func() { g.Stop() }
