@@ -58,7 +58,7 @@ func TestConnectionsFull(t *testing.T) {
 	}
 	limit("1") // of which there are more already
 	t.Cleanup(func() { limit(strings.TrimSpace(string(before))) })
-	if _, err := s.lab.Outside.Dial("tcp", lab.Port53(lab.ClusterIP), time.Second); err == nil {
+	if _, err := s.lab.Outside.Dial("tcp", lab.Port53(lab.UpstreamIP), time.Second); err == nil {
 		t.Error("a connection through the node was tracked all the same")
 	}
 	known := append(loads[:2:2], loads[3]) // without new names
