@@ -15,7 +15,6 @@ var stubOptions = []string{
 	"        prefer_udp",
 	"        read_timeout 1s",
 	"        max_connect_attempts 4",
-	"        max_concurrent 1000",
 	"    }",
 	"    errors {",
 	`        consolidate 30s " i/o timeout$" error show_first`,
@@ -55,6 +54,7 @@ func (l layout) stubs(t Template, text []byte, p Params) (edit, error) {
 			"# A stub domain of the kube-dns ConfigMap.",
 			normalName(domain) + ":" + strconv.Itoa(int(p.port())) + " {",
 			"    bind " + joinAddrs(p.LocalIPs),
+			"    fairshare 1000",
 			"    forward . " + strings.Join(p.KubeDNS.StubDomains[domain], " ") + " {",
 		}
 		if l.has("keep") {

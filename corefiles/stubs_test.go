@@ -16,9 +16,9 @@ func TestStubs(t *testing.T) {
 	options := strings.Join(stubOptions, "\n")
 	want := strings.Join([]string{"",
 		"# A stub domain of the kube-dns ConfigMap.", "a.example:1053 {",
-		"    bind fd00::a", "    forward . 192.0.2.2 tls://[2001:db8::1] {", options, "",
+		"    bind fd00::a", "    fairshare 1000", "    forward . 192.0.2.2 tls://[2001:db8::1] {", options, "",
 		"# A stub domain of the kube-dns ConfigMap.", "b.example:1053 {",
-		"    bind fd00::a", "    forward . 192.0.2.1:5353 {", options, ""}, "\n")
+		"    bind fd00::a", "    fairshare 1000", "    forward . 192.0.2.1:5353 {", options, ""}, "\n")
 	for _, test := range []struct{ end, eol string }{{"", "\n"}, {"\n", ""}, {" # comment", "\n"}, {" #glued\n\n", ""}} {
 		got, err := Render(Template{"f", []byte(text + test.end)}, p)
 		if want := text + test.end + test.eol + want; err != nil || string(got.Text) != want {

@@ -111,11 +111,11 @@ func TestGeneratorResolves(t *testing.T) {
 
 // TestDirectives compares with CoreDNS: two of ours come first, the rest is in its order, and our others are where misses pass.
 func TestDirectives(t *testing.T) {
-	first, among := []string{"nodelocal", "packetcache"}, []string{"keep", "searchpath", "hedge"}
+	first, among := []string{"nodelocal", "packetcache"}, []string{"keep", "searchpath", "fairshare", "hedge"}
 	if !slices.Equal(directives[:len(first)], first) {
 		t.Errorf("%s come first, want %s", directives[:len(first)], first)
 	}
-	for _, order := range [][]string{{"cache", "keep", "header"}, {"loop", "searchpath", "hedge", "forward"}} {
+	for _, order := range [][]string{{"cache", "keep", "header"}, {"loop", "searchpath", "fairshare", "hedge", "forward"}} {
 		if at := slices.Index(directives, order[0]); !slices.Equal(directives[at:at+len(order)], order) {
 			t.Errorf("want %s in this order", order)
 		}

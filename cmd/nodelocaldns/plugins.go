@@ -41,6 +41,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/tls"
 	_ "github.com/coredns/coredns/plugin/view"
 	_ "github.com/coredns/coredns/plugin/whoami"
+	_ "github.com/nodelocaldns/nodelocaldns/plugin/fairshare"
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/hedge"
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/keep"
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
@@ -87,6 +88,7 @@ var directives = []string{
 	"file",
 	"loop",
 	"searchpath",
+	"fairshare",
 	"hedge",
 	"forward",
 	"whoami",

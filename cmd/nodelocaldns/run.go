@@ -12,8 +12,8 @@ import (
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
-	clog "github.com/coredns/coredns/plugin/pkg/log"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
@@ -109,7 +109,9 @@ func (l *lifecycle) serve(start func() (*caddy.Instance, error), load caddy.Load
 
 // configure sets what caddy and CoreDNS keep in package variables.
 func configure(o *options) error {
-	clog.SetOutput(os.Stdout)
+	if err := logwriter.Install(); err != nil {
+		return fmt.Errorf("setting up the log: %w", err)
+	}
 	golog.SetFlags(0) // as CoreDNS; who collects the logs adds the time
 	caddy.Quiet = true
 	caddy.PidFile = o.pidFile

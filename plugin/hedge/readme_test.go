@@ -3,41 +3,22 @@
 package hedge
 
 import (
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
-	dto "github.com/prometheus/client_model/go"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/manpage"
 )
 
-func readme(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
 func TestExamplesOfTheREADME(t *testing.T) {
-	parts := strings.Split(readme(t), "~~~ corefile\n")
-	if len(parts) != 3 {
-		t.Errorf("%d examples", len(parts)-1)
-	}
-	for _, part := range parts[1:] {
-		text, _, _ := strings.Cut(part, "~~~")
-		blocks, err := caddyfile.Parse("README.md", strings.NewReader(text), nil)
-		if err != nil || len(blocks) != 1 {
-			t.Fatalf("%v\n%s", err, text)
-		}
+	for _, e := range manpage.Examples(t, 2) {
 		c := caddy.NewTestController("dns", "")
-		c.Dispenser = caddyfile.NewDispenserTokens("README.md", blocks[0].Tokens["hedge"])
+		c.Dispenser = caddyfile.NewDispenserTokens("README.md", e.Block.Tokens["hedge"])
 		if all, err := parseAll(c); err != nil || len(all) != 1 {
-			t.Errorf("%v\n%s", err, text)
+			t.Errorf("%v\n%s", err, e.Text)
 		}
 	}
 }
@@ -46,24 +27,18 @@ func TestMetricsAreNamedWellAndDocumented(t *testing.T) {
 	newMetrics("192.0.2.1:53")
 	gauges.begin("192.0.2.1:53")
 	defer gauges.end("192.0.2.1:53")
+	manpage.CheckMetrics(t, "hedge", 6)
 	all, err := prometheus.DefaultGatherer.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var own []*dto.MetricFamily
-	for _, m := range all {
-		if strings.HasPrefix(m.GetName(), "coredns_hedge_") {
-			own = append(own, m)
-		}
+	text := manpage.Text(t)
+	for _, m := range all { // those that are shared, too
 		for _, l := range m.GetMetric() {
-			if strings.Contains(l.String(), "192.0.2.1:53") && !strings.Contains(readme(t), "`"+m.GetName()) {
+			if strings.Contains(l.String(), "192.0.2.1:53") && !strings.Contains(text, "`"+m.GetName()) {
 				t.Errorf("README.md says nothing of %s", m.GetName())
 			}
 		}
-	}
-	problems, err := promlint.NewWithMetricFamilies(own).Lint()
-	if err != nil || len(problems) > 0 || len(own) != 6 {
-		t.Errorf("%d metrics, %v, %v", len(own), problems, err)
 	}
 }
 

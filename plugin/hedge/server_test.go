@@ -110,7 +110,7 @@ func silentAlways(int, *dns.Msg) ([]*dns.Msg, bool) { return nil, true }
 // hedge makes a handler; its upstreams end with the test.
 func hedge(t *testing.T, change func(*options), to ...string) *Hedge {
 	t.Helper()
-	o := options{From: ".", To: to, After: 20 * time.Millisecond, Timeout: time.Second, MaxAge: 30 * time.Second, MaxConcurrent: 1000}
+	o := options{From: ".", To: to, After: 20 * time.Millisecond, Timeout: time.Second, MaxAge: 30 * time.Second, MaxConcurrent: defaultConcurrent}
 	if change != nil {
 		change(&o)
 	}

@@ -20,7 +20,11 @@ var log = clog.NewWithPlugin("hedge")
 
 func init() { plugin.Register("hedge", setup) }
 
-const maxUpstreams = 15 // as many as forward takes
+const (
+	maxUpstreams = 15 // as many as forward takes
+	// defaultConcurrent is beyond what a fairshare in front, with its own default, lets through.
+	defaultConcurrent = 2000
+)
 
 // options is what one directive says.
 type options struct {
@@ -94,7 +98,7 @@ func parseAll(c *caddy.Controller) (all []options, err error) {
 }
 
 func parseOne(c *caddy.Controller) (options, error) {
-	o := options{After: 50 * time.Millisecond, Timeout: 3 * time.Second, MaxAge: 30 * time.Second, MaxConcurrent: 1000}
+	o := options{After: 50 * time.Millisecond, Timeout: 3 * time.Second, MaxAge: 30 * time.Second, MaxConcurrent: defaultConcurrent}
 	args := c.RemainingArgs()
 	if len(args) < 2 {
 		return o, c.Errf("want a zone and at least one address, as in hedge . 10.96.0.10")

@@ -13,7 +13,7 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	usual := options{From: ".", To: []string{"10.96.0.11:53"}, After: 50 * time.Millisecond, Timeout: 3 * time.Second, MaxAge: 30 * time.Second, MaxConcurrent: 1000}
+	usual := options{From: ".", To: []string{"10.96.0.11:53"}, After: 50 * time.Millisecond, Timeout: 3 * time.Second, MaxAge: 30 * time.Second, MaxConcurrent: defaultConcurrent}
 	with := func(f func(*options)) []options { o := usual; f(&o); return []options{o} }
 	for text, want := range map[string][]options{
 		"hedge . 10.96.0.11":                           {usual},

@@ -5,6 +5,7 @@ package keep
 import (
 	"bytes"
 	"context"
+	"net"
 	"time"
 
 	"github.com/coredns/coredns/plugin"
@@ -112,7 +113,8 @@ func (a *asked) lead(ctx context.Context) (rcode int, err error) {
 		if a.flight == nil {
 			return // answered
 		}
-		if ctx.Err() != nil || plugin.ClientWrite(rcode) { // or a panic is on its way
+		// An error is one of the upstream. Without one fairshare has refused this client alone.
+		if ctx.Err() != nil || plugin.ClientWrite(rcode) || err == nil { // or a panic is on its way
 			a.land(outcome{state: withdrawn})
 			return
 		}
@@ -155,6 +157,14 @@ func (a *asked) follow(ctx context.Context, fl *flight) (int, error) {
 		return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a.ResponseWriter, a.request)
 	}
 	return a.begin(ctx)
+}
+
+// RemoteAddr implements dns.ResponseWriter. What cache asks to renew its own is no question of the client's.
+func (a *asked) RemoteAddr() net.Addr {
+	if a.who == cacheItself {
+		return unnamed(a.ResponseWriter.RemoteAddr())
+	}
+	return a.ResponseWriter.RemoteAddr()
 }
 
 // WriteMsg implements dns.ResponseWriter: it is what the next plugin answers with.

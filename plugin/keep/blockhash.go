@@ -24,7 +24,7 @@ const maxConfigFile = 1 << 20
 // options bare_denial alone says what is kept: a denial that came under another value lives out its lifetime, 5
 // minutes at most.
 var besides = []string{
-	"bind", "debug", "errors", "health", "keep", "log", "loop", "nodelocal", "packetcache", "pprof", "prometheus", "ready", "reload",
+	"bind", "debug", "errors", "fairshare", "health", "keep", "log", "loop", "nodelocal", "packetcache", "pprof", "prometheus", "ready", "reload",
 }
 
 // hashOf returns a hash of what the answers of a server block depend on. The hash covers the block's keys, the

@@ -98,6 +98,13 @@ func TestOneQuestionInFlight(t *testing.T) {
 			<-c.hold
 			return dns.RcodeServerFailure, errors.New("no upstream")
 		}, 1, map[string]int{"SERVFAIL": 9, "SERVFAIL no upstream": 1}},
+		"fairshare refuses the first one, without an error: the next one asks": {func(c *crowd, _ context.Context, n int64, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+			<-c.hold
+			if n == 1 {
+				return dns.RcodeServerFailure, nil
+			}
+			return 0, w.WriteMsg(good(r))
+		}, 2, map[string]int{"192.0.2.1 30": 9, "SERVFAIL": 1}},
 		"the first one is truncated: each asks for itself": {func(c *crowd, _ context.Context, n int64, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 			<-c.hold
 			m := good(r)

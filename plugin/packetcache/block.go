@@ -22,7 +22,7 @@ type block struct {
 // independent are the directives whose answers are the same for every client
 // that asks the same question with the same flags.
 var independent = []string{
-	"any", "bind", "bufsize", "cache", "cancel", "debug", "errors", "file", "forward", "header", "health", "hedge", "hosts", "keep",
+	"any", "bind", "bufsize", "cache", "cancel", "debug", "errors", "fairshare", "file", "forward", "header", "health", "hedge", "hosts", "keep",
 	"loadbalance", "local", "loop", "minimal", "nodelocal", "nsid", "packetcache", "pprof", "prometheus", "ready", "reload", "root", "searchpath",
 	"timeouts", "tls",
 }

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fairshare
+
+import (
+	"context"
+	"net"
+	"net/netip"
+
+	"github.com/coredns/coredns/plugin"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/shares"
+)
+
+// Fairshare is the plugin of one server block.
+type Fairshare struct {
+	Next plugin.Handler
+
+	zone    string // of the server block
+	places  *shares.Places
+	waiting prometheus.Gauge
+}
+
+// New returns the plugin for the server block of zone, with room for most questions, which must be at least 1, and a quarter
+// more.
+func New(zone string, most int) *Fairshare {
+	f := &Fairshare{zone: zone, waiting: waiting.WithLabelValues(zone)}
+	f.places = shares.New(most, f.tell)
+	return f
+}
+
+// Name implements plugin.Handler.
+func (f *Fairshare) Name() string { return "fairshare" }
+
+// ServeDNS implements plugin.Handler. A refusal is SERVFAIL without an error: cache takes an error for one of the upstream, and
+// with servfail would tell all other clients SERVFAIL for the same name; and nothing is to be logged for each refusal.
+func (f *Fairshare) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	client := shares.Client(addressOf(w.RemoteAddr()))
+	if v := f.places.Enter(client, false); v != shares.Admitted {
+		refusedTotal.WithLabelValues(f.zone, v.String()).Inc()
+		return dns.RcodeServerFailure, nil
+	}
+	f.waiting.Inc()
+	defer f.waiting.Dec()
+	defer f.places.Leave(client)
+	return plugin.NextOrFailure(f.Name(), f.Next, ctx, w, r)
+}
+
+// addressOf returns the IP address of a. The zero address is the server itself: cache, keep and searchpath have no address
+// when they renew what they know.
+func addressOf(a net.Addr) netip.Addr {
+	if with, ok := a.(interface{ AddrPort() netip.AddrPort }); ok { // *net.UDPAddr, *net.TCPAddr
+		return with.AddrPort().Addr()
+	}
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr()
+}
+
+// tell logs who is refused.
+func (f *Fairshare) tell(client netip.Addr, refused int) {
+	who := client.String()
+	switch {
+	case !client.IsValid():
+		who = "this server itself, which renews what it knows"
+	case client.Is6():
+		who += "/64"
+	}
+	log.Warningf("Refused in %s: %d questions of %s, since the last such line: too many of its questions wait for an answer", f.zone, refused, who)
+}
