@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestRoom sends 2,000 queries before any is read.
+// TestRoom looks at the limit for answers, and sends 2,000 queries before any is read.
 func TestRoom(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root has more room than the kernel's default")
@@ -36,8 +36,15 @@ func TestRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	n, buf := 0, make([]byte, maxQuery)
-	err := l.control(func(fd int) error {
+	n, buf, answers := 0, make([]byte, maxQuery), 0
+	err := l.control(func(fd int) (err error) {
+		answers, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
+		return err
+	})
+	if answers != 2*sendBuffer || err != nil {
+		t.Errorf("room for %d octets of answers, %v", answers, err)
+	}
+	err = l.control(func(fd int) error {
 		for {
 			if _, _, err := unix.Recvfrom(fd, buf, 0); err != nil {
 				return err

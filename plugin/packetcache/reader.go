@@ -72,13 +72,13 @@ func (r *reader) run() {
 	for r.spare {
 		select {
 		case <-r.l.more:
-			r.drain()
+			r.drain(maxWaiting)
 		case <-r.l.closing:
 			return
 		}
 	}
 	_ = r.l.conn.Read(r.serve) // until release wakes it
-	r.drain()
+	r.drain(maxWaiting)
 }
 
 // serve answers until there is nothing to read, and returns false to wait for
@@ -108,10 +108,10 @@ func (r *reader) serve(fd uintptr) bool {
 	}
 }
 
-// drain answers what is there, and does not wait for more. It ends also while packets come as fast as it answers them, as
-// they do at the end of a process whose successor has sockets in the group.
-func (r *reader) drain() {
-	for left := maxWaiting; left > 0 && r.receive(r.l.fd) == 0; left -= r.n {
+// drain answers what is there, about most packets, and does not wait for more. Without a bound it would go on while packets come
+// as fast as it answers them, as at the end of a process whose successor has sockets in the group.
+func (r *reader) drain(most int) {
+	for ; most > 0 && r.receive(r.l.fd) == 0; most -= r.n {
 		r.answer()
 	}
 }
