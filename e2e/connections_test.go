@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
@@ -57,7 +58,7 @@ func TestConnectionsOfOnePod(t *testing.T) {
 					t.Errorf("%s: %d of %d failed, longest gap %s", r.Probe, len(r.Failures), r.Sent, r.Gap)
 				}
 			}
-			if n := c.metric(t, "coredns_nodelocal_withdrawals_total", "reason", "self_query"); n > 0 {
+			if n := c.metric(t, "coredns_nodelocal_withdrawals_total", `reason="self_query"`); n > 0 {
 				t.Errorf("steering went off %g times", n)
 			}
 			if busy > 0.5 {
@@ -93,7 +94,7 @@ func (c *cache) limitFiles(t *testing.T, n uint64) {
 func (c *cache) letsIn(t *testing.T, pod *lab.Namespace) {
 	t.Helper()
 	lab.Until(t, 5*time.Second, "answer over TCP to the pod that had too many connections", func() error {
-		_, err := pod.Ask(lab.Query{Server: lab.Port53(lab.ClusterIP), TCP: true, Name: "web.default.svc.cluster.local.", Type: 1, Timeout: time.Second})
+		_, err := pod.Ask(lab.Query{Server: lab.Port53(lab.ClusterIP), TCP: true, Name: "web.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second})
 		return err
 	})
 }
