@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// A filter on a listening socket, which keeps out a client that has too many connections, cannot be had with multipath TCP
+// (net/mptcp/sockopt.c). No resolver speaks it.
+//
+//go:debug multipathtcp=0
+
 // Nodelocaldns is the DNS cache that runs on every node of a Kubernetes
 // cluster: CoreDNS, the nodelocal plugin, and flags that make its Corefile.
 package main

@@ -18,6 +18,7 @@ type Lab struct {
 	External                *Server // the resolver in the node's resolv.conf
 	KubeProxy               Backend
 	Slow                    *Slow // what the cluster DNS asks for slow.cluster.local
+	SlowOutside             *Slow // what the external resolver asks for slow.example.org and 2.0.192.in-addr.arpa
 	replicas                int
 }
 
@@ -28,6 +29,7 @@ func New(t testing.TB, kubeProxy Backend) *Lab {
 	l := &Lab{KubeProxy: kubeProxy}
 	l.wire(t)
 	l.Node.ResolvConf(t, fmt.Sprintf("nameserver %s\n", OutsideIP))
+	l.SlowOutside = startSlow(t, l.Outside)
 	l.External = StartServer(t, l.Outside, externalCorefile)
 	l.Slow = startSlow(t, l.DNS)
 	l.ClusterDNS = StartServer(t, l.DNS, clusterCorefile(t))

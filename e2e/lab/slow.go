@@ -13,7 +13,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Slow answers slow.cluster.local, any name, after a delay. The cluster DNS forwards this zone to it.
+// Slow answers any name after a delay. The cluster DNS or the external resolver forwards zones to it.
 type Slow struct {
 	delay atomic.Int64
 }

@@ -78,8 +78,14 @@ slow.cluster.local:53 {
 		OutsideIP, logDirective, slowAddress)
 }
 
-// externalCorefile answers A and AAAA for every name below example.org, and NXDOMAIN for all others.
-const externalCorefile = `example.org:53 {
+// externalCorefile answers A and AAAA for every name below example.org, asks Slow for some, and answers NXDOMAIN for all others.
+const externalCorefile = `slow.example.org:53 2.0.192.in-addr.arpa:53 {
+    ` + logDirective + `
+    forward . ` + slowAddress + ` {
+        prefer_udp
+    }
+}
+example.org:53 {
     ` + logDirective + `
     template IN A {
         answer "{{ .Name }} 60 IN A 198.51.100.7"

@@ -22,13 +22,6 @@ const (
 // String returns the verdict as a label of a metric.
 func (v Verdict) String() string { return [...]string{"admitted", "share", "full"}[v] }
 
-const (
-	// tellEvery is the least time between two reports of refusals.
-	tellEvery = 30 * time.Second
-	// maxTally bounds the clients whose refusals are counted between two reports.
-	maxTally = 1024
-)
-
 // Places are a bounded number of places that clients hold for a while.
 //
 // While half of them are free, everybody is admitted. Beyond that a client is admitted as long as it holds less than its
@@ -43,14 +36,13 @@ type Places struct {
 	mu    sync.Mutex
 	used  int
 	held  map[netip.Addr]int
-	tally map[netip.Addr]int // refusals since told
-	told  time.Time
+	tally Tally // of refusals
 }
 
 // New returns max places, which must be at least 1. tell is called, without a lock, at the first refusal and at most each 30 s
 // after that, with the client that was refused most and the number of its refusals; tell may be nil.
 func New(max int, tell func(client netip.Addr, refused int)) *Places {
-	return &Places{max: max, tell: tell, now: time.Now, held: map[netip.Addr]int{}, tally: map[netip.Addr]int{}}
+	return &Places{max: max, tell: tell, now: time.Now, held: map[netip.Addr]int{}}
 }
 
 // Client returns the address under which the places of a are counted: the address itself for IPv4, the /64 for IPv6, of
@@ -75,7 +67,7 @@ func (p *Places) Enter(client netip.Addr, favoured bool) Verdict {
 		p.mu.Unlock()
 		return v
 	}
-	busiest, refused := p.refuse(client)
+	busiest, refused := p.tally.Add(client, 1, p.now())
 	p.mu.Unlock()
 	if refused > 0 && p.tell != nil {
 		p.tell(busiest, refused)
@@ -107,25 +99,6 @@ func (p *Places) share(another bool) int {
 	return max(p.max/clients, p.max/128, 1)
 }
 
-// refuse counts a refusal, and returns the busiest client and its refusals if they are to be told.
-func (p *Places) refuse(client netip.Addr) (busiest netip.Addr, refused int) {
-	if _, ok := p.tally[client]; ok || len(p.tally) < maxTally {
-		p.tally[client]++
-	}
-	now := p.now()
-	if now.Sub(p.told) < tellEvery {
-		return busiest, 0
-	}
-	for c, n := range p.tally {
-		if n > refused || n == refused && c.Less(busiest) {
-			busiest, refused = c, n
-		}
-	}
-	clear(p.tally)
-	p.told = now
-	return busiest, refused
-}
-
 // Leave gives back a place that Enter admitted the client to.
 func (p *Places) Leave(client netip.Addr) {
 	p.mu.Lock()
@@ -147,11 +120,17 @@ func Excess(max int, held map[netip.Addr]int) map[netip.Addr]int {
 	if used <= max/2 {
 		return over
 	}
-	p := Places{max: max, held: held}
+	share := Most(max, held)
 	for client, n := range held {
-		if share := p.share(false); n > share {
+		if n > share {
 			over[client] = n - share
 		}
 	}
 	return over
+}
+
+// Most returns the share of each client of max places, of those that hold some.
+func Most(max int, held map[netip.Addr]int) int {
+	p := Places{max: max, held: held}
+	return p.share(len(held) == 0)
 }

@@ -7,6 +7,9 @@ const (
 	failuresOff = 3
 	// answersOn in a row put it back.
 	answersOn = 2
+	// unaskedOff rounds in a row in which the cache could not even be asked count as failed from then on: a process that has no descriptors
+	// for so long has none for misses either.
+	unaskedOff = 10
 )
 
 // health is what self-queries said of one address.
@@ -15,11 +18,20 @@ type health struct {
 	foreign  bool // the last round was answered by other instances alone
 	failures int
 	answers  int
+	unasked  int
 	need     int // answers in a row that it takes to go on
 }
 
 // note takes in the result of one round.
 func (h *health) note(v verdict) {
+	if v == unasked {
+		if h.unasked++; h.unasked <= unaskedOff {
+			return
+		}
+		v = failed
+	} else {
+		h.unasked = 0
+	}
 	h.foreign = v == foreign
 	switch v {
 	case failed:

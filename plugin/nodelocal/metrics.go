@@ -34,7 +34,7 @@ var (
 	})
 	selfQueries = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "self_queries_total",
-		Help: "Counter of rounds of queries that the cache asked itself, by address and result: answered, failed, foreign (by another instance).",
+		Help: "Counter of rounds of queries that the cache asked itself, by address and result: answered, failed, foreign (by another instance), unasked (for want of a file descriptor).",
 	}, []string{"address", "result"})
 	withdrawals = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "withdrawals_total",
@@ -44,6 +44,10 @@ var (
 		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "repairs_total",
 		Help: "Counter of objects put back that another program had removed or changed: link, address, rules, fallback.",
 	}, []string{"object"})
+	connectionsClosed = promauto.NewCounter(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "connections_closed_total",
+		Help: "Counter of TCP connections of clients that were closed because their client had more than its share.",
+	})
 	buildInfo = promauto.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "build_info",
 		Help: "A metric with a constant '1' value labeled by version, revision, coredns and goversion of this build.",

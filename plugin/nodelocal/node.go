@@ -46,6 +46,7 @@ type node struct {
 	mu         sync.Mutex // held over every use of what follows
 	settings   settings
 	network    *hostnet.Network // nil: nothing is owned
+	guard      *guard           // of the servers' sockets; nil: there are none
 	supervisor *supervisor
 	restart    bool // a reload has begun
 	started    bool // ... and the next configuration has this plugin too
@@ -73,7 +74,7 @@ func (n *node) start(s settings) error {
 		n.steered.Store(true)
 		err := n.closeLocked()
 		n.unforesee()
-		return err
+		return errors.Join(err, n.watch(s.Port))
 	}
 	var err error
 	if n.network == nil {
@@ -89,7 +90,29 @@ func (n *node) start(s settings) error {
 	n.warn()
 	n.settings = s
 	n.supervisor.configure(s)
+	return n.watch(s.Port)
+}
+
+// watch has a guard look after the sockets of the servers at a port.
+func (n *node) watch(port uint16) error {
+	if n.guard != nil && n.guard.port == port {
+		return nil
+	}
+	n.unwatch()
+	g, err := newGuard(port)
+	if err != nil {
+		return err
+	}
+	n.guard = g
+	g.run()
 	return nil
+}
+
+func (n *node) unwatch() {
+	if n.guard != nil {
+		n.guard.stop()
+		n.guard = nil
+	}
 }
 
 // restore makes the node what s says after a reload that failed. What cannot be
@@ -260,6 +283,7 @@ func (n *node) close() error {
 }
 
 func (n *node) closeLocked() error {
+	n.unwatch()
 	if n.network == nil {
 		return nil
 	}

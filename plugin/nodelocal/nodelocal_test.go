@@ -107,6 +107,10 @@ func TestSummary(t *testing.T) {
 		{[]verdict{foreign, answered, foreign}, answered},
 		{[]verdict{foreign, foreign}, foreign},
 		{[]verdict{answered, failed, answered}, failed},
+		{[]verdict{unasked, answered, unasked}, answered},
+		{[]verdict{unasked, foreign}, foreign},
+		{[]verdict{unasked, failed}, failed},
+		{[]verdict{unasked, unasked}, unasked},
 	} {
 		if got := summary(tc.in); got != tc.want {
 			t.Errorf("%v: got %v, want %v", tc.in, got, tc.want)
@@ -121,11 +125,13 @@ func TestHealth(t *testing.T) {
 		{"off, and on after two answers", "afffaffaa", "111000001"},
 		{"a peer's answers say nothing", "affof", "11110"},
 		{"a peer's answers do not start it", "ooa", "001"},
+		{"what was not asked says nothing", "uauffuuaff", "0111111111"},
+		{"nothing can be asked for long", "auuuuuuuuuuuu" + "u", "11111111111110"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h, got := &health{need: 1}, ""
 			for _, r := range tc.rounds {
-				h.note(map[rune]verdict{'f': failed, 'a': answered, 'o': foreign}[r])
+				h.note(map[rune]verdict{'f': failed, 'a': answered, 'o': foreign, 'u': unasked}[r])
 				got += map[bool]string{true: "1", false: "0"}[h.on]
 			}
 			if got != tc.want {
@@ -156,7 +162,7 @@ func ownMetrics(t *testing.T) []*dto.MetricFamily {
 
 func TestMetricsAreNamedWellAndDocumented(t *testing.T) {
 	own := ownMetrics(t)
-	if len(own) != 14 {
+	if len(own) != 15 {
 		t.Errorf("%d metrics", len(own))
 	}
 	problems, err := promlint.NewWithMetricFamilies(own).Lint()

@@ -5,6 +5,7 @@ package nodelocal
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -57,9 +58,10 @@ const (
 	failed   verdict = iota // a query was not answered
 	foreign                 // only other instances' sockets answered
 	answered                // this process answered
+	unasked                 // this process had no descriptor for a query, which says nothing of the cache
 )
 
-var verdictNames = [...]string{"failed", "foreign", "answered"}
+var verdictNames = [...]string{"failed", "foreign", "answered", "unasked"}
 
 // ask asks every address at once, in a zone of the server block with the plugin,
 // and waits at most selfQueryTimeout for all answers.
@@ -83,13 +85,13 @@ func ask(addrs []netip.Addr, port uint16, zone, token string) []verdict {
 // summary of several queries: with one unanswered, some socket of the address is
 // dead, and clients' queries go there too.
 func summary(results []verdict) verdict {
-	sum := foreign
+	sum := unasked
 	for _, v := range results {
-		if v == failed {
+		switch {
+		case v == failed:
 			return failed
-		}
-		if v == answered {
-			sum = answered
+		case v == answered, v == foreign && sum == unasked:
+			sum = v
 		}
 	}
 	return sum
@@ -105,6 +107,9 @@ func askOnce(server netip.AddrPort, zone, token string) verdict {
 	c := dns.Client{Net: "udp", Timeout: selfQueryTimeout, Dialer: &net.Dialer{Control: mark}}
 	m := new(dns.Msg).SetQuestion(name, dns.TypeTXT)
 	r, _, err := c.ExchangeContext(ctx, m, server.String())
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		return unasked
+	}
 	if err != nil || len(r.Answer) != 1 {
 		return failed
 	}

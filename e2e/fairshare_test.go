@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+)
+
+// A pest is a pod that asks for new names below one, more than there is room for.
+type pest struct {
+	below   string
+	block   string // the server block's zone
+	rate    int    // names a second
+	refused bool   // whether some of them have to be
+}
+
+var pests = []pest{
+	{"slow.cluster.local.", "cluster.local.", 400, true},
+	{"slow.example.org.", ".", 400, true},
+	{"2.0.192.in-addr.arpa.", "in-addr.arpa.", 100, true},
+	{"wild.cluster.local.", "cluster.local.", 20000, false}, // these are answered
+}
+
+// TestOnePodAsksTooMuch has one pod take all the places on the way to an upstream. Another pod's new names are answered, and what
+// the cache knows is. The metrics say how many of the first one's questions are refused, and the log names it.
+func TestOnePodAsksTooMuch(t *testing.T) {
+	for _, p := range pests {
+		t.Run(fmt.Sprintf("%d names of %s a second", p.rate, p.below), func(t *testing.T) { p.run(t) })
+	}
+}
+
+func (p pest) run(t *testing.T) {
+	l := lab.New(t, lab.IPTablesNFT)
+	l.Slow.Delay(20 * time.Second)
+	l.SlowOutside.Delay(20 * time.Second)
+	other := l.NewPod(t, "other", 9)
+	c := start(t, l, options{firewall: lab.IPTablesNFT, base: string(corefiles.Kubernetes)})
+	probe := func(name func(int) string, interval time.Duration) lab.Probe {
+		return lab.Probe{From: other, Target: lab.ClusterIP, Interval: interval, Timeout: 2 * time.Second, Name: name}
+	}
+	loads := lab.StartAll(t,
+		probe(lab.Always("kubernetes.default.svc.cluster.local."), 10*time.Millisecond),
+		probe(lab.Unique("inside"), 25*time.Millisecond),
+		probe(func(i int) string { return fmt.Sprintf("u%d.example.org.", i) }, 25*time.Millisecond),
+	)
+	progress(t, loads, 20)
+	flood := lab.Flood{From: l.Pod, Target: lab.ClusterIP, Sources: []netip.Addr{lab.PodIP}, Rate: p.rate, Payload: lab.NewNames(1, p.below)}.Start(t)
+	lab.Until(t, time.Minute, "end of the flood", func() error {
+		if n := flood.Sent(); n < p.rate*pestSeconds {
+			return fmt.Errorf("%d names asked for", n)
+		}
+		return nil
+	})
+	for i, r := range stop(t, loads) {
+		t.Log(r)
+		if most := r.Sent / 100; len(r.Failures) > most || i == 0 && len(r.Failures) > 2 {
+			t.Errorf("%s: %d of %d failed", r.Probe, len(r.Failures), r.Sent)
+		}
+	}
+	flood.Stop(t)
+	full, share := p.counted(c, "full"), p.counted(c, "share")
+	t.Logf("refused: %g as places are full, %g as they are beyond the share", full, share)
+	if p.refused && full+share == 0 {
+		t.Error("nothing was refused")
+	}
+	if want := fmt.Sprintf("questions of %s, ", lab.PodIP); full+share > 0 && !strings.Contains(c.Output(), want) {
+		t.Errorf("the log does not say %q:\n%s", want, c.Output())
+	}
+	if n := c.metric(t, "coredns_nodelocal_withdrawals_total", `reason="self_query"`); n > 0 {
+		t.Errorf("steering went off %g times", n)
+	}
+}
+
+// pestSeconds is how long one pod asks too much.
+const pestSeconds = 8
+
+// counted is how many questions were refused for a reason.
+func (p pest) counted(c *cache, reason string) float64 {
+	return c.counter("coredns_fairshare_refused_total", fmt.Sprintf("zone=%q", p.block), fmt.Sprintf("reason=%q", reason))
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodelocal
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/shares"
+)
+
+const (
+	// guardInterval is the time between two counts of the descriptors.
+	guardInterval = 250 * time.Millisecond
+	// guardPause is the time until the next look after connections were ended: the server has closed them then, and has
+	// accepted others that were waiting.
+	guardPause = 10 * time.Millisecond
+	// lookEvery is of how many counts one is a look at the sockets: after a reload there are new ones.
+	lookEvery = 4
+	// maxConnections bounds the connections, whatever the limit of descriptors. Each costs some 7 kB.
+	maxConnections = 8192
+)
+
+// A guard bounds the TCP connections of each client of this process, so that one client does not take all descriptors: without
+// a free one, the servers' loops that accept spin, and nothing that needs a socket works.
+type guard struct {
+	port uint16
+	open *descriptors
+	quit chan struct{}
+	done sync.WaitGroup
+
+	counts  int
+	full    fullness
+	refused []netip.Addr // whose new connections are dropped
+	closed  shares.Tally
+	said    map[string]bool // errors that the log has
+}
+
+// newGuard returns the guard of servers at a port.
+func newGuard(port uint16) (*guard, error) {
+	open, err := openDescriptors()
+	if err != nil {
+		return nil, err
+	}
+	return &guard{port: port, open: open, quit: make(chan struct{}), full: fullness{}, said: map[string]bool{}}, nil
+}
+
+func (g *guard) run() {
+	g.done.Go(func() {
+		timer := time.NewTimer(0)
+		defer timer.Stop()
+		for {
+			select {
+			case <-g.quit:
+				return
+			case <-timer.C:
+				timer.Reset(g.round())
+			}
+		}
+	})
+}
+
+// stop ends the guard. What it refuses goes on being refused until the sockets are closed.
+func (g *guard) stop() {
+	close(g.quit)
+	g.done.Wait()
+	g.report("closing", g.open.close())
+}
+
+// round counts the descriptors, and looks at the sockets if there are many, or from time to time. It returns the time until the next.
+func (g *guard) round() time.Duration {
+	fds, err := g.open.list()
+	g.report("listing this process's descriptors", err)
+	limit := descriptorLimit()
+	g.counts++
+	if len(fds) <= min(limit/4, maxConnections/2) && len(g.refused) == 0 && g.counts%lookEvery != 1 {
+		return guardInterval
+	}
+	s := look(fds, g.port)
+	g.report("looking after the servers' sockets", widen(s.udp))
+	p := newPlan(capacity(limit, len(fds)-len(s.connections)), s.connections)
+	g.refuse(s.listening, g.full.note(p.full, time.Now()))
+	if g.end(p.end) {
+		return guardPause
+	}
+	return guardInterval
+}
+
+// descriptorLimit is how many descriptors this process may have.
+func descriptorLimit() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 4 * maxConnections
+	}
+	return int(min(limit.Cur, 4*maxConnections))
+}
+
+// capacity is how many connections there may be: half of the descriptors that nothing else needs. Upstreams that do not answer may
+// need all but an eighth.
+func capacity(limit, others int) int {
+	return min(max((limit-others)/2, limit/8, 1), maxConnections)
+}
+
+// A plan is what is to be done about connections.
+type plan struct {
+	end  []connection
+	full []netip.Addr // clients that hold their share
+}
+
+// newPlan has a client that holds more than its share lose those of its connections that were sent nothing for the longest time.
+func newPlan(capacity int, all []connection) (p plan) {
+	held := map[netip.Addr]int{}
+	of := map[netip.Addr][]connection{}
+	for _, c := range all {
+		client := shares.Client(c.peer.Addr())
+		held[client]++
+		of[client] = append(of[client], c)
+	}
+	if len(all) <= capacity/2 {
+		return p
+	}
+	for client, n := range shares.Excess(capacity, held) {
+		slices.SortFunc(of[client], func(a, b connection) int { return cmp.Compare(b.unanswered, a.unanswered) })
+		p.end = append(p.end, of[client][:n]...)
+	}
+	most := shares.Most(capacity, held)
+	for client, n := range held {
+		if n >= most {
+			p.full = append(p.full, client)
+		}
+	}
+	return p
+}
+
+// refuseFor is how long a client is refused new connections after it held its share. The share changes with each client that comes and
+// goes, and a client that is let in may take all that is free before the next look.
+const refuseFor = 3 * time.Second
+
+// fullness is when clients were last seen to hold their share.
+type fullness map[netip.Addr]time.Time
+
+// note takes in who holds its share now, and returns who is to be refused, in order.
+func (f fullness) note(full []netip.Addr, now time.Time) []netip.Addr {
+	for _, client := range full {
+		f[client] = now
+	}
+	maps.DeleteFunc(f, func(_ netip.Addr, last time.Time) bool { return now.Sub(last) >= refuseFor })
+	return slices.SortedFunc(maps.Keys(f), netip.Addr.Compare)
+}
+
+// refuse makes the listening sockets drop the new connections of clients. A socket of a reload gets the filter with the next change.
+func (g *guard) refuse(listening []int, clients []netip.Addr) {
+	if slices.Equal(clients, g.refused) {
+		return
+	}
+	for _, fd := range listening {
+		g.report("keeping out clients with too many TCP connections", refuse(fd, clients))
+	}
+	g.refused = clients
+}
+
+// end ends connections, and reports whether there were any.
+func (g *guard) end(all []connection) bool {
+	ended := map[netip.Addr]int{}
+	for _, c := range all {
+		g.report("closing TCP connections", g.open.shut(c))
+		connectionsClosed.Inc()
+		ended[shares.Client(c.peer.Addr())]++
+	}
+	for client, n := range ended {
+		if who, most := g.closed.Add(client, n, time.Now()); most > 0 {
+			log.Warningf("Too many TCP connections of %s: %d closed since the last such line, and new ones are dropped while it holds its share", who, most)
+		}
+	}
+	return len(all) > 0
+}
+
+// report logs an error, once for each thing that fails.
+func (g *guard) report(doing string, err error) {
+	if err != nil && !g.said[doing] {
+		g.said[doing] = true
+		log.Errorf("Error %s: %v", doing, err)
+	}
+}
