@@ -19,6 +19,7 @@ var stubOptions = []string{
 	"    }",
 	"    errors {",
 	`        consolidate 30s " i/o timeout$" error show_first`,
+	`        consolidate 30s ": connection refused$" error show_first`,
 	`        consolidate 30s "." error show_first`,
 	"    }",
 	"    cache {",
