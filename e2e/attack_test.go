@@ -235,6 +235,7 @@ func TestFloods(t *testing.T) {
 type outcome struct {
 	amount    int // packets or connections
 	took      time.Duration
+	cpu       time.Duration // of the process, from the begin until steering was on
 	most      lab.Needs
 	withdrawn float64
 	again     time.Duration // from its end until steering was on
@@ -251,11 +252,12 @@ func (s *scene) suffer(t *testing.T, a attack, d time.Duration) outcome {
 	tag := fmt.Sprintf("attack%d-", s.attacks)
 	loads := lab.StartAll(t, append(s.witness(lab.ClusterIP, tag+"4"), s.witness(lab.LinkLocal6, tag+"6")...)...)
 	progress(t, loads, 2)
-	begin := time.Now()
+	begin, cpu := time.Now(), s.CPU(t)
 	end := a.begin(t, s)
 	<-time.After(d) // the attack
 	o.amount, o.took = end(), time.Since(begin)
 	o.again = s.waitSteering(t, true, 30*time.Second)
+	o.cpu = s.CPU(t) - cpu
 	o.reports = stop(t, loads)
 	o.most = watch.Stop()
 	o.withdrawn = s.counter("coredns_nodelocal_withdrawals_total") - withdrawn
@@ -274,8 +276,8 @@ func (o outcome) bounded(t *testing.T) {
 
 // String is a line for the log.
 func (o outcome) String() string {
-	line := fmt.Sprintf("%d in %s; %s; withdrawn %g times, steering %s after it;", o.amount, o.took.Round(time.Millisecond), o.most,
-		o.withdrawn, o.again.Round(time.Millisecond))
+	line := fmt.Sprintf("%d in %s, %s of CPU; %s; withdrawn %g times, steering %s after it;", o.amount, o.took.Round(time.Millisecond),
+		o.cpu, o.most, o.withdrawn, o.again.Round(time.Millisecond))
 	for i, r := range o.reports {
 		line += fmt.Sprintf(" %s %d/%d (%s)", witnessKinds[i%len(witnessKinds)], len(r.Failures), r.Sent, r.Gap.Round(10*time.Millisecond))
 	}
