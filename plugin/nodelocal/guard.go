@@ -175,7 +175,7 @@ func (g *guard) end(all []connection) bool {
 	}
 	for client, n := range ended {
 		if who, most := g.closed.Add(client, n, time.Now()); most > 0 {
-			log.Warningf("Too many TCP connections of %s: %d closed since the last such line, and new ones are dropped while it holds its share", who, most)
+			log.Warningf("Closing TCP connections, most of them from %s (%d since the last line like this): it holds more than its share, and new ones are dropped", who, most)
 		}
 	}
 	return len(all) > 0
