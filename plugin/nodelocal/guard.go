@@ -66,11 +66,16 @@ func (g *guard) run() {
 	})
 }
 
-// stop ends the guard. What it refuses goes on being refused until the sockets are closed.
+// stop ends the guard. Nobody is refused any more: the sockets may be the next configuration's.
 func (g *guard) stop() {
 	close(g.quit)
 	g.done.Wait()
-	g.report("closing", g.open.close())
+	if len(g.refused) > 0 {
+		fds, err := g.open.list()
+		g.report("listing this process's descriptors", err)
+		g.refuse(look(fds, g.port).listening, nil)
+	}
+	g.report("closing the list of this process's descriptors", g.open.close())
 }
 
 // round counts the descriptors, and looks at the sockets if there are many, or from time to time. It returns the time until the next.

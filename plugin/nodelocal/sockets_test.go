@@ -240,3 +240,19 @@ func TestWiden(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTheGuardsEnd has a guard refuse a client, and end: the next configuration's guard knows nothing of that client.
+func TestTheGuardsEnd(t *testing.T) {
+	s := newService(t, "127.0.0.1")
+	g, err := newGuard(s.addr.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.refuse(s.seen(t, g.open).listening, []netip.Addr{netip.MustParseAddr("127.0.0.3")})
+	if c, err := s.connect(t, "127.0.0.3"); err == nil {
+		t.Errorf("a refused client is let in: %s", c.LocalAddr())
+	}
+	g.run()
+	g.stop()
+	s.mustConnect(t, "127.0.0.3")
+}
