@@ -35,7 +35,7 @@ func TestPlan(t *testing.T) {
 		"another one comes":                   {slices.Concat(of("10.0.0.1", 8), of("10.0.0.2", 1)), "10.0.0.1: 0 1 2 3", "10.0.0.1"},
 		"two, and there is room":              {slices.Concat(of("10.0.0.1", 3), of("10.0.0.2", 1)), "", ""},
 		"two with what is theirs":             {slices.Concat(of("10.0.0.1", 4), of("10.0.0.2", 3)), "", "10.0.0.1"},
-		"a host has all of its /64":           {slices.Concat(of("fd00::1", 3), of("fd00::2", 3), of("10.0.0.2", 1)), "fd00::: 0 0", "fd00::"},
+		"two pods in one /64":                 {slices.Concat(of("fd00::1", 5), of("fd00::2", 2), of("10.0.0.2", 1)), "fd00::1: 0 1 2", "fd00::1 fd00::2"},
 		"everybody has the least, beyond all": {crowd(9), "", crowdOf(9)},
 	} {
 		p := newPlan(8, test.held)

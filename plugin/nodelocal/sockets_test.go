@@ -209,15 +209,10 @@ func refuseOne(t *testing.T, s *service, d *descriptors, ip string) {
 	t.Helper()
 	var clients []netip.Addr
 	for i := range maxRefused - 1 {
-		clients = append(clients, netip.MustParseAddr(fmt.Sprintf("fd00:0:%x::", i)))
+		clients = append(clients, netip.MustParseAddr(fmt.Sprintf("::1:%x", i)))
 	}
 	if ip != "" {
-		a := netip.MustParseAddr(ip)
-		if a.Is6() {
-			p, _ := a.Prefix(64)
-			a = p.Addr()
-		}
-		clients = append(clients, a)
+		clients = append(clients, netip.MustParseAddr(ip))
 	}
 	if err := refuse(s.seen(t, d).listening[0], clients); err != nil {
 		t.Fatal(err)
