@@ -18,6 +18,8 @@ import (
 const (
 	// guardInterval is the time between two counts of the descriptors.
 	guardInterval = 250 * time.Millisecond
+	// shortInterval is the same while connections are short.
+	shortInterval = 100 * time.Millisecond
 	// guardPause is the time until the next look after connections were ended: the server has closed them then, and has
 	// accepted others that were waiting.
 	guardPause = 10 * time.Millisecond
@@ -36,6 +38,7 @@ type guard struct {
 	done sync.WaitGroup
 
 	counts  int
+	seen    map[sighting]bool // by the last look
 	full    fullness
 	refused []netip.Addr // whose new connections are dropped
 	closed  shares.Tally
@@ -89,12 +92,37 @@ func (g *guard) round() time.Duration {
 	}
 	s := look(fds, g.port)
 	g.report("looking after the servers' sockets", widen(s.udp))
-	p := newPlan(capacity(limit, len(fds)-len(s.connections)), s.connections)
+	capacity := capacity(limit, len(fds)-len(s.connections))
+	p := newPlan(capacity, g.lasting(s.connections))
 	g.refuse(s.listening, g.full.note(p.full, time.Now()))
-	if g.end(p.end) {
+	switch {
+	case g.end(p.end):
 		return guardPause
+	case len(s.connections) > capacity/2:
+		return shortInterval
 	}
 	return guardInterval
+}
+
+// A sighting is a connection as a look saw it.
+type sighting struct {
+	fd   int
+	peer netip.AddrPort
+}
+
+// lasting returns the connections that the last look saw, too, and all of those clients that are refused. Others come and go with
+// one query: when the server could not accept for a moment, many of one client come at once, and are gone at once.
+func (g *guard) lasting(all []connection) (some []connection) {
+	seen := make(map[sighting]bool, len(all))
+	for _, c := range all {
+		s := sighting{c.fd, c.peer}
+		seen[s] = true
+		if g.seen[s] || slices.Contains(g.refused, shares.Client(c.peer.Addr())) {
+			some = append(some, c)
+		}
+	}
+	g.seen = seen
+	return some
 }
 
 // descriptorLimit is how many descriptors this process may have.

@@ -71,6 +71,21 @@ func TestFullness(t *testing.T) {
 	}
 }
 
+// TestLasting has connections count from the second look on, and at once for who is refused.
+func TestLasting(t *testing.T) {
+	g := &guard{refused: []netip.Addr{netip.MustParseAddr("10.0.0.9")}}
+	other := of("10.0.0.1", 1) // with the number of an earlier one
+	other[0].peer = netip.MustParseAddrPort("10.0.0.1:9")
+	for i, step := range []struct {
+		all  []connection
+		want int
+	}{{of("10.0.0.1", 3), 0}, {of("10.0.0.1", 5), 3}, {other, 0}, {slices.Concat(other, of("10.0.0.9", 4)), 5}, {nil, 0}} {
+		if got := len(g.lasting(step.all)); got != step.want {
+			t.Errorf("look %d: %d connections last, want %d", i, got, step.want)
+		}
+	}
+}
+
 func TestCapacity(t *testing.T) {
 	for _, test := range [][3]int{{1024, 30, 497}, {64, 40, 12}, {64, 63, 8}, {1024, 1000, 128}, {20000, 30, 8192}, {1, 1, 1}} {
 		if got := capacity(test[0], test[1]); got != test[2] {

@@ -64,7 +64,9 @@ var (
 
 func instruction(code uint16, k uint32) unix.SockFilter { return unix.SockFilter{Code: code, K: k} }
 
-func load(size uint16, at uint32) unix.SockFilter { return instruction(unix.BPF_LD|unix.BPF_ABS|size, at) }
+func load(size uint16, at uint32) unix.SockFilter {
+	return instruction(unix.BPF_LD|unix.BPF_ABS|size, at)
+}
 
 // equal skips some instructions if what is loaded is the value, and others if it is not.
 func equal(value uint32, then, otherwise uint8) unix.SockFilter {
