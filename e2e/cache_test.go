@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,6 +28,9 @@ type options struct {
 	metrics  int          // port; 0: 9253
 	args     []string
 	env      []string
+	program  string   // path; empty: lab.NodeLocalDNS
+	under    []string // a command that runs the program; empty: none
+	out      *os.File // stdout and stderr; nil: Output has them
 }
 
 // cache is a running nodelocaldns.
@@ -63,14 +68,14 @@ func start(t testing.TB, l *lab.Lab, o options) *cache {
 // launch is start without the wait.
 func launch(t testing.TB, l *lab.Lab, o options) *cache {
 	t.Helper()
-	o = o.withDefaults()
+	o = o.withDefaults(t)
 	c := &cache{owner: t, lab: l, options: o, tools: lab.NewTools(t, o.firewall), dir: lab.Dir(t)}
 	c.setBase(t, o.base)
 	c.run()
 	return c
 }
 
-func (o options) withDefaults() options {
+func (o options) withDefaults(t testing.TB) options {
 	if len(o.addrs) == 0 {
 		o.addrs = ipv4
 	}
@@ -82,6 +87,9 @@ func (o options) withDefaults() options {
 	}
 	if o.metrics == 0 {
 		o.metrics = 9253
+	}
+	if o.program == "" {
+		o.program = lab.NodeLocalDNS(t)
 	}
 	if o.fallback == "" && o.addrs[0].Is4() && o.addrs[len(o.addrs)-1].Is6() {
 		o.fallback = fmt.Sprintf("%s,%s", lab.ClusterIP, lab.ClusterIP6)
@@ -111,8 +119,9 @@ func (c *cache) arguments() []string {
 func (c *cache) run() {
 	c.owner.Helper()
 	c.started = time.Now()
+	line := append(slices.Clone(c.options.under), append([]string{c.options.program}, c.arguments()...)...)
 	c.Process = c.lab.Node.Start(c.owner, lab.Command{
-		Path: lab.NodeLocalDNS(c.owner), Args: c.arguments(), Env: append(c.environment(), c.options.env...),
+		Path: line[0], Args: line[1:], Env: append(c.environment(), c.options.env...), Out: c.options.out,
 	})
 }
 

@@ -53,9 +53,14 @@ func TestReload(t *testing.T) {
 // reload reloads the configuration and waits for the end of that.
 func (c *cache) reload(t *testing.T) {
 	t.Helper()
+	c.reloadWithin(t, either(5*time.Second, 20*time.Second))
+}
+
+func (c *cache) reloadWithin(t *testing.T, timeout time.Duration) {
+	t.Helper()
 	reloads := c.metric(t, "coredns_nodelocal_config_reloads_total", `result="success"`)
 	c.Signal(t, syscall.SIGUSR1)
-	c.waitMetric(t, either(5*time.Second, 20*time.Second), reloads+1, "coredns_nodelocal_config_reloads_total", `result="success"`)
+	c.waitMetric(t, timeout, reloads+1, "coredns_nodelocal_config_reloads_total", `result="success"`)
 }
 
 // acceptedOnly checks that nothing was lost over UDP, and hardly anything over TCP: a server that stops in a reload closes the

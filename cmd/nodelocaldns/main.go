@@ -17,9 +17,15 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 )
 
-func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	code := command(os.Args[1:], os.Stdout, os.Stderr)
+	logwriter.Flush()
+	os.Exit(code)
+}
 
 // command runs the command line and returns the exit code.
 func command(args []string, stdout, stderr io.Writer) int {
@@ -27,7 +33,9 @@ func command(args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return code
 	}
-	fmt.Fprintln(stderr, "nodelocaldns:", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
+	last := logwriter.New(stderr) // which nobody may read
+	fmt.Fprintln(last, "nodelocaldns:", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
+	last.Flush(logwriter.EndPatience)
 	if errors.As(err, &usageError{}) {
 		return exitUsage
 	}

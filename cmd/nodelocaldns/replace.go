@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,20 +27,35 @@ func replaceFile(path string, text []byte, mode fs.FileMode) error {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
 		return nil
 	}
+	return swap(path, text, func(f *os.File) error { return f.Chmod(mode) })
+}
+
+// swap gives path the content text in one step: a new file beside it takes its name. finish sets the new file's mode and
+// owner. No error has the new file's name, which is random: each message about the same trouble would be another one.
+func swap(path string, text []byte, finish func(*os.File) error) error {
 	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
-		if e := (*fs.PathError)(nil); errors.As(err, &e) {
-			err = e.Err // without the temporary name, with which each message would be another
-		}
-		return fmt.Errorf("creating a file beside %s: %w", path, err)
+		return fmt.Errorf("creating a file beside %s: %w", path, cause(err))
 	}
 	_, err = temp.Write(text)
-	err = errors.Join(err, temp.Chmod(mode), temp.Close())
+	err = cmp.Or(err, finish(temp), temp.Close())
 	if err == nil {
 		err = os.Rename(temp.Name(), path)
 	}
 	if err != nil {
 		_ = os.Remove(temp.Name()) // the error before it tells more
+		return fmt.Errorf("writing a file beside %s: %w", path, cause(err))
+	}
+	return nil
+}
+
+// cause returns what happened to a file, without its name.
+func cause(err error) error {
+	if e := (*fs.PathError)(nil); errors.As(err, &e) {
+		return e.Err
+	}
+	if e := (*os.LinkError)(nil); errors.As(err, &e) {
+		return e.Err
 	}
 	return err
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -51,5 +52,36 @@ func TestReplaceFileKeepsOthers(t *testing.T) {
 	}
 	if got := readString(t, target); got != "mine" {
 		t.Errorf("the target of the link became %q", got)
+	}
+}
+
+// TestReplaceFileNamesNoFile has each step fail, twice: the message is the same, without the random name of the file.
+func TestReplaceFileNamesNoFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "Corefile")
+	fail := func(f *os.File) error { return f.Truncate(-1) }
+	for _, tt := range []struct {
+		path string
+		text []byte
+		want string
+	}{
+		{filepath.Join(path, "absent"), nil, "creating a file beside PATH/absent: no such file or directory"},
+		{path, []byte("text"), "writing a file beside PATH: invalid argument"},
+	} {
+		for range 2 {
+			err := swap(tt.path, tt.text, fail)
+			if want := strings.ReplaceAll(tt.want, "PATH", path); err == nil || err.Error() != want {
+				t.Errorf("got  %v\nwant %s", err, want)
+			}
+		}
+	}
+	if err := os.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	err := swap(path, nil, func(*os.File) error { return nil })
+	if want := "writing a file beside " + path + ": file exists"; err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 1 {
+		t.Errorf("left behind: %v, %v", entries, err)
 	}
 }

@@ -28,8 +28,8 @@ func (l *lifecycle) handle(sigs <-chan os.Signal, exit chan<- int) {
 		switch sig {
 		case syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT:
 			if l.end() {
-				log.Infof("Shutting down: %s", sig)
 				go func() { exit <- l.shutdown(sig.String()) }()
+				log.Infof("Shutting down: %s", sig)
 			} else if !forced {
 				forced = true
 				log.Warningf("Shutting down at once: a second signal (%s)", sig)

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -47,6 +49,7 @@ func Setup() (remove func(), err error) {
 var (
 	stock = sync.OnceValues(func() (string, error) { return build("STOCK_BIN", "e2e/stock") })
 	cache = sync.OnceValues(func() (string, error) { return build("NODELOCALDNS_BIN", "cmd/nodelocaldns") })
+	racy  = sync.OnceValues(func() (string, error) { return compile("racy", "cmd/nodelocaldns", "CGO_ENABLED=1", "-race") })
 )
 
 // Stock is the path of the stock CoreDNS.
@@ -54,6 +57,20 @@ func Stock(t testing.TB) string { return must(t, stock) }
 
 // NodeLocalDNS is the path of the program under test.
 func NodeLocalDNS(t testing.TB) string { return must(t, cache) }
+
+// Racy is the path of the program under test with the race detector in it, or without where there is no C compiler.
+func Racy(t testing.TB) string {
+	t.Helper()
+	compiler, err := exec.Command("go", "env", "CC").Output()
+	if err == nil {
+		_, err = exec.LookPath(strings.TrimSpace(string(compiler)))
+	}
+	if err != nil {
+		t.Logf("no C compiler: running without the race detector: %v", err)
+		return NodeLocalDNS(t)
+	}
+	return must(t, racy)
+}
 
 func must(t testing.TB, f func() (string, error)) string {
 	t.Helper()
@@ -69,9 +86,14 @@ func build(env, pkg string) (string, error) {
 	if path := os.Getenv(env); path != "" {
 		return path, nil
 	}
-	path := filepath.Join(binaries, filepath.Base(pkg))
-	cmd := exec.Command("go", "build", "-o", path, module+"/"+pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	return compile(filepath.Base(pkg), pkg, "CGO_ENABLED=0")
+}
+
+// compile makes a program of the module with the flags of go build.
+func compile(name, pkg, cgo string, flags ...string) (string, error) {
+	path := filepath.Join(binaries, name)
+	cmd := exec.Command("go", slices.Concat([]string{"build", "-o", path}, flags, []string{module + "/" + pkg})...)
+	cmd.Env = append(os.Environ(), cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building %s: %w\n%s", pkg, err, out)
 	}

@@ -5,6 +5,7 @@ package lab
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { Main(m) }
@@ -231,3 +233,29 @@ func answered(t *testing.T, loads []*Load, n int) {
 		})
 	}
 }
+
+// TestIgnore has a program print to somebody who does not read: it stands still until it is read again.
+func TestIgnore(t *testing.T) {
+	n := NewNamespace(t, "printer")
+	loud := n.Start(t, Command{Path: "/bin/sh", Args: []string{"-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done"}})
+	loud.WaitOutput(t, 5*time.Second, "2")
+	listen := loud.Ignore(t)
+	had := loud.lastLine()
+	<-time.After(200 * time.Millisecond) // the measurement
+	if now := loud.lastLine(); now != had {
+		t.Errorf("%q was read after %q", now, had)
+	}
+	call, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", loud.Pid()))
+	if err != nil || !strings.HasPrefix(string(call), fmt.Sprintf("%d ", unix.SYS_WRITE)) {
+		t.Errorf("it is not in write(2): %q, %v", call, err)
+	}
+	listen()
+	Until(t, 5*time.Second, "next line", func() error {
+		if now := loud.lastLine(); now == had {
+			return fmt.Errorf("still %q", now)
+		}
+		return nil
+	})
+}
+
+func (p *Process) lastLine() string { return tail(p.Output(), 1) }

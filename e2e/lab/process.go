@@ -24,16 +24,18 @@ type Command struct {
 	Dir   string
 	Stdin string
 	Line  func(string) bool // called with each line of stdout, if set; says whether the line is dealt with
+	Out   *os.File          // stdout and stderr, if set; else they are what Output returns
 }
 
 // Process is a running Command. It is killed at the end of the test, or with the test process, and what it printed is shown
 // when the test fails.
 type Process struct {
-	cmd    *exec.Cmd
-	mu     sync.Mutex
-	output []string
-	errors []string
-	done   chan struct{}
+	cmd     *exec.Cmd
+	reading sync.Mutex // held while nobody reads
+	mu      sync.Mutex
+	output  []string
+	errors  []string
+	done    chan struct{}
 }
 
 // Start runs a program in the namespace.
@@ -43,6 +45,9 @@ func (n *Namespace) Start(t testing.TB, c Command) *Process {
 	stdout, stderr := &lines{each: func(s string) { p.line(s, c.Line) }}, &lines{each: p.errorLine}
 	p.cmd.Env, p.cmd.Dir, p.cmd.Stdin = c.Env, c.Dir, strings.NewReader(c.Stdin)
 	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
+	if c.Out != nil {
+		p.cmd.Stdout, p.cmd.Stderr = c.Out, c.Out
+	}
 	p.cmd.WaitDelay = time.Second
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if p.cmd.Env == nil {
@@ -179,6 +184,11 @@ func (p *Process) errorLine(s string) {
 }
 
 func (p *Process) line(s string, dealt func(string) bool) {
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	if s == "" { // of Ignore
+		return
+	}
 	if dealt != nil && dealt(s) {
 		return
 	}

@@ -90,6 +90,12 @@ func TestIPVS(t *testing.T) {
 	cells(t, "TestIPVS")
 }
 
+// TestMachine changes what all namespaces of a machine share: the time of day, and how many connections are tracked.
+func TestMachine(t *testing.T) {
+	t.Parallel()
+	passes(t, Machine{Timeout: 5 * time.Minute}, node(t, "^(TestTimeOfDay|TestConnectionsFull)$"))
+}
+
 // TestKernels starts a cache on each kernel that lacks something.
 func TestKernels(t *testing.T) {
 	for _, k := range lab.Kernels[1:] { // the first one lacks nothing

@@ -222,6 +222,12 @@ func hostSource(six bool) net.IP {
 	return routes[0].Src
 }
 
+// IsLocal reports whether the kernel takes packets to a for its own, as the rules ask it (fib daddr type local, addrtype).
+func IsLocal(a netip.Addr) bool {
+	routes, err := netlink.RouteGet(a.AsSlice())
+	return err == nil && slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.Type == unix.RTN_LOCAL })
+}
+
 // leased returns a as netlink wants it. The kernel is to prefer no address of
 // ours as the source of the node's own traffic: host scope says so for IPv4, a
 // preferred lifetime of 0 for IPv6. Duplicate address detection would only

@@ -70,6 +70,27 @@ func TestNetworkLife(t *testing.T) {
 	}
 }
 
+// TestIsLocal has an address be there, run out, and be one that only a route knows.
+func TestIsLocal(t *testing.T) {
+	inNamespace(t)
+	cfg := testConfig()
+	cfg.Lease = 2 * time.Second
+	n := open(t, cfg)
+	defer closeNetwork(t, n)
+	for _, a := range cfg.Addresses {
+		if !IsLocal(a) {
+			t.Errorf("%s is not local", a)
+		}
+	}
+	for _, a := range cfg.Addresses {
+		eventually(t, a.String()+" goes without a renewal", func() bool { return !IsLocal(a) })
+	}
+	command(t, "ip", "addr", "add", "10.96.0.10/32", "dev", "lo")
+	if !IsLocal(netip.MustParseAddr("10.96.0.10")) {
+		t.Error("somebody else's address is not local")
+	}
+}
+
 func TestLeaseRunsOut(t *testing.T) {
 	inNamespace(t)
 	cfg := testConfig()

@@ -114,7 +114,7 @@ func createFile(dir string, size int, bootID string) (_ *file, err error) {
 	copy(mem, header(size, newSalt(), bootID))
 	f.layout(mem)
 	if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW); err != nil {
-		return nil, errors.Join(fmt.Errorf("naming %s: %w", path, err), unix.Munmap(mem))
+		return nil, errors.Join(fmt.Errorf("naming a file in %s: %w", dir, err), unix.Munmap(mem))
 	}
 	return f, nil
 }

@@ -4,6 +4,7 @@ package nodelocal
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -23,8 +24,10 @@ const (
 	// guardPause is the time until the next look after connections were ended: the server has closed them then, and has
 	// accepted others that were waiting.
 	guardPause = 10 * time.Millisecond
-	// lookEvery is of how many counts one is a look at the sockets: after a reload there are new ones.
-	lookEvery = 4
+	// lookEvery is of how many counts one is a look at the sockets: after a reload there are new ones. The first ones all are, as
+	// the servers listen some time after the guard began.
+	lookEvery  = 4
+	firstLooks = 2 * lookEvery
 	// maxConnections bounds the connections, whatever the limit of descriptors. Each costs some 7 kB.
 	maxConnections = 8192
 )
@@ -87,11 +90,11 @@ func (g *guard) round() time.Duration {
 	g.report("listing this process's descriptors", err)
 	limit := descriptorLimit()
 	g.counts++
-	if len(fds) <= min(limit/4, maxConnections/2) && len(g.refused) == 0 && g.counts%lookEvery != 1 {
+	if len(fds) <= min(limit/4, maxConnections/2) && len(g.refused) == 0 && g.counts > firstLooks && g.counts%lookEvery != 1 {
 		return guardInterval
 	}
 	s := look(fds, g.port)
-	g.report("looking after the servers' sockets", widen(s.udp))
+	g.report("looking after the servers' sockets", errors.Join(widen(s.udp), narrow(s.listening)))
 	capacity := capacity(limit, len(fds)-len(s.connections))
 	p := newPlan(capacity, g.lasting(s.connections))
 	g.refuse(s.listening, g.full.note(p.full, time.Now()))

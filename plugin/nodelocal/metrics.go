@@ -20,10 +20,10 @@ import (
 const subsystem = "nodelocal"
 
 var (
-	steeringOn = promauto.NewGaugeVec(prometheus.GaugeOpts{
+	steeringOpts = prometheus.Opts{
 		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "steering",
 		Help: "Whether DNS to the address is steered to this cache (1) or goes to the cluster DNS (0).",
-	}, []string{"address"})
+	}
 	linkPresent = promauto.NewGauge(prometheus.GaugeOpts{
 		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "link_present",
 		Help: "Whether the link with the cache's addresses is there (1).",
@@ -93,7 +93,21 @@ var _ = promauto.NewGaugeFunc(prometheus.GaugeOpts{
 	return -1
 })
 
+// lastRound is when the supervisor's last round ended; nil: it has done none, or there is nothing to supervise.
+var lastRound atomic.Pointer[time.Time]
+
+var _ = promauto.NewGaugeFunc(prometheus.GaugeOpts{
+	Namespace: plugin.Namespace, Subsystem: subsystem, Name: "last_round_timestamp_seconds",
+	Help: "Unix time of the end of the supervisor's last round, of which there is one a second; 0 if there is nothing to supervise.",
+}, func() float64 {
+	if t := lastRound.Load(); t != nil {
+		return float64(t.UnixMilli()) / 1000
+	}
+	return 0
+})
+
 func init() {
+	prometheus.MustRegister(steeringCollector{hostnet.IsLocal})
 	ConfigValid.Set(1)
 	for _, t := range []string{"iptables", "iptables_lock", "interface_add", "interface_check", "configmap"} {
 		SetupErrors.WithLabelValues(t)

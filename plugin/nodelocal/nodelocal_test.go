@@ -18,6 +18,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 )
 
 func TestServeDNS(t *testing.T) {
@@ -143,7 +145,7 @@ func TestHealth(t *testing.T) {
 func ownMetrics(t *testing.T) []*dto.MetricFamily {
 	t.Helper()
 	SetBuildInfo("1", "abc")
-	steeringOn.WithLabelValues("169.254.20.10").Set(1)
+	believe(t, hostnet.Config{Addresses: addrs("169.254.20.10")}, "169.254.20.10")
 	selfQueries.WithLabelValues("169.254.20.10", "answered").Inc()
 	all, err := prometheus.DefaultGatherer.Gather()
 	if err != nil {
@@ -160,7 +162,7 @@ func ownMetrics(t *testing.T) []*dto.MetricFamily {
 
 func TestMetricsAreNamedWellAndDocumented(t *testing.T) {
 	own := ownMetrics(t)
-	if len(own) != 13 {
+	if len(own) != 15 {
 		t.Errorf("%d metrics", len(own))
 	}
 	problems, err := promlint.NewWithMetricFamilies(own).Lint()

@@ -4,7 +4,6 @@ package nodelocal
 
 import (
 	"errors"
-	"slices"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 )
@@ -37,15 +36,8 @@ func (v *supervisor) say(subject, text string) {
 	}
 }
 
-// publish brings the gauges and the readiness up to date.
+// publish brings what the metric of the steering rests on, and the readiness, up to date.
 func (v *supervisor) publish() {
-	steered := without(v.node.network.Steered(), v.forsaken)
-	for _, a := range v.s.Addresses {
-		on := 0.0
-		if slices.Contains(steered, a) {
-			on = 1
-		}
-		steeringOn.WithLabelValues(a.String()).Set(on)
-	}
+	belief.Store(&steering{v.s.Config, without(v.node.network.Steered(), v.forsaken)})
 	v.node.steered.Store(v.complete() && !v.node.leaving)
 }

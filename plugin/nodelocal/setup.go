@@ -16,6 +16,7 @@ import (
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 )
 
 var log = clog.NewWithPlugin("nodelocal")
@@ -42,6 +43,7 @@ func setup(c *caddy.Controller) error {
 	if err != nil {
 		return plugin.Error("nodelocal", err)
 	}
+	logwriter.InstallLogger() // the supervisor must never wait for whoever reads the log
 	h := &Nodelocal{node: theNode}
 	config := dnsserver.GetConfig(c)
 	config.AddPlugin(func(next plugin.Handler) plugin.Handler {

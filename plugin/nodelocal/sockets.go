@@ -168,3 +168,23 @@ func widen(udp []int) (err error) {
 	}
 	return err
 }
+
+// What a TCP client may have waiting, in octets; the kernel doubles both. Left to itself it lets a client pile up 6 MB of queries, 150,000 of
+// them, which the server answers for half a minute after the client has gone, and 4 MB of answers that the client does not read. Here
+// are some queries on their way, and the longest answer.
+const (
+	streamReceive = 4 << 10
+	streamSend    = 64 << 10
+)
+
+// narrow limits what waits in the connections that come to listening sockets, which have the buffers of these.
+func narrow(listening []int) (err error) {
+	for _, fd := range listening {
+		if have, gerr := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF); gerr == nil && have > 2*streamReceive {
+			err = errors.Join(err,
+				os.NewSyscallError("setsockopt SO_RCVBUF", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, streamReceive)),
+				os.NewSyscallError("setsockopt SO_SNDBUF", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, streamSend)))
+		}
+	}
+	return err
+}

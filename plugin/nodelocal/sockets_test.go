@@ -251,3 +251,28 @@ func TestTheGuardsEnd(t *testing.T) {
 	g.stop()
 	s.mustConnect(t, "127.0.0.3")
 }
+
+// TestNarrow has the longest message go both ways over a connection that was made after its listener's limits were set.
+func TestNarrow(t *testing.T) {
+	s, d := newService(t, "127.0.0.1"), openTest(t)
+	for range 2 {
+		if err := narrow(s.seen(t, d).listening); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := s.mustConnect(t, "127.0.0.1")
+	fd := s.seen(t, d).connections[0].fd
+	for option, want := range map[int]int{unix.SO_RCVBUF: 2 * streamReceive, unix.SO_SNDBUF: 2 * streamSend} {
+		if have, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, option); err != nil || have != want {
+			t.Errorf("option %d of the connection is %d, %v; want %d", option, have, err, want)
+		}
+	}
+	longest := make([]byte, 2+65535)
+	go func() { _, _ = c.Write(longest) }()
+	if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.ReadFull(c, make([]byte, len(longest))); err != nil {
+		t.Errorf("%d octets came back: %v", n, err)
+	}
+}

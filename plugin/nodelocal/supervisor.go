@@ -38,7 +38,6 @@ func newSupervisor(n *node) *supervisor {
 func (v *supervisor) configure(s settings) {
 	old := v.health
 	v.s, v.health, v.begun, v.resync = s, map[netip.Addr]*health{}, time.Now(), time.Now()
-	steeringOn.Reset()
 	steered := v.node.network.Steered()
 	for _, a := range s.Addresses {
 		v.health[a] = &health{need: 1}
@@ -66,7 +65,9 @@ func (v *supervisor) run() {
 			v.node.mu.Lock()
 			next := v.tick(event)
 			v.node.mu.Unlock()
-			timer.Reset(next - time.Since(begin))
+			end := time.Now()
+			lastRound.Store(&end)
+			timer.Reset(next - end.Sub(begin))
 		}
 	})
 }
@@ -76,6 +77,7 @@ func (v *supervisor) stop() {
 	close(v.quit)
 	v.node.mu.Unlock()
 	v.done.Wait()
+	lastRound.Store(nil)
 	v.node.mu.Lock()
 }
 

@@ -15,7 +15,6 @@ const (
 	// maxRecords is the most records that a kept answer has.
 	maxRecords = 64
 
-	bitTC         = 0x02 // in the header's third octet
 	rcodeMask     = 0x0f
 	rcodeNXDOMAIN = 3
 	typeA         = 1

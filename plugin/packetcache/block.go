@@ -29,7 +29,7 @@ var independent = []string{
 
 // elsewhere are directives that concern a listener and not only their own
 // server block: with one of them anywhere, no block is safe.
-var elsewhere = []string{"view", "shed", "multisocket", "proxyproto"}
+var elsewhere = []string{"view", "shed", "multisocket", "proxyproto", "tsig"}
 
 // checkBlock returns why answers of b, one of blocks, must not be kept; "" if they may.
 func checkBlock(b caddyfile.ServerBlock, blocks []caddyfile.ServerBlock) string {

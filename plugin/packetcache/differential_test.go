@@ -322,7 +322,7 @@ func TestMain(m *testing.M) {
 }
 
 // dial connects to the server at addr.
-func dial(t *testing.T, addr string) net.Conn {
+func dial(t testing.TB, addr string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("udp", addr)
 	if err != nil {

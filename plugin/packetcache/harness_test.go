@@ -95,7 +95,7 @@ func reloadable(t *testing.T, text string) (addr string, reload func(text string
 }
 
 // freePort returns an address where nobody listens, neither over UDP nor over TCP.
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	for range 20 {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")

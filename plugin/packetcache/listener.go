@@ -28,6 +28,12 @@ const maxReaders = 4
 // for moments without a CPU: some 2,500 queries, where net.core.rmem_default has room for 256.
 const receiveBuffer = 1 << 20
 
+// sendBuffer is the limit, in octets of packets and the kernel's own for them, of answers that have not left this node. It has
+// to be more than what can wait there because others do not answer: for each neighbour whose link-layer address is unknown the
+// kernel keeps up to unres_qlen_bytes, 212,992, and knows up to gc_thresh3, 1,024, neighbours (net/ipv4/arp.c), 218 MB in all.
+// The kernel doubles the value and takes half of INT_MAX at most (net/core/sock.c, SO_SNDBUFFORCE). No memory is set aside.
+const sendBuffer = 1 << 29
+
 // checkInterval is the least time between two looks at the group of sockets.
 const checkInterval = time.Second
 
@@ -101,6 +107,7 @@ func (l *listener) open() error {
 	}
 	l.socket = os.NewFile(uintptr(fd), l.addr.String())
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) // without CAP_NET_ADMIN the default has to do
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)    // as well
 	err = os.NewSyscallError("setsockopt SO_REUSEPORT", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
 	if err == nil && family == unix.AF_INET6 {
 		err = os.NewSyscallError("setsockopt IPV6_V6ONLY", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1))
@@ -161,17 +168,21 @@ func (l *listener) control(f func(fd int) error) error {
 
 // strayed is told of a query that came to the stock server's socket, although
 // ours is open: another process is in the group, or was and has changed the
-// order. It looks again, and if there are two sockets tries the other place.
+// order. It looks again, and if there are two sockets tries the other place. No
+// query waits for the lock: whoever holds it looks at the group as well, or the
+// next query does.
 func strayed(server string, w dns.ResponseWriter) {
 	local, ok := w.LocalAddr().(*net.UDPAddr)
 	if !ok {
 		return
 	}
-	listeners.Lock()
+	if !listeners.TryLock() {
+		return
+	}
 	defer listeners.Unlock()
 	addr := local.AddrPort()
 	l := listeners.at[netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())]
-	if l == nil || l.local == local {
+	if l == nil {
 		return
 	}
 	now := clock()
@@ -214,25 +225,22 @@ func (l *listener) release(ctx context.Context, s *server, of *servers) (last bo
 	}
 	close(l.closing)
 	_ = l.socket.SetReadDeadline(time.Now()) // wakes who waits
-	l.readers.Wait()                         // they answer what has arrived
+	l.readers.Wait()                         // they answer what has arrived, maxWaiting packets each at most, and wait for nobody
 	return true
 }
 
 // close closes the socket of a listener that was released.
 func (l *listener) close() { _ = l.socket.Close() }
 
-// send sends one packet.
+// send sends one packet, and does not wait for room.
 func (l *listener) send(data []byte, to *net.UDPAddr) error {
 	sa, _, err := sockaddr(to)
 	if err != nil {
 		return err
 	}
-	var sent error
-	err = l.conn.Write(func(fd uintptr) bool {
-		sent = unix.Sendto(int(fd), data, 0, sa)
-		return sent != unix.EAGAIN
+	return l.control(func(fd int) error {
+		return os.NewSyscallError("sendto", unix.Sendto(fd, data, unix.MSG_DONTWAIT, sa))
 	})
-	return errors.Join(err, os.NewSyscallError("sendto", sent))
 }
 
 // sockaddr returns a as the kernel takes it, and its family. The zone is a number, as remote has it, or a name.

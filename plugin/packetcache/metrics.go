@@ -23,11 +23,15 @@ var (
 	}, []string{"server"})
 	missesTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "misses_total",
-		Help: "Counter of queries that the packet cache read and handed on to the plugins, those of an unusual form included.",
+		Help: "Counter of queries that the packet cache read and handed on to the plugins, or answered with FORMERR or NOTIMP by their header.",
 	}, []string{"server"})
-	droppedTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "dropped_total",
-		Help: "Counter of queries that were dropped because too many were with the plugins.",
+	refusedTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "refused_total",
+		Help: "Counter of queries that were answered with SERVFAIL, or dropped if of an unusual form, because too many were with the plugins.",
+	}, []string{"server", "reason"})
+	unsentTotal = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "unsent_total",
+		Help: "Counter of answers that the kernel did not take.",
 	}, []string{"server"})
 )
 
@@ -54,13 +58,17 @@ func newCounters(e *entry, s *server) *counters {
 	if zone == "" {
 		zone = "."
 	}
+	first := "" // the plugin behind prometheus
+	if p.Next != nil {
+		first = p.Next.Name()
+	}
 	family := "1"
 	if s.listener.addr.Addr().Is6() {
 		family = "2"
 	}
 	c := &counters{
 		requests:          vars.RequestCount.WithLabelValues(server, zone, "", "udp", family, typeLabel(q.Qtype)),
-		responses:         vars.ResponseRcode.WithLabelValues(server, zone, "", dns.RcodeToString[m.Rcode], p.Next.Name()),
+		responses:         vars.ResponseRcode.WithLabelValues(server, zone, "", dns.RcodeToString[m.Rcode], first),
 		duration:          vars.RequestDuration.WithLabelValues(server, zone, ""),
 		requestSize:       vars.RequestSize.WithLabelValues(server, zone, "", "udp"),
 		responseSize:      vars.ResponseSize.WithLabelValues(server, zone, "", "udp"),

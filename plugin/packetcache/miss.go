@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -15,9 +16,10 @@ import (
 // A miss is a query on its way through the plugins, and the writer of its answer.
 type miss struct {
 	server *server
+	client netip.Addr // that holds the place
 	remote *net.UDPAddr
 	query  []byte
-	key    []byte
+	key    []byte // nil: of an unusual form, and its answer is not kept
 	hash   uint64
 
 	request *dns.Msg
@@ -25,15 +27,23 @@ type miss struct {
 	unsafe  atomic.Bool           // a block that is not safe had a part in it
 	size    int                   // of the answer, where the prometheus plugin counts it
 	written bool
+
+	tsigStatus error
+	tsigMAC    string // of the query, and then of the last answer
+	tsigTimers bool
 }
 
-// serve asks the plugins.
+// serve asks the plugins, and gives the place back.
 func (m *miss) serve() {
-	defer m.server.end()
+	defer m.server.places.Leave(m.client)
 	r := new(dns.Msg)
 	if err := r.Unpack(m.query); err != nil {
-		m.server.pipe.put(m.query, m.remote) // parseQuery and dns do not agree; that one decides
+		_ = m.WriteMsg(malformed(r)) // serveDNS looks at no error of it either
 		return
+	}
+	if t := r.IsTsig(); t != nil {
+		m.tsigMAC = t.MAC
+		m.tsigStatus = dns.TsigVerifyWithProvider(m.query, noSecrets{}, "", false)
 	}
 	m.request = r
 	m.server.dns.ServeDNS(context.WithValue(m.server.ctx, missKey{}, m), m, r)
@@ -73,8 +83,13 @@ func (s *sizer) Write(data []byte) (int, error) {
 }
 
 // WriteMsg implements dns.ResponseWriter.
-func (m *miss) WriteMsg(r *dns.Msg) error {
-	data, err := r.Pack()
+func (m *miss) WriteMsg(r *dns.Msg) (err error) {
+	var data []byte
+	if r.IsTsig() != nil {
+		data, m.tsigMAC, err = dns.TsigGenerateWithProvider(r, noSecrets{}, m.tsigMAC, m.tsigTimers)
+	} else {
+		data, err = r.Pack()
+	}
 	if err != nil {
 		return err
 	}
@@ -82,12 +97,13 @@ func (m *miss) WriteMsg(r *dns.Msg) error {
 	return err
 }
 
-// Write implements dns.ResponseWriter. The first answer is kept.
+// Write implements dns.ResponseWriter. The first answer is kept. One that does not go out is counted, and is no error:
+// that the network loses it is none either.
 func (m *miss) Write(data []byte) (int, error) {
 	if err := m.server.listener.send(data, m.remote); err != nil {
-		return 0, err
+		m.server.unsent.Inc()
 	}
-	if b := m.block.Load(); !m.written && b != nil && !m.unsafe.Load() {
+	if b := m.block.Load(); !m.written && m.key != nil && b != nil && !m.unsafe.Load() {
 		m.keep(data, b)
 	}
 	m.written = true
@@ -115,11 +131,11 @@ func (m *miss) RemoteAddr() net.Addr { return m.remote }
 // Close implements dns.ResponseWriter.
 func (m *miss) Close() error { return nil }
 
-// TsigStatus implements dns.ResponseWriter; a query with TSIG is none of the usual form.
-func (m *miss) TsigStatus() error { return nil }
+// TsigStatus implements dns.ResponseWriter.
+func (m *miss) TsigStatus() error { return m.tsigStatus }
 
 // TsigTimersOnly implements dns.ResponseWriter.
-func (m *miss) TsigTimersOnly(bool) {}
+func (m *miss) TsigTimersOnly(b bool) { m.tsigTimers = b }
 
 // Hijack implements dns.ResponseWriter.
 func (m *miss) Hijack() {}

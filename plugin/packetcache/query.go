@@ -16,10 +16,13 @@ const (
 
 // Bits of the header's third and fourth octet (RFC 1035, 4.1.1; RFC 4035, 3.1.6).
 const (
-	bitQR = 0x80 // in the third
-	bitRD = 0x01 // in the third
-	bitAD = 0x20
-	bitCD = 0x10
+	bitQR      = 0x80 // in the third
+	opcodeMask = 0x78 // in the third
+	bitTC      = 0x02 // in the third
+	bitRD      = 0x01 // in the third
+	bitRA      = 0x80
+	bitAD      = 0x20
+	bitCD      = 0x10
 )
 
 // Bits of a key's EDNS flags.
@@ -41,8 +44,8 @@ const (
 //
 // It returns false for what is not usual: other than one question, another
 // opcode or class, a type that is not of data, EDNS options, a version or flags
-// of EDNS that are not known, octets behind the message. The stock server
-// decides what becomes of these.
+// of EDNS that are not known, octets behind the message. The plugins see these
+// each time.
 func parseQuery(msg, key []byte) ([]byte, bool) {
 	if len(msg) < headerLen || msg[2]&^bitRD != 0 || msg[3]&^(bitAD|bitCD) != 0 {
 		return nil, false

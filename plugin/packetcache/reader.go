@@ -5,18 +5,28 @@ package packetcache
 import (
 	"encoding/binary"
 	"net"
+	"net/netip"
 	"strconv"
 	"time"
 	"unsafe"
 
+	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/shares"
 )
 
 const (
 	// batch is how many packets are read, and how many answers written, in one call.
 	batch = 32
-	// maxQuery is how much of a packet is read, as the stock server does (dns.MinMsgSize).
-	maxQuery = 512
+	// maxQuery is how much of a packet is read, in octets: a query with padding (RFC 7830) and large options. The stock server
+	// reads 512.
+	maxQuery = 4096
+	// maxWaiting is more than the packets that the socket has room for: twice receiveBuffer, and 768 octets for the smallest
+	// one (include/linux/skbuff.h, SKB_TRUESIZE).
+	maxWaiting = 2 * receiveBuffer / 768
+	// pause is how long a reader waits after an error that may last.
+	pause = 10 * time.Millisecond
 )
 
 // mmsghdr is the kernel's structure of that name (include/linux/socket.h).
@@ -36,19 +46,14 @@ type reader struct {
 	names       [batch]unix.RawSockaddrInet6 // room for that of either family
 	queries     [batch][maxQuery]byte
 	answers     [batch][maxAnswer]byte
-	hits        [batch]*entry
+	hits        [batch]*entry // of the answers; nil: none of the store
 	key         [maxKey]byte
 	n, answered int
-	sent        int
 	warned      unix.Errno
-
-	// For the connection; made once, as they would be allocated each time.
-	serves, sends func(fd uintptr) bool
 }
 
 func newReader(l *listener, spare bool) *reader {
 	r := &reader{l: l, spare: spare}
-	r.serves, r.sends = r.serve, r.send
 	for i := range batch {
 		r.inVec[i].Base = &r.queries[i][0]
 		r.inVec[i].SetLen(maxQuery)
@@ -67,13 +72,13 @@ func (r *reader) run() {
 	for r.spare {
 		select {
 		case <-r.l.more:
-			r.drain()
+			r.drain(maxWaiting)
 		case <-r.l.closing:
 			return
 		}
 	}
-	_ = r.l.conn.Read(r.serves) // until release wakes it
-	r.drain()
+	_ = r.l.conn.Read(r.serve) // until release wakes it
+	r.drain(maxWaiting)
 }
 
 // serve answers until there is nothing to read, and returns false to wait for
@@ -90,6 +95,10 @@ func (r *reader) serve(fd uintptr) bool {
 				log.Warningf("Reading queries at %s: %v", r.l.addr, errno)
 			}
 			r.warned = errno
+			select {
+			case <-r.l.closing:
+			case <-time.After(pause):
+			}
 		}
 		select {
 		case <-r.l.closing:
@@ -99,9 +108,10 @@ func (r *reader) serve(fd uintptr) bool {
 	}
 }
 
-// drain answers what is there, and does not wait for more.
-func (r *reader) drain() {
-	for r.receive(r.l.fd) == 0 {
+// drain answers what is there, about most packets, and does not wait for more. Without a bound it would go on while packets come
+// as fast as it answers them, as at the end of a process whose successor has sockets in the group.
+func (r *reader) drain(most int) {
+	for ; most > 0 && r.receive(r.l.fd) == 0; most -= r.n {
 		r.answer()
 	}
 }
@@ -148,59 +158,77 @@ func (r *reader) answer() {
 		hash := s.store.hash(key)
 		e := s.store.get(hash, key)
 		if e == nil || !e.fresh(now) {
-			r.miss(s, i, query, key, hash, e != nil)
+			r.miss(s, i, query, lookup{key, hash, e != nil})
 			continue
 		}
-		r.hit(e, i, query, now)
+		r.reply(i, e.replay(r.room(), query, now), e)
 	}
 	if r.answered > 0 {
 		r.flush(s, now)
 	}
 }
 
-// hit puts the answer into the next place of the output.
-func (r *reader) hit(e *entry, i int, query []byte, now time.Duration) {
+// room is where the next answer is written to.
+func (r *reader) room() []byte { return r.answers[r.answered][:] }
+
+// reply puts the n octets in room into the output, as the answer to the i-th packet; e is the entry that they come from.
+func (r *reader) reply(i, n int, e *entry) {
 	o := r.answered
-	r.outVec[o].SetLen(e.replay(r.answers[o][:], query, now))
+	r.outVec[o].SetLen(n)
 	r.out[o].hdr.Name, r.out[o].hdr.Namelen = r.in[i].hdr.Name, r.in[i].hdr.Namelen
 	r.hits[o] = e
 	r.answered++
 }
 
-// miss hands a query to the plugins; known says that it was answered before.
-func (r *reader) miss(s *server, i int, query, key []byte, hash uint64, known bool) {
-	if !s.enter(known) {
-		s.dropped.Inc()
-		return
-	}
-	s.misses.Inc()
-	buf := append(append(make([]byte, 0, len(query)+len(key)), query...), key...)
-	m := &miss{server: s, remote: r.remote(i), query: buf[:len(query):len(query)], key: buf[len(query):], hash: hash}
-	go m.serve()
+// A lookup is what is known of a query of the usual form that is not answered from the store.
+type lookup struct {
+	key   []byte
+	hash  uint64
+	known bool // it was answered before
 }
 
-// unusual hands a packet to the stock server. Those that it would not answer,
-// too short ones and answers, end here.
-func (r *reader) unusual(s *server, i int, query []byte) {
-	if len(query) < headerLen || query[2]&bitQR != 0 {
-		return
-	}
-	if !s.pipe.put(append([]byte(nil), query...), r.remote(i)) {
-		s.dropped.Inc()
+// miss hands a query to the plugins, if its client gets a place. If not, it is answered at once, but for one of an unusual
+// form, of which l is zero.
+func (r *reader) miss(s *server, i int, query []byte, l lookup) {
+	client := shares.Client(r.sender(i).Addr())
+	if v := s.places.Enter(client, l.known); v != shares.Admitted {
+		s.refused[v].Inc()
+		if l.key != nil {
+			r.reply(i, refuse(r.room(), query), nil)
+		}
 		return
 	}
 	s.misses.Inc()
+	buf := append(append(make([]byte, 0, len(query)+len(l.key)), query...), l.key...)
+	m := &miss{server: s, client: client, remote: r.remote(i), query: buf[:len(query):len(query)], hash: l.hash}
+	if l.key != nil {
+		m.key = buf[len(query):]
+	}
+	s.queries.Go(m.serve)
+}
+
+// unusual does with a packet what the stock server does. What that answers by the header alone is answered here.
+func (r *reader) unusual(s *server, i int, packet []byte) {
+	switch action := screen(packet); action {
+	case dns.MsgAccept:
+		r.miss(s, i, packet, lookup{})
+	case dns.MsgReject, dns.MsgRejectNotImplemented:
+		s.misses.Inc()
+		r.reply(i, reject(r.room(), packet, action), nil)
+	}
 }
 
 // flush sends the answers and counts them.
 func (r *reader) flush(s *server, begin time.Duration) {
-	r.sent = 0
-	if !r.send(r.l.fd) {
-		_ = r.l.conn.Write(r.sends) // waits for room, and lets one in at a time
+	if unsent := r.answered - r.send(); unsent > 0 {
+		s.unsent.Add(float64(unsent))
 	}
-	took := clock() - begin
-	s.hits.Add(float64(r.answered))
+	took, hits := clock()-begin, 0
 	for i, e := range r.hits[:r.answered] {
+		if e == nil {
+			continue
+		}
+		hits++
 		c := e.count.Load()
 		if c == nil {
 			c = newCounters(e, s)
@@ -209,35 +237,42 @@ func (r *reader) flush(s *server, begin time.Duration) {
 		c.hit(took)
 		r.hits[i] = nil
 	}
+	s.hits.Add(float64(hits))
 }
 
-// send sends the answers, and returns false if there is no room for them.
-func (r *reader) send(fd uintptr) bool {
-	for r.sent < r.answered {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&r.out[r.sent])), uintptr(r.answered-r.sent), unix.MSG_DONTWAIT, 0, 0)
+// send sends the answers, and returns how many the kernel took. It does not wait for room: the reader is the only one, or one
+// of few, that answers all clients, and an attacker can have the room filled by answers that nobody fetches.
+func (r *reader) send() (sent int) {
+	for next := 0; next < r.answered; {
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, r.l.fd, uintptr(unsafe.Pointer(&r.out[next])), uintptr(r.answered-next), unix.MSG_DONTWAIT, 0, 0)
 		switch {
-		case errno == unix.EAGAIN:
-			return false
+		case errno == unix.EAGAIN: // no room, for none of them
+			return sent
 		case errno != 0:
-			r.sent++ // that one cannot be sent, which is the client's loss alone
+			next++ // that one cannot be sent, which is the client's loss alone
 		default:
-			r.sent += int(n)
+			next += int(n)
+			sent += int(n)
 		}
 	}
-	return true
+	return sent
 }
 
-// remote returns the sender of the i-th packet.
-func (r *reader) remote(i int) *net.UDPAddr {
+// sender returns the sender of the i-th packet.
+func (r *reader) sender(i int) netip.AddrPort {
 	name := &r.names[i]
-	port := int(binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&name.Port))[:]))
+	port := binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&name.Port))[:])
 	if name.Family == unix.AF_INET {
-		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(name))
-		return &net.UDPAddr{IP: append(net.IP(nil), v4.Addr[:]...), Port: port}
+		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(name)).Addr), port)
 	}
-	a := &net.UDPAddr{IP: append(net.IP(nil), name.Addr[:]...), Port: port}
-	if name.Scope_id != 0 {
-		a.Zone = strconv.Itoa(int(name.Scope_id)) // its name would be a question to the kernel for each packet
+	return netip.AddrPortFrom(netip.AddrFrom16(name.Addr), port)
+}
+
+// remote returns the sender of the i-th packet as the plugins take it.
+func (r *reader) remote(i int) *net.UDPAddr {
+	a := net.UDPAddrFromAddrPort(r.sender(i))
+	if zone := r.names[i].Scope_id; zone != 0 && r.names[i].Family == unix.AF_INET6 {
+		a.Zone = strconv.Itoa(int(zone)) // its name would be a question to the kernel for each packet
 	}
 	return a
 }

@@ -29,6 +29,7 @@ func TestExamplesOfTheREADME(t *testing.T) {
 func TestMetricsAreNamedWellAndDocumented(t *testing.T) {
 	hitsTotal.WithLabelValues("dns://127.0.0.1:53").Inc()
 	missesTotal.WithLabelValues("dns://127.0.0.1:53").Inc()
-	droppedTotal.WithLabelValues("dns://127.0.0.1:53").Inc()
-	manpage.CheckMetrics(t, "packetcache", 3)
+	refusedTotal.WithLabelValues("dns://127.0.0.1:53", "full").Inc()
+	unsentTotal.WithLabelValues("dns://127.0.0.1:53").Inc()
+	manpage.CheckMetrics(t, "packetcache", 4)
 }

@@ -14,47 +14,50 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/shares"
 )
 
-const (
-	// maxInFlight is how many queries of a server are with the plugins at most,
-	// and maxUnknown how many of questions that have no answer in the store: a
-	// flood of new names, which wait for an upstream, is not to keep those that
-	// are in use from being asked for again.
-	maxInFlight, maxUnknown = 16384, 12288
-	// closePatience is how long the end of a server waits for those; as that of
-	// CoreDNS's own server does.
-	closePatience = 5 * time.Second
-)
+// closePatience is how long the end of a server waits for the queries that are with the plugins; as that of CoreDNS's own
+// server does.
+const closePatience = 5 * time.Second
+
+// maxPlaces is how many queries of one process are with the plugins at most, be they at one address or at many. A quarter more
+// is the reserve (package shares). That is more than the template's max_concurrent of all its blocks, 2,500; and each of them
+// takes some 30 kB while it waits, and delays the readers while it does not.
+const maxPlaces = 2048
+
+// places are for the queries of all servers, also while those of two configurations answer.
+var places = shares.New(maxPlaces, tellBusiest)
+
+// tellBusiest logs the client that is refused most. The reader that calls it must not wait for the log.
+func tellBusiest(client netip.Addr, refused int) {
+	go log.Warningf("Refusing queries, most of them from %s (%d since the last line like this): too many wait for an answer", client, refused)
+}
 
 // servers are those of one configuration.
 type servers struct {
 	options
-	mu    sync.Mutex
-	all   []*server
-	inner map[*dnsserver.Server]bool // those that begin once more, with a pipe
+	mu  sync.Mutex
+	all []*server
 
 	expected []netip.AddrPort // where they will begin; guarded by the listeners' lock
 }
 
 func newServers(o options) *servers {
-	return &servers{options: o, inner: map[*dnsserver.Server]bool{}}
+	return &servers{options: o}
 }
 
 // begin is called by a server that is about to read its UDP socket. It opens
 // another socket of ours at that address, which takes the queries from then on.
 // Should that fail, the server goes on as without the plugin.
 func (ss *servers) begin(s *dnsserver.Server) dns.DecorateWriter {
-	ss.mu.Lock()
-	inner := ss.inner[s]
-	ss.inner[s] = true
-	ss.mu.Unlock()
-	if inner {
-		return nil
-	}
 	addr, err := netip.ParseAddrPort(strings.TrimPrefix(s.Addr, "dns://"))
 	if err == nil && addr.Addr().IsUnspecified() {
 		err = fmt.Errorf("it needs an address: add a bind line to the server block")
+	}
+	if err == nil && len(s.TsigSecret) > 0 {
+		err = fmt.Errorf("a server block there has secrets for TSIG")
 	}
 	if err == nil {
 		err = ss.serve(s, addr)
@@ -68,14 +71,7 @@ func (ss *servers) begin(s *dnsserver.Server) dns.DecorateWriter {
 // serve begins to answer at addr for s.
 func (ss *servers) serve(s *dnsserver.Server, addr netip.AddrPort) error {
 	srv := newServer(s, ss.options)
-	go func() {
-		defer close(srv.pipe.ended)
-		_ = s.ServePacket(srv.pipe) // calls begin once more, and ends with the pipe
-	}()
-	// ServePacket notes what it serves, for Stop: that of our caller has to be the later one.
-	<-srv.pipe.reading
 	if err := listen(addr, srv); err != nil {
-		_ = srv.pipe.Close()
 		return err
 	}
 	ss.mu.Lock()
@@ -104,16 +100,17 @@ func (ss *servers) close() error {
 	return nil
 }
 
-// drain waits until the queries that came to s are answered.
+// drain waits until the queries that came to s are answered. No reader brings any more.
 func (s *server) drain(ctx context.Context) {
-	_ = s.pipe.Close()
-	for _, end := range []<-chan struct{}{s.pipe.ended, s.stop()} {
-		select {
-		case <-end:
-		case <-ctx.Done():
-			log.Warningf("Queries at %s unanswered after %s: ending without them", s.dns.Addr, closePatience)
-			return
-		}
+	end := make(chan struct{})
+	go func() {
+		s.queries.Wait()
+		close(end)
+	}()
+	select {
+	case <-end:
+	case <-ctx.Done():
+		log.Warningf("Queries at %s unanswered after %s: ending without them", s.dns.Addr, closePatience)
 	}
 }
 
@@ -138,69 +135,28 @@ func failed() error {
 type server struct {
 	dns      *dnsserver.Server
 	listener *listener
-	pipe     *pipe
 	store    *store
 	ttl      time.Duration
 	ctx      context.Context // as the stock server makes it
 
-	hits, misses, dropped prometheus.Counter
+	hits, misses, unsent prometheus.Counter
+	refused              map[shares.Verdict]prometheus.Counter
 
-	mu       sync.Mutex
-	inFlight int
-	stopping bool
-	stopped  chan struct{}
-	replaced chan struct{} // closed when another server answers in its place
+	places   *shares.Places
+	queries  sync.WaitGroup // those that are with the plugins
+	replaced chan struct{}  // closed when another server answers in its place
 }
 
 func newServer(s *dnsserver.Server, o options) *server {
 	ctx := context.WithValue(context.Background(), dnsserver.Key{}, s)
 	srv := &server{
-		dns: s, store: newStore(o.Size), ttl: o.TTL,
+		dns: s, store: newStore(o.Size), ttl: o.TTL, places: places, replaced: make(chan struct{}),
 		ctx:  context.WithValue(ctx, dnsserver.LoopKey{}, 0),
-		hits: hitsTotal.WithLabelValues(s.Addr), misses: missesTotal.WithLabelValues(s.Addr), dropped: droppedTotal.WithLabelValues(s.Addr),
-		stopped: make(chan struct{}), replaced: make(chan struct{}),
+		hits: hitsTotal.WithLabelValues(s.Addr), misses: missesTotal.WithLabelValues(s.Addr), unsent: unsentTotal.WithLabelValues(s.Addr),
+		refused: map[shares.Verdict]prometheus.Counter{},
 	}
-	srv.pipe = newPipe(srv)
+	for _, v := range []shares.Verdict{shares.OverShare, shares.Full} {
+		srv.refused[v] = refusedTotal.WithLabelValues(s.Addr, v.String())
+	}
 	return srv
-}
-
-// enter counts a query in, and returns false if it is one too many; known says
-// that it was answered before.
-func (s *server) enter(known bool) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.inFlight >= maxInFlight || !known && s.inFlight >= maxUnknown {
-		return false
-	}
-	s.inFlight++
-	return true
-}
-
-// end counts a query out.
-func (s *server) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.inFlight--
-	if s.stopping && s.inFlight == 0 {
-		s.finish()
-	}
-}
-
-// stop returns a channel that is closed when no query is in flight.
-func (s *server) stop() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stopping = true
-	if s.inFlight == 0 {
-		s.finish()
-	}
-	return s.stopped
-}
-
-func (s *server) finish() {
-	select {
-	case <-s.stopped:
-	default:
-		close(s.stopped)
-	}
 }
