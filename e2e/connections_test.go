@@ -70,7 +70,7 @@ func TestConnectionsOfOnePod(t *testing.T) {
 			if n := c.metric(t, "coredns_nodelocal_connections_closed_total"); n == 0 {
 				t.Error("no connection was closed")
 			}
-			if want := "Too many TCP connections of " + lab.PodIP.String(); !strings.Contains(c.Output(), want) {
+			if want := "Closing TCP connections, most of them from " + lab.PodIP.String(); !strings.Contains(c.Output(), want) {
 				t.Errorf("the log does not say %q:\n%s", want, c.Output())
 			}
 			c.letsIn(t, l.Pod)

@@ -24,9 +24,8 @@ const coreDNSConf = coreDNSCache + `
 const defaultConf = coreDNSCache + `
     keep
     searchpath cluster.local
-    hedge . 192.168.9.2 {
-        max_concurrent 1000
-    }
+    fairshare 1000
+    hedge . 192.168.9.2
 }
 `
 

@@ -45,16 +45,10 @@ func New(max int, tell func(client netip.Addr, refused int)) *Places {
 	return &Places{max: max, tell: tell, now: time.Now, held: map[netip.Addr]int{}}
 }
 
-// Client returns the address under which the places of a are counted: the address itself for IPv4, the /64 for IPv6, of
-// which a host can use every address.
-func Client(a netip.Addr) netip.Addr {
-	a = a.Unmap().WithZone("")
-	if a.Is6() {
-		p, _ := a.Prefix(64)
-		return p.Addr()
-	}
-	return a
-}
+// Client returns the address under which the places of a are counted: the address without its zone, an IPv4 address as such. It is not the
+// /64 that one host of the Internet has, as a Kubernetes node has one /64 for all of its pods (kube-controller-manager,
+// -node-cidr-mask-size-ipv6).
+func Client(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
 // Enter takes a place for a client, which is what Client returned. A favoured query may use the reserve although its client
 // holds its share. Who is Admitted has to Leave.

@@ -103,7 +103,7 @@ func TestTell(t *testing.T) {
 
 func TestClient(t *testing.T) {
 	for in, want := range map[string]string{
-		"10.0.0.1": "10.0.0.1", "::ffff:10.0.0.1": "10.0.0.1", "fd00:1:2:3:4::5": "fd00:1:2:3::", "fe80::1%eth0": "fe80::",
+		"10.0.0.1": "10.0.0.1", "::ffff:10.0.0.1": "10.0.0.1", "fd00:1:2:3:4::5": "fd00:1:2:3:4::5", "fe80::1%eth0": "fe80::1",
 	} {
 		if got := Client(netip.MustParseAddr(in)).String(); got != want {
 			t.Errorf("%s is counted as %s, want %s", in, got, want)

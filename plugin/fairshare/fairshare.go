@@ -65,11 +65,8 @@ func addressOf(a net.Addr) netip.Addr {
 // tell logs who is refused.
 func (f *Fairshare) tell(client netip.Addr, refused int) {
 	who := client.String()
-	switch {
-	case !client.IsValid():
+	if !client.IsValid() {
 		who = "this server itself, which renews what it knows"
-	case client.Is6():
-		who += "/64"
 	}
-	log.Warningf("Refused in %s: %d questions of %s, since the last such line: too many of its questions wait for an answer", f.zone, refused, who)
+	log.Warningf("Refusing questions in %s, most of them from %s (%d since the last line like this): too many of its questions wait for an answer", f.zone, who, refused)
 }

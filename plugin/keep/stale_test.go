@@ -4,6 +4,8 @@ package keep
 
 import (
 	"context"
+	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -185,5 +187,26 @@ func TestBackgroundEnds(t *testing.T) {
 	}
 	if b.start(t.Context(), func(context.Context) {}) {
 		t.Error("started after the end")
+	}
+}
+
+// TestRenewalsAreNoClients has what is asked behind a client's back come from no address, over the client's kind of network:
+// fairshare counts such a question as the server's own.
+func TestRenewalsAreNoClients(t *testing.T) {
+	udp, tcp := net.Addr(&net.UDPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 4242}), net.Addr(&net.TCPAddr{IP: net.IPv4(10, 0, 0, 1)})
+	for _, from := range []net.Addr{udp, tcp} {
+		client := &nobody{remote: from}
+		for name, w := range map[string]dns.ResponseWriter{
+			"keep's":  detached(client),
+			"cache's": &asked{ResponseWriter: client, who: cacheItself},
+		} {
+			got := w.RemoteAddr()
+			if a := got.(interface{ AddrPort() netip.AddrPort }).AddrPort().Addr(); a.IsValid() || got.Network() != from.Network() {
+				t.Errorf("%s renewal comes from %s over %s", name, a, got.Network())
+			}
+		}
+		if got := (&asked{ResponseWriter: client}).RemoteAddr(); got != from {
+			t.Errorf("a client's question comes from %s, want %s", got, from)
+		}
 	}
 }

@@ -19,6 +19,8 @@ import (
 const (
 	// guardInterval is the time between two counts of the descriptors.
 	guardInterval = 250 * time.Millisecond
+	// shortInterval is the same while connections are short.
+	shortInterval = 100 * time.Millisecond
 	// guardPause is the time until the next look after connections were ended: the server has closed them then, and has
 	// accepted others that were waiting.
 	guardPause = 10 * time.Millisecond
@@ -39,6 +41,7 @@ type guard struct {
 	done sync.WaitGroup
 
 	counts  int
+	seen    map[sighting]bool // by the last look
 	full    fullness
 	refused []netip.Addr // whose new connections are dropped
 	closed  shares.Tally
@@ -69,11 +72,16 @@ func (g *guard) run() {
 	})
 }
 
-// stop ends the guard. What it refuses goes on being refused until the sockets are closed.
+// stop ends the guard. Nobody is refused any more: the sockets may be the next configuration's.
 func (g *guard) stop() {
 	close(g.quit)
 	g.done.Wait()
-	g.report("closing", g.open.close())
+	if len(g.refused) > 0 {
+		fds, err := g.open.list()
+		g.report("listing this process's descriptors", err)
+		g.refuse(look(fds, g.port).listening, nil)
+	}
+	g.report("closing the list of this process's descriptors", g.open.close())
 }
 
 // round counts the descriptors, and looks at the sockets if there are many, or from time to time. It returns the time until the next.
@@ -87,12 +95,37 @@ func (g *guard) round() time.Duration {
 	}
 	s := look(fds, g.port)
 	g.report("looking after the servers' sockets", errors.Join(widen(s.udp), narrow(s.listening)))
-	p := newPlan(capacity(limit, len(fds)-len(s.connections)), s.connections)
+	capacity := capacity(limit, len(fds)-len(s.connections))
+	p := newPlan(capacity, g.lasting(s.connections))
 	g.refuse(s.listening, g.full.note(p.full, time.Now()))
-	if g.end(p.end) {
+	switch {
+	case g.end(p.end):
 		return guardPause
+	case len(s.connections) > capacity/2:
+		return shortInterval
 	}
 	return guardInterval
+}
+
+// A sighting is a connection as a look saw it.
+type sighting struct {
+	fd   int
+	peer netip.AddrPort
+}
+
+// lasting returns the connections that the last look saw, too, and all of those clients that are refused. Others come and go with
+// one query: when the server could not accept for a moment, many of one client come at once, and are gone at once.
+func (g *guard) lasting(all []connection) (some []connection) {
+	seen := make(map[sighting]bool, len(all))
+	for _, c := range all {
+		s := sighting{c.fd, c.peer}
+		seen[s] = true
+		if g.seen[s] || slices.Contains(g.refused, shares.Client(c.peer.Addr())) {
+			some = append(some, c)
+		}
+	}
+	g.seen = seen
+	return some
 }
 
 // descriptorLimit is how many descriptors this process may have.
@@ -178,7 +211,7 @@ func (g *guard) end(all []connection) bool {
 	}
 	for client, n := range ended {
 		if who, most := g.closed.Add(client, n, time.Now()); most > 0 {
-			log.Warningf("Too many TCP connections of %s: %d closed since the last such line, and new ones are dropped while it holds its share", who, most)
+			log.Warningf("Closing TCP connections, most of them from %s (%d since the last line like this): it holds more than its share, and new ones are dropped", who, most)
 		}
 	}
 	return len(all) > 0

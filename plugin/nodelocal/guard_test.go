@@ -35,7 +35,7 @@ func TestPlan(t *testing.T) {
 		"another one comes":                   {slices.Concat(of("10.0.0.1", 8), of("10.0.0.2", 1)), "10.0.0.1: 0 1 2 3", "10.0.0.1"},
 		"two, and there is room":              {slices.Concat(of("10.0.0.1", 3), of("10.0.0.2", 1)), "", ""},
 		"two with what is theirs":             {slices.Concat(of("10.0.0.1", 4), of("10.0.0.2", 3)), "", "10.0.0.1"},
-		"a host has all of its /64":           {slices.Concat(of("fd00::1", 3), of("fd00::2", 3), of("10.0.0.2", 1)), "fd00::: 0 0", "fd00::"},
+		"two pods in one /64":                 {slices.Concat(of("fd00::1", 5), of("fd00::2", 2), of("10.0.0.2", 1)), "fd00::1: 0 1 2", "fd00::1 fd00::2"},
 		"everybody has the least, beyond all": {crowd(9), "", crowdOf(9)},
 	} {
 		p := newPlan(8, test.held)
@@ -67,6 +67,21 @@ func TestFullness(t *testing.T) {
 	} {
 		if got := list(f.note(step.full, now.Add(step.at))); got != step.want {
 			t.Errorf("after %s: refused are %q, want %q", step.at, got, step.want)
+		}
+	}
+}
+
+// TestLasting has connections count from the second look on, and at once for who is refused.
+func TestLasting(t *testing.T) {
+	g := &guard{refused: []netip.Addr{netip.MustParseAddr("10.0.0.9")}}
+	other := of("10.0.0.1", 1) // with the number of an earlier one
+	other[0].peer = netip.MustParseAddrPort("10.0.0.1:9")
+	for i, step := range []struct {
+		all  []connection
+		want int
+	}{{of("10.0.0.1", 3), 0}, {of("10.0.0.1", 5), 3}, {other, 0}, {slices.Concat(other, of("10.0.0.9", 4)), 5}, {nil, 0}} {
+		if got := len(g.lasting(step.all)); got != step.want {
+			t.Errorf("look %d: %d connections last, want %d", i, got, step.want)
 		}
 	}
 }

@@ -74,7 +74,8 @@ func (n *node) start(s settings) error {
 		n.steered.Store(true)
 		err := n.closeLocked()
 		n.unforesee()
-		return errors.Join(err, n.watch(s.Port))
+		n.watch(s.Port)
+		return err
 	}
 	var err error
 	if n.network == nil {
@@ -90,22 +91,23 @@ func (n *node) start(s settings) error {
 	n.warn()
 	n.settings = s
 	n.supervisor.configure(s)
-	return n.watch(s.Port)
+	n.watch(s.Port)
+	return nil
 }
 
-// watch has a guard look after the sockets of the servers at a port.
-func (n *node) watch(port uint16) error {
+// watch has a guard look after the sockets of the servers at a port. Without /proc the servers do without.
+func (n *node) watch(port uint16) {
 	if n.guard != nil && n.guard.port == port {
-		return nil
+		return
 	}
 	n.unwatch()
 	g, err := newGuard(port)
 	if err != nil {
-		return err
+		log.Errorf("No bound on the TCP connections of a client: %v", err)
+		return
 	}
 	n.guard = g
 	g.run()
-	return nil
 }
 
 func (n *node) unwatch() {

@@ -209,15 +209,10 @@ func refuseOne(t *testing.T, s *service, d *descriptors, ip string) {
 	t.Helper()
 	var clients []netip.Addr
 	for i := range maxRefused - 1 {
-		clients = append(clients, netip.MustParseAddr(fmt.Sprintf("fd00:0:%x::", i)))
+		clients = append(clients, netip.MustParseAddr(fmt.Sprintf("::1:%x", i)))
 	}
 	if ip != "" {
-		a := netip.MustParseAddr(ip)
-		if a.Is6() {
-			p, _ := a.Prefix(64)
-			a = p.Addr()
-		}
-		clients = append(clients, a)
+		clients = append(clients, netip.MustParseAddr(ip))
 	}
 	if err := refuse(s.seen(t, d).listening[0], clients); err != nil {
 		t.Fatal(err)
@@ -239,6 +234,22 @@ func TestWiden(t *testing.T) {
 	if err := widen(fds); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestTheGuardsEnd has a guard refuse a client, and end: the next configuration's guard knows nothing of that client.
+func TestTheGuardsEnd(t *testing.T) {
+	s := newService(t, "127.0.0.1")
+	g, err := newGuard(s.addr.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.refuse(s.seen(t, g.open).listening, []netip.Addr{netip.MustParseAddr("127.0.0.3")})
+	if c, err := s.connect(t, "127.0.0.3"); err == nil {
+		t.Errorf("a refused client is let in: %s", c.LocalAddr())
+	}
+	g.run()
+	g.stop()
+	s.mustConnect(t, "127.0.0.3")
 }
 
 // TestNarrow has the longest message go both ways over a connection that was made after its listener's limits were set.

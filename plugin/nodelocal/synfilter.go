@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,40 +25,52 @@ const tcpFlags = 13
 // refuseFilter is a program for a listening socket that drops what begins a connection from one of the clients. The sockets
 // that accept returns inherit the program, where it does nothing.
 func refuseFilter(clients []netip.Addr) []unix.SockFilter {
-	load := func(size uint16, at uint32) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_LD | size | unix.BPF_ABS, K: at}
+	drop4, drop6 := []unix.SockFilter{load(unix.BPF_W, skfNetOff+12)}, []unix.SockFilter{}
+	for word := range uint32(4) {
+		drop6 = append(drop6, load(unix.BPF_W, skfNetOff+8+4*word), instruction(unix.BPF_ST, word))
 	}
-	note := func(place uint32) unix.SockFilter { return unix.SockFilter{Code: unix.BPF_ST, K: place} }
-	noted := func(place uint32) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_MEM, K: place}
-	}
-	and := func(mask uint32) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: mask}
-	}
-	unless := func(value uint32, skip uint8) unix.SockFilter { // skips instructions if the value is another
-		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: value, Jf: skip}
-	}
-	ret := func(octets uint32) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: octets}
-	}
-	drop, pass := ret(0), ret(1<<32-1)
-	var four, six []unix.SockFilter
 	for _, c := range clients[:min(len(clients), maxRefused)] {
-		b := c.AsSlice()
 		if c.Is4() {
-			four = append(four, unless(binary.BigEndian.Uint32(b), 1), drop)
-			continue
+			drop4 = append(drop4, dropIf(c)...)
+		} else {
+			drop6 = append(drop6, dropIf(c)...)
 		}
-		six = append(six, noted(0), unless(binary.BigEndian.Uint32(b), 3), noted(1), unless(binary.BigEndian.Uint32(b[4:]), 1), drop)
 	}
-	four = append(append([]unix.SockFilter{load(unix.BPF_W, skfNetOff+12)}, four...), pass)
-	six = append(append([]unix.SockFilter{load(unix.BPF_W, skfNetOff+8), note(0), load(unix.BPF_W, skfNetOff+12), note(1)}, six...), pass)
+	drop4, drop6 = append(drop4, pass), append(drop6, pass)
 	program := []unix.SockFilter{
-		load(unix.BPF_B, tcpFlags), and(0x12), {Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0x02, Jt: 1}, pass,
-		load(unix.BPF_B, skfNetOff), and(0xf0), {Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0x40, Jt: 1},
-		{Code: unix.BPF_JMP | unix.BPF_JA, K: uint32(len(four))}, // an IPv6 header
+		load(unix.BPF_B, tcpFlags), instruction(unix.BPF_ALU|unix.BPF_AND, 0x12), equal(0x02, 1, 0), pass,
+		load(unix.BPF_B, skfNetOff), instruction(unix.BPF_ALU|unix.BPF_AND, 0xf0), equal(0x40, 1, 0),
+		instruction(unix.BPF_JMP|unix.BPF_JA, uint32(len(drop4))), // an IPv6 header
 	}
-	return append(append(program, four...), six...)
+	return slices.Concat(program, drop4, drop6)
+}
+
+// dropIf drops the packet if its source, which is loaded for IPv4 and stored for IPv6, is a client.
+func dropIf(client netip.Addr) (program []unix.SockFilter) {
+	b := client.AsSlice()
+	if client.Is4() {
+		return []unix.SockFilter{equal(binary.BigEndian.Uint32(b), 0, 1), drop}
+	}
+	for word := range uint32(4) {
+		program = append(program, instruction(unix.BPF_LD|unix.BPF_MEM, word), equal(binary.BigEndian.Uint32(b[4*word:]), 0, uint8(7-2*word)))
+	}
+	return append(program, drop)
+}
+
+var (
+	drop = instruction(unix.BPF_RET, 0)
+	pass = instruction(unix.BPF_RET, 1<<32-1)
+)
+
+func instruction(code uint16, k uint32) unix.SockFilter { return unix.SockFilter{Code: code, K: k} }
+
+func load(size uint16, at uint32) unix.SockFilter {
+	return instruction(unix.BPF_LD|unix.BPF_ABS|size, at)
+}
+
+// equal skips some instructions if what is loaded is the value, and others if it is not.
+func equal(value uint32, then, otherwise uint8) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ, K: value, Jt: then, Jf: otherwise}
 }
 
 // refuse has a listening socket drop what begins a connection from one of the clients; without clients it drops nothing.
