@@ -108,6 +108,7 @@ func logged(t *testing.T, c *cache) {
 // TestFloodOfFailures has each look-up fail at once, with a Corefile that logs each failure. The log has few lines of them, and
 // says how many there were.
 func TestFloodOfFailures(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	l := lab.New(t, lab.IPTablesNFT)
 	l.External.Signal(t, syscall.SIGKILL)
 	c := start(t, l, options{firewall: lab.IPTablesNFT})
