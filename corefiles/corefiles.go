@@ -12,6 +12,8 @@ package corefiles
 import (
 	_ "embed" // for the templates
 	"net/netip"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
 )
 
 // Kubernetes is the template used in a cluster: cluster names go to the cluster DNS over TCP, others to the
@@ -42,12 +44,13 @@ type ResolvConf struct {
 
 // Params is everything besides the template that Render looks at.
 type Params struct {
-	LocalIPs           []netip.Addr // addresses that the cache listens on
-	ClusterDNS         netip.Addr   // ClusterIP of UpstreamService; zero if its environment variable is not set
-	UpstreamService    string       // name of that Service, for messages
-	ClusterDomain      string       // such as cluster.local
-	PrometheusEndpoint string       // such as :9253
-	StateDir           string       // directory for what outlives the process; empty: none
+	LocalIPs           []netip.Addr   // addresses that the cache listens on
+	ClusterDNS         netip.Addr     // ClusterIP of UpstreamService; zero if its environment variable is not set
+	UpstreamService    string         // name of that Service, for messages
+	ClusterDomain      string         // such as cluster.local
+	PrometheusEndpoint string         // such as :9253
+	StateDir           string         // directory for what outlives the process; empty: none
+	Memory             memlimit.Limit // of the process; the sizes of caches that the template leaves open follow from it
 	ResolvConf         ResolvConf
 	KubeDNS            KubeDNS
 	Stanza             Stanza // inserted if the template has no nodelocal stanza

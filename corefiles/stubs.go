@@ -18,11 +18,12 @@ var stubOptions = []string{
 	"    }",
 	"    errors {",
 	`        consolidate 30s " i/o timeout$" error show_first`,
+	`        consolidate 30s ": connection refused$" error show_first`,
 	`        consolidate 30s "." error show_first`,
 	"    }",
 	"    cache {",
-	"        success 2048 30",
-	"        denial 2048 10",
+	"        success " + cacheSmall + " 30",
+	"        denial " + cacheSmall + " 10",
 	"        servfail 1s",
 	"        prefetch 2 1m 20%",
 	"        serve_stale 15m verify 500ms 10s 10s",
@@ -64,7 +65,7 @@ func (l layout) stubs(t Template, text []byte, p Params) (edit, error) {
 			head = slices.Insert(head, 3, "    packetcache")
 		}
 		for _, line := range append(head, stubOptions...) {
-			b.WriteString(line + eol)
+			b.WriteString(strings.ReplaceAll(line, cacheSmall, p.entries(cacheSmall)) + eol)
 		}
 	}
 	e.text = b.String()

@@ -13,7 +13,7 @@ func TestStubs(t *testing.T) {
 	p := params(stub("b.example", "192.0.2.1:5353"), stub("A.Example.", "192.0.2.2", "tls://[2001:db8::1]"), func(p *Params) {
 		p.LocalIPs, p.Port = addrs("fd00::a"), 1053
 	})
-	options := strings.Join(stubOptions, "\n")
+	options := strings.ReplaceAll(strings.Join(stubOptions, "\n"), cacheSmall, "2048")
 	want := strings.Join([]string{"",
 		"# A stub domain of the kube-dns ConfigMap.", "a.example:1053 {",
 		"    bind fd00::a", "    fairshare 1000", "    forward . 192.0.2.2 tls://[2001:db8::1] {", options, "",

@@ -67,8 +67,7 @@ func substitute(t Template, values map[string]value) (substitution, error) {
 func check(name string, v value, known bool, text string, t token) error {
 	switch {
 	case !known:
-		return fmt.Errorf("%s is no variable; there are %s", name, strings.Join([]string{
-			localDNS, dnsServer, dnsDomain, clusterDNS, upstreamServers, prometheusEndpoint, stateDir}, ", "))
+		return fmt.Errorf("%s is no variable; there are %s", name, strings.Join(variables, ", "))
 	case v.err != nil:
 		return fmt.Errorf("%s has no value: %w", name, v.err)
 	case t.quoted && strings.Contains(text, " "):

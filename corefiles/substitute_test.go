@@ -83,10 +83,12 @@ func TestVariableErrors(t *testing.T) {
 			Params{StateDir: "/a b"}},
 		{"\n keep __NODELOCALDNS__STATE__", "Corefile.base:4: __NODELOCALDNS__STATE__ is no variable; there are __PILLAR__LOCAL__DNS__, " +
 			"__PILLAR__DNS__SERVER__, __PILLAR__DNS__DOMAIN__, __PILLAR__CLUSTER__DNS__, __PILLAR__UPSTREAM__SERVERS__, " +
-			"__PROMETHEUS__ENDPOINT__, __NODELOCALDNS__STATE__DIR__", params()},
+			"__PROMETHEUS__ENDPOINT__, __NODELOCALDNS__STATE__DIR__, __NODELOCALDNS__CACHE__9984__, __NODELOCALDNS__CACHE__4096__, " +
+			"__NODELOCALDNS__CACHE__2048__", params()},
 		{"x y\"\nz __PILLAR__FOO__", "Corefile.base:4: __PILLAR__FOO__ is no variable; there are __PILLAR__LOCAL__DNS__, " +
 			"__PILLAR__DNS__SERVER__, __PILLAR__DNS__DOMAIN__, __PILLAR__CLUSTER__DNS__, __PILLAR__UPSTREAM__SERVERS__, " +
-			"__PROMETHEUS__ENDPOINT__, __NODELOCALDNS__STATE__DIR__", params()},
+			"__PROMETHEUS__ENDPOINT__, __NODELOCALDNS__STATE__DIR__, __NODELOCALDNS__CACHE__9984__, __NODELOCALDNS__CACHE__4096__, " +
+			"__NODELOCALDNS__CACHE__2048__", params()},
 		{`x "` + "\n" + `__PILLAR__LOCAL__DNS__"`, "Corefile.base:4: __PILLAR__LOCAL__DNS__ stands for several words " +
 			"(169.254.20.10 10.96.0.10), and quotes would make one of them", params()},
 		{"x __PILLAR\r__LOCAL__DNS__", "Corefile.base:3: __PILLAR__LOCAL__DNS__ is left after the variables were replaced", params()},

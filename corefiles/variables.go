@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -18,7 +19,14 @@ const (
 	upstreamServers    = "__PILLAR__UPSTREAM__SERVERS__"
 	prometheusEndpoint = "__PROMETHEUS__ENDPOINT__"
 	stateDir           = "__NODELOCALDNS__STATE__DIR__"
+	cacheLarge         = "__NODELOCALDNS__CACHE__9984__"
+	cacheMedium        = "__NODELOCALDNS__CACHE__4096__"
+	cacheSmall         = "__NODELOCALDNS__CACHE__2048__"
 )
+
+// variables is all of them, in the order in which messages name them.
+var variables = []string{localDNS, dnsServer, dnsDomain, clusterDNS, upstreamServers, prometheusEndpoint, stateDir,
+	cacheLarge, cacheMedium, cacheSmall}
 
 // value is what a variable stands for.
 type value struct {
@@ -52,7 +60,19 @@ func (p Params) values() map[string]value {
 	}
 	values[prometheusEndpoint] = endpoint
 	values[stateDir] = p.stateDir()
+	for name := range usualEntries {
+		values[name] = value{text: p.entries(name)}
+	}
 	return values
+}
+
+// usualEntries is how many entries a half of a cache has without a memory limit.
+var usualEntries = map[string]int{cacheLarge: 9984, cacheMedium: 4096, cacheSmall: 2048}
+
+// entries returns how many it has with p's limit. The plugin cache divides them among 256 shards, of at least 4 entries each.
+func (p Params) entries(name string) string {
+	const shards = 256
+	return strconv.Itoa(max(p.Memory.Share(usualEntries[name])/shards, 4) * shards)
 }
 
 // stateDir may be empty: a directive that is given none keeps its state in memory.

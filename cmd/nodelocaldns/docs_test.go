@@ -220,9 +220,9 @@ func TestPatchesOfTheDocs(t *testing.T) {
 
 // TestMetricsOfTheDocs finds names of metrics that there are not.
 func TestMetricsOfTheDocs(t *testing.T) {
-	source := document(t, "plugin/nodelocal/metrics.go")
+	source := document(t, "plugin/nodelocal/metrics.go") + document(t, "internal/logwriter/logwriter.go")
 	known := map[string]bool{}
-	for _, m := range regexp.MustCompile(`Subsystem: (subsystem|"nodecache"), Name: "([a-z_]+)"`).FindAllStringSubmatch(source, -1) {
+	for _, m := range regexp.MustCompile(`Subsystem: (subsystem|"nodelocal"|"nodecache"), Name: "([a-z_]+)"`).FindAllStringSubmatch(source, -1) {
 		subsystem := map[string]string{"subsystem": "nodelocal"}[m[1]]
 		if subsystem == "" {
 			subsystem = strings.Trim(m[1], `"`)

@@ -92,6 +92,7 @@ func (in *inputs) params(t corefiles.Template, skip []string) (p corefiles.Param
 		ClusterDomain:      o.clusterDomain,
 		PrometheusEndpoint: o.prometheusAddr,
 		StateDir:           o.stateDir,
+		Memory:             o.memory,
 		ResolvConf:         corefiles.ResolvConf{Path: in.resolvConf},
 		PacketCache:        o.packetCache,
 		Port:               o.port,

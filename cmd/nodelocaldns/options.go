@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
 )
 
 // options is the command line, parsed and checked. The flags are those of
@@ -46,7 +47,8 @@ type options struct {
 	metricsAddr    string
 	prometheusAddr string
 
-	stateDir         string // empty: nothing outlives the process
+	memory           memlimit.Limit // 0: the container's limit, if it has one
+	stateDir         string         // empty: nothing outlives the process
 	reloadWithSignal bool
 	pidFile          string
 	quiet            bool
@@ -163,6 +165,8 @@ func (o *options) processFlags(fs *flag.FlagSet) {
 		"serve the metrics of the set-up on `ADDRESS`; empty: off")
 	define(fs, "prometheus-listen-address", ":9253", parseListenAddr, &o.prometheusAddr,
 		"`ADDRESS` for __PROMETHEUS__ENDPOINT__ in the template")
+	define(fs, "memory", "", memlimit.Parse, &o.memory,
+		"memory limit of the process, `SIZE`, such as 192Mi: the garbage collector keeps to 90 % of it (GOMEMLIMIT in the environment wins), and the caches whose size is not given shrink and grow with it (default: the container's limit, of which render knows nothing)")
 	define(fs, "statedir", defaultStateDir, parseStateDir, &o.stateDir,
 		"keep in `DIR` what the next start needs: the last configuration that worked, and the answers of keep (8 MB); also __NODELOCALDNS__STATE__DIR__ in the template; empty: nothing is kept")
 	fs.BoolVar(&o.reloadWithSignal, "reloadwithsignal", false, "reload when template or ConfigMap change, without the reload plugin")

@@ -14,6 +14,7 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
+	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
@@ -47,11 +48,24 @@ func run(o *options) (int, error) {
 	if !o.quiet {
 		log.Info(versionLine())
 	}
+	sayMemory(o.memory)
 	code, err := serveOptions(o)
 	if err != nil {
 		err = errors.Join(err, lacking)
 	}
 	return code, err
+}
+
+// sayMemory tells of a limit, since it decides how much is cached.
+func sayMemory(l memlimit.Limit) {
+	switch {
+	case l == 0:
+	case l < memlimit.Enough:
+		log.Warningf("The memory limit of %s is small: the caches have %d %% of their usual sizes, and a flood of queries may end in an OOM kill; give %s at least (-memory, or the container's limit), better %s",
+			l, l.Share(100), memlimit.Enough, memlimit.Usual)
+	default:
+		log.Infof("Memory limit %s: caches whose size is not given have %d %% of the usual one", l, l.Share(100))
+	}
 }
 
 // serveOptions serves what o says.
@@ -112,6 +126,7 @@ func configure(o *options) error {
 	if err := logwriter.Install(); err != nil {
 		return fmt.Errorf("setting up the log: %w", err)
 	}
+	o.memory = memlimit.Set(o.memory)
 	golog.SetFlags(0) // as CoreDNS; who collects the logs adds the time
 	caddy.Quiet = true
 	caddy.PidFile = o.pidFile

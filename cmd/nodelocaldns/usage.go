@@ -45,7 +45,7 @@ var groups = []struct {
 	{"Corefile", []string{"localip", "conf", "corefile", "basecorefile", "kubednscm", "upstreamsvc", "clusterdomain", "packetcache"}},
 	{"Network", []string{"setupinterface", "interfacename", "link", "lease", "setupiptables", "firewall", "syncinterval", "fallback", "fallback-zone", "skipteardown"}},
 	{"Ports and addresses", []string{"dns.port", "p", "health-port", "metrics-listen-address", "prometheus-listen-address"}},
-	{"Process", []string{"statedir", "reloadwithsignal", "pidfile", "quiet", "plugins", "version", "help"}},
+	{"Process", []string{"memory", "statedir", "reloadwithsignal", "pidfile", "quiet", "plugins", "version", "help"}},
 }
 
 // usage prints the help text.

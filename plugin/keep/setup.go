@@ -15,6 +15,7 @@ import (
 	"github.com/coredns/coredns/plugin"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
 	"github.com/nodelocaldns/nodelocaldns/internal/serverblocks"
 )
 
@@ -62,7 +63,7 @@ func setup(c *caddy.Controller) error {
 	}
 	conf, ok := c.Get(configKey{}).(*config)
 	if !ok {
-		conf = &config{options: options{Size: defaultSize}}
+		conf = &config{options: options{Size: min(defaultSize, memlimit.Process().Share(defaultSize))}}
 		c.Set(configKey{}, conf)
 		c.OnStartup(func() error { return shared.open(conf.options) })
 	}

@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coredns/coredns/plugin"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
@@ -24,8 +22,8 @@ type steering struct {
 // belief is the supervisor's last word on the steering; nil: there was none.
 var belief atomic.Pointer[steering]
 
-var steeringDesc = prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, subsystem, "steering"),
-	"Whether DNS to the address is steered to this cache (1) or goes to the cluster DNS (0).", []string{"address"}, nil)
+var steeringDesc = prometheus.NewDesc(prometheus.BuildFQName(steeringOpts.Namespace, steeringOpts.Subsystem, steeringOpts.Name),
+	steeringOpts.Help, []string{"address"}, nil)
 
 // A steeringCollector asks the kernel at each scrape: a supervisor that stands still has no part in what the metric says.
 type steeringCollector struct {

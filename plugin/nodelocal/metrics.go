@@ -20,6 +20,10 @@ import (
 const subsystem = "nodelocal"
 
 var (
+	steeringOpts = prometheus.Opts{
+		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "steering",
+		Help: "Whether DNS to the address is steered to this cache (1) or goes to the cluster DNS (0).",
+	}
 	linkPresent = promauto.NewGauge(prometheus.GaugeOpts{
 		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "link_present",
 		Help: "Whether the link with the cache's addresses is there (1).",

@@ -19,6 +19,7 @@ import (
 	"github.com/coredns/coredns/plugin/metrics"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
 	"github.com/nodelocaldns/nodelocaldns/internal/serverblocks"
 )
 
@@ -29,7 +30,7 @@ func init() { plugin.Register("packetcache", setup) }
 const (
 	defaultTTL  = time.Second
 	maxTTL      = time.Hour
-	defaultSize = 8 << 20
+	defaultSize = 8 << 20 // without a memory limit
 	minSize     = 256 << 10
 	maxSize     = 1 << 30
 )
@@ -102,7 +103,7 @@ func setup(c *caddy.Controller) error {
 
 // parse reads one directive; given says whether it has options, where is its file and line.
 func parse(c *caddy.Controller) (o options, given bool, where string, err error) {
-	o = options{defaultTTL, defaultSize}
+	o = options{defaultTTL, memlimit.Process().Share(defaultSize)}
 	for i := 0; c.Next(); i++ {
 		where = fmt.Sprintf("%s:%d", c.File(), c.Line())
 		if i > 0 {
