@@ -53,6 +53,7 @@ type Params struct {
 	Stanza             Stanza // inserted if the template has no nodelocal stanza
 	PacketCache        bool   // put packetcache into the server blocks that have none
 	Port               uint16 // port of server blocks that name none; 0 means 53
+	Path               string // where the result is read: what it imports is found from there; empty: in the working directory
 }
 
 // Result is a rendered Corefile. Warnings are what its operator should hear of although it works.

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/coredns/caddy/caddyfile"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles"
 )
 
 // bindable refuses a Corefile with an address in bind that no interface has, nor
@@ -21,7 +23,7 @@ import (
 func bindable(path string, text []byte, own []netip.Addr) error {
 	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
 	if err != nil {
-		return plain(err)
+		return corefiles.Plain(err)
 	}
 	own = slices.Clone(own)
 	for _, b := range blocks {

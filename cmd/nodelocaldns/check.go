@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/coredns/caddy/caddyfile"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles"
 )
 
 // check refuses a Corefile that CoreDNS could not parse or whose directives this
@@ -15,7 +17,7 @@ import (
 func check(path string, text []byte) error {
 	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
 	if err != nil {
-		return plain(err)
+		return corefiles.Plain(err)
 	}
 	if len(blocks) == 0 {
 		return fmt.Errorf("%s: no server block in it", path) // caddy would serve whoami instead

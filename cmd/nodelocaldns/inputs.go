@@ -95,6 +95,7 @@ func (in *inputs) params(t corefiles.Template, skip []string) (p corefiles.Param
 		ResolvConf:         corefiles.ResolvConf{Path: in.resolvConf},
 		PacketCache:        o.packetCache,
 		Port:               o.port,
+		Path:               o.path(),
 	}
 	p.ResolvConf.Text, err = readFile("the node's nameservers", in.resolvConf)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without the file: an error where it is needed
