@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
 
 // checkWord returns an error if s would not be one token with the text s wherever a Corefile has it: everything
@@ -110,8 +112,8 @@ func parseHost(host string, tls bool) (netip.Addr, error) {
 	switch {
 	case err != nil:
 		return netip.Addr{}, errors.New("not an IP address; host names are not allowed")
-	case addr.Unmap().IsUnspecified() || addr.Unmap().IsMulticast():
-		return netip.Addr{}, errors.New("not the address of a server")
+	case unicast.Check(addr) != nil:
+		return netip.Addr{}, unicast.Check(addr)
 	case !zoned:
 		return addr, nil
 	case checkName(zone) != nil:

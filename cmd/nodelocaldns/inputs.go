@@ -15,6 +15,7 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
 
 // The places that the reference's manifests mount, and the node's own file.
@@ -141,6 +142,9 @@ func (in *inputs) serviceIP(name string) (netip.Addr, error) {
 	addr, err := netip.ParseAddr(text)
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("environment variable %s: %q is not an IP address", env, text)
+	}
+	if err := unicast.CheckService(addr); err != nil {
+		return netip.Addr{}, fmt.Errorf("environment variable %s: %w", env, err)
 	}
 	return addr.Unmap(), nil
 }

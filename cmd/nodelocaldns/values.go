@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
 
 // value is a flag.Value that is checked while it is parsed, so that a mistake
@@ -86,8 +88,10 @@ func parseAddrs(s string) ([]netip.Addr, error) {
 		switch a = a.Unmap(); {
 		case err != nil:
 			return nil, fmt.Errorf("%q is not an IP address", field)
-		case a.Zone() != "", a.IsUnspecified(), a.IsMulticast():
-			return nil, fmt.Errorf("%s is not an address that one node can have", field)
+		case a.Zone() != "":
+			return nil, fmt.Errorf("%s has a zone, which no address of a cache or Service has", field)
+		case unicast.Check(a) != nil:
+			return nil, unicast.Check(a)
 		case !slices.Contains(addrs, a):
 			addrs = append(addrs, a)
 		}
