@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,7 +88,7 @@ func parseAddrs(s string) ([]netip.Addr, error) {
 		a, err := netip.ParseAddr(field)
 		switch a = a.Unmap(); {
 		case err != nil:
-			return nil, fmt.Errorf("%q is not an IP address", field)
+			return nil, fmt.Errorf("%q is not an IP address%s", field, instead(field))
 		case a.Zone() != "":
 			return nil, fmt.Errorf("%s has a zone, which no address of a cache or Service has", field)
 		case unicast.Check(a) != nil:
@@ -97,6 +98,23 @@ func parseAddrs(s string) ([]netip.Addr, error) {
 		}
 	}
 	return addrs, nil
+}
+
+// instead says what to write in the place of s, if s has an address and more.
+func instead(s string) string {
+	a := netip.Addr{}
+	if prefix, err := netip.ParsePrefix(s); err == nil {
+		a = prefix.Addr()
+	} else if ap, err := netip.ParseAddrPort(s); err == nil {
+		a = ap.Addr()
+	}
+	switch {
+	case a.IsValid():
+		return fmt.Sprintf(": write %s", a)
+	case len(strings.Fields(s)) > 1:
+		return ": separate addresses by commas"
+	}
+	return ""
 }
 
 // parseSeconds reads a duration; a bare number is seconds.
@@ -156,7 +174,7 @@ func parseListenAddr(s string) (string, error) {
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
-		return "", errors.New("not HOST:PORT")
+		return "", errors.New("not HOST:PORT or :PORT")
 	}
 	if _, err := parsePort(port); err != nil {
 		return "", err
@@ -191,9 +209,13 @@ func parseStateDir(s string) (string, error) {
 	return s, nil
 }
 
+// serviceName is a label of RFC 1123. Kubernetes has no capitals in it, but its
+// environment variable tells nothing of them.
+var serviceName = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?$`)
+
 func parseServiceName(s string) (string, error) {
-	if _, ok := dns.IsDomainName(s); !ok || s == "" || strings.ContainsAny(s, ". \t\n=") {
-		return "", errors.New("not the name of a Service")
+	if !serviceName.MatchString(s) {
+		return "", errors.New("not the name of a Service: letters, digits and hyphens, without a namespace, as kube-dns")
 	}
 	return s, nil
 }
