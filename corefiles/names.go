@@ -32,9 +32,9 @@ func checkWord(s string) error {
 	return nil
 }
 
-// checkName returns an error if s is not a domain name of letters, digits, hyphens and underscores. CoreDNS takes
+// CheckName returns an error if s is not a domain name of letters, digits, hyphens and underscores. CoreDNS takes
 // nearly anything for one, and what a Corefile would make of it is not what was meant.
-func checkName(s string) error {
+func CheckName(s string) error {
 	if s == "." {
 		return nil
 	}
@@ -116,7 +116,7 @@ func parseHost(host string, tls bool) (netip.Addr, error) {
 		return netip.Addr{}, unicast.Check(addr)
 	case !zoned:
 		return addr, nil
-	case checkName(zone) != nil:
+	case CheckName(zone) != nil:
 		return netip.Addr{}, fmt.Errorf("zone %q is not allowed", zone)
 	case tls:
 		return addr, nil

@@ -27,7 +27,7 @@ func TestCheckName(t *testing.T) {
 		"büro":                                  `not a domain name: character 'ü' in label "büro"; letters, digits, hyphens and underscores are allowed`,
 		"a.__PILLAR__X__":                       "it contains the variable __PILLAR__X__",
 	} {
-		if err := checkName(name); errText(err) != want {
+		if err := CheckName(name); errText(err) != want {
 			t.Errorf("%q: got error %q, want %q", name, errText(err), want)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
+	"os"
 	"slices"
 	"strings"
 )
@@ -46,6 +48,12 @@ func advice(fs *flag.FlagSet, before []string, arg string) string {
 		return fmt.Sprintf(": a command comes before all flags, nodelocaldns %s ...", arg)
 	case len(before) > 0 && strings.HasSuffix(before[len(before)-1], ","):
 		return ": a list has no spaces in it"
+	}
+	if _, err := netip.ParseAddr(arg); err == nil {
+		return ": separate addresses by commas"
+	}
+	if _, err := os.Stat(arg); err == nil && fs.Lookup("conf") != nil {
+		return fmt.Sprintf(": write -conf %s", arg)
 	}
 	return ""
 }

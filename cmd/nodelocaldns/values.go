@@ -16,8 +16,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/miekg/dns"
-
+	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
 
@@ -100,7 +99,7 @@ func parseAddrs(s string) ([]netip.Addr, error) {
 	return addrs, nil
 }
 
-// instead says what to write in the place of s, if s has an address and more.
+// instead says what to do about s, which is no address, where that can be told.
 func instead(s string) string {
 	a := netip.Addr{}
 	if prefix, err := netip.ParsePrefix(s); err == nil {
@@ -111,6 +110,10 @@ func instead(s string) string {
 	switch {
 	case a.IsValid():
 		return fmt.Sprintf(": write %s", a)
+	case strings.HasPrefix(s, "__PILLAR__"):
+		return ", but a variable of the manifest that was to be replaced before"
+	case strings.HasPrefix(s, "$("):
+		return ", but an environment variable that this container does not have"
 	case len(strings.Fields(s)) > 1:
 		return ": separate addresses by commas"
 	}
@@ -195,10 +198,7 @@ func parseInterfaceName(s string) (string, error) {
 
 func parseDomain(s string) (string, error) {
 	s = strings.TrimSuffix(s, ".")
-	if _, ok := dns.IsDomainName(s); !ok || s == "" || strings.ContainsAny(s, " \t\n{}\"#\\") {
-		return "", errors.New("not a domain name")
-	}
-	return s, nil
+	return s, corefiles.CheckName(s)
 }
 
 // parseStateDir checks the directory for what outlives the process; empty is none.
