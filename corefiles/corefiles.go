@@ -43,6 +43,7 @@ type ResolvConf struct {
 // Params is everything besides the template that Render looks at.
 type Params struct {
 	LocalIPs           []netip.Addr // addresses that the cache listens on
+	Link               string       // name of the link that will have them; empty: they are somebody else's
 	ClusterDNS         netip.Addr   // ClusterIP of UpstreamService; zero if its environment variable is not set
 	UpstreamService    string       // name of that Service, for messages
 	ClusterDomain      string       // such as cluster.local

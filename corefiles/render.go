@@ -44,6 +44,9 @@ func render(t Template, p Params) (rendering, error) {
 	if len(p.KubeDNS.UpstreamNameservers) > 0 {
 		r.edits = l.preferUDP(s.text, s.upstream)
 	}
+	for _, e := range l.bindLink(p) {
+		r.edits = insert(r.edits, e)
+	}
 	if p.PacketCache {
 		for _, e := range l.packetCache(s.text, p) {
 			r.edits = insert(r.edits, e)

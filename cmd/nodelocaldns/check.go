@@ -55,10 +55,7 @@ func firstMissing(path string, blocks []caddyfile.ServerBlock) error {
 	if first.Text == "" {
 		return nil
 	}
-	if first.File == "" {
-		first.File = path // only tokens of imported files name theirs
-	}
-	return fmt.Errorf("%s:%d: %w", first.File, first.Line, missing(first.Text))
+	return fmt.Errorf("%s: %w", position(path, first), missing(first.Text))
 }
 
 // missing says why directive cannot be used, and what helps.

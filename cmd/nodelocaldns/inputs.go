@@ -98,6 +98,9 @@ func (in *inputs) params(t corefiles.Template, skip []string) (p corefiles.Param
 		Port:               o.port,
 		Path:               o.path(),
 	}
+	if o.link != "none" {
+		p.Link = o.interfaceName
+	}
 	p.ResolvConf.Text, err = readFile("the node's nameservers", in.resolvConf)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without the file: an error where it is needed
 		return p, nil, err
