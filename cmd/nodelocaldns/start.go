@@ -42,7 +42,7 @@ func (s *starter) start() (*caddy.Instance, error) {
 		if err == nil {
 			return inst, nil
 		}
-		fault = explain(err, s.opts.port)
+		fault = explain(located(err, c), s.opts.port)
 		if !ofConfiguration(err) {
 			return nil, fault
 		}
