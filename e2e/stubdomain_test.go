@@ -25,8 +25,9 @@ var boundTo = []struct {
 	{"both addresses", "bind 169.254.20.10 10.96.0.10", ipv4},
 	{"one address", "bind 169.254.20.10", ipv4[:1]},
 	{"all of IPv4", "bind 0.0.0.0", ipv4},
-	{"all", "bind ::", ipv4},
-	{"no bind", "", ipv4},
+	{"all", "bind ::", dual},
+	{"no bind", "", dual},
+	{"the link", "bind nodelocaldns", ipv4},
 }
 
 // bound is the usual template with another bind line in each block.
@@ -146,7 +147,7 @@ func askedAtStub(t *testing.T, l *lab.Lab, a netip.Addr) {
 	n := 0
 	lab.Until(t, either(10*time.Second, time.Minute), "the stub domain at "+a.String(), func() error {
 		n++
-		name := fmt.Sprintf("stub%d-%s.%s.", n, strings.ReplaceAll(a.String(), ".", "-"), corp)
+		name := fmt.Sprintf("stub%d-%s.%s.", n, strings.NewReplacer(".", "-", ":", "-").Replace(a.String()), corp)
 		m, err := l.Pod.Ask(lab.Query{Server: lab.Port53(a), Name: name, Type: dns.TypeA, Timeout: time.Second})
 		if err != nil {
 			return err
