@@ -50,7 +50,7 @@ func (l layout) stubs(t Template, text []byte, p Params, end int) (e edit, err e
 		b.WriteString(eol)
 	}
 	for _, domain := range domains {
-		for _, line := range m.stub(normalName(domain), p.KubeDNS.StubDomains[domain], p.port()) {
+		for _, line := range m.stub(domain, p) {
 			b.WriteString(line + eol)
 		}
 	}
@@ -58,9 +58,9 @@ func (l layout) stubs(t Template, text []byte, p Params, end int) (e edit, err e
 	return e, nil
 }
 
-// stub returns the lines of a stub domain's server block.
-func (m model) stub(name string, servers []string, port uint16) []string {
-	lines := []string{"", "# A stub domain of the kube-dns ConfigMap.", fmt.Sprintf("%s:%d {", name, port)}
+// stub returns the lines of the server block of a stub domain of p.
+func (m model) stub(domain string, p Params) []string {
+	lines := []string{"", "# A stub domain of the kube-dns ConfigMap.", fmt.Sprintf("%s:%d {", normalName(domain), p.port())}
 	for _, directive := range []string{"packetcache", "keep"} {
 		if m.has(directive) {
 			lines = append(lines, "    "+directive)
@@ -69,7 +69,7 @@ func (m model) stub(name string, servers []string, port uint16) []string {
 	for _, bind := range m.bind {
 		lines = append(lines, strings.Split(bind, "\n")...)
 	}
-	lines = append(lines, "    forward . "+strings.Join(servers, " ")+" {", "        prefer_udp")
+	lines = append(lines, "    forward . "+strings.Join(p.KubeDNS.StubDomains[domain], " ")+" {", "        prefer_udp")
 	lines = append(lines, m.forward...)
 	return append(lines, stubOptions...)
 }
