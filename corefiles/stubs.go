@@ -27,8 +27,8 @@ var stubOptions = []string{
 	"}",
 }
 
-// stubs returns the edit that appends a server block for each stub domain of the kube-dns ConfigMap to text, which is
-// the Corefile but for them; e is at the end of the text that it was made from.
+// stubs returns the edit that appends a server block for each stub domain of the kube-dns ConfigMap. text is the Corefile
+// with all other edits; end is the length of the text before these.
 func (l layout) stubs(t Template, text []byte, p Params, end int) (e edit, err error) {
 	e = edit{start: end, end: end}
 	domains := p.KubeDNS.domains()
