@@ -167,7 +167,7 @@ func (s *scene) leaves(t *testing.T) {
 
 // busyPods are what a pod may do without anybody else's notice, by malice or by mistake, beside the pests.
 var busyPods = []attack{
-	flooding("20,000 new names/s with EDNS", 20000, lab.LinkLocal6, lab.NewNames(8, "wild.cluster.local.", func(m *dns.Msg) { m.SetEdns0(1232, false) })),
+	flooding("10,000 new names/s with EDNS", 10000, lab.LinkLocal6, lab.NewNames(8, "wild.cluster.local.", func(m *dns.Msg) { m.SetEdns0(1232, false) })),
 	flooding("20,000 hot/s", 20000, lab.ClusterIP, lab.One(hotName, dns.TypeA)),
 	flooding("20,000 noise/s", 20000, lab.ClusterIP, lab.Noise(9)),
 }
