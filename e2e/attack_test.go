@@ -58,7 +58,7 @@ func (s *scene) witness(at netip.Addr, tag string) []lab.Probe {
 	known := func(i int) string { return fmt.Sprintf("known%d.wild.cluster.local.", i%25) }
 	probes := []lab.Probe{{Name: lab.Always(hotName)}, {Name: known}, {Name: lab.Unique(tag)}, {Name: lab.Always(hotName), TCP: true}}
 	for i := range probes {
-		probes[i].From, probes[i].Target, probes[i].Timeout = s.bystander, at, impatience
+		probes[i].From, probes[i].Target, probes[i].Timeout = s.bystander, at, patience
 	}
 	return probes
 }
