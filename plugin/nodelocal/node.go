@@ -95,28 +95,6 @@ func (n *node) start(s settings) error {
 	return nil
 }
 
-// watch has a guard look after the sockets of the servers at a port. Without /proc the servers do without.
-func (n *node) watch(port uint16) {
-	if n.guard != nil && n.guard.port == port {
-		return
-	}
-	n.unwatch()
-	g, err := newGuard(port)
-	if err != nil {
-		log.Errorf("No bound on the TCP connections of a client: %v", err)
-		return
-	}
-	n.guard = g
-	g.run()
-}
-
-func (n *node) unwatch() {
-	if n.guard != nil {
-		n.guard.stop()
-		n.guard = nil
-	}
-}
-
 // restore makes the node what s says after a reload that failed. What cannot be
 // changed back is left and taken anew; the cluster DNS answers meanwhile.
 func (n *node) restore(s settings) error {
