@@ -45,6 +45,7 @@ type ResolvConf struct {
 // Params is everything besides the template that Render looks at.
 type Params struct {
 	LocalIPs           []netip.Addr   // addresses that the cache listens on
+	Link               string         // name of the link that will have them; empty: they are somebody else's
 	ClusterDNS         netip.Addr     // ClusterIP of UpstreamService; zero if its environment variable is not set
 	UpstreamService    string         // name of that Service, for messages
 	ClusterDomain      string         // such as cluster.local
@@ -56,6 +57,7 @@ type Params struct {
 	Stanza             Stanza // inserted if the template has no nodelocal stanza
 	PacketCache        bool   // put packetcache into the server blocks that have none
 	Port               uint16 // port of server blocks that name none; 0 means 53
+	Path               string // where the result is read: what it imports is found from there; empty: in the working directory
 }
 
 // Result is a rendered Corefile. Warnings are what its operator should hear of although it works.

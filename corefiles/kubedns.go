@@ -139,7 +139,7 @@ func (k KubeDNS) check() error {
 func (k KubeDNS) checkStubDomains() error {
 	seen := map[string]string{}
 	for _, domain := range k.domains() {
-		if err := checkName(domain); err != nil {
+		if err := CheckName(domain); err != nil {
 			return fmt.Errorf("%s: %q: %w", stubDomainsKey, domain, err)
 		}
 		name := normalName(domain)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
 
 // checkWord returns an error if s would not be one token with the text s wherever a Corefile has it: everything
@@ -30,9 +32,9 @@ func checkWord(s string) error {
 	return nil
 }
 
-// checkName returns an error if s is not a domain name of letters, digits, hyphens and underscores. CoreDNS takes
+// CheckName returns an error if s is not a domain name of letters, digits, hyphens and underscores. CoreDNS takes
 // nearly anything for one, and what a Corefile would make of it is not what was meant.
-func checkName(s string) error {
+func CheckName(s string) error {
 	if s == "." {
 		return nil
 	}
@@ -110,11 +112,11 @@ func parseHost(host string, tls bool) (netip.Addr, error) {
 	switch {
 	case err != nil:
 		return netip.Addr{}, errors.New("not an IP address; host names are not allowed")
-	case addr.Unmap().IsUnspecified() || addr.Unmap().IsMulticast():
-		return netip.Addr{}, errors.New("not the address of a server")
+	case unicast.Check(addr) != nil:
+		return netip.Addr{}, unicast.Check(addr)
 	case !zoned:
 		return addr, nil
-	case checkName(zone) != nil:
+	case CheckName(zone) != nil:
 		return netip.Addr{}, fmt.Errorf("zone %q is not allowed", zone)
 	case tls:
 		return addr, nil

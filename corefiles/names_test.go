@@ -27,7 +27,7 @@ func TestCheckName(t *testing.T) {
 		"büro":                                  `not a domain name: character 'ü' in label "büro"; letters, digits, hyphens and underscores are allowed`,
 		"a.__PILLAR__X__":                       "it contains the variable __PILLAR__X__",
 	} {
-		if err := checkName(name); errText(err) != want {
+		if err := CheckName(name); errText(err) != want {
 			t.Errorf("%q: got error %q, want %q", name, errText(err), want)
 		}
 	}
@@ -116,10 +116,11 @@ func TestParseServerErrors(t *testing.T) {
 		"dns:///etc/resolv.conf":  "a file or path is not allowed",
 		"192.0.2.1/24":            "a file or path is not allowed",
 		"tls://dns://192.0.2.1":   "a file or path is not allowed",
-		"0.0.0.0":                 "not the address of a server",
-		"::":                      "not the address of a server",
-		"::ffff:0.0.0.0":          "not the address of a server",
-		"ff02::fb":                "not the address of a server",
+		"0.0.0.0":                 "0.0.0.0 is the unspecified address, not that of one host",
+		"::":                      ":: is the unspecified address, not that of one host",
+		"::ffff:0.0.0.0":          "0.0.0.0 is the unspecified address, not that of one host",
+		"ff02::fb":                "ff02::fb is a multicast address, not that of one host",
+		"255.255.255.255":         "255.255.255.255 is the broadcast address, not that of one host",
 		"192.0.2.1%eth0":          "a zone is allowed behind an IPv6 link-local address only",
 		"2001:db8::1%eth0":        "a zone is allowed behind an IPv6 link-local address only",
 		"fe80::1%":                `zone "" is not allowed`,

@@ -8,8 +8,8 @@ import (
 	"net/netip"
 )
 
-// Render returns the Corefile that template stands for. It is a pure function: nothing but its arguments goes in,
-// and the same arguments give the same text.
+// Render returns the Corefile that template stands for. Nothing but its arguments goes in, and, where there are stub
+// domains, the files that the template imports: the same arguments and files give the same text.
 func Render(template Template, p Params) (Result, error) {
 	r, err := render(template, p)
 	if err != nil {
@@ -44,6 +44,9 @@ func render(t Template, p Params) (rendering, error) {
 	if len(p.KubeDNS.UpstreamNameservers) > 0 {
 		r.edits = l.preferUDP(s.text, s.upstream)
 	}
+	for _, e := range l.bindLink(p) {
+		r.edits = insert(r.edits, e)
+	}
 	if p.PacketCache {
 		for _, e := range l.packetCache(s.text, p) {
 			r.edits = insert(r.edits, e)
@@ -56,7 +59,7 @@ func render(t Template, p Params) (rendering, error) {
 		r.warnings = append(r.warnings, fmt.Sprintf(
 			"%s:%d: the template has a nodelocal stanza of its own, so these flags change nothing: %q", t.Path, line, options))
 	}
-	stubs, err := l.stubs(t, s.text, p)
+	stubs, err := l.stubs(t, apply(s.text, r.edits), p, len(s.text))
 	if err != nil {
 		return rendering{}, err
 	}

@@ -3,18 +3,13 @@
 package corefiles
 
 import (
-	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 )
 
 // stubOptions is the rest of a stub domain's block, for the reasons that the template gives in the block of the root.
 var stubOptions = []string{
-	"        prefer_udp",
-	"        read_timeout 1s",
-	"        max_connect_attempts 4",
 	"    }",
 	"    errors {",
 	`        consolidate 30s " i/o timeout$" error show_first`,
@@ -32,15 +27,20 @@ var stubOptions = []string{
 	"}",
 }
 
-// stubs returns the edit that appends a server block for each stub domain of the kube-dns ConfigMap.
-func (l layout) stubs(t Template, text []byte, p Params) (edit, error) {
-	e := edit{start: len(text), end: len(text)}
+// stubs returns the edit that appends a server block for each stub domain of the kube-dns ConfigMap. text is the Corefile
+// with all other edits; end is the length of the text before these.
+func (l layout) stubs(t Template, text []byte, p Params, end int) (e edit, err error) {
+	e = edit{start: end, end: end}
 	domains := p.KubeDNS.domains()
 	if len(domains) == 0 {
 		return e, nil
 	}
+	m, err := p.model(text)
+	if err != nil {
+		return e, err
+	}
 	for _, domain := range domains {
-		if err := l.checkStub(t.Path, domain, p); err != nil {
+		if err := l.checkStub(t.Path, domain, p, m); err != nil {
 			return e, KubeDNSError{stubDomainsKey, fmt.Errorf("adding stub domain %q of the kube-dns ConfigMap: %w", domain, err)}
 		}
 	}
@@ -50,49 +50,52 @@ func (l layout) stubs(t Template, text []byte, p Params) (edit, error) {
 		b.WriteString(eol)
 	}
 	for _, domain := range domains {
-		head := []string{
-			"",
-			"# A stub domain of the kube-dns ConfigMap.",
-			normalName(domain) + ":" + strconv.Itoa(int(p.port())) + " {",
-			"    bind " + joinAddrs(p.LocalIPs),
-			"    fairshare 1000",
-			"    forward . " + strings.Join(p.KubeDNS.StubDomains[domain], " ") + " {",
-		}
-		if l.has("keep") {
-			head = slices.Insert(head, 3, "    keep")
-		}
-		if p.PacketCache || l.has("packetcache") {
-			head = slices.Insert(head, 3, "    packetcache")
-		}
-		for _, line := range append(head, stubOptions...) {
-			b.WriteString(strings.ReplaceAll(line, cacheSmall, p.entries(cacheSmall)) + eol)
+		for _, line := range m.stub(domain, p) {
+			b.WriteString(line + eol)
 		}
 	}
 	e.text = b.String()
 	return e, nil
 }
 
-// has reports whether a server block of the template has the directive. Of packetcache and keep a stub domain's gets one, too.
-func (l layout) has(directive string) bool {
-	return slices.ContainsFunc(l.servers, func(b block) bool { return l.find(directive, b, map[string]bool{}) > 0 })
+// stub returns the lines of the server block of a stub domain of p.
+func (m model) stub(domain string, p Params) []string {
+	lines := []string{"", "# A stub domain of the kube-dns ConfigMap.", fmt.Sprintf("%s:%d {", normalName(domain), p.port())}
+	for _, directive := range []string{"packetcache", "keep"} {
+		if m.has(directive) {
+			lines = append(lines, "    "+directive)
+		}
+	}
+	for _, bind := range m.bind {
+		lines = append(lines, strings.Split(bind, "\n")...)
+	}
+	lines = append(lines, "    fairshare 1000", "    forward . "+strings.Join(p.KubeDNS.StubDomains[domain], " ")+" {", "        prefer_udp")
+	lines = append(lines, m.forward...)
+	for _, line := range stubOptions {
+		lines = append(lines, strings.ReplaceAll(line, cacheSmall, p.entries(cacheSmall)))
+	}
+	return lines
 }
 
-func (l layout) checkStub(path, domain string, p Params) error {
-	if len(p.LocalIPs) == 0 {
-		return errors.New("there is no address to bind it to: -localip names none")
-	}
+func (l layout) checkStub(path, domain string, p Params, m model) error {
 	if last := l.servers[len(l.servers)-1]; !last.braces {
 		t := l.tokens[last.first]
 		return fmt.Errorf("%s:%d: server block %s has no braces, so that none can follow it", path, t.line, t.text)
 	}
 	for _, b := range l.servers {
 		for _, key := range b.keys {
-			if name, port, ok := zone(key.text, p.port()); ok && name == normalName(domain) && port == int(p.port()) {
+			if isZone(key.text, normalName(domain), p.port()) {
 				return fmt.Errorf("%s:%d has a server block for it already, %s", path, key.line, key.text)
 			}
 		}
 	}
-	return nil
+	return m.free(path, normalName(domain), p.port())
+}
+
+// isZone reports whether a server block's key is the zone called name, in its normal form, at port.
+func isZone(key, name string, port uint16) bool {
+	n, at, ok := zone(key, port)
+	return ok && n == name && at == int(port)
 }
 
 // zone returns the normal name and the port of a server block's key; ok is false for what cannot be compared with

@@ -9,16 +9,16 @@ import (
 )
 
 func TestStubs(t *testing.T) {
-	text := ".:53 {\n    nodelocal\n}"
+	text := ".:1053 {\n    nodelocal\n    bind fd00::a\n}"
 	p := params(stub("b.example", "192.0.2.1:5353"), stub("A.Example.", "192.0.2.2", "tls://[2001:db8::1]"), func(p *Params) {
 		p.LocalIPs, p.Port = addrs("fd00::a"), 1053
 	})
 	options := strings.ReplaceAll(strings.Join(stubOptions, "\n"), cacheSmall, "2048")
 	want := strings.Join([]string{"",
 		"# A stub domain of the kube-dns ConfigMap.", "a.example:1053 {",
-		"    bind fd00::a", "    fairshare 1000", "    forward . 192.0.2.2 tls://[2001:db8::1] {", options, "",
+		"    bind fd00::a", "    fairshare 1000", "    forward . 192.0.2.2 tls://[2001:db8::1] {", "        prefer_udp", options, "",
 		"# A stub domain of the kube-dns ConfigMap.", "b.example:1053 {",
-		"    bind fd00::a", "    fairshare 1000", "    forward . 192.0.2.1:5353 {", options, ""}, "\n")
+		"    bind fd00::a", "    fairshare 1000", "    forward . 192.0.2.1:5353 {", "        prefer_udp", options, ""}, "\n")
 	for _, test := range []struct{ end, eol string }{{"", "\n"}, {"\n", ""}, {" # comment", "\n"}, {" #glued\n\n", ""}} {
 		got, err := Render(Template{"f", []byte(text + test.end)}, p)
 		if want := text + test.end + test.eol + want; err != nil || string(got.Text) != want {
@@ -42,7 +42,6 @@ func TestStubsErrors(t *testing.T) {
 		{"dns://acme.example:1053 {\n}", "f:1 has a server block for it already, dns://acme.example:1053", params(func(p *Params) { p.Port = 1053 })},
 		{"acme.example", "f:1: server block acme.example has no braces, so that none can follow it", params()},
 		{".:53 {\n}\n\n\"a\" b\nlog", "f:4: server block a has no braces, so that none can follow it", params()},
-		{".:53 {\n}", "there is no address to bind it to: -localip names none", Params{}},
 	} {
 		stub("acme.example", "192.0.2.1")(&test.params)
 		_, err := Render(Template{"f", []byte(test.text)}, test.params)

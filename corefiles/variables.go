@@ -48,7 +48,7 @@ func (p Params) values() map[string]value {
 	domain := value{text: p.ClusterDomain}
 	if p.ClusterDomain == "" {
 		domain.err = errors.New("-clusterdomain is empty")
-	} else if err := checkName(p.ClusterDomain); err != nil {
+	} else if err := CheckName(p.ClusterDomain); err != nil {
 		domain.err = fmt.Errorf("-clusterdomain %q: %w", p.ClusterDomain, err)
 	}
 	values[dnsDomain] = domain

@@ -117,7 +117,7 @@ func TestResolveErrors(t *testing.T) {
 		usage                  bool
 	}{
 		{"-localip auto", "kube", `environment variable KUBE_DNS_SERVICE_HOST: "kube" is not an IP address`, false},
-		{"-localip auto", "127.0.0.1", "address 127.0.0.1: a loopback address cannot be put on a link of its own; see nodelocaldns -help", true},
+		{"-localip auto", "127.0.0.1", "environment variable KUBE_DNS_SERVICE_HOST: 127.0.0.1 is a loopback address, which no Service has", false},
 		{"-localip auto -fallback-zone 65535", "10.96.0.10",
 			"fallback zone 65535: want a conntrack zone from 1 to 65534, one for each address from there on; see nodelocaldns -help", true},
 	} {

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/coredns/caddy/caddyfile"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles"
 )
 
 // check refuses a Corefile that CoreDNS could not parse or whose directives this
@@ -15,7 +17,7 @@ import (
 func check(path string, text []byte) error {
 	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
 	if err != nil {
-		return plain(err)
+		return corefiles.Plain(err)
 	}
 	if len(blocks) == 0 {
 		return fmt.Errorf("%s: no server block in it", path) // caddy would serve whoami instead
@@ -53,10 +55,7 @@ func firstMissing(path string, blocks []caddyfile.ServerBlock) error {
 	if first.Text == "" {
 		return nil
 	}
-	if first.File == "" {
-		first.File = path // only tokens of imported files name theirs
-	}
-	return fmt.Errorf("%s:%d: %w", first.File, first.Line, missing(first.Text))
+	return fmt.Errorf("%s: %w", position(path, first), missing(first.Text))
 }
 
 // missing says why directive cannot be used, and what helps.

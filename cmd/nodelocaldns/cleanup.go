@@ -18,14 +18,12 @@ func cleanup(args []string, stdout io.Writer) error {
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
 	define(fs, "interfacename", "nodelocaldns", parseInterfaceName, &name, "`NAME` of the link")
-	switch err := fs.Parse(args); {
+	switch err := parseArgs(fs, args); {
 	case errors.Is(err, flag.ErrHelp):
 		usage(stdout)
 		return nil
 	case err != nil:
-		return usageError{clearer(fs, err)}
-	case fs.NArg() > 0:
-		return usageError{fmt.Errorf("unexpected argument %q", fs.Arg(0))}
+		return usageError{err}
 	}
 	removed, err := hostnet.Cleanup(name)
 	for _, what := range removed {

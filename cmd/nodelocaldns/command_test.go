@@ -53,7 +53,7 @@ func TestCommandErrors(t *testing.T) {
 			"KEY:2: bind 192.0.2.1: no interface has this address, and no nodelocal stanza names it"},
 		{"plugin's syntax", []string{off, "-conf", conf(".:0 {\n whoami {\n}\n")}, 1, "plugin/whoami: KEY:2: Unexpected token '{', expecting argument"},
 		{"plugin", []string{off, "-conf", conf(".:0 {\n bind 127.0.0.1\n cache {\n  success x\n }\n}\n")}, 1,
-			`plugin/cache: strconv.Atoi: parsing "x": invalid syntax`},
+			`KEY:4: plugin/cache: strconv.Atoi: parsing "x": invalid syntax`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -3,30 +3,23 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles"
 )
 
 // bindError is how package net words it; caddy passes errors on as text only.
 var bindError = regexp.MustCompile(`listen (tcp|udp)\d? (\S+): bind: (.+)$`)
 
-// parseError is how caddy begins the message of an error in a Corefile.
-var parseError = regexp.MustCompile(`(:\d+) - (?:Error during parsing|Syntax error): `)
-
-// plain shortens caddy's errors to the form of ours, FILE:LINE: cause.
-func plain(err error) error {
-	return errors.New(parseError.ReplaceAllString(err.Error(), "$1: "))
-}
-
 // explain adds what can be done about a start that failed for a known cause.
 func explain(err error, port uint16) error {
 	m := bindError.FindStringSubmatch(err.Error())
 	if m == nil {
-		return plain(err)
+		return corefiles.Plain(err)
 	}
 	network, addr, cause := m[1], m[2], m[3]
 	hint := ""

@@ -15,6 +15,7 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
 
 // The places that the reference's manifests mount, and the node's own file.
@@ -96,6 +97,10 @@ func (in *inputs) params(t corefiles.Template, skip []string) (p corefiles.Param
 		ResolvConf:         corefiles.ResolvConf{Path: in.resolvConf},
 		PacketCache:        o.packetCache,
 		Port:               o.port,
+		Path:               o.path(),
+	}
+	if o.link != "none" {
+		p.Link = o.interfaceName
 	}
 	p.ResolvConf.Text, err = readFile("the node's nameservers", in.resolvConf)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without the file: an error where it is needed
@@ -141,6 +146,9 @@ func (in *inputs) serviceIP(name string) (netip.Addr, error) {
 	addr, err := netip.ParseAddr(text)
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("environment variable %s: %q is not an IP address", env, text)
+	}
+	if err := unicast.CheckService(addr); err != nil {
+		return netip.Addr{}, fmt.Errorf("environment variable %s: %w", env, err)
 	}
 	return addr.Unmap(), nil
 }

@@ -37,14 +37,12 @@ type kubeletDNS struct {
 func kubeletDNSCommand(args []string, stdout io.Writer) error {
 	k := kubeletDNS{readyPort: readyPort}
 	fs := k.flagSet()
-	switch err := fs.Parse(args); {
+	switch err := parseArgs(fs, args); {
 	case errors.Is(err, flag.ErrHelp):
 		usageOfKubeletDNS(stdout)
 		return nil
 	case err != nil:
-		return usageError{clearer(fs, err)}
-	case fs.NArg() > 0:
-		return usageError{fmt.Errorf("unexpected argument %q", fs.Arg(0))}
+		return usageError{err}
 	}
 	return k.run(stdout)
 }

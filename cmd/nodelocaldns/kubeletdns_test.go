@@ -91,6 +91,7 @@ func TestKubeletDNSCommandErrors(t *testing.T) {
 	for args, want := range map[string]string{
 		"-config /none/config.yaml": "reading the kubelet's configuration: open /none/config.yaml: no such file or directory\n",
 		"-address x":                `invalid value "x" for flag -address: "x" is not an IP address; see nodelocaldns -help` + "\n",
+		"-undo false":               `unexpected argument "false": write -undo=false; see nodelocaldns -help` + "\n",
 		"on":                        `unexpected argument "on"; see nodelocaldns -help` + "\n",
 	} {
 		_, stderr, code := result(t, program(t, append([]string{"kubelet-dns"}, strings.Fields(args)...)...))

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 
@@ -56,16 +57,11 @@ func (l *loader) render(skip ...string) (corefile, error) {
 }
 
 // path is where the Corefile is, or would be: files that it imports are found from there.
-func (l *loader) path() string {
-	if l.opts.conf != "" {
-		return l.opts.conf
-	}
-	return "Corefile"
-}
+func (o *options) path() string { return cmp.Or(o.conf, "Corefile") }
 
 // corefile makes the Corefile of the mode that the flags chose.
 func (l *loader) corefile(skip []string) (corefile, error) {
-	c := corefile{path: l.path()}
+	c := corefile{path: l.opts.path()}
 	if l.opts.mode == runConf {
 		var err error
 		c.text, err = readFile("Corefile", c.path)

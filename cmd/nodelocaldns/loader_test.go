@@ -131,6 +131,10 @@ func TestLoaderErrors(t *testing.T) {
 	writeFile(t, n.dir, "imported", "\nchache\n")
 	tests := []struct{ flags, env, want string }{
 		{"-localip 10.0.0.1", "kube", `environment variable KUBE_DNS_SERVICE_HOST: "kube" is not an IP address`},
+		{"-localip 10.0.0.1", "0.0.0.0", "environment variable KUBE_DNS_SERVICE_HOST: 0.0.0.0 is the unspecified address, not that of one host"},
+		{"-localip 10.0.0.1", "::1", "environment variable KUBE_DNS_SERVICE_HOST: ::1 is a loopback address, which no Service has"},
+		{"-localip 10.0.0.1", "224.0.0.1", "environment variable KUBE_DNS_SERVICE_HOST: 224.0.0.1 is a multicast address, not that of one host"},
+		{"-localip 10.0.0.1", "255.255.255.255", "environment variable KUBE_DNS_SERVICE_HOST: 255.255.255.255 is the broadcast address, not that of one host"},
 		{"-localip 10.0.0.1 -basecorefile DIR/trace", "", `DIR/trace:3: directive "trace" is part of CoreDNS but not of this binary`},
 		{"-localip 10.0.0.1 -basecorefile DIR/import -conf DIR/out", "", `DIR/imported:2: unknown directive "chache"`},
 		{"-conf DIR/import", "", `DIR/imported:2: unknown directive "chache" (did you mean "cache"?)`},

@@ -91,7 +91,7 @@ func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 }
 
 func unknownCommand(name string) error {
-	if near := closest(name, []string{"render", "cleanup", "kubelet-dns", "wait", "version", "help"}); near != "" {
+	if near := closest(name, commands); near != "" {
 		return usageError{fmt.Errorf("unknown command %q (did you mean %q?)", name, near)}
 	}
 	return usageError{fmt.Errorf("unknown command %q", name)}

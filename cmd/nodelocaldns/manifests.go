@@ -72,11 +72,8 @@ func renderManifests(args []string, stdout, stderr io.Writer) error {
 func parseManifestOptions(args []string) (*manifestOptions, error) {
 	o := &manifestOptions{given: make(map[string]bool)}
 	fs := o.flagSet()
-	if err := fs.Parse(args); err != nil {
-		return nil, clearer(fs, err)
-	}
-	if fs.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	if err := parseArgs(fs, args); err != nil {
+		return nil, err
 	}
 	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
 	return o, nil

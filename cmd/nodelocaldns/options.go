@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
@@ -89,14 +88,12 @@ func (e usageError) Unwrap() error { return e.err }
 func parseOptions(args []string) (*options, error) {
 	o := &options{given: make(map[string]bool)}
 	fs := o.flagSet()
-	switch err := fs.Parse(args); {
+	switch err := parseArgs(fs, args); {
 	case errors.Is(err, flag.ErrHelp):
 		o.help = true
 		return o, nil
 	case err != nil:
-		return nil, usageError{clearer(fs, err)}
-	case fs.NArg() > 0:
-		return nil, usageError{fmt.Errorf("unexpected argument %q", fs.Arg(0))}
+		return nil, usageError{err}
 	}
 	fs.Visit(func(f *flag.Flag) {
 		o.given[f.Name] = true
@@ -253,18 +250,4 @@ func (o *options) off(older string, on bool, newer string, value *string) error 
 	}
 	*value = "none"
 	return nil
-}
-
-// clearer words flag's errors as ours, and adds a near name to an unknown flag.
-func clearer(fs *flag.FlagSet, err error) error {
-	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
-	if !unknown {
-		return err
-	}
-	var names []string
-	fs.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
-	if near := closest(name, names); near != "" {
-		return fmt.Errorf("unknown flag -%s (did you mean -%s?)", name, near)
-	}
-	return fmt.Errorf("unknown flag -%s", name)
 }

@@ -42,7 +42,7 @@ func (s *starter) start() (*caddy.Instance, error) {
 		if err == nil {
 			return inst, nil
 		}
-		fault = explain(err, s.opts.port)
+		fault = explain(located(err, c), s.opts.port)
 		if !ofConfiguration(err) {
 			return nil, fault
 		}
@@ -107,7 +107,7 @@ func (s *starter) standIns(text []byte, fault error) (list []standIn) {
 	kept, _ := s.detached(text)
 	switch last, err := s.last.read(); {
 	case err == nil && !bytes.Equal(last, kept):
-		list = append(list, standIn{corefile{path: s.path(), text: last}, "the last configuration that worked", fault})
+		list = append(list, standIn{corefile{path: s.opts.path(), text: last}, "the last configuration that worked", fault})
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		log.Warningf("The last configuration that worked is not used: %v", err)
 	}

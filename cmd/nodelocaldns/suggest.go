@@ -3,9 +3,10 @@
 package main
 
 // closest returns the one of names that word most likely was meant to be, or
-// "" if none is near: at most a third of its letters, and two, may differ.
+// "" if none is near: at most a third of its letters, and two, may differ. Of a
+// single letter none may.
 func closest(word string, names []string) string {
-	best, limit := "", min(2, max(1, len(word)/3))
+	best, limit := "", min(2, max(1, len(word)/3), len(word)-1)
 	for _, name := range names {
 		if d := distance(word, name); d <= limit {
 			best, limit = name, d-1

@@ -10,12 +10,14 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/miekg/dns"
+	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
 
 // value is a flag.Value that is checked while it is parsed, so that a mistake
@@ -85,14 +87,37 @@ func parseAddrs(s string) ([]netip.Addr, error) {
 		a, err := netip.ParseAddr(field)
 		switch a = a.Unmap(); {
 		case err != nil:
-			return nil, fmt.Errorf("%q is not an IP address", field)
-		case a.Zone() != "", a.IsUnspecified(), a.IsMulticast():
-			return nil, fmt.Errorf("%s is not an address that one node can have", field)
+			return nil, fmt.Errorf("%q is not an IP address%s", field, instead(field))
+		case a.Zone() != "":
+			return nil, fmt.Errorf("%s has a zone, which no address of a cache or Service has", field)
+		case unicast.Check(a) != nil:
+			return nil, unicast.Check(a)
 		case !slices.Contains(addrs, a):
 			addrs = append(addrs, a)
 		}
 	}
 	return addrs, nil
+}
+
+// instead says what to do about s, which is no address, where that can be told.
+func instead(s string) string {
+	a := netip.Addr{}
+	if prefix, err := netip.ParsePrefix(s); err == nil {
+		a = prefix.Addr()
+	} else if ap, err := netip.ParseAddrPort(s); err == nil {
+		a = ap.Addr()
+	}
+	switch {
+	case a.IsValid():
+		return fmt.Sprintf(": write %s", a)
+	case strings.HasPrefix(s, "__PILLAR__"):
+		return ", but a variable of the manifest that was to be replaced before"
+	case strings.HasPrefix(s, "$("):
+		return ", but an environment variable that this container does not have"
+	case len(strings.Fields(s)) > 1:
+		return ": separate addresses by commas"
+	}
+	return ""
 }
 
 // parseSeconds reads a duration; a bare number is seconds.
@@ -152,7 +177,7 @@ func parseListenAddr(s string) (string, error) {
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
-		return "", errors.New("not HOST:PORT")
+		return "", errors.New("not HOST:PORT or :PORT")
 	}
 	if _, err := parsePort(port); err != nil {
 		return "", err
@@ -173,10 +198,7 @@ func parseInterfaceName(s string) (string, error) {
 
 func parseDomain(s string) (string, error) {
 	s = strings.TrimSuffix(s, ".")
-	if _, ok := dns.IsDomainName(s); !ok || s == "" || strings.ContainsAny(s, " \t\n{}\"#\\") {
-		return "", errors.New("not a domain name")
-	}
-	return s, nil
+	return s, corefiles.CheckName(s)
 }
 
 // parseStateDir checks the directory for what outlives the process; empty is none.
@@ -187,9 +209,13 @@ func parseStateDir(s string) (string, error) {
 	return s, nil
 }
 
+// serviceName is a label of RFC 1123. Kubernetes has no capitals in it, but its
+// environment variable tells nothing of them.
+var serviceName = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?$`)
+
 func parseServiceName(s string) (string, error) {
-	if _, ok := dns.IsDomainName(s); !ok || s == "" || strings.ContainsAny(s, ". \t\n=") {
-		return "", errors.New("not the name of a Service")
+	if !serviceName.MatchString(s) {
+		return "", errors.New("not the name of a Service: letters, digits and hyphens, without a namespace, as kube-dns")
 	}
 	return s, nil
 }

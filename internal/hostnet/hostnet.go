@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
 
 const (
@@ -87,9 +89,11 @@ func (c Config) validateAddresses() error {
 	}
 	seen := map[netip.Addr]bool{}
 	for _, a := range c.Addresses {
-		switch {
-		case a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || a.Is4In6():
-			return fmt.Errorf("address %s: want a unicast address without a zone", a)
+		switch err := unicast.Check(a); {
+		case err != nil:
+			return fmt.Errorf("address %w", err)
+		case a.Zone() != "" || a.Is4In6():
+			return fmt.Errorf("address %s: want one without a zone, and IPv4 not mapped to IPv6", a)
 		case a.IsLoopback():
 			return fmt.Errorf("address %s: a loopback address cannot be put on a link of its own", a)
 		case seen[a]:
@@ -106,7 +110,10 @@ func (c Config) validateFallback() error {
 		if other, ok := seen[f.Is4()]; ok {
 			return fmt.Errorf("fallback %s: %s is given already; one address a family", f, other)
 		}
-		if f.Zone() != "" || !f.IsGlobalUnicast() || f.Is4In6() {
+		if err := unicast.CheckService(f); err != nil {
+			return fmt.Errorf("fallback %w; want the address of the cluster DNS Service", err)
+		}
+		if f.Zone() != "" || f.IsLinkLocalUnicast() || f.Is4In6() {
 			return fmt.Errorf("fallback %s: want the address of the cluster DNS Service", f)
 		}
 		seen[f.Is4()] = f

@@ -5,10 +5,12 @@
 // A write to a pipe that nobody reads blocks for ever, and package log holds a mutex during each write. So one full
 // pipe (a hung log collector, a restarted container runtime) would stop every goroutine that has something to say,
 // with the locks that it holds. With this writer a log line may be written anywhere, also under a lock. What the
-// process prints otherwise (the stack of a crash, which the Go runtime writes to file descriptor 2) is not concerned.
+// process prints otherwise (the stack of a crash, which the Go runtime writes to file descriptor 2) is not concerned; the
+// lines of the moment before a crash may be lost.
 package logwriter
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"sync"
@@ -69,9 +71,13 @@ func New(out io.Writer) *Writer {
 
 // Write takes one line, or several that belong together, with a line feed at the end. It neither blocks nor fails.
 // Lines of level ERROR and WARNING that are too many of their kind are left out, and so is what the queue has no room for.
+// Only for a line of level FATAL it waits until that is written, EndPatience at most: the caller ends the process (clog.Fatal).
 func (w *Writer) Write(line []byte) (int, error) {
 	if w.rate.allow(line) {
 		w.put(append([]byte(nil), line...)) // the caller uses its memory again
+	}
+	if bytes.HasPrefix(line, []byte("[FATAL] ")) {
+		w.Flush(EndPatience)
 	}
 	return len(line), nil
 }

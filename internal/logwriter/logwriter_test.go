@@ -109,6 +109,24 @@ func awaitTaken(t *testing.T, w *Writer) {
 	}
 }
 
+// TestFatal has the line be written when Write returns, as the process ends then, and a reader that takes nothing not hold that up.
+func TestFatal(t *testing.T) {
+	r := &reader{}
+	w := New(r)
+	fmt.Fprintln(w, "[FATAL] plugin/loop: Loop detected")
+	if got := r.lines(); len(got) != 1 || got[0] != "[FATAL] plugin/loop: Loop detected" {
+		t.Errorf("got %q", got)
+	}
+	r.gate.Lock()
+	begin := time.Now()
+	fmt.Fprintln(w, "[FATAL] plugin/loop: Loop detected")
+	if took := time.Since(begin); took < EndPatience || took > 20*EndPatience {
+		t.Errorf("took %s", took)
+	}
+	r.gate.Unlock()
+	w.close()
+}
+
 // TestOctets bounds long lines by their length.
 func TestOctets(t *testing.T) {
 	r := &reader{}

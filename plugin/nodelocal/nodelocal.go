@@ -13,8 +13,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Nodelocal is the plugin's handler. It answers the cache's queries to itself
-// and passes everything else on.
+// Nodelocal is the plugin's handler, in each server block of a Corefile that has
+// the stanza. It answers the cache's queries to itself and passes everything else
+// on.
 type Nodelocal struct {
 	Next plugin.Handler
 	node *node

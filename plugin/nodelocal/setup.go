@@ -44,12 +44,6 @@ func setup(c *caddy.Controller) error {
 		return plugin.Error("nodelocal", err)
 	}
 	logwriter.InstallLogger() // the supervisor must never wait for whoever reads the log
-	h := &Nodelocal{node: theNode}
-	config := dnsserver.GetConfig(c)
-	config.AddPlugin(func(next plugin.Handler) plugin.Handler {
-		h.Next = next
-		return h
-	})
 	if f, ok := c.Get(firstKey{}).(first); ok {
 		if !reflect.DeepEqual(f.options, o) {
 			return plugin.Error("nodelocal", fmt.Errorf("%s: differs from the stanza at %s: the node has one network, so say the same in each", where, f.where))
@@ -57,7 +51,11 @@ func setup(c *caddy.Controller) error {
 		return nil
 	}
 	c.Set(firstKey{}, first{o, where})
-	register(c, o, config)
+	// Whichever block a self-query comes to: one of a zone at or above its name may be on the same address.
+	dnsserver.AddPluginToAllServerBlocks(c, func(next plugin.Handler) plugin.Handler {
+		return &Nodelocal{Next: next, node: theNode}
+	})
+	register(c, o, dnsserver.GetConfig(c))
 	return nil
 }
 

@@ -20,6 +20,8 @@ import (
 	_ "github.com/coredns/coredns/plugin/loop"
 	_ "github.com/coredns/coredns/plugin/metrics"
 
+	"github.com/miekg/dns"
+
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 )
 
@@ -113,14 +115,59 @@ func TestSecondStanza(t *testing.T) {
 // validate runs the setup of the directives in corefile and nothing else.
 func validate(t *testing.T, corefile string) string {
 	t.Helper()
-	old := dnsserver.Directives
-	t.Cleanup(func() { dnsserver.Directives = old })
-	dnsserver.Directives = []string{"nodelocal", "bind", "errors", "cache", "loop", "forward", "prometheus", "health"}
+	useDirectives(t)
 	in := caddy.CaddyfileInput{Filepath: "Corefile", Contents: []byte(corefile), ServerTypeName: "dns"}
 	if err := caddy.ValidateAndExecuteDirectives(in, nil, true); err != nil {
 		return err.Error()
 	}
 	return ""
+}
+
+// TestSelfQueriesOfEveryBlock has server blocks that get the self-queries in the place of the one with the stanza.
+func TestSelfQueriesOfEveryBlock(t *testing.T) {
+	const stanza = " nodelocal {\n  link none\n  firewall none\n }\n"
+	for _, tc := range []struct{ name, corefile, zone string }{
+		{"own block", "cluster.local.:0 {\n" + stanza + " bind 127.0.0.1\n}\n", "cluster.local."},
+		{"zone below", "cluster.local.:0 {\n" + stanza + " bind 127.0.0.1\n}\nnodelocaldns.cluster.local:0 {\n bind 127.0.0.1\n errors\n}\n", "cluster.local."},
+		{"zone of the name", "cluster.local.:0 {\n" + stanza + " bind 127.0.0.1\n}\nselfquery.nodelocaldns.cluster.local:0 {\n bind 127.0.0.1\n}\n", "cluster.local."},
+		{"below the root", ".:0 {\n" + stanza + " bind 127.0.0.1\n}\nnodelocaldns:0 {\n bind 127.0.0.1\n}\n", ""},
+		{"second key", ".:0 {\n" + stanza + " bind 127.0.0.1\n}\nother.example:0 nodelocaldns:0 {\n bind 127.0.0.1\n}\n", ""},
+		{"block in front", "nodelocaldns.cluster.local:0 {\n bind 127.0.0.1\n}\ncluster.local.:0 {\n" + stanza + " bind 127.0.0.1\n}\n", "cluster.local."},
+		{"both have the stanza", ".:0 {\n" + stanza + " bind 127.0.0.1\n}\nnodelocaldns:0 {\n" + stanza + " bind 127.0.0.1\n}\n", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			server := serve(t, tc.corefile)
+			m, err := dns.Exchange(new(dns.Msg).SetQuestion("a."+selfLabels+tc.zone, dns.TypeTXT), server)
+			if err != nil || len(m.Answer) != 1 || m.Answer[0].(*dns.TXT).Txt[0] != theNode.token {
+				t.Errorf("%v, %v", m, err)
+			}
+		})
+	}
+}
+
+// serve runs corefile, and returns the address of one UDP socket for all its blocks.
+func serve(t *testing.T, corefile string) string {
+	t.Helper()
+	useDirectives(t)
+	in := caddy.CaddyfileInput{Filepath: "Corefile", Contents: []byte(corefile), ServerTypeName: "dns"}
+	inst, err := caddy.Start(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := inst.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return inst.Servers()[0].LocalAddr().String()
+}
+
+// useDirectives has CoreDNS know these directives and no others.
+func useDirectives(t *testing.T) {
+	t.Helper()
+	old := dnsserver.Directives
+	t.Cleanup(func() { dnsserver.Directives = old })
+	dnsserver.Directives = []string{"nodelocal", "bind", "errors", "cache", "loop", "forward", "prometheus", "health"}
 }
 
 func TestExamplesOfTheREADME(t *testing.T) {

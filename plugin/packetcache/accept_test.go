@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/miekg/dns"
 )
 
@@ -177,6 +178,23 @@ func TestRefuse(t *testing.T) {
 		want.Extra = q.Extra
 		if err := m.Unpack(out[:refuse(out, query)]); err != nil || m.String() != want.String() {
 			t.Errorf("%v\n%v\nwant\n%v", err, &m, want)
+		}
+	}
+}
+
+// TestSecrets has a listener with secrets for TSIG, of a plugin that nobody knows here.
+func TestSecrets(t *testing.T) {
+	for secrets, want := range map[string]int{"": 1, "k.": 0} {
+		s, ss := &dnsserver.Server{Addr: "dns://" + freePort(t)}, newServers(options{defaultTTL, minSize})
+		if secrets != "" {
+			s.TsigSecret = map[string]string{secrets: "c2VjcmV0"}
+		}
+		ss.begin(s)
+		if len(ss.all) != want {
+			t.Errorf("secret %q: %d packet caches, want %d", secrets, len(ss.all), want)
+		}
+		if err := ss.close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

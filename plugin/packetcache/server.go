@@ -23,8 +23,8 @@ import (
 const closePatience = 5 * time.Second
 
 // maxPlaces is how many queries of one process are with the plugins at most, be they at one address or at many. A quarter more
-// is the reserve (package shares). That is more than the template's max_concurrent of all its blocks, 2,500; and each of them
-// takes some 30 kB while it waits, and delays the readers while it does not.
+// is the reserve (package shares). That is enough for two upstreams that say nothing at the same time: of each, the template's
+// fairshare has 1,250 questions wait at most. A query takes some 30 kB while it waits, and delays the readers while it does not.
 const maxPlaces = 2048
 
 // places are for the queries of all servers, also while those of two configurations answer.

@@ -65,6 +65,7 @@ func TestCheckBlock(t *testing.T) {
 		". " + plain + " log\n}":                                        "log may answer",
 		". " + plain + " somebodys\n}":                                  "somebodys may answer",
 		". " + plain + "}\nexample.org {\n view v {\n expr true\n }\n}": "view chooses",
+		". " + plain + "}\nexample.org {\n tsig {\n require all\n }\n}": "tsig chooses",
 		". " + plain + "}\nexample.org {\n acl {\n block\n }\n}":        "",
 		// With these a query can come to another block.
 		". " + plain + " file db.a\n}\nexample.org {\n acl {\n block\n }\n}":               "file may ask the server block of example.org, and there acl",

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package corefiles
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/coredns/caddy/caddyfile"
+)
+
+// model is what the server blocks of stub domains take from those of the template, whose imports and environment
+// variables are expanded.
+type model struct {
+	blocks  []caddyfile.ServerBlock
+	bind    []string // directives; none if the model has none, and listens at all addresses
+	forward []string // lines
+}
+
+// times are the options of forward that say how long a server may take. Where the template has none, forward's
+// defaults hold for stub domains as for the template.
+var times = []string{"read_timeout", "max_connect_attempts"}
+
+// model returns what there is to take from text, a Corefile without stub domains.
+//
+// A block of another zone that is bound to an address takes all queries to that address from a root block that is
+// bound to all addresses, since its socket is the more specific one. So stub domains are bound as the root is.
+// Without a root, they are bound where the nodelocal stanza is: at the addresses that DNS is steered to.
+func (p Params) model(text []byte) (model, error) {
+	blocks, err := caddyfile.Parse(p.Path, bytes.NewReader(text), nil)
+	if err != nil {
+		return model{}, Plain(err)
+	}
+	m := model{blocks: blocks}
+	root := slices.DeleteFunc(slices.Clone(blocks), func(b caddyfile.ServerBlock) bool {
+		return !slices.ContainsFunc(b.Keys, func(key string) bool { return isZone(key, ".", p.port()) })
+	})
+	for _, b := range root {
+		m.forward = append(m.forward, forwardTimes(b.Tokens["forward"])...)
+	}
+	if len(root) == 0 {
+		root = slices.DeleteFunc(slices.Clone(blocks), func(b caddyfile.ServerBlock) bool { return len(b.Tokens["nodelocal"]) == 0 })
+	}
+	for _, b := range root { // several, with views
+		for _, d := range directivesOf(b.Tokens["bind"]) {
+			text, err := linesOf(d)
+			if err != nil {
+				return model{}, err
+			}
+			if !slices.Contains(m.bind, text) { // an address that is given twice would be served twice
+				m.bind = append(m.bind, text)
+			}
+		}
+	}
+	return m, nil
+}
+
+// has reports whether a server block has the directive.
+func (m model) has(directive string) bool {
+	return slices.ContainsFunc(m.blocks, func(b caddyfile.ServerBlock) bool { return len(b.Tokens[directive]) > 0 })
+}
+
+// free returns an error if a server block has the zone called name, in its normal form, at port. Only that of an
+// imported file, or of an environment variable, is left to be found here.
+func (m model) free(path, name string, port uint16) error {
+	for _, b := range m.blocks {
+		for _, key := range b.Keys {
+			if isZone(key, name, port) {
+				return fmt.Errorf("%s has a server block for it already, %s", whereIs(b, name, port, path), key)
+			}
+		}
+	}
+	return nil
+}
+
+// whereIs returns FILE:LINE of the key of b in the file that it is imported from, if its text is found there; otherwise
+// path, which is that of the template.
+func whereIs(b caddyfile.ServerBlock, name string, port uint16, path string) string {
+	for _, tokens := range b.Tokens {
+		for _, t := range tokens {
+			text, err := os.ReadFile(t.File)
+			if err != nil {
+				continue // the token is of the Corefile itself, or its file has gone
+			}
+			keys, _ := scan(text) // caddyfile has read it
+			for _, key := range keys {
+				if isZone(strings.TrimSuffix(key.text, ","), name, port) {
+					return fmt.Sprintf("%s:%d", t.File, key.line)
+				}
+			}
+		}
+	}
+	return path + " (by an import or a variable)"
+}
+
+// directivesOf splits the tokens that caddyfile has gathered under one name into directives.
+func directivesOf(tokens []caddyfile.Token) (list [][]caddyfile.Token) {
+	depth := 0
+	for i, t := range tokens {
+		switch t.Text {
+		case "{":
+			depth++
+		case "}":
+			depth--
+		case tokens[0].Text:
+			if depth == 0 && isFirst(tokens, i) {
+				list = append(list, nil)
+			}
+		}
+		list[len(list)-1] = append(list[len(list)-1], t)
+	}
+	return list
+}
+
+// isFirst reports whether token i is the first of its line.
+func isFirst(tokens []caddyfile.Token, i int) bool {
+	return i == 0 || tokens[i-1].File != tokens[i].File || tokens[i-1].Line != tokens[i].Line
+}
+
+// linesOf returns the text of a directive of a server block, with its options.
+func linesOf(d []caddyfile.Token) (string, error) {
+	var b strings.Builder
+	depth := 0
+	for i, t := range d {
+		if err := checkWord(strings.Trim(t.Text, "{}")); err != nil || t.Text == "" {
+			return "", fmt.Errorf("%s %q: not a word that can be said again for stub domains", d[0].Text, t.Text)
+		}
+		if t.Text == "}" {
+			depth--
+		}
+		if isFirst(d, i) || t.Text == "}" || d[i-1].Text == "{" {
+			b.WriteString(strings.Repeat("\n", min(i, 1)) + strings.Repeat("    ", depth+1) + t.Text)
+		} else {
+			b.WriteString(" " + t.Text)
+		}
+		if t.Text == "{" {
+			depth++
+		}
+	}
+	if depth != 0 {
+		return "", fmt.Errorf("%s: a brace is not closed", d[0].Text)
+	}
+	return b.String(), nil
+}
+
+// forwardTimes returns the lines of options of forward that say how long a server of the root may take.
+func forwardTimes(tokens []caddyfile.Token) (lines []string) {
+	for _, d := range directivesOf(tokens) {
+		if len(d) < 2 || d[1].Text != "." {
+			continue
+		}
+		for i, t := range d[:len(d)-1] {
+			value := d[i+1].Text
+			if slices.Contains(times, t.Text) && (isFirst(d, i) || d[i-1].Text == "{") && !isFirst(d, i+1) && checkWord(value) == nil {
+				lines = append(lines, "        "+t.Text+" "+value)
+			}
+		}
+		return lines
+	}
+	return nil
+}
+
+// parseError is how caddy begins the message of an error in a Corefile.
+var parseError = regexp.MustCompile(`(:\d+) - (?:Error during parsing|Syntax error): `)
+
+// Plain shortens caddy's errors to the form of ours, FILE:LINE: cause.
+func Plain(err error) error {
+	return errors.New(parseError.ReplaceAllString(err.Error(), "$1: "))
+}
