@@ -18,7 +18,7 @@ BUILD_IMAGE := go run -C hack/image . -debs debian.lock -cache $(CURDIR)/bin/cac
 CONTENT     := -arch $(ARCH) -file $(CURDIR)/$(BIN)$(OF_ARCH)=/nodelocaldns -link /nodelocaldns=/node-cache
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: build generate test e2e e2e-vm lint size image image-binary image-lock rootfs fuzz run cost bench clean
+.PHONY: build generate test e2e e2e-vm torture lint size image image-binary image-lock rootfs fuzz run cost bench clean
 
 # -mod=mod lets a line added to plugin.cfg bring its modules along.
 build: generate
@@ -39,6 +39,10 @@ e2e:
 # The same promises on another kernel, Debian's in a virtual machine: IPVS, dummy links, features that are missing.
 e2e-vm:
 	hack/e2e-vm.sh
+
+# Pods, upstreams and the host at their worst, drawn from SEED for MINUTES, 10 if not set; ROUND is a single one. As root, on Debian.
+torture:
+	hack/torture.sh
 
 lint:
 	go run directives_generate.go -check

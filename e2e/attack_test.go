@@ -21,10 +21,11 @@ const (
 	attackedGoroutines = 5000
 )
 
-// floodTime is how long a flood lasts, and recovery when steering is on again after it.
+// floodTime is how long a flood lasts, attackTime an attack that nobody is to notice, and recovery when steering is on again after it.
 const (
-	floodTime = 3 * time.Second
-	recovery  = 3 * time.Second
+	floodTime  = 2 * time.Second
+	attackTime = 5 * time.Second
+	recovery   = 3 * time.Second
 )
 
 // silence is after how long silent names are answered: when the cache has given up.
@@ -131,7 +132,7 @@ func TestSpoofed(t *testing.T) {
 	s := newScene(t)
 	for _, a := range slowSpoofs {
 		t.Run(a.name, func(t *testing.T) {
-			o := s.suffer(t, a, 2*floodTime)
+			o := s.suffer(t, a, attackTime)
 			o.bounded(t)
 			if o.withdrawn > 0 || o.again > time.Second {
 				t.Errorf("steering was off: %s", o)
@@ -178,7 +179,7 @@ func TestBusyPod(t *testing.T) {
 	s := newScene(t)
 	for _, a := range busyPods {
 		t.Run(a.name, func(t *testing.T) {
-			o := s.suffer(t, a, 2*floodTime)
+			o := s.suffer(t, a, attackTime)
 			o.bounded(t)
 			sent, lost := map[string]int{}, map[string]int{}
 			for i, r := range o.reports {
@@ -217,11 +218,16 @@ var floods = []attack{
 	crowding(200, lab.Greedy),
 }
 
-// TestFloods lets a pod send as fast as it can. The process does not grow, and after each flood steering is on again.
+// TestFloods lets a pod send as fast as it can, to a new process each time. It does not grow, and after each flood steering is on
+// again, and SIGTERM ends it.
 func TestFloods(t *testing.T) {
 	s := newScene(t)
-	for _, a := range floods {
+	for i, a := range floods {
 		t.Run(a.name, func(t *testing.T) {
+			if i > 0 {
+				s.term(t)
+				s.cache = s.again(t)
+			}
 			o := s.suffer(t, a, floodTime)
 			o.bounded(t)
 			if o.again > recovery {

@@ -20,15 +20,19 @@ type episode struct {
 	gap   time.Duration // for how long a hit may have no answer because of it
 	fresh time.Duration // the same of a new name, if that is longer
 	only  lab.Backend   // prefix of the backends that it is for; empty: all
-	needs need          // empty: nothing
+	needs []need
+	takes need // what the others of the round do without, as it lasts to the round's end; empty: nothing
 	begin func(t *testing.T, s *victim, draw *rand.Rand) (end func())
 }
 
 // need is what must not be in trouble at the same time.
 type need string
 
-// goodUpstream is the need of a cache that starts without what the last one knew.
-const goodUpstream need = "a good upstream"
+// The needs of episodes.
+const (
+	goodUpstream need = "a good upstream"    // of a cache that starts without what the last one knew
+	readLog      need = "a log that is read" // of a process that ends: the lab waits for its last line
+)
 
 // pods are what a pod does. The rates are for a program with the race detector in it, and two cores.
 var pods = []episode{
@@ -79,7 +83,7 @@ var upstreams = badUpstreams()
 func badUpstreams() (list []episode) {
 	for _, fault := range lab.Faults {
 		list = append(list, episode{
-			name: "upstream: " + string(fault), gap: time.Second, fresh: time.Minute,
+			name: "upstream: " + string(fault), gap: time.Second, fresh: time.Minute, takes: goodUpstream,
 			begin: func(t *testing.T, s *victim, draw *rand.Rand) func() { return s.misbehave(t, fault, draw.IntN(2) == 0) },
 		})
 	}
@@ -127,17 +131,17 @@ var hosts = []episode{
 		s.Signal(t, syscall.SIGCONT)
 		return nothing
 	}},
-	{name: "nobody reads the log", begin: func(t *testing.T, s *victim, _ *rand.Rand) func() { return s.Ignore(t) }},
+	{name: "nobody reads the log", needs: []need{readLog}, takes: readLog, begin: func(t *testing.T, s *victim, _ *rand.Rand) func() { return s.Ignore(t) }},
 	{name: "the xtables lock is held", gap: time.Second, only: lab.IPTablesLegacy, begin: func(t *testing.T, s *victim, _ *rand.Rand) func() {
 		return hold(t, s.lab)
 	}},
-	{name: "kill -9", gap: time.Second, fresh: 2 * time.Second, begin: func(t *testing.T, s *victim, _ *rand.Rand) func() {
+	{name: "kill -9", gap: time.Second, fresh: 2 * time.Second, needs: []need{readLog}, begin: func(t *testing.T, s *victim, _ *rand.Rand) func() {
 		s.kill(t)
 		return func() { s.restart(t) }
 	}},
 	// What the last process knew is some days old by that clock, or not known yet.
-	{name: "another monotonic clock", gap: time.Second, fresh: 2 * time.Second, needs: goodUpstream, begin: otherClock},
-	{name: "SIGTERM", gap: time.Second, fresh: 2 * time.Second, begin: func(t *testing.T, s *victim, _ *rand.Rand) func() {
+	{name: "another monotonic clock", gap: time.Second, fresh: 2 * time.Second, needs: []need{readLog, goodUpstream}, begin: otherClock},
+	{name: "SIGTERM", gap: time.Second, fresh: 2 * time.Second, needs: []need{readLog}, begin: func(t *testing.T, s *victim, _ *rand.Rand) func() {
 		s.term(t)
 		return func() { s.restart(t) }
 	}},

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,35 +97,42 @@ func (s *victim) witnesses(t *testing.T, tag string) []*lab.Load {
 // round has an attack and a bad upstream, or neither, last while the host does one thing after another. Then all of it ends.
 func (s *victim) round(t *testing.T, draw *rand.Rand) {
 	loads := s.witnesses(t, fmt.Sprintf("r%d", draw.Uint32()))
-	var drawn []episode
-	var ends []func()
-	trouble := map[need]bool{}
-	for _, table := range []struct {
-		episodes []episode
-		spoils   need
-	}{{pods, ""}, {upstreams, goodUpstream}} {
-		if e := table.episodes[draw.IntN(len(table.episodes))]; draw.IntN(4) > 0 {
-			t.Log(e.name)
-			drawn, ends = append(drawn, e), append(ends, e.begin(t, s, draw))
-			trouble[table.spoils] = table.spoils != ""
-		}
-	}
-	for range 1 + draw.IntN(3) {
-		e := hosts[draw.IntN(len(hosts))]
-		if !strings.HasPrefix(string(s.options.firewall), string(e.only)) || trouble[e.needs] {
-			continue
-		}
-		t.Log(e.name)
-		drawn = append(drawn, e)
-		end := e.begin(t, s, draw)
-		<-time.After(time.Duration(500+draw.IntN(1500)) * time.Millisecond) // the time of it
-		end()
-	}
-	for _, end := range ends {
+	drawn, ends := s.episodes(t, draw)
+	for _, end := range slices.Backward(ends) {
 		end()
 	}
 	s.recovers(t)
 	s.judge(t, drawn, stop(t, loads))
+}
+
+// episodes draws what happens in a round, and has it happen. It returns what has not ended yet.
+func (s *victim) episodes(t *testing.T, draw *rand.Rand) (drawn []episode, ends []func()) {
+	missing := map[need]bool{}
+	begin := func(e episode) (end func()) {
+		t.Log(e.name)
+		drawn, missing[e.takes] = append(drawn, e), e.takes != ""
+		return e.begin(t, s, draw)
+	}
+	for _, table := range [][]episode{pods, upstreams} {
+		if e := table[draw.IntN(len(table))]; draw.IntN(4) > 0 {
+			ends = append(ends, begin(e))
+		}
+	}
+	for range 1 + draw.IntN(3) {
+		e := hosts[draw.IntN(len(hosts))]
+		impossible := slices.ContainsFunc(e.needs, func(n need) bool { return missing[n] })
+		if impossible || !strings.HasPrefix(string(s.options.firewall), string(e.only)) {
+			continue
+		}
+		end := begin(e)
+		<-time.After(time.Duration(500+draw.IntN(1500)) * time.Millisecond) // the time of it
+		if e.takes != "" {
+			ends = append(ends, end)
+		} else {
+			end()
+		}
+	}
+	return drawn, ends
 }
 
 // recovers waits until all is as it was.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,17 +14,18 @@ import (
 )
 
 // Ignore leaves what the process prints unread, and fills both pipes to the brim, as a log collector that hangs does. The
-// function that it returns has them read again.
+// function that it returns has them read again, as the end of the test does.
 func (p *Process) Ignore(t testing.TB) (listen func()) {
 	t.Helper()
 	p.reading.Lock()
+	listen = sync.OnceFunc(p.reading.Unlock)
+	t.Cleanup(listen)
 	for _, fd := range []int{1, 2} {
 		if err := fillPipe(fmt.Sprintf("/proc/%d/fd/%d", p.Pid(), fd)); err != nil {
-			p.reading.Unlock()
 			t.Fatalf("filling the pipe %d of process %d: %v", fd, p.Pid(), err)
 		}
 	}
-	return p.reading.Unlock
+	return listen
 }
 
 func fillPipe(path string) error {
