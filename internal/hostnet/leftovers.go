@@ -170,19 +170,14 @@ func served(iface string) (netip.AddrPort, error) {
 	if len(held) == 0 {
 		return netip.AddrPort{}, nil
 	}
-	sockets, err := udpSockets()
+	all, err := sockets("udp")
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	for _, s := range sockets {
-		if s.RemPort != 0 {
-			continue // a client's
-		}
-		ip, _ := netip.AddrFromSlice(s.LocalAddr)
-		at := netip.AddrPortFrom(ip.Unmap(), uint16(s.LocalPort))
-		ours := slices.ContainsFunc(held, func(a netlink.Addr) bool { return a.IP.Equal(s.LocalAddr) })
-		if ours || s.LocalPort == 53 && ip.IsUnspecified() {
-			return at, nil
+	for _, s := range all {
+		ours := slices.ContainsFunc(held, func(a netlink.Addr) bool { return a.IP.Equal(s.local.Addr().AsSlice()) })
+		if s.bound && (ours || s.local.Port() == 53 && s.local.Addr().IsUnspecified()) {
+			return s.local, nil
 		}
 	}
 	return netip.AddrPort{}, nil
