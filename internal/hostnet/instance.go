@@ -99,11 +99,7 @@ func takeSlot() (int, *claim, error) {
 			return slot, c, err
 		}
 	}
-	var who []string
-	for slot := range maxInstances {
-		who = append(who, slotName(slot).holder())
-	}
-	return 0, nil, fmt.Errorf("%d instances run in this network namespace already: %s", maxInstances, strings.Join(who, "; "))
+	return 0, nil, fmt.Errorf("%d instances run in this network namespace already: %s", maxInstances, holders(peerNames(-1)))
 }
 
 // takePatiently takes a name that others look at: such a look holds the name
@@ -119,14 +115,26 @@ func takePatiently(n name) (c *claim, err error) {
 }
 
 // peers returns the number of other live instances.
-func peers(own int) int {
-	n := 0
+func peers(own int) int { return len(peerNames(own)) }
+
+func peerNames(own int) (names []name) {
 	for slot := range maxInstances {
 		if slot != own && slotName(slot).isTaken() {
-			n++
+			names = append(names, slotName(slot))
 		}
 	}
-	return n
+	return names
+}
+
+// Peers says who the other instances on this node are.
+func (n *Network) Peers() string { return holders(peerNames(n.slot)) }
+
+func holders(names []name) string {
+	var who []string
+	for _, n := range names {
+		who = append(who, n.holder())
+	}
+	return strings.Join(who, "; ")
 }
 
 // takeTurn claims the right to change rules that instances share. Who leaves

@@ -12,8 +12,9 @@ import (
 // Withdraw takes steering away for good, for all instances on the node, and
 // keeps it away until Close. It waits for its turn and for the lock of other
 // programs at most patience; without rules changed the addresses are taken
-// away instead, which makes the rules inert.
-func (n *Network) Withdraw(patience time.Duration) error {
+// away instead, which makes the rules inert. It calls waiting, with the reason,
+// before each further attempt.
+func (n *Network) Withdraw(patience time.Duration, waiting func(error)) error {
 	deadline := time.Now().Add(patience)
 	for {
 		err := n.withdraw()
@@ -24,6 +25,7 @@ func (n *Network) Withdraw(patience time.Duration) error {
 			}
 			return err
 		}
+		waiting(err)
 		_, _ = n.Renew() // of no use without the rules, and these are tried until the deadline
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -31,12 +33,9 @@ func (n *Network) Withdraw(patience time.Duration) error {
 
 func (n *Network) withdraw() error {
 	if len(n.claims) == 1 {
-		turn, err := takeTurn()
+		turn, err := n.takeTurn()
 		if err != nil {
 			return err
-		}
-		if turn == nil {
-			return ErrTurn
 		}
 		n.claims = append(n.claims, turn)
 	}

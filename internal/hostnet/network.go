@@ -13,7 +13,7 @@ import (
 )
 
 // ErrTurn says that another instance on this node is leaving and does not want
-// the shared rules changed; try again.
+// the shared rules changed; try again. TurnHolder says who that is.
 var ErrTurn = errors.New("another instance on this node is leaving")
 
 // A Network is the piece of the node's network that one cache owns. Its methods
@@ -38,6 +38,7 @@ type Network struct {
 	forsaken []netip.Addr // those taken away for want of a way to take the rules away
 	met      bool         // there may be rules that Set does not replace, as of another instance that was here
 	found    bool         // a fallback table was there before this instance set it
+	awaited  time.Time    // since when another instance has the turn; zero: it has not
 	warnings []string
 	events   chan Event
 	done     chan struct{} // closes the watch

@@ -58,7 +58,7 @@ func TestNetworkLife(t *testing.T) {
 	if broken, err := n.Intact(false); len(broken) != 1 || broken[0] != "fallback" || err != nil {
 		t.Errorf("broken: %v, %v", broken, err)
 	}
-	if err := n.Withdraw(time.Second); err != nil {
+	if err := n.Withdraw(time.Second, ignore); err != nil {
 		t.Fatal(err)
 	}
 	closeNetwork(t, n)
@@ -130,7 +130,7 @@ func TestTwoInstances(t *testing.T) {
 	if err := b.Steer(testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Withdraw(time.Second); err != nil {
+	if err := a.Withdraw(time.Second, ignore); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Steer(testConfig().Addresses); !errors.Is(err, ErrTurn) {
@@ -259,7 +259,7 @@ func TestWithdrawOrder(t *testing.T) {
 	inNamespace(t)
 	var j journal
 	n := &Network{cfg: testConfig(), firewall: &fakeFirewall{journal: &j}, link: fakeLink{&j}, claims: []*claim{nil}, slot: 3}
-	if err := n.Withdraw(time.Second); err != nil {
+	if err := n.Withdraw(time.Second, ignore); err != nil {
 		t.Fatal(err)
 	}
 	closeNetwork(t, n)
@@ -272,7 +272,7 @@ func TestWithdrawWithoutRulesTakesTheAddresses(t *testing.T) {
 	inNamespace(t)
 	var j journal
 	n := &Network{cfg: testConfig(), firewall: &fakeFirewall{journal: &j, err: ErrLocked}, link: fakeLink{&j}, claims: []*claim{nil}, slot: 3}
-	if err := n.Withdraw(30 * time.Millisecond); !errors.Is(err, ErrLocked) {
+	if err := n.Withdraw(30*time.Millisecond, ignore); !errors.Is(err, ErrLocked) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := n.Renew(); err != nil {
@@ -429,7 +429,7 @@ func TestNeverSteered(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := open(t, testConfig())
-	if err := second.Withdraw(time.Second); err != nil {
+	if err := second.Withdraw(time.Second, ignore); err != nil {
 		t.Fatal(err)
 	}
 	closeNetwork(t, second)

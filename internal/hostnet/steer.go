@@ -34,16 +34,30 @@ func (n *Network) Repair(broken []string) error {
 
 // inTurn runs f while no other instance may change rules.
 func (n *Network) inTurn(f func() error) error {
-	turn, err := takeTurn()
+	turn, err := n.takeTurn()
 	if err != nil {
 		return err
-	}
-	if turn == nil {
-		return ErrTurn
 	}
 	defer turn.release()
 	return f()
 }
+
+// takeTurn returns ErrTurn if another instance has the turn, and notes since when.
+func (n *Network) takeTurn() (*claim, error) {
+	turn, err := takeTurn()
+	if turn == nil && err == nil {
+		if n.awaited.IsZero() {
+			n.awaited = time.Now()
+		}
+		return nil, ErrTurn
+	}
+	n.awaited = time.Time{}
+	return turn, err
+}
+
+// TurnAwaited returns when this instance first found the turn in another's hands. It is zero if the
+// instance had the turn at its last attempt, or made none.
+func (n *Network) TurnAwaited() time.Time { return n.awaited }
 
 // apply sets steering and fallback in the order that loses nothing: the
 // fallback first gives back what is about to be steered, and takes over last
