@@ -65,6 +65,7 @@ func (n *Network) TurnAwaited() time.Time { return n.awaited }
 // kube-dns: what it rewrote has a connection tracking zone, so that NOTRACK
 // leaves it alone (nft_notrack_eval, xt_CT) and kube-proxy maps it.
 func (n *Network) apply(addrs []netip.Addr) error {
+	_, _ = n.lookAtUplinks() // what is known stays; FollowUplinks returns such an error
 	away := without(n.cfg.Addresses, addrs)
 	less := len(addrs) < len(n.steered)
 	if !less {
@@ -114,7 +115,7 @@ func (n *Network) Settle() error {
 }
 
 func (n *Network) setFirewall(addrs []netip.Addr) error {
-	s := Steering{Addresses: n.cfg.Addresses, Steered: addrs, Settling: n.settling, Port: n.cfg.Port, HealthPort: n.cfg.HealthPort}
+	s := Steering{Addresses: n.cfg.Addresses, Steered: addrs, Settling: n.settling, Uplinks: n.closed(), Port: n.cfg.Port, HealthPort: n.cfg.HealthPort}
 	if err := n.whileRenewing(func() error { return n.firewall.Set(s) }); err != nil {
 		return fmt.Errorf("setting the %s rules: %w", n.firewall, err)
 	}

@@ -3,6 +3,7 @@
 package nodelocal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -62,6 +63,26 @@ func (v *supervisor) reportTurn() {
 		if _, ok := v.said[subject]; !ok {
 			v.say(subject, fmt.Sprintf("Rules could not be changed for %s: %s", time.Since(since).Round(time.Second), reason(hostnet.ErrTurn)))
 		}
+	}
+}
+
+// sayUplinks tells when the interfaces change of which what comes in is left alone, and those that would be such but for pods.
+func (v *supervisor) sayUplinks() {
+	var closed, open []hostnet.Uplink
+	for _, u := range v.node.network.Uplinks() {
+		if u.Pods == "" {
+			closed = append(closed, u)
+		} else {
+			open = append(open, u)
+		}
+	}
+	if text := addrList(closed); text != v.said["uplinks"] {
+		v.said["uplinks"] = text
+		log.Infof("Neither steered nor accepted from now on: DNS that comes in by the default route's interface: %s", cmp.Or(text, "there is none"))
+	}
+	if text := addrList(open); text != v.said["ways of pods"] {
+		v.said["ways of pods"] = text
+		log.Warningf("Steered and accepted, as pods may come in by it: DNS by the default route's interface: %s; the network outside may ask the cache as well", cmp.Or(text, "there is none any more"))
 	}
 }
 

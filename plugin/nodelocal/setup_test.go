@@ -25,7 +25,7 @@ import (
 
 func defaults() options {
 	return options{
-		Config: hostnet.Config{Interface: "nodelocaldns", Link: "auto", Firewall: "auto", HealthPort: 8080, Lease: 3 * time.Second, FallbackZone: 20},
+		Config: hostnet.Config{Interface: "nodelocaldns", Link: "auto", Firewall: "auto", Uplink: "auto", HealthPort: 8080, Lease: 3 * time.Second, FallbackZone: 20},
 		Resync: 30 * time.Second,
 	}
 }
@@ -44,6 +44,7 @@ func TestParse(t *testing.T) {
 			interface dns0
 			link dummy
 			firewall nftables
+			uplink open
 			lease 0
 			resync 1m
 			health_port 0
@@ -52,7 +53,7 @@ func TestParse(t *testing.T) {
 			skip_teardown
 		}`, func(o *options) {
 			*o = options{Config: hostnet.Config{
-				Interface: "dns0", Link: "dummy", Firewall: "nftables",
+				Interface: "dns0", Link: "dummy", Firewall: "nftables", Uplink: "open",
 				Addresses: []netip.Addr{addr("169.254.20.10")},
 				Fallback:  []netip.Addr{addr("10.96.0.10"), addr("fd00:96::a")}, FallbackZone: 700,
 			}, Resync: time.Minute, SkipTeardown: true}

@@ -112,6 +112,7 @@ func (v *supervisor) tick(event hostnet.Event) time.Duration {
 		lastSync.Store(&now)
 	}
 	v.reportTurn()
+	v.sayUplinks()
 	v.publish()
 	if !v.complete() && time.Since(v.begun) < startPatience {
 		return startInterval
@@ -200,6 +201,9 @@ func (v *supervisor) mend() bool {
 	}
 	var broken []string
 	err := v.node.network.Inherit()
+	if err == nil && thorough {
+		err = v.node.network.FollowUplinks()
+	}
 	if err == nil {
 		broken, err = v.node.network.Intact(thorough)
 	}
