@@ -148,7 +148,7 @@ func (o *options) networkFlags(fs *flag.FlagSet) {
 	define(fs, "firewall", "auto", oneOf("auto", "iptables", "nftables", "none"), &o.firewall,
 		"`KIND` of rules: auto, iptables, nftables or none")
 	define(fs, "uplink", hostnet.UplinkAuto, oneOf(hostnet.UplinkAuto, hostnet.UplinkOpen), &o.uplink,
-		"`WHO` is served of what comes in by the interface of a default route: auto (nobody, unless pods may come in by it) or open (all, as k8s-dns-node-cache does)")
+		"accept DNS by the interface of a default route: `WHEN` pods may come in by it (auto; else the host's own firewall decides), or always, as k8s-dns-node-cache (open)")
 	define(fs, "syncinterval", "30s", parseSyncInterval, &o.syncInterval,
 		"check link and rules at least this often (`TIME`); a bare number is seconds")
 	define(fs, "fallback", "", parseFallback, &o.fallback,

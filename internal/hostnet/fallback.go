@@ -39,13 +39,12 @@ const commentAway = "NodeLocal DNS Cache: while it is away"
 // address is local has that address as its source, and would leave the node with
 // it, where kube-proxy knows no cluster CIDR to masquerade by (kubernetes#134239).
 type Fallback struct {
-	routes  []route
-	addrs   []netip.Addr
-	port    uint16
-	keep    bool     // forget no client before its time: the kernel cannot
-	left    bool     // this cache has left: who has an address now is asked
-	uplinks []string // interfaces of which no connection is the cache's
-	watch   nftWatch
+	routes []route
+	addrs  []netip.Addr
+	port   uint16
+	keep   bool // forget no client before its time: the kernel cannot
+	left   bool // this cache has left: who has an address now is asked
+	watch  nftWatch
 }
 
 // A route is one address, where its queries go, and the flows' zone.
@@ -169,11 +168,6 @@ func (f *Fallback) write(t *tableWriter, six bool, away []netip.Addr) {
 		for _, r := range routes {
 			for _, rule := range r.queries(set, f.port, slices.Contains(away, r.addr) && !f.left) {
 				t.rule(rule...)
-			}
-		}
-		if hooknum == unix.NF_INET_PRE_ROUTING {
-			for _, name := range f.uplinks {
-				t.rule(returnUplink(name)...)
 			}
 		}
 		for i, a := range f.addrs {

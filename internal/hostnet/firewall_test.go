@@ -204,7 +204,7 @@ func TestNFTText(t *testing.T) {
 	inNamespace(t)
 	fw := newNFTFirewall([]bool{false, true})
 	s := steering("169.254.20.10 fd00::10")
-	s.Settling, s.Uplinks = addrsOf("fd00::10"), []string{"bond0", "eth0"}
+	s.Settling = addrsOf("fd00::10")
 	set(t, fw, s)
 	for _, six := range []bool{false, true} {
 		var want []string
@@ -235,7 +235,6 @@ func ruleLines(listing string) string {
 func TestFallbackText(t *testing.T) {
 	inNamespace(t)
 	f := newFallback(testConfig())
-	f.uplinks = []string{"bond0"}
 	shows := func(name string) {
 		listing := command(t, "nft", "list", "table", "ip", fallbackTable) + command(t, "nft", "list", "table", "ip6", fallbackTable)
 		golden(t, name, regexp.MustCompile(`(?m)^\t+`).ReplaceAllString(listing, "    "))

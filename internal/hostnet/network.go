@@ -39,7 +39,7 @@ type Network struct {
 	met      bool         // there may be rules that Set does not replace, as of another instance that was here
 	found    bool         // a fallback table was there before this instance set it
 	awaited  time.Time    // since when another instance has the turn; zero: it has not
-	uplinks  []Uplink     // by which others than pods come in, or maybe pods
+	uplinks  []Uplink     // the interfaces of the default routes
 	warnings []string
 	events   chan Event
 	done     chan struct{} // closes the watch

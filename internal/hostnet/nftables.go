@@ -85,9 +85,6 @@ func (h hook) hooknum() uint32 {
 
 // exprs is what nft makes of r.nft().
 func (r rule) exprs() []nftExpr {
-	if r.uplink != "" {
-		return returnUplink(r.uplink)
-	}
 	e := slices.Concat(matchAddr(r.addr, r.source), matchProto(r.proto), matchPort(r.port, r.source))
 	if r.syn {
 		e = append(e, matchTCPFlags(tcpFIN|tcpSYN|tcpRST|tcpACK, tcpSYN)...)

@@ -72,19 +72,6 @@ func exprImmediate(value []byte) nftExpr {
 	}}
 }
 
-func exprVerdict(code int32) nftExpr {
-	return nftExpr{"immediate", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT)
-		ae.Nested(unix.NFTA_IMMEDIATE_DATA, func(ae *netlink.AttributeEncoder) error {
-			ae.Nested(unix.NFTA_DATA_VERDICT, func(ae *netlink.AttributeEncoder) error {
-				ae.Uint32(unix.NFTA_VERDICT_CODE, uint32(code))
-				return nil
-			})
-			return nil
-		})
-	}}
-}
-
 func exprCt(key uint32) nftExpr {
 	return nftExpr{"ct", func(ae *netlink.AttributeEncoder) {
 		ae.Uint32(unix.NFTA_CT_DREG, nftReg)
@@ -135,18 +122,7 @@ func matchMark(op, mark uint32) []nftExpr {
 }
 
 func matchNotLoopback() []nftExpr {
-	return []nftExpr{exprMeta(unix.NFT_META_OIFNAME), exprCmp(unix.NFT_CMP_NEQ, interfaceName("lo"))}
-}
-
-func interfaceName(name string) []byte {
-	padded := make([]byte, unix.IFNAMSIZ)
-	copy(padded, name)
-	return padded
-}
-
-// returnUplink ends the chain for what comes in by an interface.
-func returnUplink(name string) []nftExpr {
-	return []nftExpr{exprMeta(unix.NFT_META_IIFNAME), exprCmp(unix.NFT_CMP_EQ, interfaceName(name)), exprVerdict(unix.NFT_RETURN)}
+	return []nftExpr{exprMeta(unix.NFT_META_OIFNAME), exprCmp(unix.NFT_CMP_NEQ, append([]byte("lo"), make([]byte, unix.IFNAMSIZ-2)...))}
 }
 
 const tcpFIN, tcpSYN, tcpRST, tcpACK = 0x01, 0x02, 0x04, 0x10

@@ -14,7 +14,7 @@ type Steering struct {
 	Addresses  []netip.Addr // all addresses of the cache
 	Steered    []netip.Addr // those of them that DNS is steered to
 	Settling   []netip.Addr // those of them where only new TCP connections are steered
-	Uplinks    []string     // interfaces of which what comes in is not ours
+	Uplinks    []string     // interfaces of which nothing is accepted that the host's own firewall does not accept
 	Port       uint16
 	HealthPort uint16 // at the first of Addresses; 0: none
 }
@@ -58,7 +58,7 @@ type rule struct {
 	local  bool   // only while addr is an address of this host
 	syn    bool   // only the first packet of a TCP connection
 	mark   uint32 // only packets with this mark; 0: any
-	uplink string // if set, the rule is instead: what comes in by this interface passes the chain by
+	uplink string // if set, the rule is instead: no rule below it is for what comes in by this interface
 }
 
 // rules returns the rules of s for one address family.
@@ -68,13 +68,12 @@ type rule struct {
 // A rule on the source has no such guard: an answer that leaves tracked would
 // make conntrack take the client's next packets for its replies.
 //
-// What comes in by an uplink passes by what steers and what accepts: a query to
-// the ClusterIP is DNATed, as without the cache, and the host's own firewall
-// decides about one to an address of the cache's own.
+// What comes in by an uplink is steered as all else, and left to the host's own
+// firewall.
 func (s Steering) rules(six bool) []rule {
 	var out []rule
 	for _, name := range s.Uplinks {
-		out = append(out, rule{hook: rawPre, uplink: name}, rule{hook: filterIn, uplink: name})
+		out = append(out, rule{hook: filterIn, uplink: name})
 	}
 	for i, a := range s.Addresses {
 		if a.Is6() != six {
@@ -138,9 +137,6 @@ func (r rule) iptables() string {
 
 // nft prints r, which must be of the raw table, as nft lists it.
 func (r rule) nft() string {
-	if r.uplink != "" {
-		return fmt.Sprintf("iifname %q return comment %q", r.uplink, commentSkip)
-	}
 	var b strings.Builder
 	family, dir, port := "ip", "daddr", "dport"
 	if r.addr.Is6() {

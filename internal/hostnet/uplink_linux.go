@@ -13,20 +13,19 @@ import (
 
 // Values of Config.Uplink.
 const (
-	// UplinkAuto leaves alone what comes in by an interface of a default route,
-	// unless pods may come in by it.
+	// UplinkAuto accepts nothing that comes in by an interface of a default
+	// route, unless pods may come in by it: the host's own firewall decides.
 	UplinkAuto = "auto"
-	// UplinkOpen serves whoever comes in, by whatever interface, as the reference does.
+	// UplinkOpen accepts DNS from whoever it comes, as the reference does.
 	UplinkOpen = "open"
 )
 
 // An Uplink is an interface that a default route of the main table leads out by.
-// What comes in by it from the network beyond the host is not steered, and no
-// accept rule of ours lets it in: it goes the way that it goes without the cache.
+// No accept rule of ours is for what comes in by it from the network outside.
 type Uplink struct {
 	Name string
-	// Pods says why pods may come in by it. Then it is served as any other
-	// interface: no pod is ever to be locked out. Empty: none comes in by it.
+	// Pods says why pods may come in by it. Then DNS by it is accepted as by any
+	// other: no pod is ever to be locked out. Empty: none comes in by it.
 	Pods string
 }
 
@@ -120,22 +119,19 @@ func wayOfPods(link netlink.Link) string {
 }
 
 // Uplinks returns the interfaces of the default routes, as last seen. There are
-// none if the rules are somebody else's, or Config.Uplink is UplinkOpen.
+// none if no rule of ours accepts anything, or Config.Uplink is UplinkOpen.
 func (n *Network) Uplinks() []Uplink { return n.uplinks }
 
 // lookAtUplinks brings what Uplinks returns up to date, and reports whether that changed.
 func (n *Network) lookAtUplinks() (changed bool, err error) {
 	var now []Uplink
-	if n.cfg.Uplink != UplinkOpen && n.cfg.Firewall != None {
+	if _, accepts := n.firewall.(*iptablesFirewall); accepts && n.cfg.Uplink != UplinkOpen {
 		if now, err = uplinks(); err != nil {
 			return false, err
 		}
 	}
 	changed = !slices.Equal(now, n.uplinks)
 	n.uplinks = now
-	if n.fallback != nil {
-		n.fallback.uplinks = n.closed()
-	}
 	return changed, nil
 }
 

@@ -66,7 +66,7 @@ func (v *supervisor) reportTurn() {
 	}
 }
 
-// sayUplinks tells when the interfaces change of which what comes in is left alone, and those that would be such but for pods.
+// sayUplinks tells when the interfaces change by which DNS is not accepted, and those that would be such but for pods.
 func (v *supervisor) sayUplinks() {
 	var closed, open []hostnet.Uplink
 	for _, u := range v.node.network.Uplinks() {
@@ -78,11 +78,11 @@ func (v *supervisor) sayUplinks() {
 	}
 	if text := addrList(closed); text != v.said["uplinks"] {
 		v.said["uplinks"] = text
-		log.Infof("Neither steered nor accepted from now on: DNS that comes in by the default route's interface: %s", cmp.Or(text, "there is none"))
+		log.Infof("Left to the host's own firewall: DNS that comes in by the default route's interface: %s", cmp.Or(text, "there is none"))
 	}
 	if text := addrList(open); text != v.said["ways of pods"] {
 		v.said["ways of pods"] = text
-		log.Warningf("Steered and accepted, as pods may come in by it: DNS by the default route's interface: %s; the network outside may ask the cache as well", cmp.Or(text, "there is none any more"))
+		log.Warningf("Accepted, as pods may come in by it: DNS by the default route's interface: %s; the network outside may ask the cache as well", cmp.Or(text, "there is none any more"))
 	}
 }
 
