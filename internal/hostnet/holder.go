@@ -30,7 +30,8 @@ type socket struct {
 
 // Holder says who keeps others from listening at an address: which process has a
 // socket of network, "udp" or "tcp", there or at that port of all addresses.
-// It is text for an error or the log, and may begin a sentence or end one.
+// It is text for an error or the log, and may begin a sentence or end one; empty
+// if nobody has. This process itself is named only if there is no other.
 func Holder(network string, at netip.AddrPort) string {
 	all, err := sockets(network)
 	if err != nil {
@@ -46,8 +47,11 @@ func Holder(network string, at netip.AddrPort) string {
 			who = append(who, owner)
 		}
 	}
+	if len(who) > 1 {
+		who = slices.DeleteFunc(who, func(owner string) bool { return strings.HasPrefix(owner, fmt.Sprintf("pid %d ", os.Getpid())) })
+	}
 	if len(who) == 0 {
-		return fmt.Sprintf("nobody holds %s %s any more", network, at)
+		return ""
 	}
 	return fmt.Sprintf("%s %s is held by %s", network, at, strings.Join(who, " and "))
 }

@@ -3,6 +3,7 @@
 package hostnet
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -145,4 +146,6 @@ func takeTurn() (*claim, error) { return turnName.take() }
 // TurnHolder says who holds the right to change the rules that instances share.
 func TurnHolder() string { return turnName.holder() }
 
-func (n name) holder() string { return Holder("udp", n.at()) }
+func (n name) holder() string {
+	return cmp.Or(Holder("udp", n.at()), fmt.Sprintf("nobody holds udp %s any more", n.at()))
+}

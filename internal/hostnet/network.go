@@ -40,6 +40,7 @@ type Network struct {
 	found    bool         // a fallback table was there before this instance set it
 	awaited  time.Time    // since when another instance has the turn; zero: it has not
 	uplinks  []Uplink     // the interfaces of the default routes
+	reserved reservations
 	warnings []string
 	events   chan Event
 	done     chan struct{} // closes the watch
@@ -134,7 +135,10 @@ func (n *Network) Inherit() error {
 
 // Heard notes that this instance's servers have answered: they get a share of
 // what is steered to an address, whoever steers it.
-func (n *Network) Heard() { n.heard = true }
+func (n *Network) Heard() {
+	n.heard = true
+	n.reserved.release() // the servers hold their ports themselves
+}
 
 // Forsake takes addresses away until the steering has been changed: rules that
 // steer to them, and cannot be taken out, are inert then.

@@ -91,6 +91,7 @@ func (n *Network) replaceLink() error {
 
 // Commit takes away what only the servers of the last configuration needed.
 func (n *Network) Commit() error {
+	n.reserved.release()
 	if len(n.parting) == 0 {
 		return nil
 	}
