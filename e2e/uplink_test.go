@@ -73,6 +73,7 @@ func TestUplink(t *testing.T) {
 				servedAt(t, p, dual)
 			}
 			unheard(t, l.Outside, dual)
+			neighbour(t, l, false)
 			if page, err := l.Node.Get("http://169.254.20.10:8080/health"); err != nil {
 				t.Errorf("the node itself: %s, %v", page, err)
 			}
@@ -81,6 +82,7 @@ func TestUplink(t *testing.T) {
 			c = start(t, l, options{firewall: firewall, addrs: dual, args: []string{"-uplink", "open"}})
 			c.settle(t)
 			servedAt(t, l.Outside, dual)
+			neighbour(t, l, true)
 		})
 	}
 }
@@ -112,4 +114,19 @@ func TestUplinkBridge(t *testing.T) {
 	servedAt(t, pod, dual)
 	servedAt(t, l.Outside, []netip.Addr{lab.LinkLocal})
 	c.WaitOutput(t, time.Second, "Accepted, as pods may come in by it: DNS by the default route's interface: br0 (it is of type bridge)")
+}
+
+// neighbour asks the link-local address as one of the uplink's own network, so by ARP, and wants the node to answer or not.
+func neighbour(t *testing.T, l *lab.Lab, answers bool) {
+	t.Helper()
+	l.Outside.Exec(t, "", "ip", "route", "replace", lab.LinkLocal.String(), "dev", "eth0")
+	defer l.Outside.Exec(t, "", "ip", "route", "del", lab.LinkLocal.String())
+	_, err := l.Outside.Ask(lab.Query{Server: lab.Port53(lab.LinkLocal), Name: answersWanted[0].name, Type: dns.TypeA, Timeout: time.Second})
+	if (err == nil) != answers {
+		t.Errorf("asked by a neighbour: %v", err)
+	}
+	known := l.Outside.Exec(t, "", "ip", "neigh", "show", lab.LinkLocal.String())
+	if strings.Contains(known, "lladdr") != answers {
+		t.Errorf("the neighbour knows: %s", known)
+	}
 }

@@ -97,7 +97,7 @@ func (n *Network) linkOutlives() bool {
 
 // removeRules leaves the fallback table if it is to stay.
 func (n *Network) removeRules() error {
-	err := n.firewall.Remove()
+	err := errors.Join(n.firewall.Remove(), removeARP())
 	if n.fallback != nil && len(n.FallbackAddresses()) == 0 {
 		err = errors.Join(err, removeTables(fallbackTable, false, true))
 	}

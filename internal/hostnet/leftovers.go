@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // clearLeftovers removes what dead predecessors left that Set will not replace:
@@ -132,7 +133,7 @@ func Cleanup(iface string) (removed []string, err error) {
 		return nil, err
 	}
 	if n := peers(-1); n > 0 {
-		return nil, fmt.Errorf("%d running instance(s) hold this node's DNS: stop them first", n)
+		return nil, fmt.Errorf("%d running instance(s) hold this node's DNS: stop them first: %s", n, holders(peerNames(-1)))
 	}
 	if server, err := served(iface); err != nil {
 		return nil, err
@@ -142,6 +143,10 @@ func Cleanup(iface string) (removed []string, err error) {
 	removed, errs := clearAllLinks(iface)
 	rules, err := clearIPTables(func(xtables) bool { return false })
 	removed, errs = append(removed, rules...), append(errs, err)
+	if ok, err := nftTableExists(unix.NFPROTO_ARP, arpTable); err == nil && ok {
+		removed = append(removed, "nftables table arp "+arpTable)
+	}
+	errs = append(errs, removeARP())
 	for _, table := range []string{steeringTable, fallbackTable} {
 		for _, six := range []bool{false, true} {
 			if ok, err := nftTableExists(nftFamily(six), table); err == nil && ok {

@@ -19,33 +19,34 @@ var ErrTurn = errors.New("another instance on this node is leaving")
 // A Network is the piece of the node's network that one cache owns. Its methods
 // are for one goroutine.
 type Network struct {
-	cfg      Config
-	parting  []netip.Addr // addresses of the last configuration whose servers still run
-	slot     int
-	claims   []*claim // the slot, and while leaving the turn
-	link     Link
-	firewall Firewall
-	fallback *Fallback
-	renewed  time.Time // when the last renewal of the lease began; zero: never
-	repaired bool      // the link was put back, and the caller does not know yet
-	halfway  bool      // a change of link or firewall failed: neither is known to be what cfg says
-	steered  []netip.Addr
-	settling []netip.Addr // of the steered
-	settled  time.Time    // when the settling ends
-	served   bool         // an address was steered once
-	heard    bool         // the servers have answered once
-	gone     bool         // the addresses were taken away for good
-	forsaken []netip.Addr // those taken away for want of a way to take the rules away
-	met      bool         // there may be rules that Set does not replace, as of another instance that was here
-	found    bool         // a fallback table was there before this instance set it
-	awaited  time.Time    // since when another instance has the turn; zero: it has not
-	uplinks  []Uplink     // the interfaces of the default routes
-	reserved reservations
-	warnings []string
-	events   chan Event
-	done     chan struct{} // closes the watch
-	lost     chan struct{}
-	index    atomic.Int64 // of the link, for the watch
+	cfg       Config
+	parting   []netip.Addr // addresses of the last configuration whose servers still run
+	slot      int
+	claims    []*claim // the slot, and while leaving the turn
+	link      Link
+	firewall  Firewall
+	fallback  *Fallback
+	renewed   time.Time // when the last renewal of the lease began; zero: never
+	repaired  bool      // the link was put back, and the caller does not know yet
+	halfway   bool      // a change of link or firewall failed: neither is known to be what cfg says
+	steered   []netip.Addr
+	settling  []netip.Addr // of the steered
+	settled   time.Time    // when the settling ends
+	served    bool         // an address was steered once
+	heard     bool         // the servers have answered once
+	gone      bool         // the addresses were taken away for good
+	forsaken  []netip.Addr // those taken away for want of a way to take the rules away
+	met       bool         // there may be rules that Set does not replace, as of another instance that was here
+	found     bool         // a fallback table was there before this instance set it
+	awaited   time.Time    // since when another instance has the turn; zero: it has not
+	uplinks   []Uplink     // the interfaces of the default routes
+	arpFailed bool         // and it was said
+	reserved  reservations
+	warnings  []string
+	events    chan Event
+	done      chan struct{} // closes the watch
+	lost      chan struct{}
+	index     atomic.Int64 // of the link, for the watch
 }
 
 // A Firewall keeps the steering rules.

@@ -66,6 +66,7 @@ func (n *Network) TurnAwaited() time.Time { return n.awaited }
 // leaves it alone (nft_notrack_eval, xt_CT) and kube-proxy maps it.
 func (n *Network) apply(addrs []netip.Addr) error {
 	_, _ = n.lookAtUplinks() // what is known stays; FollowUplinks returns such an error
+	n.setARP()
 	away := without(n.cfg.Addresses, addrs)
 	less := len(addrs) < len(n.steered)
 	if !less {

@@ -21,7 +21,8 @@ const (
 )
 
 // An Uplink is an interface that a default route of the main table leads out by.
-// No accept rule of ours is for what comes in by it from the network outside.
+// No accept rule of ours is for what comes in by it from the network outside, and
+// there the host answers no ARP for the cache's addresses.
 type Uplink struct {
 	Name string
 	// Pods says why pods may come in by it. Then DNS by it is accepted as by any
@@ -119,13 +120,13 @@ func wayOfPods(link netlink.Link) string {
 }
 
 // Uplinks returns the interfaces of the default routes, as last seen. There are
-// none if no rule of ours accepts anything, or Config.Uplink is UplinkOpen.
+// none if the rules are somebody else's, or Config.Uplink is UplinkOpen.
 func (n *Network) Uplinks() []Uplink { return n.uplinks }
 
 // lookAtUplinks brings what Uplinks returns up to date, and reports whether that changed.
 func (n *Network) lookAtUplinks() (changed bool, err error) {
 	var now []Uplink
-	if _, accepts := n.firewall.(*iptablesFirewall); accepts && n.cfg.Uplink != UplinkOpen {
+	if n.cfg.Firewall != None && n.cfg.Uplink != UplinkOpen {
 		if now, err = uplinks(); err != nil {
 			return false, err
 		}

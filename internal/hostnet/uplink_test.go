@@ -131,3 +131,37 @@ func TestFollowUplinks(t *testing.T) {
 		accepts(step.want)
 	}
 }
+
+// TestARPText compares what nft lists with what is meant, and has the table go where no uplink is closed, and at the end.
+func TestARPText(t *testing.T) {
+	inNamespace(t)
+	command(t, "ip", "link", "add", "up0", "type", "veth", "peer", "name", "far")
+	command(t, "ip", "link", "add", "br0", "type", "bridge")
+	defaultRoute(t, "up0", false)
+	n := open(t, testConfig())
+	listed := func(want string) {
+		t.Helper()
+		if got := ruleLines(command(t, "nft", "list", "ruleset", "arp")); got != want {
+			t.Errorf("got:\n%s\nwant:\n%s", got, want)
+		}
+	}
+	const rules = `iifname "up0" arp operation request arp daddr ip 169.254.20.10 drop comment "NodeLocal DNS Cache: not from the uplink"
+iifname "up0" arp operation request arp daddr ip 10.96.0.10 drop comment "NodeLocal DNS Cache: not from the uplink"`
+	listed(rules)
+	command(t, "ip", "addr", "flush", "dev", "up0")
+	defaultRoute(t, "br0", false)
+	if err := n.FollowUplinks(); err != nil {
+		t.Fatal(err)
+	}
+	listed("")
+	command(t, "ip", "addr", "flush", "dev", "br0")
+	defaultRoute(t, "up0", false)
+	if err := n.FollowUplinks(); err != nil {
+		t.Fatal(err)
+	}
+	listed(rules)
+	closeNetwork(t, n)
+	if out := command(t, "nft", "list", "tables"); strings.Contains(out, "arp") {
+		t.Errorf("left:\n%s", out)
+	}
+}
