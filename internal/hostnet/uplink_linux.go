@@ -3,6 +3,8 @@
 package hostnet
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -42,14 +44,11 @@ func (u Uplink) String() string {
 func uplinks() ([]Uplink, error) {
 	var out []Uplink
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+		routes, err := defaultRoutes(family)
 		if err != nil {
-			return nil, fmt.Errorf("listing routes: %w", err)
+			return nil, err
 		}
 		for _, r := range routes {
-			if r.Dst != nil && (!r.Dst.IP.IsUnspecified() || !isDefault(r)) || r.Type != unix.RTN_UNICAST {
-				continue
-			}
 			for _, index := range waysOut(r) {
 				link, err := netlink.LinkByIndex(index)
 				if err != nil {
@@ -62,13 +61,31 @@ func uplinks() ([]Uplink, error) {
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b Uplink) int { return slices.Compare([]byte(a.Name), []byte(b.Name)) })
+	slices.SortFunc(out, func(a, b Uplink) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil
 }
 
-func isDefault(r netlink.Route) bool {
-	ones, _ := r.Dst.Mask.Size()
-	return ones == 0
+// defaultRoutes lists the routes of the main table to everywhere. While routes come
+// and go the kernel may say that a list is not of one moment: it is read again, and
+// at last good enough.
+func defaultRoutes(family int) (routes []netlink.Route, err error) {
+	for range 5 {
+		routes, err = netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("listing routes: %w", err)
+	}
+	return slices.DeleteFunc(routes, func(r netlink.Route) bool {
+		everywhere := true
+		if r.Dst != nil {
+			ones, _ := r.Dst.Mask.Size()
+			everywhere = ones == 0
+		}
+		return !everywhere || r.Type != unix.RTN_UNICAST
+	}), nil
 }
 
 // waysOut returns the indices of the interfaces of a route, one or several.
