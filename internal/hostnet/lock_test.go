@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -205,11 +206,28 @@ func TestTurn(t *testing.T) {
 		t.Errorf("taken twice: %v, %v", other, err)
 	}
 	n := &Network{cfg: testConfig(), firewall: &fakeFirewall{}}
-	if err := n.Steer(nil); err != ErrTurn {
-		t.Errorf("steering while another leaves: got %v", err)
+	if !n.TurnAwaited().IsZero() {
+		t.Error("awaited before it was wanted")
+	}
+	begin := time.Now()
+	for range 2 {
+		if err := n.Steer(nil); err != ErrTurn {
+			t.Errorf("steering while another leaves: got %v", err)
+		}
+	}
+	since := n.TurnAwaited()
+	if since.Before(begin) || n.missed.last.Before(since) {
+		t.Errorf("awaited since %s, began at %s", since, begin)
+	}
+	n.missed.last = n.missed.last.Add(-turnMemory - time.Second)
+	if since := n.TurnAwaited(); !since.IsZero() {
+		t.Errorf("an attempt of long ago counts: %s", since)
+	}
+	if _, err := n.takeTurn(); err != ErrTurn || n.missed.first != n.missed.last {
+		t.Errorf("the wait does not begin anew: %v, %v", n.missed, err)
 	}
 	turn.release()
-	if err := n.Steer(nil); err != nil {
-		t.Errorf("after it left: got %v", err)
+	if err := n.Steer(nil); err != nil || !n.TurnAwaited().IsZero() {
+		t.Errorf("after it left: got %v, awaited since %s", err, n.TurnAwaited())
 	}
 }

@@ -38,7 +38,7 @@ type Network struct {
 	forsaken  []netip.Addr // those taken away for want of a way to take the rules away
 	met       bool         // there may be rules that Set does not replace, as of another instance that was here
 	found     bool         // a fallback table was there before this instance set it
-	awaited   time.Time    // since when another instance has the turn; zero: it has not
+	missed    missedTurn   // what another instance had when this one wanted it
 	uplinks   []Uplink     // the interfaces of the default routes
 	arpFailed bool         // and it was said
 	reserved  reservations

@@ -42,22 +42,36 @@ func (n *Network) inTurn(f func() error) error {
 	return f()
 }
 
-// takeTurn returns ErrTurn if another instance has the turn, and notes since when.
+// turnMemory is for how long a vain attempt to have the turn counts. Who still
+// wants it tries again within a second.
+const turnMemory = 2 * time.Second
+
+// A missedTurn is since when, and when last, another instance had the turn.
+type missedTurn struct{ first, last time.Time }
+
+// takeTurn returns ErrTurn if another instance has the turn, and notes it.
 func (n *Network) takeTurn() (*claim, error) {
 	turn, err := takeTurn()
-	if turn == nil && err == nil {
-		if n.awaited.IsZero() {
-			n.awaited = time.Now()
-		}
-		return nil, ErrTurn
+	if turn != nil || err != nil {
+		n.missed = missedTurn{}
+		return turn, err
 	}
-	n.awaited = time.Time{}
-	return turn, err
+	now := time.Now()
+	if now.Sub(n.missed.last) > turnMemory {
+		n.missed.first = now
+	}
+	n.missed.last = now
+	return nil, ErrTurn
 }
 
-// TurnAwaited returns when this instance first found the turn in another's hands. It is zero if the
-// instance had the turn at its last attempt, or made none.
-func (n *Network) TurnAwaited() time.Time { return n.awaited }
+// TurnAwaited returns since when another instance has had the turn at each attempt
+// of this one. It is zero if the last attempt was not in vain, or is long ago.
+func (n *Network) TurnAwaited() time.Time {
+	if time.Since(n.missed.last) > turnMemory {
+		return time.Time{}
+	}
+	return n.missed.first
+}
 
 // apply sets steering and fallback in the order that loses nothing: the
 // fallback first gives back what is about to be steered, and takes over last
