@@ -39,9 +39,9 @@ func TestExplainHolder(t *testing.T) {
 	for _, network := range []string{"tcp", "udp"} {
 		addr, free := occupied(t, network)
 		said := fmt.Sprintf("listen %s %s: bind: address already in use", network, addr)
-		want := fmt.Sprintf("; %s %s is held by pid %d (nodelocaldns.te), user %d", network, addr, os.Getpid(), os.Getuid())
-		if got := explain(errors.New(said), 53).Error(); !strings.HasSuffix(got, want) {
-			t.Errorf("got %s, want it to end with %s", got, want)
+		want := fmt.Sprintf("; %s %s is held by pid %d (", network, addr, os.Getpid())
+		if got := explain(errors.New(said), 53).Error(); !strings.Contains(got, want) {
+			t.Errorf("got %s, want it to have %s", got, want)
 		}
 		free()
 		if got := explain(errors.New(said), 53).Error(); strings.Contains(got, "held") {
