@@ -144,12 +144,14 @@ func (n *node) prepare(s settings) error {
 		return nil
 	}
 	n.unsettled = true
+	var waiting wait
 	for begin := time.Now(); ; time.Sleep(startInterval) {
 		err := n.network.Prepare(s.Config, func() { withdrawals.WithLabelValues("reload").Inc(); n.drain() })
 		busy := errors.Is(err, hostnet.ErrLocked) || errors.Is(err, hostnet.ErrTurn)
 		if !busy || time.Since(begin) > reloadPatience {
 			return err
 		}
+		waiting.on("change the node's network", err)
 		n.network.KeepLease()
 	}
 }
@@ -229,7 +231,8 @@ func (n *node) leaveLocked() {
 		return
 	}
 	steered := len(n.network.Steered()) > 0
-	n.supervisor.report("withdraw", n.network.Withdraw(withdrawPatience))
+	var waiting wait
+	n.supervisor.report("withdraw", n.network.Withdraw(withdrawPatience, func(err error) { waiting.on("take steering away", err) }))
 	if steered {
 		withdrawals.WithLabelValues("shutdown").Inc()
 		log.Info("Steering off: shutting down")
