@@ -79,8 +79,11 @@ func (l *Lab) NewPodOn(t testing.TB, kind CNI) *Namespace {
 		pod.Sysctl(t, s[0], s[1])
 	}
 	l.Node.ip(t, networks[kind].node)
-	if kind == Routed {
+	switch kind {
+	case Routed:
 		l.Node.Sysctl(t, "net.ipv4.conf.cali0.proxy_arp", "1")
+	case IPvlan: // the route back to such a pod is not the way that its packets come
+		l.Node.Sysctl(t, "net.ipv4.conf.veth-out.rp_filter", "2")
 	}
 	link, err := l.Node.netlink.LinkByName("new")
 	if err == nil {

@@ -99,7 +99,7 @@ func TestMachine(t *testing.T) {
 // TestUplink has pods upon the uplink's own interface, by links that other kernels may lack.
 func TestUplink(t *testing.T) {
 	t.Parallel()
-	passes(t, Machine{Timeout: 4 * time.Minute}, node(t, "TestUplinkShared"))
+	passes(t, Machine{Timeout: 4 * time.Minute}, node(t, "TestUplinkShared/ipvlan"))
 }
 
 // TestKernels starts a cache on each kernel that lacks something.

@@ -42,6 +42,10 @@ func (u Uplink) String() string {
 
 // uplinks lists the interfaces of the default routes of both families, by name.
 func uplinks() ([]Uplink, error) {
+	links, err := netlink.LinkList()
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("listing links: %w", err)
+	}
 	var out []Uplink
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		routes, err := defaultRoutes(family)
@@ -54,7 +58,7 @@ func uplinks() ([]Uplink, error) {
 				if err != nil {
 					continue // it has gone since, and its route with it
 				}
-				u := Uplink{link.Attrs().Name, wayOfPods(link)}
+				u := Uplink{link.Attrs().Name, wayOfPods(link, links)}
 				if !slices.Contains(out, u) {
 					out = append(out, u)
 				}
@@ -111,9 +115,17 @@ var plainName = regexp.MustCompile(`^[A-Za-z0-9._:@-]+$`)
 //   - A network card with virtual functions may have given them to pods (SR-IOV).
 //   - Of a card, a bond, a team or a VLAN upon them, and of a veth, whose other
 //     end is in the network outside (a node in a container), pods are no part:
-//     they have interfaces of their own on the host. A macvlan or ipvlan pod and
-//     the host do not hear each other over the interface that they share.
-func wayOfPods(link netlink.Link) string {
+//     they have interfaces of their own on the host. A macvlan pod and the host do
+//     not hear each other over the interface that they share.
+//   - An ipvlan pod is heard by it if the host has an ipvlan interface there, too:
+//     what is not for that one's address, but for its link address, is the
+//     interface's (ipvlan_xmit_mode_l2 of drivers/net/ipvlan/ipvlan_core.c).
+func wayOfPods(link netlink.Link, all []netlink.Link) string {
+	for _, upper := range all {
+		if upper.Type() == "ipvlan" && upper.Attrs().ParentIndex == link.Attrs().Index {
+			return "the ipvlan interface " + upper.Attrs().Name + " is upon it"
+		}
+	}
 	if !plainName.MatchString(link.Attrs().Name) {
 		return "its name is none for a rule"
 	}
@@ -130,7 +142,7 @@ func wayOfPods(link netlink.Link) string {
 		if err != nil {
 			return "the interface below it cannot be seen"
 		}
-		return wayOfPods(parent)
+		return wayOfPods(parent, all)
 	default:
 		return "it is of type " + kind
 	}
