@@ -18,6 +18,7 @@ type Stanza struct {
 	Interface    string
 	Link         string
 	Firewall     string
+	Uplink       string
 	Lease        *time.Duration // nil if not set: 0 means addresses without a lifetime
 	Resync       *time.Duration
 	HealthPort   uint16
@@ -58,6 +59,7 @@ func (s Stanza) options() []string {
 	add(s.Interface != "", "interface", s.Interface)
 	add(s.Link != "", "link", s.Link)
 	add(s.Firewall != "", "firewall", s.Firewall)
+	add(s.Uplink != "", "uplink", s.Uplink)
 	if s.Lease != nil {
 		add(true, "lease", s.Lease.String())
 	}
@@ -74,7 +76,7 @@ func (s Stanza) options() []string {
 
 // check returns an error if the text of s would not be the stanza that it is meant to be.
 func (s Stanza) check() error {
-	for _, word := range []string{s.Interface, s.Link, s.Firewall} {
+	for _, word := range []string{s.Interface, s.Link, s.Firewall, s.Uplink} {
 		if err := checkWord(word); err != nil {
 			return fmt.Errorf("%q in the nodelocal stanza: %w", word, err)
 		}

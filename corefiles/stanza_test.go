@@ -18,9 +18,9 @@ func TestStanzaString(t *testing.T) {
 		{Stanza{Addresses: addrs("169.254.20.10", "fd00::a")}, []string{"nodelocal 169.254.20.10 fd00::a"}},
 		{Stanza{SkipTeardown: true}, []string{"nodelocal {", "    skip_teardown", "}"}},
 		{Stanza{NoFallback: true, Fallback: addrs("10.96.0.10")}, []string{"nodelocal {", "    fallback none", "}"}},
-		{Stanza{Interface: "dns0", Link: "none", Firewall: "auto", Lease: duration(3 * time.Second), Resync: duration(0),
+		{Stanza{Interface: "dns0", Link: "none", Firewall: "auto", Uplink: "open", Lease: duration(3 * time.Second), Resync: duration(0),
 			HealthPort: 8080, Fallback: addrs("10.96.0.10", "fd00::10"), FallbackZone: 700}, []string{"nodelocal {",
-			"    interface dns0", "    link none", "    firewall auto", "    lease 3s", "    resync 0s",
+			"    interface dns0", "    link none", "    firewall auto", "    uplink open", "    lease 3s", "    resync 0s",
 			"    health_port 8080", "    fallback 10.96.0.10 fd00::10", "    fallback_zone 700", "}"}},
 	} {
 		if want := strings.Join(test.want, "\n") + "\n"; test.stanza.String() != want {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
 )
@@ -16,16 +18,21 @@ import (
 // A pest is a pod that asks for new names below one, more than there is room for.
 type pest struct {
 	below   string
-	block   string // the server block's zone
-	rate    int    // names a second
-	refused bool   // whether some of them have to be
+	block   string            // the server block's zone
+	rate    int               // names a second
+	refused bool              // whether some of them have to be
+	stub    *dns.ClientConfig // of the other pod
 }
 
+// insistent asks again after a second, as C libraries do. At 20,000 names a second the process needs most of a CPU; where it does not get
+// that, some packets find the socket's queue full, whoever they are from.
+var insistent = &dns.ClientConfig{Servers: []string{lab.ClusterIP.String()}, Timeout: 1, Attempts: 2}
+
 var pests = []pest{
-	{"slow.cluster.local.", "cluster.local.", 400, true},
-	{"slow.example.org.", ".", 400, true},
-	{"2.0.192.in-addr.arpa.", "in-addr.arpa.", 100, true},
-	{"wild.cluster.local.", "cluster.local.", 20000, false}, // these are answered
+	{"slow.cluster.local.", "cluster.local.", 400, true, nil},
+	{"slow.example.org.", ".", 400, true, nil},
+	{"2.0.192.in-addr.arpa.", "in-addr.arpa.", 100, true, nil},
+	{"wild.cluster.local.", "cluster.local.", 20000, false, insistent}, // these are answered
 }
 
 // TestOnePodAsksTooMuch has one pod take all the places on the way to an upstream. Another pod's new names are answered, and what
@@ -43,7 +50,7 @@ func (p pest) run(t *testing.T) {
 	other := l.NewPod(t, "other", 9)
 	c := start(t, l, options{firewall: lab.IPTablesNFT, base: string(corefiles.Kubernetes)})
 	probe := func(name func(int) string, interval time.Duration) lab.Probe {
-		return lab.Probe{From: other, Target: lab.ClusterIP, Interval: interval, Timeout: 2 * time.Second, Name: name}
+		return lab.Probe{From: other, Target: lab.ClusterIP, Interval: interval, Timeout: 2 * time.Second, Name: name, Stub: p.stub}
 	}
 	loads := lab.StartAll(t,
 		probe(lab.Always("kubernetes.default.svc.cluster.local."), 10*time.Millisecond),

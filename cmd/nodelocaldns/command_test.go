@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -48,7 +49,8 @@ func TestCommandErrors(t *testing.T) {
 		{"unknown directive", []string{off, "-conf", conf(".:0 {\n forwrad . 192.0.2.1\n}\n")}, 1,
 			`KEY:2: unknown directive "forwrad" (did you mean "forward"?)`},
 		{"address in use", []string{off, "-dns.port", port, "-conf", conf(". {\n bind 127.0.0.1\n whoami\n}\n")}, 1,
-			"listening on " + taken + " (tcp): address already in use: another DNS server listens there; stop it or change -localip or -dns.port"},
+			"listening on " + taken + " (tcp): address already in use: another DNS server listens there; stop it or change -localip or -dns.port; tcp " + taken +
+				fmt.Sprintf(" is held by pid %d (%.15s), user %d", os.Getpid(), filepath.Base(os.Args[0]), os.Getuid())},
 		{"foreign address", []string{off, "-conf", conf(".:0 {\n bind 192.0.2.1\n whoami\n}\n")}, 1,
 			"KEY:2: bind 192.0.2.1: no interface has this address, and no nodelocal stanza names it"},
 		{"plugin's syntax", []string{off, "-conf", conf(".:0 {\n whoami {\n}\n")}, 1, "plugin/whoami: KEY:2: Unexpected token '{', expecting argument"},

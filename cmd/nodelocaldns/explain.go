@@ -5,11 +5,13 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 )
 
 // bindError is how package net words it; caddy passes errors on as text only.
@@ -22,16 +24,34 @@ func explain(err error, port uint16) error {
 		return corefiles.Plain(err)
 	}
 	network, addr, cause := m[1], m[2], m[3]
-	hint := ""
+	hint, who := "", ""
 	switch _, p, _ := net.SplitHostPort(addr); {
 	case strings.HasSuffix(cause, "address already in use") && p == strconv.Itoa(int(port)):
 		hint = ": another DNS server listens there; stop it or change -localip or -dns.port"
+		who = holder(network, addr)
 	case strings.HasSuffix(cause, "address already in use"):
 		hint = ": another program listens there; stop it or change the Corefile"
+		who = holder(network, addr)
 	case strings.HasSuffix(cause, "cannot assign requested address"):
 		hint = ": no interface has this address; is -setupinterface=false or link none in effect?"
 	case strings.HasSuffix(cause, "permission denied"):
 		hint = ": this port needs root or CAP_NET_BIND_SERVICE"
 	}
-	return fmt.Errorf("listening on %s (%s): %s%s", addr, network, cause, hint)
+	return fmt.Errorf("listening on %s (%s): %s%s%s", addr, network, cause, hint, who)
+}
+
+// holder adds who has the port, and, of dnsmasq, what its configuration lacks.
+func holder(network, addr string) string {
+	at, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return "" // of all addresses, as ":8080"
+	}
+	who := hostnet.Holder(network, at)
+	if who == "" {
+		return ""
+	}
+	if strings.Contains(who, "(dnsmasq)") {
+		who += ": with bind-dynamic it takes each new address, unless its configuration has except-interface=nodelocaldns*"
+	}
+	return "; " + who
 }

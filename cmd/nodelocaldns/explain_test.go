@@ -4,6 +4,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
 	"testing"
 )
 
@@ -28,4 +32,37 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%s\ngot  %s\nwant %s", tt.err, got, tt.want)
 		}
 	}
+}
+
+// TestExplainHolder names who has the port: this test.
+func TestExplainHolder(t *testing.T) {
+	for _, network := range []string{"tcp", "udp"} {
+		addr, free := occupied(t, network)
+		said := fmt.Sprintf("listen %s %s: bind: address already in use", network, addr)
+		want := fmt.Sprintf("; %s %s is held by pid %d (", network, addr, os.Getpid())
+		if got := explain(errors.New(said), 53).Error(); !strings.Contains(got, want) {
+			t.Errorf("got %s, want it to have %s", got, want)
+		}
+		free()
+		if got := explain(errors.New(said), 53).Error(); strings.Contains(got, "held") {
+			t.Errorf("the port is free, got %s", got)
+		}
+	}
+}
+
+// occupied listens at a port until it is freed.
+func occupied(t *testing.T, network string) (addr string, free func()) {
+	t.Helper()
+	if network == "udp" {
+		conn, err := net.ListenPacket(network, "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn.LocalAddr().String(), func() { _ = conn.Close() }
+	}
+	l, err := net.Listen(network, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l.Addr().String(), func() { _ = l.Close() }
 }

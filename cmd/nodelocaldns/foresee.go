@@ -31,7 +31,7 @@ func (in *inputs) foreseen() (c hostnet.Config, ok bool) {
 		return c, false
 	}
 	c = hostnet.Config{
-		Interface: o.interfaceName, Link: o.link, Firewall: o.firewall, Addresses: o.localIPs, Port: o.port,
+		Interface: o.interfaceName, Link: o.link, Firewall: o.firewall, Uplink: o.uplink, Addresses: o.localIPs, Port: o.port,
 		HealthPort: o.healthPort, Lease: o.lease, Fallback: o.fallback.addrs, FallbackZone: o.fallbackZone,
 	}
 	if !o.given["fallback"] {

@@ -183,6 +183,9 @@ func (in *inputs) stanza(t corefiles.Template, clusterIP netip.Addr) (s corefile
 	if o.given["firewall"] || o.firewall == "none" {
 		s.Firewall = o.firewall
 	}
+	if o.given["uplink"] {
+		s.Uplink = o.uplink
+	}
 	if o.given["lease"] {
 		s.Lease = &o.lease
 	}

@@ -58,8 +58,8 @@ func TestLoaderModes(t *testing.T) {
 		{"standalone", "", "Corefile", []string{
 			"nodelocal 169.254.20.10 {\n        fallback 10.96.0.10\n    }\n", "forward . " + n.dir + "/resolv.conf {\n"}},
 		{"embedded", "-localip 169.254.20.10", "Corefile", []string{"cluster.local {", "hedge . 10.96.0.10 {"}},
-		{"template", "-localip fd00::a,10.96.0.10 -basecorefile DIR/Corefile.base -syncinterval 60ns -skipteardown -health-port 99", "Corefile", []string{
-			"nodelocal fd00::a 10.96.0.10 {\n        resync 1m0s\n        health_port 99\n        fallback 10.96.0.10\n        skip_teardown\n    }\n"}},
+		{"template", "-localip fd00::a,10.96.0.10 -basecorefile DIR/Corefile.base -uplink open -syncinterval 60ns -skipteardown -health-port 99", "Corefile", []string{
+			"nodelocal fd00::a 10.96.0.10 {\n        uplink open\n        resync 1m0s\n        health_port 99\n        fallback 10.96.0.10\n        skip_teardown\n    }\n"}},
 		{"ConfigMap", "-localip 10.0.0.1 -basecorefile DIR/Corefile.base -kubednscm DIR/kube-dns", "Corefile", []string{"forward . 198.51.100.1\n"}},
 		{"no network", "-setupinterface=false -setupiptables=false", "Corefile", []string{
 			"{\n        link none\n        firewall none\n        fallback none\n    }\n"}},

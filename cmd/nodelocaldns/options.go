@@ -35,6 +35,7 @@ type options struct {
 	lease          time.Duration
 	setupIPTables  bool
 	firewall       string
+	uplink         string
 	syncInterval   time.Duration
 	fallback       fallback
 	fallbackZone   uint16
@@ -145,6 +146,8 @@ func (o *options) networkFlags(fs *flag.FlagSet) {
 	fs.BoolVar(&o.setupIPTables, "setupiptables", true, "install the rules that steer DNS to the cache; false is -firewall none")
 	define(fs, "firewall", "auto", oneOf("auto", "iptables", "nftables", "none"), &o.firewall,
 		"`KIND` of rules: auto, iptables, nftables or none")
+	define(fs, "uplink", hostnet.UplinkAuto, oneOf(hostnet.UplinkAuto, hostnet.UplinkOpen), &o.uplink,
+		"accept DNS by the interface of a default route: `WHEN` pods may come in by it (auto; else the host's own firewall decides), or always, as k8s-dns-node-cache (open)")
 	define(fs, "syncinterval", "30s", parseSyncInterval, &o.syncInterval,
 		"check link and rules at least this often (`TIME`); a bare number is seconds")
 	define(fs, "fallback", "", parseFallback, &o.fallback,
@@ -176,7 +179,7 @@ func (o *options) processFlags(fs *flag.FlagSet) {
 // renderOnly are the flags that end up in the rendered Corefile and nowhere else.
 var renderOnly = []string{
 	"basecorefile", "kubednscm", "upstreamsvc", "clusterdomain", "packetcache", "setupinterface", "interfacename", "link", "lease",
-	"setupiptables", "firewall", "syncinterval", "fallback", "fallback-zone", "skipteardown", "health-port", "prometheus-listen-address",
+	"setupiptables", "firewall", "uplink", "syncinterval", "fallback", "fallback-zone", "skipteardown", "health-port", "prometheus-listen-address",
 }
 
 // processOnly are the flags that end up neither in the Corefile nor in the network.
@@ -207,7 +210,7 @@ func (o *options) validate() error {
 		addrs = []netip.Addr{standaloneIP}
 	}
 	return hostnet.Config{
-		Interface: o.interfaceName, Link: o.link, Firewall: o.firewall, Addresses: addrs,
+		Interface: o.interfaceName, Link: o.link, Firewall: o.firewall, Uplink: o.uplink, Addresses: addrs,
 		Port: o.port, HealthPort: o.healthPort, Lease: o.lease, Fallback: o.fallback.addrs, FallbackZone: o.fallbackZone,
 	}.Validate()
 }

@@ -26,7 +26,7 @@ func defaults() options {
 	return options{
 		localIPs: addrs("169.254.20.10"), baseCorefile: "/etc/coredns/Corefile.base", upstreamSvc: "kube-dns",
 		clusterDomain: "cluster.local", setupInterface: true, interfaceName: "nodelocaldns", link: "auto",
-		lease: 3 * time.Second, setupIPTables: true, firewall: "auto", syncInterval: 30 * time.Second, port: 53,
+		lease: 3 * time.Second, setupIPTables: true, firewall: "auto", uplink: "auto", syncInterval: 30 * time.Second, port: 53,
 		fallbackZone: 20, stateDir: "/run/nodelocaldns", healthPort: 8080, metricsAddr: "0.0.0.0:9353", prometheusAddr: ":9253",
 	}
 }
@@ -57,6 +57,7 @@ func TestOptions(t *testing.T) {
 		{"-setupinterface=false", func(o *options) { o.setupInterface, o.link = false, "none" }},
 		{"-setupinterface=false -link none", func(o *options) { o.setupInterface, o.link = false, "none" }},
 		{"-setupiptables=false", func(o *options) { o.setupIPTables, o.firewall = false, "none" }},
+		{"-uplink open", func(o *options) { o.uplink = "open" }},
 		{"-link tun -firewall nftables -interfacename dns0", func(o *options) { o.link, o.firewall, o.interfaceName = "tun", "nftables", "dns0" }},
 		{"-lease 0", func(o *options) { o.lease = 0 }},
 		{"-lease 5", func(o *options) { o.lease = 5 * time.Second }},
@@ -182,6 +183,7 @@ func TestOptionErrors(t *testing.T) {
 		{"-interfacename nodelocaldns-12345", `invalid value "nodelocaldns-12345" for flag -interfacename: not a name for a link (1 to 14 characters, no / : % or space)`},
 		{"-interfacename a/b", `invalid value "a/b" for flag -interfacename: not a name for a link (1 to 14 characters, no / : % or space)`},
 		{"-link bridge", `invalid value "bridge" for flag -link: not one of auto, tun, dummy, none`},
+		{"-uplink eth0", `invalid value "eth0" for flag -uplink: not one of auto, open`},
 		{"-firewall ufw", `invalid value "ufw" for flag -firewall: not one of auto, iptables, nftables, none`},
 		{"-clusterdomain a..b", `invalid value "a..b" for flag -clusterdomain: not a domain name: a label is empty`},
 		{"-clusterdomain cluster.local:53", `invalid value "cluster.local:53" for flag -clusterdomain: not a domain name: character ':' in label "local:53"; letters, digits, hyphens and underscores are allowed`},

@@ -25,6 +25,9 @@ const (
 // under way. Our manifest grants 45 s for everything, others 30 s.
 const restartPatience = 10 * time.Second
 
+// sayPatience is when the log says that this wait goes on.
+const sayPatience = 3 * time.Second
+
 // end reports whether the caller is the first who wants to end the process, and
 // so the one who does. No restart begins after it.
 func (l *lifecycle) end() bool {
@@ -37,8 +40,10 @@ func (l *lifecycle) end() bool {
 
 // shutdown ends serving and returns the exit code. To be called once, after end.
 func (l *lifecycle) shutdown(reason string) int {
+	long := time.AfterFunc(sayPatience, func() { log.Infof("Waiting up to %s for a start or reload to end", restartPatience) })
 	select {
 	case l.busy <- struct{}{}:
+		long.Stop()
 	case <-time.After(restartPatience):
 		log.Warningf("A start or reload has not ended within %s: shutting down without it", restartPatience)
 	}

@@ -43,7 +43,7 @@ var groups = []struct {
 	names []string
 }{
 	{"Corefile", []string{"localip", "conf", "corefile", "basecorefile", "kubednscm", "upstreamsvc", "clusterdomain", "packetcache"}},
-	{"Network", []string{"setupinterface", "interfacename", "link", "lease", "setupiptables", "firewall", "syncinterval", "fallback", "fallback-zone", "skipteardown"}},
+	{"Network", []string{"setupinterface", "interfacename", "link", "lease", "setupiptables", "firewall", "uplink", "syncinterval", "fallback", "fallback-zone", "skipteardown"}},
 	{"Ports and addresses", []string{"dns.port", "p", "health-port", "metrics-listen-address", "prometheus-listen-address"}},
 	{"Process", []string{"memory", "statedir", "reloadwithsignal", "pidfile", "quiet", "plugins", "version", "help"}},
 }

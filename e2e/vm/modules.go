@@ -19,7 +19,10 @@ import (
 var moduleDirs = []string{"net", "lib", "crypto", "arch/x86/crypto"}
 
 // links are the modules of the links that the tests make.
-var links = []string{"drivers/net/dummy.ko", "drivers/net/tun.ko", "drivers/net/veth.ko", "drivers/net/ifb.ko"}
+var links = []string{
+	"drivers/net/dummy.ko", "drivers/net/tun.ko", "drivers/net/veth.ko", "drivers/net/ifb.ko",
+	"drivers/net/macvlan.ko", "drivers/net/ipvlan/ipvlan.ko", "drivers/net/bonding/bonding.ko", "drivers/net/team/team.ko",
+}
 
 // modules puts the kernel's modules into the tree, but for those that are left out, by patterns of their names as
 // path.Match has them. What needs one of those fails to load, as it does on a kernel that was built without.

@@ -96,6 +96,12 @@ func TestMachine(t *testing.T) {
 	passes(t, Machine{Timeout: 5 * time.Minute}, node(t, "^(TestTimeOfDay|TestConnectionsFull)$"))
 }
 
+// TestUplink has pods upon the uplink's own interface, by links that other kernels may lack.
+func TestUplink(t *testing.T) {
+	t.Parallel()
+	passes(t, Machine{Timeout: 4 * time.Minute}, node(t, "TestUplinkShared/ipvlan"))
+}
+
 // TestKernels starts a cache on each kernel that lacks something.
 func TestKernels(t *testing.T) {
 	for _, k := range lab.Kernels[1:] { // the first one lacks nothing

@@ -107,7 +107,7 @@ func TestEarlyFallbackBesideAnInstance(t *testing.T) {
 	if got := early(t, testConfig()); got == "" {
 		t.Error("none made beside an instance without one")
 	}
-	if err := n.Withdraw(time.Second); err != nil {
+	if err := n.Withdraw(time.Second, ignore); err != nil {
 		t.Fatal(err)
 	}
 	unchanged("it leaves")
@@ -183,7 +183,7 @@ func TestRemoveFallback(t *testing.T) {
 	remove("none", true)
 	n := open(t, testConfig())
 	remove("an instance", false)
-	if err := n.Withdraw(time.Second); err != nil {
+	if err := n.Withdraw(time.Second, ignore); err != nil {
 		t.Fatal(err)
 	}
 	remove("it leaves", false)

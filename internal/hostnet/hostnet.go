@@ -38,6 +38,8 @@ const (
 	// The comments of the reference's rules: people search for them.
 	commentSkip  = "NodeLocal DNS Cache: skip conntrack"
 	commentAllow = "NodeLocal DNS Cache: allow DNS traffic"
+
+	commentUplink = "NodeLocal DNS Cache: not from the uplink"
 )
 
 // Link and firewall kinds of a Config.
@@ -57,7 +59,8 @@ type Config struct {
 	Firewall   string        // Auto, IPTables, NFTables or None
 	Addresses  []netip.Addr  // the cache's addresses, both families may be mixed
 	Port       uint16        // the DNS port
-	HealthPort uint16        // local health traffic is untracked too; 0: none
+	HealthPort uint16        // local health traffic to the first address is untracked too; 0: none
+	Uplink     string        // UplinkAuto or UplinkOpen
 	Lease      time.Duration // lifetime of the addresses without a renewal; 0: unlimited
 	Fallback   []netip.Addr  // cluster DNS Service addresses, at most one a family; empty: no fallback table
 
@@ -77,6 +80,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("link %q: want auto, tun, dummy or none", c.Link)
 	case !slices.Contains([]string{Auto, IPTables, NFTables, None}, c.Firewall):
 		return fmt.Errorf("firewall %q: want auto, iptables, nftables or none", c.Firewall)
+	case !slices.Contains([]string{UplinkAuto, UplinkOpen}, c.Uplink):
+		return fmt.Errorf("uplink %q: want auto or open", c.Uplink)
 	case c.Lease != 0 && (c.Lease < 2*time.Second || c.Lease > time.Hour || c.Lease%time.Second != 0):
 		return fmt.Errorf("lease %s: want 0 or whole seconds from 2s to 1h", c.Lease)
 	}

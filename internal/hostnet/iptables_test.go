@@ -64,6 +64,9 @@ func TestRestoreInput(t *testing.T) {
 	settling.Settling = addrsOf("10.96.0.10")
 	golden(t, "settling.v4.restore", restoreInput("", settling, false))
 	golden(t, "on.v6.restore", restoreInput("", steering("fd00::10"), true))
+	uplink := steering("169.254.20.10 10.96.0.10")
+	uplink.Uplinks = []string{"bond0", "eth0"}
+	golden(t, "uplink.v4.restore", restoreInput("", uplink, false))
 	golden(t, "reference.restore", restoreInput(referenceRules, steering(""), false))
 	golden(t, "own.restore", restoreInput(ownRules, steering(""), false))
 }

@@ -12,9 +12,13 @@ import (
 // Withdraw takes steering away for good, for all instances on the node, and
 // keeps it away until Close. It waits for its turn and for the lock of other
 // programs at most patience; without rules changed the addresses are taken
-// away instead, which makes the rules inert.
-func (n *Network) Withdraw(patience time.Duration) error {
+// away instead, which makes the rules inert. It calls waiting, with the reason,
+// before each further attempt.
+func (n *Network) Withdraw(patience time.Duration, waiting func(error)) error {
 	deadline := time.Now().Add(patience)
+	if _, ok := n.link.(*kernelLink); ok {
+		n.reserve(n.cfg.Addresses...) // the servers stop before the addresses go
+	}
 	for {
 		err := n.withdraw()
 		if err == nil || time.Now().After(deadline) {
@@ -24,6 +28,7 @@ func (n *Network) Withdraw(patience time.Duration) error {
 			}
 			return err
 		}
+		waiting(err)
 		_, _ = n.Renew() // of no use without the rules, and these are tried until the deadline
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -31,12 +36,9 @@ func (n *Network) Withdraw(patience time.Duration) error {
 
 func (n *Network) withdraw() error {
 	if len(n.claims) == 1 {
-		turn, err := takeTurn()
+		turn, err := n.takeTurn()
 		if err != nil {
 			return err
-		}
-		if turn == nil {
-			return ErrTurn
 		}
 		n.claims = append(n.claims, turn)
 	}
@@ -95,7 +97,7 @@ func (n *Network) linkOutlives() bool {
 
 // removeRules leaves the fallback table if it is to stay.
 func (n *Network) removeRules() error {
-	err := n.firewall.Remove()
+	err := errors.Join(n.firewall.Remove(), removeARP())
 	if n.fallback != nil && len(n.FallbackAddresses()) == 0 {
 		err = errors.Join(err, removeTables(fallbackTable, false, true))
 	}
@@ -133,6 +135,7 @@ func (n *Network) releaseAll() {
 		close(n.done)
 		n.done = nil
 	}
+	n.reserved.release()
 	for _, c := range slices.Backward(n.claims) {
 		c.release()
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // clearLeftovers removes what dead predecessors left that Set will not replace:
@@ -132,7 +133,7 @@ func Cleanup(iface string) (removed []string, err error) {
 		return nil, err
 	}
 	if n := peers(-1); n > 0 {
-		return nil, fmt.Errorf("%d running instance(s) hold this node's DNS: stop them first", n)
+		return nil, fmt.Errorf("%d running instance(s) hold this node's DNS: stop them first: %s", n, holders(peerNames(-1)))
 	}
 	if server, err := served(iface); err != nil {
 		return nil, err
@@ -142,6 +143,10 @@ func Cleanup(iface string) (removed []string, err error) {
 	removed, errs := clearAllLinks(iface)
 	rules, err := clearIPTables(func(xtables) bool { return false })
 	removed, errs = append(removed, rules...), append(errs, err)
+	if ok, err := nftTableExists(unix.NFPROTO_ARP, arpTable); err == nil && ok {
+		removed = append(removed, "nftables table arp "+arpTable)
+	}
+	errs = append(errs, removeARP())
 	for _, table := range []string{steeringTable, fallbackTable} {
 		for _, six := range []bool{false, true} {
 			if ok, err := nftTableExists(nftFamily(six), table); err == nil && ok {
@@ -170,19 +175,14 @@ func served(iface string) (netip.AddrPort, error) {
 	if len(held) == 0 {
 		return netip.AddrPort{}, nil
 	}
-	sockets, err := udpSockets()
+	all, err := sockets("udp")
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	for _, s := range sockets {
-		if s.RemPort != 0 {
-			continue // a client's
-		}
-		ip, _ := netip.AddrFromSlice(s.LocalAddr)
-		at := netip.AddrPortFrom(ip.Unmap(), uint16(s.LocalPort))
-		ours := slices.ContainsFunc(held, func(a netlink.Addr) bool { return a.IP.Equal(s.LocalAddr) })
-		if ours || s.LocalPort == 53 && ip.IsUnspecified() {
-			return at, nil
+	for _, s := range all {
+		ours := slices.ContainsFunc(held, func(a netlink.Addr) bool { return a.IP.Equal(s.local.Addr().AsSlice()) })
+		if s.bound && (ours || s.local.Port() == 53 && s.local.Addr().IsUnspecified()) {
+			return s.local, nil
 		}
 	}
 	return netip.AddrPort{}, nil

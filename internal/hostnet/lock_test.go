@@ -3,8 +3,15 @@
 package hostnet
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,8 +66,141 @@ func TestTooManyInstances(t *testing.T) {
 			defer c.release()
 		}
 	}
-	if _, _, err := takeSlot(); err == nil || err.Error() != "4 instances run in this network namespace already" {
-		t.Errorf("got %v", err)
+	_, _, err := takeSlot()
+	want := "4 instances run in this network namespace already: " + slotName(0).holder() + "; "
+	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(want, fmt.Sprintf("held by pid %d (", os.Getpid())) {
+		t.Errorf("got %v, want it to begin with %s", err, want)
+	}
+}
+
+// TestClaimsAreForRoot has a process without privileges try to take the names, and hold all that
+// such a process can.
+func TestClaimsAreForRoot(t *testing.T) {
+	inNamespace(t)
+	asNobody(t, func() {
+		for _, n := range []name{turnName, slotName(0)} {
+			if _, err := n.take(); !errors.Is(err, unix.EACCES) || !strings.Contains(err.Error(), "NET_BIND_SERVICE") {
+				t.Errorf("%s: got %v", n.at(), err)
+			}
+			if _, err := n.bind(true); !errors.Is(err, unix.EACCES) {
+				t.Errorf("%s is looked at: got %v", n.at(), err)
+			}
+		}
+	})
+	for _, n := range []name{turnName, slotName(0)} {
+		c, err := n.take()
+		if c == nil || err != nil {
+			t.Fatalf("%s: %v, %v", n.at(), c, err)
+		}
+		comm, err := os.ReadFile("/proc/self/comm")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("is held by pid %d (%s), user 0", os.Getpid(), strings.TrimSpace(string(comm))); !strings.HasSuffix(n.holder(), want) {
+			t.Error(n.holder())
+		}
+		c.release()
+		if !strings.HasPrefix(n.holder(), "nobody holds") {
+			t.Error(n.holder())
+		}
+	}
+}
+
+// asNobody runs f without privileges on this thread, which is not used again.
+func asNobody(t *testing.T, f func()) {
+	t.Helper()
+	const nobody = 65534
+	set := func(uid uintptr) {
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), uid, ^uintptr(0)); errno != 0 {
+			t.Fatal(errno)
+		}
+	}
+	set(nobody) // of the thread alone, and with it its effective capabilities
+	defer set(0)
+	f()
+}
+
+// TestClaimsRace has three instances take the turn, and numbers, 1,000 times, while a fourth looks at all of them.
+func TestClaimsRace(t *testing.T) {
+	inNamespace(t)
+	var wg sync.WaitGroup
+	var turns, done atomic.Int32
+	var got [3]int
+	rounds := 1000
+	if os.Getenv("NODELOCALDNS_EMULATED") != "" {
+		rounds = 50
+	}
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer home.Close()
+	member := func(f func()) {
+		wg.Go(func() {
+			runtime.LockOSThread() // and never unlocked
+			if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
+				t.Error(err)
+				return
+			}
+			f()
+		})
+	}
+	for i := range got {
+		member(func() {
+			defer done.Add(1)
+			for got[i] < rounds && !t.Failed() {
+				slot, c, err := takeSlot()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if !slotName(slot).isTaken() {
+					t.Errorf("number %d is free while it is held", slot)
+				}
+				if turn, err := takeTurn(); err != nil {
+					t.Error(err)
+				} else if turn != nil {
+					if turns.Add(1) != 1 {
+						t.Error("two have the turn")
+					}
+					got[i]++
+					turns.Add(-1)
+					turn.release()
+				}
+				c.release()
+			}
+		})
+	}
+	member(func() {
+		for int(done.Load()) < len(got) {
+			if n := peers(-1); n > len(got) {
+				t.Errorf("%d of %d", n, len(got))
+			}
+		}
+	})
+	wg.Wait()
+	if n := peers(-1); n != 0 {
+		t.Errorf("%d are left", n)
+	}
+}
+
+func TestParseSocket(t *testing.T) {
+	for line, want := range map[string]string{
+		"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops":                              "",
+		" 1055: 0A14FEA9:0035 00000000:0000 07 00000000:00000300 00:00000000 00000000     0        0 28187 2 0000000000000000 0":                          "169.254.20.10:53 true 768 0 28187",
+		"   23: 0100007F:0277 0200007F:D431 01 00000000:00000000 00:00000000 00000000 65534        0 9 1":                                                 "127.0.0.1:631 false 0 65534 9",
+		"  10: 000000FD000000000000000010000000:0035 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000 101 0 7 2 0000000 0": "[fd00::10]:53 true 0 101 7",
+		" 1: 0A14FE:0035 00000000:0000 07 0:0 0:0 0 0 0 1 2":                                                                                              "",
+		" 1: 0A14FEA9:0035 00000000:0000 07 0:0 0:0 0 root 0 1 2 0":                                                                                       "",
+	} {
+		s, ok := parseSocket(strings.Fields(line))
+		got := ""
+		if ok {
+			got = fmt.Sprint(s.local, s.bound, s.queue, s.uid, s.inode)
+		}
+		if got != want {
+			t.Errorf("%s: got %s, want %s", line, got, want)
+		}
 	}
 }
 
@@ -74,11 +214,28 @@ func TestTurn(t *testing.T) {
 		t.Errorf("taken twice: %v, %v", other, err)
 	}
 	n := &Network{cfg: testConfig(), firewall: &fakeFirewall{}}
-	if err := n.Steer(nil); err != ErrTurn {
-		t.Errorf("steering while another leaves: got %v", err)
+	if !n.TurnAwaited().IsZero() {
+		t.Error("awaited before it was wanted")
+	}
+	begin := time.Now()
+	for range 2 {
+		if err := n.Steer(nil); err != ErrTurn {
+			t.Errorf("steering while another leaves: got %v", err)
+		}
+	}
+	since := n.TurnAwaited()
+	if since.Before(begin) || n.missed.last.Before(since) {
+		t.Errorf("awaited since %s, began at %s", since, begin)
+	}
+	n.missed.last = n.missed.last.Add(-turnMemory - time.Second)
+	if since := n.TurnAwaited(); !since.IsZero() {
+		t.Errorf("an attempt of long ago counts: %s", since)
+	}
+	if _, err := n.takeTurn(); err != ErrTurn || n.missed.first != n.missed.last {
+		t.Errorf("the wait does not begin anew: %v, %v", n.missed, err)
 	}
 	turn.release()
-	if err := n.Steer(nil); err != nil {
-		t.Errorf("after it left: got %v", err)
+	if err := n.Steer(nil); err != nil || !n.TurnAwaited().IsZero() {
+		t.Errorf("after it left: got %v, awaited since %s", err, n.TurnAwaited())
 	}
 }

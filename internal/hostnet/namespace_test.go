@@ -88,9 +88,12 @@ func addrsOf(s string) []netip.Addr {
 
 func testConfig() Config {
 	return Config{
-		Interface: DefaultInterface, Link: TUN, Firewall: NFTables,
+		Interface: DefaultInterface, Link: TUN, Firewall: NFTables, Uplink: UplinkAuto,
 		Addresses: addrsOf("169.254.20.10 10.96.0.10 fd00::10 fd00:96::a"),
 		Port:      53, HealthPort: 8080, Lease: 3 * time.Second,
 		Fallback: addrsOf("10.96.0.11 fd00:96::b"), FallbackZone: DefaultFallbackZone,
 	}
 }
+
+// ignore is for a Withdraw that need not be told of.
+func ignore(error) {}

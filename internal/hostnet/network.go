@@ -13,36 +13,40 @@ import (
 )
 
 // ErrTurn says that another instance on this node is leaving and does not want
-// the shared rules changed; try again.
+// the shared rules changed; try again. TurnHolder says who that is.
 var ErrTurn = errors.New("another instance on this node is leaving")
 
 // A Network is the piece of the node's network that one cache owns. Its methods
 // are for one goroutine.
 type Network struct {
-	cfg      Config
-	parting  []netip.Addr // addresses of the last configuration whose servers still run
-	slot     int
-	claims   []*claim // the slot, and while leaving the turn
-	link     Link
-	firewall Firewall
-	fallback *Fallback
-	renewed  time.Time // when the last renewal of the lease began; zero: never
-	repaired bool      // the link was put back, and the caller does not know yet
-	halfway  bool      // a change of link or firewall failed: neither is known to be what cfg says
-	steered  []netip.Addr
-	settling []netip.Addr // of the steered
-	settled  time.Time    // when the settling ends
-	served   bool         // an address was steered once
-	heard    bool         // the servers have answered once
-	gone     bool         // the addresses were taken away for good
-	forsaken []netip.Addr // those taken away for want of a way to take the rules away
-	met      bool         // there may be rules that Set does not replace, as of another instance that was here
-	found    bool         // a fallback table was there before this instance set it
-	warnings []string
-	events   chan Event
-	done     chan struct{} // closes the watch
-	lost     chan struct{}
-	index    atomic.Int64 // of the link, for the watch
+	cfg       Config
+	parting   []netip.Addr // addresses of the last configuration whose servers still run
+	slot      int
+	claims    []*claim // the slot, and while leaving the turn
+	link      Link
+	firewall  Firewall
+	fallback  *Fallback
+	renewed   time.Time // when the last renewal of the lease began; zero: never
+	repaired  bool      // the link was put back, and the caller does not know yet
+	halfway   bool      // a change of link or firewall failed: neither is known to be what cfg says
+	steered   []netip.Addr
+	settling  []netip.Addr // of the steered
+	settled   time.Time    // when the settling ends
+	served    bool         // an address was steered once
+	heard     bool         // the servers have answered once
+	gone      bool         // the addresses were taken away for good
+	forsaken  []netip.Addr // those taken away for want of a way to take the rules away
+	met       bool         // there may be rules that Set does not replace, as of another instance that was here
+	found     bool         // a fallback table was there before this instance set it
+	missed    missedTurn   // what another instance had when this one wanted it
+	uplinks   []Uplink     // the interfaces of the default routes
+	arpFailed bool         // and it was said
+	reserved  reservations
+	warnings  []string
+	events    chan Event
+	done      chan struct{} // closes the watch
+	lost      chan struct{}
+	index     atomic.Int64 // of the link, for the watch
 }
 
 // A Firewall keeps the steering rules.
@@ -132,7 +136,10 @@ func (n *Network) Inherit() error {
 
 // Heard notes that this instance's servers have answered: they get a share of
 // what is steered to an address, whoever steers it.
-func (n *Network) Heard() { n.heard = true }
+func (n *Network) Heard() {
+	n.heard = true
+	n.reserved.release() // the servers hold their ports themselves
+}
 
 // Forsake takes addresses away until the steering has been changed: rules that
 // steer to them, and cannot be taken out, are inert then.

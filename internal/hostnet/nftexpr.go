@@ -188,6 +188,20 @@ func setAddr(a netip.Addr, source bool) []nftExpr {
 
 func exprNotrack() nftExpr { return nftExpr{name: "notrack"} }
 
+// drop ends the packet's way (NF_DROP).
+func drop() []nftExpr {
+	return []nftExpr{{"immediate", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT)
+		ae.Nested(unix.NFTA_IMMEDIATE_DATA, func(ae *netlink.AttributeEncoder) error {
+			ae.Nested(unix.NFTA_DATA_VERDICT, func(ae *netlink.AttributeEncoder) error {
+				ae.Uint32(unix.NFTA_VERDICT_CODE, 0)
+				return nil
+			})
+			return nil
+		})
+	}}}
+}
+
 // destinationNAT maps the connection to a.
 func destinationNAT(a netip.Addr) []nftExpr {
 	return []nftExpr{exprImmediate(a.AsSlice()), {"nat", func(ae *netlink.AttributeEncoder) {

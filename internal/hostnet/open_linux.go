@@ -102,12 +102,14 @@ func (n *Network) openLink() (Link, error) {
 	if err := clearLink(name, n.cfg.Addresses); err != nil {
 		return nil, err
 	}
+	link := &kernelLink{maker: dummy{}, name: name, coming: func(a netip.Addr) { n.reserve(a) }}
 	if n.cfg.Link == Dummy {
-		return &kernelLink{maker: dummy{}, name: name}, nil
+		return link, nil
 	}
 	fd, err := openTUN()
 	if err == nil {
-		return &kernelLink{maker: &tun{}, name: name}, unix.Close(fd)
+		link.maker = &tun{}
+		return link, unix.Close(fd)
 	}
 	if n.cfg.Link == TUN {
 		return nil, fmt.Errorf("%w: load the module tun and mount the device into the container, or use a dummy link", err)
@@ -116,7 +118,7 @@ func (n *Network) openLink() (Link, error) {
 		return nil, fmt.Errorf("no kind of link works: %w; creating a dummy link: %w: load the module tun or dummy, and mount %s into the container", err, derr, tunDevice)
 	}
 	n.warnings = append(n.warnings, fmt.Sprintf("No %s (%v): using a dummy link; after a crash DNS falls back within %s instead of at once", tunDevice, err, n.cfg.Lease))
-	return &kernelLink{maker: dummy{}, name: name}, nil
+	return link, nil
 }
 
 func probeDummy(name string) error {

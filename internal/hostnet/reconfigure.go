@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-
-	"github.com/prometheus/procfs"
 )
 
 // Prepare makes the node ready for servers of another configuration to listen
@@ -93,6 +91,7 @@ func (n *Network) replaceLink() error {
 
 // Commit takes away what only the servers of the last configuration needed.
 func (n *Network) Commit() error {
+	n.reserved.release()
 	if len(n.parting) == 0 {
 		return nil
 	}
@@ -104,35 +103,17 @@ func (n *Network) Commit() error {
 // Queued returns the bytes that wait, unread, in UDP sockets bound to the
 // cache's addresses and port.
 func (n *Network) Queued() (uint64, error) {
-	sockets, err := udpSockets()
+	all, err := sockets("udp")
 	if err != nil {
 		return 0, err
 	}
 	var queued uint64
-	for _, s := range sockets {
-		ip, _ := netip.AddrFromSlice(s.LocalAddr)
-		if s.LocalPort == uint64(n.cfg.Port) && slices.Contains(n.cfg.Addresses, ip.Unmap()) {
-			queued += s.RxQueue
+	for _, s := range all {
+		if s.local.Port() == n.cfg.Port && slices.Contains(n.cfg.Addresses, s.local.Addr()) {
+			queued += s.queue
 		}
 	}
 	return queued, nil
-}
-
-// udpSockets lists the UDP sockets of this network namespace.
-func udpSockets() (procfs.NetUDP, error) {
-	fs, err := procfs.NewFS("/proc/thread-self")
-	if err != nil {
-		return nil, err
-	}
-	four, err := fs.NetUDP()
-	if err != nil {
-		return nil, fmt.Errorf("listing UDP sockets: %w", err)
-	}
-	six, err := fs.NetUDP6()
-	if err != nil {
-		six = nil // a kernel without IPv6
-	}
-	return slices.Concat(four, six), nil
 }
 
 func without(addrs, taken []netip.Addr) []netip.Addr {

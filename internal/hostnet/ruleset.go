@@ -14,8 +14,9 @@ type Steering struct {
 	Addresses  []netip.Addr // all addresses of the cache
 	Steered    []netip.Addr // those of them that DNS is steered to
 	Settling   []netip.Addr // those of them where only new TCP connections are steered
+	Uplinks    []string     // interfaces of which nothing is accepted that the host's own firewall does not accept
 	Port       uint16
-	HealthPort uint16 // 0: none
+	HealthPort uint16 // at the first of Addresses; 0: none
 }
 
 // A hook names one of the four places that rules stand in. Two of them share
@@ -57,6 +58,7 @@ type rule struct {
 	local  bool   // only while addr is an address of this host
 	syn    bool   // only the first packet of a TCP connection
 	mark   uint32 // only packets with this mark; 0: any
+	uplink string // if set, the rule is instead: no rule below it is for what comes in by this interface
 }
 
 // rules returns the rules of s for one address family.
@@ -65,9 +67,15 @@ type rule struct {
 // address is local: when the address goes with the process, the rule is inert.
 // A rule on the source has no such guard: an answer that leaves tracked would
 // make conntrack take the client's next packets for its replies.
+//
+// What comes in by an uplink is steered as all else, and left to the host's own
+// firewall.
 func (s Steering) rules(six bool) []rule {
 	var out []rule
-	for _, a := range s.Addresses {
+	for _, name := range s.Uplinks {
+		out = append(out, rule{hook: filterIn, uplink: name})
+	}
+	for i, a := range s.Addresses {
 		if a.Is6() != six {
 			continue
 		}
@@ -81,7 +89,7 @@ func (s Steering) rules(six bool) []rule {
 			}
 			out = append(out, s.standing(p, a, s.Port)...)
 		}
-		if s.HealthPort != 0 {
+		if s.HealthPort != 0 && i == 0 {
 			out = append(out, rule{hook: rawOut, proto: "tcp", addr: a, port: s.HealthPort, local: true})
 			out = append(out, s.standing("tcp", a, s.HealthPort)...)
 		}
@@ -101,6 +109,9 @@ func (s Steering) standing(proto string, a netip.Addr, port uint16) []rule {
 
 // iptables prints r as iptables-restore takes it.
 func (r rule) iptables() string {
+	if r.uplink != "" {
+		return fmt.Sprintf("-A %s -i %s -m comment --comment %q -j RETURN", r.hook.chain(), r.uplink, commentUplink)
+	}
 	var b strings.Builder
 	flag, port := "-d", "--dport"
 	if r.source {

@@ -34,15 +34,43 @@ func (n *Network) Repair(broken []string) error {
 
 // inTurn runs f while no other instance may change rules.
 func (n *Network) inTurn(f func() error) error {
-	turn, err := takeTurn()
+	turn, err := n.takeTurn()
 	if err != nil {
 		return err
 	}
-	if turn == nil {
-		return ErrTurn
-	}
 	defer turn.release()
 	return f()
+}
+
+// turnMemory is for how long a vain attempt to have the turn counts. Who still
+// wants it tries again within a second.
+const turnMemory = 2 * time.Second
+
+// A missedTurn is since when, and when last, another instance had the turn.
+type missedTurn struct{ first, last time.Time }
+
+// takeTurn returns ErrTurn if another instance has the turn, and notes it.
+func (n *Network) takeTurn() (*claim, error) {
+	turn, err := takeTurn()
+	if turn != nil || err != nil {
+		n.missed = missedTurn{}
+		return turn, err
+	}
+	now := time.Now()
+	if now.Sub(n.missed.last) > turnMemory {
+		n.missed.first = now
+	}
+	n.missed.last = now
+	return nil, ErrTurn
+}
+
+// TurnAwaited returns since when another instance has had the turn at each attempt
+// of this one. It is zero if the last attempt was not in vain, or is long ago.
+func (n *Network) TurnAwaited() time.Time {
+	if time.Since(n.missed.last) > turnMemory {
+		return time.Time{}
+	}
+	return n.missed.first
 }
 
 // apply sets steering and fallback in the order that loses nothing: the
@@ -51,6 +79,8 @@ func (n *Network) inTurn(f func() error) error {
 // kube-dns: what it rewrote has a connection tracking zone, so that NOTRACK
 // leaves it alone (nft_notrack_eval, xt_CT) and kube-proxy maps it.
 func (n *Network) apply(addrs []netip.Addr) error {
+	_, _ = n.lookAtUplinks() // what is known stays; FollowUplinks returns such an error
+	n.setARP()
 	away := without(n.cfg.Addresses, addrs)
 	less := len(addrs) < len(n.steered)
 	if !less {
@@ -100,7 +130,7 @@ func (n *Network) Settle() error {
 }
 
 func (n *Network) setFirewall(addrs []netip.Addr) error {
-	s := Steering{Addresses: n.cfg.Addresses, Steered: addrs, Settling: n.settling, Port: n.cfg.Port, HealthPort: n.cfg.HealthPort}
+	s := Steering{Addresses: n.cfg.Addresses, Steered: addrs, Settling: n.settling, Uplinks: n.closed(), Port: n.cfg.Port, HealthPort: n.cfg.HealthPort}
 	if err := n.whileRenewing(func() error { return n.firewall.Set(s) }); err != nil {
 		return fmt.Errorf("setting the %s rules: %w", n.firewall, err)
 	}

@@ -33,16 +33,17 @@ type Places struct {
 	tell func(client netip.Addr, refused int)
 	now  func() time.Time
 
-	mu    sync.Mutex
-	used  int
-	held  map[netip.Addr]int
-	tally Tally // of refusals
+	mu       sync.Mutex
+	used     int
+	held     map[netip.Addr]int
+	networks map[netip.Addr]int // how many clients of an IPv6 /64 hold places, by its first address
+	tally    Tally              // of refusals
 }
 
 // New returns max places, which must be at least 1. tell is called, without a lock, at the first refusal and at most each 30 s
 // after that, with the client that was refused most and the number of its refusals; tell may be nil.
 func New(max int, tell func(client netip.Addr, refused int)) *Places {
-	return &Places{max: max, tell: tell, now: time.Now, held: map[netip.Addr]int{}}
+	return &Places{max: max, tell: tell, now: time.Now, held: map[netip.Addr]int{}, networks: map[netip.Addr]int{}}
 }
 
 // Client returns the address under which the places of a are counted: the address without its zone, an IPv4 address as such. It is not the
@@ -58,6 +59,9 @@ func (p *Places) Enter(client netip.Addr, favoured bool) Verdict {
 	if v == Admitted {
 		p.used++
 		p.held[client]++
+		if p.held[client] == 1 && client.Is6() {
+			p.networks[network(client)]++
+		}
 		p.mu.Unlock()
 		return v
 	}
@@ -76,6 +80,8 @@ func (p *Places) verdict(client netip.Addr, favoured bool) Verdict {
 		return Admitted
 	case p.used >= p.max+p.max/4:
 		return Full
+	case p.used >= p.max && !favoured && client.Is6() && p.networks[network(client)] >= crowd:
+		return OverShare
 	case favoured || held < p.share(held == 0):
 		return Admitted
 	case len(p.held) == 1: // the client is alone, and its share is all there is
@@ -98,9 +104,27 @@ func (p *Places) Leave(client netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.used--
-	if p.held[client]--; p.held[client] <= 0 {
-		delete(p.held, client)
+	if p.held[client]--; p.held[client] > 0 {
+		return
 	}
+	delete(p.held, client)
+	if !client.Is6() {
+		return
+	}
+	n := network(client)
+	if p.networks[n]--; p.networks[n] <= 0 {
+		delete(p.networks, n)
+	}
+}
+
+// crowd is more clients of one IPv6 /64 than a node has pods (110 by the kubelet's default, 250 where that is raised). A /64 of
+// which so many hold places is one host that uses many addresses, or invents them, and has no part in the reserve.
+const crowd = 256
+
+// network returns the first address of the /64 of an IPv6 address.
+func network(client netip.Addr) netip.Addr {
+	p, _ := client.Prefix(64)
+	return p.Addr()
 }
 
 // Excess returns, of clients that hold places which nobody asked for with Enter, how many each holds beyond its share of max

@@ -77,6 +77,37 @@ func TestFavoured(t *testing.T) {
 	}
 }
 
+// A host that asks from all addresses of its /64 leaves the reserve to others; as many pods as a node has are no such host.
+func TestCrowd(t *testing.T) {
+	for clients, want := range map[int]Verdict{250: Admitted, 1000: OverShare} {
+		p := New(1000, nil)
+		at := func(i int) netip.Addr {
+			return netip.AddrFrom16([16]byte{0xfd, 14: byte(i >> 8), 15: byte(i)})
+		}
+		for i := range 1000 {
+			p.Enter(at(i%clients), false)
+		}
+		if p.used != 1000 {
+			t.Fatalf("%d addresses of one /64 got %d of 1000 places", clients, p.used)
+		}
+		if v := p.Enter(at(2000), false); v != want {
+			t.Errorf("one more after %d addresses of its /64: %s, want %s", clients, v, want)
+		}
+		for _, other := range []netip.Addr{a, netip.MustParseAddr("fd00:1::1")} {
+			if n, _ := enter(p, other, 1, false); n != 1 {
+				t.Errorf("%s of another network got no place", other)
+			}
+			p.Leave(other)
+		}
+		for client, n := range p.held {
+			leave(p, client, n)
+		}
+		if len(p.networks) > 0 {
+			t.Errorf("networks are left: %v", p.networks)
+		}
+	}
+}
+
 func TestLeaveForgets(t *testing.T) {
 	p := New(10, nil)
 	enter(p, a, 10, false)

@@ -37,7 +37,7 @@ func tableIn(t *testing.T) func() string {
 
 // TestAbandon fails a start after each step: the fallback table is there as soon as somebody has said what for.
 func TestAbandon(t *testing.T) {
-	flags := hostnet.Config{Interface: "x", Link: hostnet.TUN, Firewall: hostnet.NFTables, Port: 53,
+	flags := hostnet.Config{Interface: "x", Link: hostnet.TUN, Firewall: hostnet.NFTables, Uplink: hostnet.UplinkAuto, Port: 53,
 		Addresses: []netip.Addr{netip.MustParseAddr("169.254.20.10")}, Fallback: []netip.Addr{netip.MustParseAddr("10.96.0.10")}, FallbackZone: 20}
 	stanza := flags
 	stanza.Fallback = []netip.Addr{netip.MustParseAddr("10.96.0.12")}
@@ -79,7 +79,7 @@ func TestAbandon(t *testing.T) {
 
 // TestOwnsNothing starts with a stanza that owns nothing, after flags that stand for a table.
 func TestOwnsNothing(t *testing.T) {
-	flags := hostnet.Config{Interface: "x", Link: hostnet.TUN, Firewall: hostnet.NFTables, Port: 53,
+	flags := hostnet.Config{Interface: "x", Link: hostnet.TUN, Firewall: hostnet.NFTables, Uplink: hostnet.UplinkAuto, Port: 53,
 		Addresses: []netip.Addr{netip.MustParseAddr("169.254.20.10")}, Fallback: []netip.Addr{netip.MustParseAddr("10.96.0.10")}, FallbackZone: 20}
 	none := settings{options: options{Config: hostnet.Config{Link: hostnet.None, Firewall: hostnet.None, Addresses: flags.Addresses}}}
 	table := tableIn(t)

@@ -224,3 +224,25 @@ func (g *guard) report(doing string, err error) {
 		log.Errorf("Error %s: %v", doing, err)
 	}
 }
+
+// watch has a guard look after the sockets of the servers at a port. Without /proc the servers do without.
+func (n *node) watch(port uint16) {
+	if n.guard != nil && n.guard.port == port {
+		return
+	}
+	n.unwatch()
+	g, err := newGuard(port)
+	if err != nil {
+		log.Errorf("No bound on the TCP connections of a client: %v", err)
+		return
+	}
+	n.guard = g
+	g.run()
+}
+
+func (n *node) unwatch() {
+	if n.guard != nil {
+		n.guard.stop()
+		n.guard = nil
+	}
+}

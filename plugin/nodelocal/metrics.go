@@ -73,7 +73,7 @@ var (
 	})
 
 	// SetupErrors is the reference's metric, under its name: errortype is
-	// iptables, iptables_lock, interface_add, interface_check or configmap.
+	// iptables, iptables_lock, interface_add, interface_check, configmap or turn.
 	SetupErrors = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: "nodecache", Name: "setup_errors_total",
 		Help: "Counter of errors while setting up the node's network, by type.",
@@ -109,7 +109,7 @@ var _ = promauto.NewGaugeFunc(prometheus.GaugeOpts{
 func init() {
 	prometheus.MustRegister(steeringCollector{hostnet.IsLocal})
 	ConfigValid.Set(1)
-	for _, t := range []string{"iptables", "iptables_lock", "interface_add", "interface_check", "configmap"} {
+	for _, t := range []string{"iptables", "iptables_lock", "interface_add", "interface_check", "configmap", "turn"} {
 		SetupErrors.WithLabelValues(t)
 	}
 	for _, object := range []string{"link", "address", "rules", "fallback"} {

@@ -95,28 +95,6 @@ func (n *node) start(s settings) error {
 	return nil
 }
 
-// watch has a guard look after the sockets of the servers at a port. Without /proc the servers do without.
-func (n *node) watch(port uint16) {
-	if n.guard != nil && n.guard.port == port {
-		return
-	}
-	n.unwatch()
-	g, err := newGuard(port)
-	if err != nil {
-		log.Errorf("No bound on the TCP connections of a client: %v", err)
-		return
-	}
-	n.guard = g
-	g.run()
-}
-
-func (n *node) unwatch() {
-	if n.guard != nil {
-		n.guard.stop()
-		n.guard = nil
-	}
-}
-
 // restore makes the node what s says after a reload that failed. What cannot be
 // changed back is left and taken anew; the cluster DNS answers meanwhile.
 func (n *node) restore(s settings) error {
@@ -166,12 +144,14 @@ func (n *node) prepare(s settings) error {
 		return nil
 	}
 	n.unsettled = true
+	var waiting wait
 	for begin := time.Now(); ; time.Sleep(startInterval) {
 		err := n.network.Prepare(s.Config, func() { withdrawals.WithLabelValues("reload").Inc(); n.drain() })
 		busy := errors.Is(err, hostnet.ErrLocked) || errors.Is(err, hostnet.ErrTurn)
 		if !busy || time.Since(begin) > reloadPatience {
 			return err
 		}
+		waiting.on("change the node's network", err)
 		n.network.KeepLease()
 	}
 }
@@ -251,7 +231,8 @@ func (n *node) leaveLocked() {
 		return
 	}
 	steered := len(n.network.Steered()) > 0
-	n.supervisor.report("withdraw", n.network.Withdraw(withdrawPatience))
+	var waiting wait
+	n.supervisor.report("withdraw", n.network.Withdraw(withdrawPatience, func(err error) { waiting.on("take steering away", err) }))
 	if steered {
 		withdrawals.WithLabelValues("shutdown").Inc()
 		log.Info("Steering off: shutting down")

@@ -3,20 +3,86 @@
 package nodelocal
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 )
 
+// waitPatience is how long something may be waited for before the log says so.
+const waitPatience = 3 * time.Second
+
+// A wait is one for something that others have. Its zero value is ready.
+type wait struct {
+	begun time.Time
+	said  bool
+}
+
+// on notes that the wait for what goes on, as of err. It is said once, when it has become long.
+func (w *wait) on(what string, err error) {
+	if w.begun.IsZero() {
+		w.begun = time.Now()
+	}
+	if w.said || time.Since(w.begun) < waitPatience {
+		return
+	}
+	w.said = true
+	log.Warningf("Still waiting to %s after %s: %s", what, time.Since(w.begun).Round(time.Second), reason(err))
+}
+
+// reason adds who has what is waited for to err.
+func reason(err error) string {
+	if errors.Is(err, hostnet.ErrTurn) {
+		return fmt.Sprintf("%v: %s", err, hostnet.TurnHolder())
+	}
+	return err.Error()
+}
+
 // reportRules counts and logs an error of the rules.
 func (v *supervisor) reportRules(err error) {
 	if errors.Is(err, hostnet.ErrTurn) {
-		return // the other instance will be gone in a moment
+		return // the other instance will be gone in a moment; reportTurn tells if not
 	}
 	if err != nil {
 		SetupErrors.WithLabelValues(ruleErrorType(err)).Inc()
 	}
 	v.report("rules", err)
+}
+
+// reportTurn counts and logs that another instance does not give the turn back: without it nothing can be steered or put back.
+func (v *supervisor) reportTurn() {
+	const subject = "the right to change rules"
+	switch since := v.node.network.TurnAwaited(); {
+	case since.IsZero():
+		v.report(subject, nil)
+	case time.Since(since) > waitPatience:
+		SetupErrors.WithLabelValues("turn").Inc()
+		if _, ok := v.said[subject]; !ok {
+			v.say(subject, fmt.Sprintf("Rules could not be changed for %s: %s", time.Since(since).Round(time.Second), reason(hostnet.ErrTurn)))
+		}
+	}
+}
+
+// sayUplinks tells when the interfaces change by which DNS is not accepted, and those that would be such but for pods.
+func (v *supervisor) sayUplinks() {
+	var closed, open []hostnet.Uplink
+	for _, u := range v.node.network.Uplinks() {
+		if u.Pods == "" {
+			closed = append(closed, u)
+		} else {
+			open = append(open, u)
+		}
+	}
+	if text := addrList(closed); text != v.said["uplinks"] {
+		v.said["uplinks"] = text
+		log.Infof("Left to the host's own firewall: DNS that comes in by the default route's interface: %s", cmp.Or(text, "there is none"))
+	}
+	if text := addrList(open); text != v.said["ways of pods"] {
+		v.said["ways of pods"] = text
+		log.Warningf("Accepted, as pods may come in by it: DNS by the default route's interface: %s; the network outside may ask the cache as well", cmp.Or(text, "there is none any more"))
+	}
 }
 
 // report logs an error once, and that it is over.

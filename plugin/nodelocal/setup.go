@@ -127,7 +127,7 @@ func listenAddrs(hosts []string) (addrs []netip.Addr, wildcard bool) {
 // parse reads one stanza; where is its file and line.
 func parse(c *caddy.Controller) (o options, where string, err error) {
 	o = options{
-		Config: hostnet.Config{Interface: hostnet.DefaultInterface, Link: hostnet.Auto, Firewall: hostnet.Auto, HealthPort: 8080, Lease: 3 * time.Second,
+		Config: hostnet.Config{Interface: hostnet.DefaultInterface, Link: hostnet.Auto, Firewall: hostnet.Auto, Uplink: hostnet.UplinkAuto, HealthPort: 8080, Lease: 3 * time.Second,
 			FallbackZone: hostnet.DefaultFallbackZone},
 		Resync: 30 * time.Second,
 	}
@@ -190,6 +190,8 @@ func parseValue(c *caddy.Controller, o *options, name, value string) (err error)
 		o.Link = value
 	case "firewall":
 		o.Firewall = value
+	case "uplink":
+		o.Uplink = value
 	case "lease":
 		o.Lease, err = duration(c, name, value)
 	case "resync":
@@ -209,7 +211,7 @@ func parseValue(c *caddy.Controller, o *options, name, value string) (err error)
 		}
 		o.FallbackZone = uint16(zone)
 	default:
-		err = c.Errf("unknown option %q: known are interface, link, firewall, lease, resync, health_port, fallback, fallback_zone, skip_teardown", name)
+		err = c.Errf("unknown option %q: known are interface, link, firewall, uplink, lease, resync, health_port, fallback, fallback_zone, skip_teardown", name)
 	}
 	return err
 }

@@ -27,7 +27,7 @@ import (
 
 func defaults() options {
 	return options{
-		Config: hostnet.Config{Interface: "nodelocaldns", Link: "auto", Firewall: "auto", HealthPort: 8080, Lease: 3 * time.Second, FallbackZone: 20},
+		Config: hostnet.Config{Interface: "nodelocaldns", Link: "auto", Firewall: "auto", Uplink: "auto", HealthPort: 8080, Lease: 3 * time.Second, FallbackZone: 20},
 		Resync: 30 * time.Second,
 	}
 }
@@ -46,6 +46,7 @@ func TestParse(t *testing.T) {
 			interface dns0
 			link dummy
 			firewall nftables
+			uplink open
 			lease 0
 			resync 1m
 			health_port 0
@@ -54,7 +55,7 @@ func TestParse(t *testing.T) {
 			skip_teardown
 		}`, func(o *options) {
 			*o = options{Config: hostnet.Config{
-				Interface: "dns0", Link: "dummy", Firewall: "nftables",
+				Interface: "dns0", Link: "dummy", Firewall: "nftables", Uplink: "open",
 				Addresses: []netip.Addr{addr("169.254.20.10")},
 				Fallback:  []netip.Addr{addr("10.96.0.10"), addr("fd00:96::a")}, FallbackZone: 700,
 			}, Resync: time.Minute, SkipTeardown: true}
@@ -84,13 +85,14 @@ func TestParseErrors(t *testing.T) {
 		"nodelocal {\n health_port x\n}":                         `Testfile:2 - Error during parsing: health_port "x": want a port from 1 to 65535, or 0 for none`,
 		"nodelocal {\n link veth\n}":                             `Testfile:3 - Error during parsing: link "veth": want auto, tun, dummy or none`,
 		"nodelocal {\n firewall ufw\n}":                          `Testfile:3 - Error during parsing: firewall "ufw": want auto, iptables, nftables or none`,
+		"nodelocal {\n uplink eth0\n}":                           `Testfile:3 - Error during parsing: uplink "eth0": want auto or open`,
 		"nodelocal {\n fallback\n}":                              `Testfile:2 - Error during parsing: Wrong argument count or unexpected line ending after 'fallback'`,
 		"nodelocal {\n fallback x\n}":                            `Testfile:2 - Error during parsing: "x" is not an IP address`,
 		"nodelocal {\n fallback_zone 0\n}":                       `Testfile:2 - Error during parsing: fallback_zone "0": want a conntrack zone from 1 to 65535`,
 		"nodelocal {\n fallback_zone x\n}":                       `Testfile:2 - Error during parsing: fallback_zone "x": want a conntrack zone from 1 to 65535`,
 		"nodelocal 10.0.0.1 10.0.0.2 {\n fallback_zone 65535\n}": `Testfile:3 - Error during parsing: fallback zone 65535: want a conntrack zone from 1 to 65534, one for each address from there on`,
 		"nodelocal {\n skip_teardown 1\n}":                       `Testfile:2 - Error during parsing: Wrong argument count or unexpected line ending after '1'`,
-		"nodelocal {\n intreface x\n}":                           `Testfile:2 - Error during parsing: unknown option "intreface": known are interface, link, firewall, lease, resync, health_port, fallback, fallback_zone, skip_teardown`,
+		"nodelocal {\n intreface x\n}":                           `Testfile:2 - Error during parsing: unknown option "intreface": known are interface, link, firewall, uplink, lease, resync, health_port, fallback, fallback_zone, skip_teardown`,
 	} {
 		if _, _, err := parse(caddy.NewTestController("dns", in)); err == nil || err.Error() != want {
 			t.Errorf("%q:\n got %v\nwant %s", in, err, want)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
@@ -28,6 +29,7 @@ type supervisor struct {
 
 	forsaken []netip.Addr // taken away, as the rules could not be
 	heard    bool         // the servers have answered once
+	long     atomic.Bool  // it was said that a round took long
 }
 
 func newSupervisor(n *node) *supervisor {
@@ -63,13 +65,22 @@ func (v *supervisor) run() {
 			}
 			begin := time.Now()
 			v.node.mu.Lock()
+			long := time.AfterFunc(waitPatience, v.sayLong)
 			next := v.tick(event)
+			long.Stop()
 			v.node.mu.Unlock()
 			end := time.Now()
 			lastRound.Store(&end)
 			timer.Reset(next - end.Sub(begin))
 		}
 	})
+}
+
+// sayLong tells, once, of a round that has not ended yet: a command of iptables or an answer of the kernel is awaited.
+func (v *supervisor) sayLong() {
+	if v.long.CompareAndSwap(false, true) {
+		log.Infof("A look at link and rules takes longer than %s: iptables, or this machine, is slow; the addresses' lease is renewed meanwhile", waitPatience)
+	}
 }
 
 // stop is called with the node locked, which the goroutine may be waiting for.
@@ -102,6 +113,8 @@ func (v *supervisor) tick(event hostnet.Event) time.Duration {
 		now := time.Now()
 		lastSync.Store(&now)
 	}
+	v.reportTurn()
+	v.sayUplinks()
 	v.publish()
 	if !v.complete() && time.Since(v.begun) < startPatience {
 		return startInterval
@@ -181,12 +194,18 @@ func (v *supervisor) check() {
 // rules are the other's alone.
 func (v *supervisor) mend() bool {
 	thorough, alone := time.Since(v.resync) >= v.s.Resync, v.node.network.Alone()
-	v.shared = v.shared || !alone
+	if !alone && !v.shared {
+		v.shared = true
+		log.Infof("Another instance runs on this node: %s", v.node.network.Peers())
+	}
 	if !alone && (!thorough || len(v.node.network.Steered()) == 0) {
 		return true
 	}
 	var broken []string
 	err := v.node.network.Inherit()
+	if err == nil && thorough {
+		err = v.node.network.FollowUplinks()
+	}
 	if err == nil {
 		broken, err = v.node.network.Intact(thorough)
 	}

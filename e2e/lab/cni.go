@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// A CNI is a way in which pods are connected to the node.
+type CNI string
+
+// The ways that the lab can make, beside that of its first pod.
+const (
+	Bridge       CNI = "bridge"        // a bridge of the pods' own, as of flannel or kubenet
+	Routed       CNI = "routed"        // a veth for each pod, a route to its address alone, proxy ARP, as of Calico
+	Macvlan      CNI = "macvlan"       // beside the node's own macvlan, on the uplink
+	IPvlan       CNI = "ipvlan"        // beside the node's own ipvlan, on the uplink
+	UplinkBridge CNI = "uplink bridge" // a bridge that has the uplink as a port, too, as of Azure
+)
+
+// network is how a CNI connects a pod: commands on the node, of which the last leaves a link "new" for the pod, and commands in the pod, which
+// has it as eth0.
+type network struct{ node, pod string }
+
+var networks = map[CNI]network{
+	Bridge: {`link add cni0 type bridge
+link set cni0 up
+addr add 10.244.5.1/24 dev cni0
+-6 addr add fd00:244:5::1/64 dev cni0 nodad
+link add veth-cni type veth peer name new
+link set veth-cni master cni0 up`, subnet("10.244.5", "fd00:244:5:")},
+	Routed: {`link add cali0 type veth peer name new
+link set cali0 up
+-6 addr add fe80::1/64 dev cali0 nodad
+route add 10.244.6.2/32 dev cali0
+-6 route add fd00:244:6::2/128 dev cali0`, `addr add 10.244.6.2/32 dev eth0
+-6 addr add fd00:244:6::2/128 dev eth0 nodad
+route add 169.254.1.1 dev eth0 scope link
+route add default via 169.254.1.1 dev eth0
+-6 route add default via fe80::1 dev eth0`},
+	Macvlan: {shared("macvlan mode bridge"), subnet("10.244.7", "fd00:244:7:")},
+	IPvlan:  {shared("ipvlan mode l2"), subnet("10.244.7", "fd00:244:7:")},
+	UplinkBridge: {`link add br0 type bridge
+link set br0 up
+addr flush dev veth-out
+link set veth-out master br0
+addr add 192.168.9.1/24 dev br0
+-6 addr add fd00:9::1/64 dev br0 nodad
+route replace default via 192.168.9.2
+-6 route replace default via fd00:9::2 dev br0
+link add veth-br type veth peer name new
+link set veth-br master br0 up`, subnet("192.168.9", "fd00:9:")},
+}
+
+// shared is the commands for a node that has an interface upon the uplink, as the pod has.
+func shared(kind string) string {
+	return fmt.Sprintf(`link add host0 link veth-out type %[1]s
+link set host0 up
+addr add 10.244.7.1/24 dev host0
+-6 addr add fd00:244:7::1/64 dev host0 nodad
+link add new link veth-out type %[1]s`, kind)
+}
+
+// subnet is the commands for a pod in a network of which the node has the first address. The pod's is the 20th.
+func subnet(four, six string) string {
+	return fmt.Sprintf(`addr add %[1]s.20/24 dev eth0
+-6 addr add %[2]s:20/64 dev eth0 nodad
+route add default via %[1]s.1
+-6 route add default via %[2]s:1`, four, six)
+}
+
+// NewPodOn connects another pod to the node. The test is skipped on a kernel that lacks this kind of link.
+func (l *Lab) NewPodOn(t testing.TB, kind CNI) *Namespace {
+	t.Helper()
+	pod := NewNamespace(t, string(kind)+" pod")
+	for _, s := range everySysctls {
+		pod.Sysctl(t, s[0], s[1])
+	}
+	l.Node.ip(t, networks[kind].node)
+	switch kind {
+	case Routed:
+		l.Node.Sysctl(t, "net.ipv4.conf.cali0.proxy_arp", "1")
+	case IPvlan: // the route back to such a pod is not the way that its packets come
+		l.Node.Sysctl(t, "net.ipv4.conf.veth-out.rp_filter", "2")
+	}
+	link, err := l.Node.netlink.LinkByName("new")
+	if err == nil {
+		err = l.Node.netlink.LinkSetNsFd(link, int(pod.handle))
+	}
+	if err != nil {
+		t.Fatalf("giving the pod its link: %v", err)
+	}
+	pod.ip(t, "link set new name eth0\nlink set eth0 up\n"+networks[kind].pod)
+	return pod
+}
+
+// ip runs commands of ip, one a line.
+func (n *Namespace) ip(t testing.TB, commands string) {
+	t.Helper()
+	for line := range strings.Lines(commands) {
+		args := strings.Fields(line)
+		if out, err := n.Output("", "ip", args...); err != nil {
+			if strings.Contains(out, "Unknown device type") || strings.Contains(out, "Operation not supported") {
+				NeedsKernel(t, fmt.Errorf("ip %s: %s", strings.TrimSpace(line), strings.TrimSpace(out)))
+			}
+			t.Fatalf("ip %s in %s: %v\n%s", strings.TrimSpace(line), n.Name, err, out)
+		}
+	}
+}
