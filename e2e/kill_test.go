@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -122,13 +121,4 @@ func cleaned(t *testing.T, l *lab.Lab, before lab.State) {
 	if again := l.Node.Exec(t, "", lab.NodeLocalDNS(t), "cleanup"); again != "nothing to remove\n" {
 		t.Errorf("the second cleanup printed %q", again)
 	}
-}
-
-// describe is what became of some probes, for the log.
-func describe(reports []lab.Report) string {
-	s := ""
-	for _, r := range reports {
-		s += fmt.Sprintln(r)
-	}
-	return s
 }

@@ -66,7 +66,7 @@ func TestServeFamily(t *testing.T) {
 func serve(t *testing.T, c *cache) {
 	l := c.lab
 	c.settle(t)
-	l.ForgetConntrack(t)
+	l.ForgetConntrack(t, c.options.addrs...)
 	for _, want := range answersWanted {
 		for _, a := range c.options.addrs {
 			for _, from := range []*lab.Namespace{l.Pod, l.Node} {

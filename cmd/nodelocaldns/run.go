@@ -104,6 +104,7 @@ func keeper(last lastGood, l *loader) func([]byte) {
 func (l *lifecycle) serve(start func() (*caddy.Instance, error), load caddy.LoaderFunc, sigs <-chan os.Signal) (int, error) {
 	exit, failed := make(chan int, 3), make(chan error, 1)
 	go l.handle(sigs, exit)
+	go l.awaitLoop(nodelocal.Loops(), exit)
 	go func() {
 		inst, err := start()
 		if err != nil {
@@ -153,6 +154,16 @@ func (l *lifecycle) awaitServers(inst *caddy.Instance, exit chan<- int) {
 	if l.end() {
 		log.Error("Shutting down: no server is left")
 		l.shutdown("no server is left")
+		exit <- exitFailure
+	}
+}
+
+// awaitLoop ends the process when its upstream leads back to it: only another configuration can help.
+func (l *lifecycle) awaitLoop(loops <-chan error, exit chan<- int) {
+	err := <-loops
+	if l.end() {
+		log.Errorf("Shutting down: %v", err)
+		l.shutdown("a loop")
 		exit <- exitFailure
 	}
 }

@@ -5,6 +5,7 @@ package lab
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -20,21 +21,36 @@ func (l *Lab) Conntrack(t testing.TB, addrs ...netip.Addr) []string {
 			t.Fatalf("listing connections: %v", err)
 		}
 		for _, f := range flows {
-			for _, a := range addrs {
-				to := f.Forward.DstPort == 53 && same(f.Forward.DstIP, a)
-				from := f.Forward.SrcPort == 53 && same(f.Forward.SrcIP, a)
-				if to || from {
-					found = append(found, f.String())
-				}
+			if dnsAt(addrs).MatchConntrackFlow(f) {
+				found = append(found, f.String())
 			}
 		}
 	}
 	return found
 }
 
-// ForgetConntrack empties the node's table of connections.
-func (l *Lab) ForgetConntrack(t testing.TB) {
+// dnsAt are connections to port 53 of one of these addresses, or from one of them.
+type dnsAt []netip.Addr
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (addrs dnsAt) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
+	return slices.ContainsFunc(addrs, func(a netip.Addr) bool {
+		return f.Forward.DstPort == 53 && same(f.Forward.DstIP, a) || f.Forward.SrcPort == 53 && same(f.Forward.SrcIP, a)
+	})
+}
+
+// ForgetConntrack takes those connections out of the node's table; without an address it empties the table. A program that keeps
+// a connection which is forgotten finds it reset.
+func (l *Lab) ForgetConntrack(t testing.TB, addrs ...netip.Addr) {
 	t.Helper()
+	if len(addrs) > 0 {
+		for _, family := range []netlink.InetFamily{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+			if _, err := l.Node.netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, dnsAt(addrs)); err != nil {
+				t.Fatalf("deleting connections: %v", err)
+			}
+		}
+		return
+	}
 	if err := l.Node.netlink.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
 		t.Fatalf("flushing connections: %v", err)
 	}

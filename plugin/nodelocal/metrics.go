@@ -42,7 +42,7 @@ var (
 	}, []string{"address", "result"})
 	withdrawals = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "withdrawals_total",
-		Help: "Counter of times that steering went off, by reason: self_query, lease, reload, shutdown.",
+		Help: "Counter of times that steering went off, by reason: self_query, lease, reload, shutdown, loop.",
 	}, []string{"reason"})
 	repairs = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "repairs_total",
@@ -115,7 +115,7 @@ func init() {
 	for _, object := range []string{"link", "address", "rules", "fallback"} {
 		repairs.WithLabelValues(object)
 	}
-	for _, reason := range []string{"self_query", "lease", "reload", "shutdown"} {
+	for _, reason := range []string{"self_query", "lease", "reload", "shutdown", "loop"} {
 		withdrawals.WithLabelValues(reason)
 	}
 	for _, result := range []string{"success", "error"} {

@@ -35,7 +35,8 @@ const (
 // settings is what one configuration asks for.
 type settings struct {
 	options
-	zone string // of the server block that answers self-queries
+	zone      string   // of the server block that answers self-queries
+	loopZones []string // of the server blocks with the directive loop, one each
 }
 
 // A node is the state of the process: caddy starts the next configuration
@@ -53,6 +54,8 @@ type node struct {
 	unsettled  bool // ... and the network could not be made what it wants: it is not what settings say either
 	leaving    bool
 	steered    atomic.Bool // all addresses are
+	look       atomic.Pointer[look]
+	loops      chan error // has room for one, as one comes; nil: Loops was not called
 
 	// foreseen is the addresses for which there is a fallback table that no network of this process has taken over yet.
 	foreseen []netip.Addr
@@ -224,18 +227,25 @@ func (n *node) leaveLocked() {
 	if n.network == nil || n.leaving {
 		return
 	}
-	n.leaving = true
-	n.steered.Store(false)
 	if n.settings.SkipTeardown {
+		n.leaving = true
+		n.steered.Store(false)
 		log.Info("Leaving rules and link in place (skip_teardown)")
 		return
 	}
+	n.withdraw("shutdown", "shutting down")
+}
+
+// withdraw takes steering away for good. Reason is for the metric and why for the log.
+func (n *node) withdraw(reason, why string) {
+	n.leaving = true
+	n.steered.Store(false)
 	steered := len(n.network.Steered()) > 0
 	var waiting wait
 	n.supervisor.report("withdraw", n.network.Withdraw(withdrawPatience, func(err error) { waiting.on("take steering away", err) }))
 	if steered {
-		withdrawals.WithLabelValues("shutdown").Inc()
-		log.Info("Steering off: shutting down")
+		withdrawals.WithLabelValues(reason).Inc()
+		log.Infof("Steering off: %s", why)
 		n.supervisor.publish()
 	}
 	if steered || n.supervisor.heard {

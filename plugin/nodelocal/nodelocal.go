@@ -15,7 +15,7 @@ import (
 
 // Nodelocal is the plugin's handler, in each server block of a Corefile that has
 // the stanza. It answers the cache's queries to itself and passes everything else
-// on.
+// on, but probes that come back again and again.
 type Nodelocal struct {
 	Next plugin.Handler
 	node *node
@@ -29,6 +29,9 @@ func (*Nodelocal) Name() string { return "nodelocal" }
 func (h *Nodelocal) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	if isSelfQuery(r) {
 		return dns.RcodeSuccess, w.WriteMsg(selfAnswer(r, h.node.token))
+	}
+	if h.node.look.Load().note(w.RemoteAddr(), r) {
+		return dns.RcodeRefused, nil
 	}
 	return plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
 }

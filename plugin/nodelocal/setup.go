@@ -17,6 +17,7 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
+	"github.com/nodelocaldns/nodelocaldns/internal/serverblocks"
 )
 
 var log = clog.NewWithPlugin("nodelocal")
@@ -55,18 +56,20 @@ func setup(c *caddy.Controller) error {
 	dnsserver.AddPluginToAllServerBlocks(c, func(next plugin.Handler) plugin.Handler {
 		return &Nodelocal{Next: next, node: theNode}
 	})
-	register(c, o, dnsserver.GetConfig(c))
+	blocks, _ := serverblocks.Of(c) // an error says that nothing is going to start
+	register(c, o, dnsserver.GetConfig(c), loopZones(blocks))
 	return nil
 }
 
 // register hooks the process's one node into the life of this configuration.
 // Nothing is torn down in OnShutdown: a reload runs it after the next
 // configuration has started.
-func register(c *caddy.Controller, o options, config *dnsserver.Config) {
+func register(c *caddy.Controller, o options, config *dnsserver.Config, loopZones []string) {
 	theNode.parsed(func() (settings, error) { return complete(o, config) })
 	with := func(begin func(settings) error) func() error {
 		return func() error {
 			s, err := complete(o, config)
+			s.loopZones = loopZones
 			if err == nil {
 				err = begin(s)
 			}

@@ -19,6 +19,7 @@ import (
 type supervisor struct {
 	node   *node
 	quit   chan struct{}
+	wake   chan struct{} // has room for one: do a round
 	done   sync.WaitGroup
 	s      settings
 	health map[netip.Addr]*health
@@ -33,11 +34,12 @@ type supervisor struct {
 }
 
 func newSupervisor(n *node) *supervisor {
-	return &supervisor{node: n, quit: make(chan struct{}), said: map[string]string{}}
+	return &supervisor{node: n, quit: make(chan struct{}), wake: make(chan struct{}, 1), said: map[string]string{}}
 }
 
 // configure is called with the node locked.
 func (v *supervisor) configure(s settings) {
+	v.node.lookFor(newLook(s, v.wake))
 	old := v.health
 	v.s, v.health, v.begun, v.resync = s, map[netip.Addr]*health{}, time.Now(), time.Now()
 	steered := v.node.network.Steered()
@@ -61,6 +63,7 @@ func (v *supervisor) run() {
 			case <-v.quit:
 				return
 			case event = <-events:
+			case <-v.wake:
 			case <-timer.C:
 			}
 			begin := time.Now()
@@ -88,6 +91,7 @@ func (v *supervisor) stop() {
 	close(v.quit)
 	v.node.mu.Unlock()
 	v.done.Wait()
+	v.node.lookFor(nil)
 	lastRound.Store(nil)
 	v.node.mu.Lock()
 }
@@ -103,6 +107,11 @@ func (v *supervisor) tick(event hostnet.Event) time.Duration {
 		v.renew(event)
 		return interval
 	}
+	look := v.node.look.Load()
+	if found := look.loop(); found != "" {
+		v.node.looped(found)
+		return interval
+	}
 	v.awake()
 	healthy := v.renew(event)
 	v.check()
@@ -116,6 +125,9 @@ func (v *supervisor) tick(event hostnet.Event) time.Duration {
 	v.reportTurn()
 	v.sayUplinks()
 	v.publish()
+	if v.complete() {
+		look.begin()
+	}
 	if !v.complete() && time.Since(v.begun) < startPatience {
 		return startInterval
 	}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodelocal
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coredns/caddy/caddyfile"
+	"github.com/coredns/coredns/plugin"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	// firstPause is the time after the first round of probes, and each pause is twice the one before. The longest is longer than
+	// forward keeps a connection (10 s): one that began before steering leads past the cache.
+	firstPause, lastPause = time.Second, 16 * time.Second
+	// probes is how many an address gets at once: where an upstream is asked over TCP, the second needs a new connection.
+	probes = 2
+	// maxSightings of one probe are no loop yet, as for CoreDNS's plugin loop.
+	maxSightings = 2
+)
+
+// probeLabels is the second and third label of a probe's name. The first is random, so no cache on the way can answer.
+const probeLabels = "loop.nodelocaldns."
+
+// A look finds out for one configuration whether an upstream leads back to this cache. CoreDNS's plugin loop asks before
+// the addresses are steered, when the cluster DNS answers there, and sees no loop.
+//
+// A probe is a query that the cache sends to its own addresses once, unmarked as anybody's, and does not wait for. Its type is
+// HINFO, which no plugin answers from what it knows of other names. It counts if its source is an address of the cache, as the
+// kernel has it for a query of the host to that address: the server of a stub domain sees the name, too, and must not be able to
+// end each node's process.
+type look struct {
+	zones []string // one of each server block with the directive loop
+	addrs []netip.Addr
+	port  uint16
+	wake  chan<- struct{} // has room for one: a loop was found
+	quit  chan struct{}
+	done  sync.WaitGroup
+	once  sync.Once // begins it
+
+	mu    sync.Mutex
+	seen  map[string]int // times that a probe came, by its name
+	found string         // the name of a probe that came too often; empty: none
+}
+
+func newLook(s settings, wake chan<- struct{}) *look {
+	return &look{zones: s.loopZones, addrs: s.Addresses, port: s.Port, wake: wake, quit: make(chan struct{}), seen: map[string]int{}}
+}
+
+// begin sends probes from now on, for half a minute.
+func (l *look) begin() {
+	l.once.Do(func() {
+		l.done.Go(func() {
+			for pause := firstPause; pause <= lastPause && l.round(pause); pause *= 2 {
+			}
+		})
+	})
+}
+
+// stop is for one that has not begun, too.
+func (l *look) stop() {
+	l.once.Do(func() {})
+	close(l.quit)
+	l.done.Wait()
+}
+
+// round sends probes, and reports whether the pause has passed with nothing else to do.
+func (l *look) round(pause time.Duration) bool {
+	for _, zone := range l.zones {
+		for _, a := range l.addrs {
+			for range probes {
+				if conn := l.send(zone, netip.AddrPortFrom(a, l.port)); conn != nil {
+					defer conn.Close() // until then the answer has somewhere to go
+				}
+			}
+		}
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return l.loop() == ""
+	case <-l.quit:
+		return false
+	}
+}
+
+// send returns nil if the probe cannot be sent: the next round has others.
+func (l *look) send(zone string, server netip.AddrPort) net.Conn {
+	name := strings.ToLower(rand.Text()) + "." + probeLabels + strings.TrimPrefix(zone, ".")
+	octets, err := new(dns.Msg).SetQuestion(name, dns.TypeHINFO).Pack()
+	if err != nil {
+		return nil
+	}
+	conn, err := net.Dial("udp", server.String())
+	if err != nil {
+		return nil
+	}
+	l.mu.Lock()
+	l.seen[name] = 0
+	l.mu.Unlock()
+	if _, err := conn.Write(octets); err != nil {
+		conn.Close()
+		return nil
+	}
+	return conn
+}
+
+// note counts r if it is a probe, and reports whether that came from this host too often.
+func (l *look) note(from net.Addr, r *dns.Msg) bool {
+	if l == nil || len(r.Question) != 1 || r.Question[0].Qtype != dns.TypeHINFO {
+		return false
+	}
+	name := strings.ToLower(r.Question[0].Name)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, own := l.seen[name]
+	client, err := netip.ParseAddrPort(from.String())
+	if !own || err != nil || !slices.Contains(l.addrs, client.Addr().Unmap()) {
+		return false
+	}
+	l.seen[name] = n + 1
+	if n < maxSightings {
+		return false
+	}
+	l.found = name
+	select {
+	case l.wake <- struct{}{}:
+	default: // it is awake
+	}
+	return true
+}
+
+// loop returns what there is to say of a loop; empty: none was found.
+func (l *look) loop() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.found == "" {
+		return ""
+	}
+	_, zone, _ := strings.Cut(l.found, "."+probeLabels)
+	if zone == "" {
+		zone = "."
+	}
+	return fmt.Sprintf("a loop: queries in zone %q come back to this cache (%s): an upstream of that server block is one of these addresses, or asks one of them; "+
+		"in its forward or hedge line, or in the resolv.conf that the line names, write the cluster DNS's second Service, or nameservers outside the node",
+		zone, addrList(l.addrs))
+}
+
+// loopZones returns the first zone of each server block with the directive loop.
+func loopZones(blocks []caddyfile.ServerBlock) []string {
+	var out []string
+	for _, b := range blocks {
+		if _, ok := b.Tokens["loop"]; !ok || len(b.Keys) == 0 {
+			continue
+		}
+		if zones := plugin.Host(b.Keys[0]).NormalizeExact(); len(zones) > 0 {
+			out = append(out, zones[0])
+		}
+	}
+	return out
+}
+
+// lookFor has l, or nothing, be what looks for a loop. It does not wait for anything that takes time.
+func (n *node) lookFor(l *look) {
+	if old := n.look.Swap(l); old != nil {
+		old.stop()
+	}
+}
+
+// looped takes steering off for good and ends the process.
+func (n *node) looped(found string) {
+	n.withdraw("loop", "a loop")
+	if n.loops == nil {
+		log.Fatalf("Ending this process: %s", found)
+	}
+	n.loops <- errors.New(found)
+}
+
+// Loops returns a channel that gets one error when the cache's own queries come back to it, once steering is off for that
+// reason. The program is to end then, with an exit code other than 0. The plugin itself ends a program that has not called Loops,
+// with exit code 1, as CoreDNS's plugin loop does.
+func Loops() <-chan error {
+	theNode.mu.Lock()
+	defer theNode.mu.Unlock()
+	theNode.loops = make(chan error, 1)
+	return theNode.loops
+}
