@@ -32,14 +32,14 @@ const (
 // probeLabels is the second and third label of a probe's name. The first is random, so no cache on the way can answer.
 const probeLabels = "loop.nodelocaldns."
 
-// A look finds out for one configuration whether an upstream leads back to this cache. CoreDNS's plugin loop asks before
+// A loopCheck finds out for one configuration whether an upstream leads back to this cache. CoreDNS's plugin loop asks before
 // the addresses are steered, when the cluster DNS answers there, and sees no loop.
 //
 // A probe is a query that the cache sends to its own addresses once, unmarked as anybody's, and does not wait for. Its type is
 // HINFO, which no plugin answers from what it knows of other names. It counts if its source is an address of the cache, as the
 // kernel has it for a query of the host to that address: the server of a stub domain sees the name, too, and must not be able to
 // end each node's process.
-type look struct {
+type loopCheck struct {
 	zones []string // one of each server block with the directive loop
 	addrs []netip.Addr
 	port  uint16
@@ -53,12 +53,12 @@ type look struct {
 	found string         // the name of a probe that came too often; empty: none
 }
 
-func newLook(s settings, wake chan<- struct{}) *look {
-	return &look{zones: s.loopZones, addrs: s.Addresses, port: s.Port, wake: wake, quit: make(chan struct{}), seen: map[string]int{}}
+func newLoopCheck(s settings, wake chan<- struct{}) *loopCheck {
+	return &loopCheck{zones: s.loopZones, addrs: s.Addresses, port: s.Port, wake: wake, quit: make(chan struct{}), seen: map[string]int{}}
 }
 
 // begin sends probes from now on, for half a minute.
-func (l *look) begin() {
+func (l *loopCheck) begin() {
 	l.once.Do(func() {
 		l.done.Go(func() {
 			for pause := firstPause; pause <= lastPause && l.round(pause); pause *= 2 {
@@ -68,14 +68,14 @@ func (l *look) begin() {
 }
 
 // stop is for one that has not begun, too.
-func (l *look) stop() {
+func (l *loopCheck) stop() {
 	l.once.Do(func() {})
 	close(l.quit)
 	l.done.Wait()
 }
 
 // round sends probes, and reports whether the pause has passed with nothing else to do.
-func (l *look) round(pause time.Duration) bool {
+func (l *loopCheck) round(pause time.Duration) bool {
 	for _, zone := range l.zones {
 		for _, a := range l.addrs {
 			for range probes {
@@ -96,7 +96,7 @@ func (l *look) round(pause time.Duration) bool {
 }
 
 // send returns nil if the probe cannot be sent: the next round has others.
-func (l *look) send(zone string, server netip.AddrPort) net.Conn {
+func (l *loopCheck) send(zone string, server netip.AddrPort) net.Conn {
 	name := strings.ToLower(rand.Text()) + "." + probeLabels + strings.TrimPrefix(zone, ".")
 	octets, err := new(dns.Msg).SetQuestion(name, dns.TypeHINFO).Pack()
 	if err != nil {
@@ -117,7 +117,7 @@ func (l *look) send(zone string, server netip.AddrPort) net.Conn {
 }
 
 // note counts r if it is a probe, and reports whether that came from this host too often.
-func (l *look) note(from net.Addr, r *dns.Msg) bool {
+func (l *loopCheck) note(from net.Addr, r *dns.Msg) bool {
 	if l == nil || len(r.Question) != 1 || r.Question[0].Qtype != dns.TypeHINFO {
 		return false
 	}
@@ -142,7 +142,7 @@ func (l *look) note(from net.Addr, r *dns.Msg) bool {
 }
 
 // loop returns what there is to say of a loop; empty: none was found.
-func (l *look) loop() string {
+func (l *loopCheck) loop() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.found == "" {
@@ -171,9 +171,9 @@ func loopZones(blocks []caddyfile.ServerBlock) []string {
 	return out
 }
 
-// lookFor has l, or nothing, be what looks for a loop. It does not wait for anything that takes time.
-func (n *node) lookFor(l *look) {
-	if old := n.look.Swap(l); old != nil {
+// checkForLoops has l, or nothing, be what looks for a loop. It does not wait for anything that takes time.
+func (n *node) checkForLoops(l *loopCheck) {
+	if old := n.loopCheck.Swap(l); old != nil {
 		old.stop()
 	}
 }

@@ -24,14 +24,14 @@ import (
 
 const probeName = "abc." + probeLabels + "cluster.local."
 
-// lookAt returns a look that has sent probeName.
-func lookAt(addrs ...string) (*look, chan struct{}) {
+// lookAt returns a loopCheck that has sent probeName.
+func lookAt(addrs ...string) (*loopCheck, chan struct{}) {
 	wake := make(chan struct{}, 1)
 	s := settings{options: options{Config: hostnet.Config{Port: 53}}}
 	for _, a := range addrs {
 		s.Addresses = append(s.Addresses, netip.MustParseAddr(a))
 	}
-	l := newLook(s, wake)
+	l := newLoopCheck(s, wake)
 	l.seen[probeName] = 0
 	return l, wake
 }
@@ -96,11 +96,11 @@ func TestProbeIsPassedOn(t *testing.T) {
 	}
 	ask() // nobody looks for a loop
 	l, _ := lookAt("10.240.0.1")
-	h.node.lookFor(l)
+	h.node.checkForLoops(l)
 	if got := []int{ask(), ask(), ask()}; !slices.Equal(got, []int{dns.RcodeSuccess, dns.RcodeSuccess, dns.RcodeRefused}) || passed != 3 {
 		t.Errorf("got %v, %d passed on", got, passed)
 	}
-	h.node.lookFor(nil)
+	h.node.checkForLoops(nil)
 	if rcode := ask(); rcode != dns.RcodeSuccess {
 		t.Errorf("afterwards %d", rcode)
 	}
@@ -116,7 +116,7 @@ func TestRound(t *testing.T) {
 	s := settings{loopZones: []string{".", "cluster.local."}}
 	s.Addresses = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
 	s.Port = pc.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-	l := newLook(s, make(chan struct{}, 1))
+	l := newLoopCheck(s, make(chan struct{}, 1))
 	l.begin()
 	l.begin()
 	names := map[string]bool{}
@@ -139,7 +139,7 @@ func TestRound(t *testing.T) {
 	case <-time.After(firstPause):
 		t.Error("still waiting")
 	}
-	never := newLook(s, make(chan struct{}, 1))
+	never := newLoopCheck(s, make(chan struct{}, 1))
 	never.stop()
 	never.begin()
 	never.done.Wait()

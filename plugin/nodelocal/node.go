@@ -54,7 +54,7 @@ type node struct {
 	unsettled  bool // ... and the network could not be made what it wants: it is not what settings say either
 	leaving    bool
 	steered    atomic.Bool // all addresses are
-	look       atomic.Pointer[look]
+	loopCheck  atomic.Pointer[loopCheck]
 	loops      chan error // has room for one, as one comes; nil: Loops was not called
 
 	// foreseen is the addresses for which there is a fallback table that no network of this process has taken over yet.

@@ -30,7 +30,7 @@ func (h *Nodelocal) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 	if isSelfQuery(r) {
 		return dns.RcodeSuccess, w.WriteMsg(selfAnswer(r, h.node.token))
 	}
-	if h.node.look.Load().note(w.RemoteAddr(), r) {
+	if h.node.loopCheck.Load().note(w.RemoteAddr(), r) {
 		return dns.RcodeRefused, nil
 	}
 	return plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)

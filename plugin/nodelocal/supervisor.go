@@ -39,7 +39,7 @@ func newSupervisor(n *node) *supervisor {
 
 // configure is called with the node locked.
 func (v *supervisor) configure(s settings) {
-	v.node.lookFor(newLook(s, v.wake))
+	v.node.checkForLoops(newLoopCheck(s, v.wake))
 	old := v.health
 	v.s, v.health, v.begun, v.resync = s, map[netip.Addr]*health{}, time.Now(), time.Now()
 	steered := v.node.network.Steered()
@@ -91,7 +91,7 @@ func (v *supervisor) stop() {
 	close(v.quit)
 	v.node.mu.Unlock()
 	v.done.Wait()
-	v.node.lookFor(nil)
+	v.node.checkForLoops(nil)
 	lastRound.Store(nil)
 	v.node.mu.Lock()
 }
@@ -107,8 +107,8 @@ func (v *supervisor) tick(event hostnet.Event) time.Duration {
 		v.renew(event)
 		return interval
 	}
-	look := v.node.look.Load()
-	if found := look.loop(); found != "" {
+	check := v.node.loopCheck.Load()
+	if found := check.loop(); found != "" {
 		v.node.looped(found)
 		return interval
 	}
@@ -126,7 +126,7 @@ func (v *supervisor) tick(event hostnet.Event) time.Duration {
 	v.sayUplinks()
 	v.publish()
 	if v.complete() {
-		look.begin()
+		check.begin()
 	}
 	if !v.complete() && time.Since(v.begun) < startPatience {
 		return startInterval
