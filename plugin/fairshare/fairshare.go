@@ -24,8 +24,8 @@ type Fairshare struct {
 	waiting prometheus.Gauge
 }
 
-// New returns the plugin for the server block of zone, with room for most questions, which must be at least 1, and a quarter
-// more.
+// New returns the plugin for the server block of zone. At most most questions wait at the same time, and a quarter more in
+// the reserve (package shares). most must be at least 1.
 func New(zone string, most int) *Fairshare {
 	f := &Fairshare{zone: zone, waiting: waiting.WithLabelValues(zone)}
 	f.places = shares.New(most, f.tell)
@@ -35,8 +35,9 @@ func New(zone string, most int) *Fairshare {
 // Name implements plugin.Handler.
 func (f *Fairshare) Name() string { return "fairshare" }
 
-// ServeDNS implements plugin.Handler. A refusal is SERVFAIL without an error: cache takes an error for one of the upstream, and
-// with servfail would tell all other clients SERVFAIL for the same name; and nothing is to be logged for each refusal.
+// ServeDNS implements plugin.Handler. A refusal is SERVFAIL without an error. The plugin cache takes an error for one of the
+// upstream: with its option servfail it would answer all other clients with SERVFAIL for the same name. The plugin errors
+// would log each refusal.
 func (f *Fairshare) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	client := shares.Client(addressOf(w.RemoteAddr()))
 	if v := f.places.Enter(client, false); v != shares.Admitted {

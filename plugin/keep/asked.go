@@ -113,7 +113,7 @@ func (a *asked) lead(ctx context.Context) (rcode int, err error) {
 		if a.flight == nil {
 			return // answered
 		}
-		// An error is one of the upstream. Without one fairshare has refused this client alone.
+		// An error comes from the upstream. A failure without an error is a refusal of fairshare, of this client alone.
 		if ctx.Err() != nil || plugin.ClientWrite(rcode) || err == nil { // or a panic is on its way
 			a.land(outcome{state: withdrawn})
 			return
@@ -159,7 +159,7 @@ func (a *asked) follow(ctx context.Context, fl *flight) (int, error) {
 	return a.begin(ctx)
 }
 
-// RemoteAddr implements dns.ResponseWriter. What cache asks to renew its own is no question of the client's.
+// RemoteAddr implements dns.ResponseWriter. A question by which cache renews an answer counts as the server's, not the client's.
 func (a *asked) RemoteAddr() net.Addr {
 	if a.who == cacheItself {
 		return unnamed(a.ResponseWriter.RemoteAddr())

@@ -13,7 +13,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 )
 
-// steering is what the supervisor takes for true. A steering that was published is not changed.
+// A steering is what the supervisor has set. Nobody changes it once belief points to it.
 type steering struct {
 	config  hostnet.Config
 	steered []netip.Addr
@@ -48,8 +48,9 @@ func (c steeringCollector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// leased reports whether the supervisor can be believed. An address on a link of ours has its lease in the kernel, and is
-// not local any more when the supervisor stands. One that is somebody else's stays, so there the last round counts.
+// leased reports whether what the supervisor has set still holds. If the supervisor stops, the kernel takes an address on a
+// link of ours away at the end of its lease. An address on somebody else's link stays; for that one the supervisor's last
+// round has to be younger than the lease.
 func (s *steering) leased() bool {
 	if s.config.Link != hostnet.None || s.config.Lease == 0 {
 		return true

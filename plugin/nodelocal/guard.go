@@ -19,13 +19,13 @@ import (
 const (
 	// guardInterval is the time between two counts of the descriptors.
 	guardInterval = 250 * time.Millisecond
-	// shortInterval is the same while connections are short.
+	// shortInterval is that time while more than half of the connections are in use.
 	shortInterval = 100 * time.Millisecond
 	// guardPause is the time until the next look after connections were ended: the server has closed them then, and has
 	// accepted others that were waiting.
 	guardPause = 10 * time.Millisecond
-	// lookEvery is of how many counts one is a look at the sockets: after a reload there are new ones. The first ones all are, as
-	// the servers listen some time after the guard began.
+	// At each lookEvery-th count the guard looks at the sockets, since a reload brings new ones. It also looks at each of the
+	// firstLooks first counts, since the servers begin to listen some time after the guard begins.
 	lookEvery  = 4
 	firstLooks = 2 * lookEvery
 	// maxConnections bounds the connections, whatever the limit of descriptors. Each costs some 7 kB.
@@ -72,7 +72,7 @@ func (g *guard) run() {
 	})
 }
 
-// stop ends the guard. Nobody is refused any more: the sockets may be the next configuration's.
+// stop ends the guard, and lets all clients in again: the next configuration may take over the sockets.
 func (g *guard) stop() {
 	close(g.quit)
 	g.done.Wait()
@@ -113,8 +113,9 @@ type sighting struct {
 	peer netip.AddrPort
 }
 
-// lasting returns the connections that the last look saw, too, and all of those clients that are refused. Others come and go with
-// one query: when the server could not accept for a moment, many of one client come at once, and are gone at once.
+// lasting returns the connections that the last look saw, too, and all connections of clients that are refused. It leaves out
+// connections that come and go with one query: after a moment in which the server could not accept, many of one client are
+// there at once, and end at once.
 func (g *guard) lasting(all []connection) (some []connection) {
 	seen := make(map[sighting]bool, len(all))
 	for _, c := range all {
@@ -149,7 +150,7 @@ type plan struct {
 	full []netip.Addr // clients that hold their share
 }
 
-// newPlan has a client that holds more than its share lose those of its connections that were sent nothing for the longest time.
+// newPlan ends connections of each client that holds more than its share, first those that were sent nothing for the longest time.
 func newPlan(capacity int, all []connection) (p plan) {
 	held := map[netip.Addr]int{}
 	of := map[netip.Addr][]connection{}
@@ -225,7 +226,7 @@ func (g *guard) report(doing string, err error) {
 	}
 }
 
-// watch has a guard look after the sockets of the servers at a port. Without /proc the servers do without.
+// watch starts the guard for the sockets of the servers at a port. Without /proc there is no guard.
 func (n *node) watch(port uint16) {
 	if n.guard != nil && n.guard.port == port {
 		return

@@ -7,8 +7,8 @@ const (
 	failuresOff = 3
 	// answersOn in a row put it back.
 	answersOn = 2
-	// unaskedOff rounds in a row in which the cache could not even be asked count as failed from then on: a process that has no descriptors
-	// for so long has none for misses either.
+	// unaskedOff is how many rounds in a row may lack a descriptor for the self-query. Each further one counts as failed: a
+	// process without descriptors cannot ask upstreams either.
 	unaskedOff = 10
 )
 

@@ -14,13 +14,13 @@ import (
 // waitPatience is how long something may be waited for before the log says so.
 const waitPatience = 3 * time.Second
 
-// A wait is one for something that others have. Its zero value is ready.
+// A wait is since when this process waits for something that another process holds. Its zero value is ready.
 type wait struct {
 	begun time.Time
 	said  bool
 }
 
-// on notes that the wait for what goes on, as of err. It is said once, when it has become long.
+// on notes that this process still waits to do what, because of err. After waitPatience it logs that, once.
 func (w *wait) on(what string, err error) {
 	if w.begun.IsZero() {
 		w.begun = time.Now()
@@ -32,7 +32,7 @@ func (w *wait) on(what string, err error) {
 	log.Warningf("Still waiting to %s after %s: %s", what, time.Since(w.begun).Round(time.Second), reason(err))
 }
 
-// reason adds who has what is waited for to err.
+// reason returns the text of err. For ErrTurn it adds who holds the turn.
 func reason(err error) string {
 	if errors.Is(err, hostnet.ErrTurn) {
 		return fmt.Sprintf("%v: %s", err, hostnet.TurnHolder())
@@ -51,7 +51,7 @@ func (v *supervisor) reportRules(err error) {
 	v.report("rules", err)
 }
 
-// reportTurn counts and logs that another instance does not give the turn back: without it nothing can be steered or put back.
+// reportTurn counts and logs that another instance keeps the turn. Without the turn this one can neither steer nor repair.
 func (v *supervisor) reportTurn() {
 	const subject = "the right to change rules"
 	switch since := v.node.network.TurnAwaited(); {
@@ -65,7 +65,8 @@ func (v *supervisor) reportTurn() {
 	}
 }
 
-// sayUplinks tells when the interfaces change by which DNS is not accepted, and those that would be such but for pods.
+// sayUplinks logs when the uplinks change: those at which the host's own firewall decides on DNS, and those at which DNS is
+// accepted since pods may come in there.
 func (v *supervisor) sayUplinks() {
 	var closed, open []hostnet.Uplink
 	for _, u := range v.node.network.Uplinks() {
@@ -102,7 +103,7 @@ func (v *supervisor) say(subject, text string) {
 	}
 }
 
-// publish brings what the metric of the steering rests on, and the readiness, up to date.
+// publish updates the readiness, and what the metric of the steering is computed from.
 func (v *supervisor) publish() {
 	belief.Store(&steering{v.s.Config, without(v.node.network.Steered(), v.forsaken)})
 	v.node.steered.Store(v.complete() && !v.node.leaving)

@@ -54,8 +54,8 @@ func (d *descriptors) list() ([]int, error) {
 	return fds, nil
 }
 
-// shut ends a TCP connection: its reader sees the end and closes it. Meanwhile the descriptor may have become another's; so the
-// peer is asked once more behind a descriptor that nobody else closes.
+// shut ends a TCP connection; the server sees the end and closes its descriptor. The number c.fd may belong to another file by
+// now. So shut duplicates it as spare, which nobody else closes, and compares the peer of that one.
 func (d *descriptors) shut(c connection) error {
 	if err := unix.Dup3(c.fd, d.spare, unix.O_CLOEXEC); err != nil {
 		return ignore(err, unix.EBADF)
@@ -153,9 +153,10 @@ func endpoint(sa unix.Sockaddr, err error) (a netip.AddrPort, ok bool) {
 	return a, false
 }
 
-// sendBuffer is the limit, in octets, of what a server's UDP socket may have on its way; the kernel doubles it. It is no memory. An answer to a
-// neighbour that does not exist waits in the kernel for 3 s, 212,992 octets of them for each neighbour (neigh/*/unres_qlen_bytes), and counts
-// as the socket's: with the usual limit of the same size one such neighbour keeps the socket from answering all others.
+// sendBuffer is the limit, in octets, of the answers of a server's UDP socket that have not left this node; the kernel doubles it.
+// No memory is set aside. An answer to a neighbour that does not exist waits in the kernel for 3 s, up to 212,992 octets for each
+// neighbour (neigh/*/unres_qlen_bytes), and counts as the socket's. The usual limit is as large, so with it one such neighbour
+// keeps the socket from answering all others.
 const sendBuffer = 1 << 29
 
 // widen raises the limits of sockets that have a lower one. Without CAP_NET_ADMIN they stay as they are.
@@ -169,9 +170,9 @@ func widen(udp []int) (err error) {
 	return err
 }
 
-// What a TCP client may have waiting, in octets; the kernel doubles both. Left to itself it lets a client pile up 6 MB of queries, 150,000 of
-// them, which the server answers for half a minute after the client has gone, and 4 MB of answers that the client does not read. Here
-// are some queries on their way, and the longest answer.
+// The buffers of a TCP connection, in octets; the kernel doubles both. With its own limits the kernel keeps up to 6 MB of queries
+// for a client, 150,000 of them, which the server still answers half a minute after the client has gone, and 4 MB of answers that
+// the client does not read. These limits have room for a few queries, and for the longest answer.
 const (
 	streamReceive = 4 << 10
 	streamSend    = 64 << 10

@@ -79,7 +79,7 @@ func (v *supervisor) run() {
 	})
 }
 
-// sayLong tells, once, of a round that has not ended yet: a command of iptables or an answer of the kernel is awaited.
+// sayLong logs, once, that a round has not ended yet: it waits for a command of iptables, or for the kernel.
 func (v *supervisor) sayLong() {
 	if v.long.CompareAndSwap(false, true) {
 		log.Infof("A look at link and rules takes longer than %s: iptables, or this machine, is slow; the addresses' lease is renewed meanwhile", waitPatience)

@@ -45,8 +45,8 @@ func malformed(r *dns.Msg) *dns.Msg {
 	return r
 }
 
-// refuse writes to out the answer SERVFAIL to a query of the usual form, and returns its length: the query's octets with
-// another header. Of the header stay what SetReply of miekg/dns leaves, so RD and CD; an OPT record stays (RFC 6891, 6.1.1).
+// refuse writes to out the answer SERVFAIL to a query of the usual form, and returns the length of the answer. The answer is
+// the query with another header: RD and CD stay, as in SetReply of miekg/dns. An OPT record stays, too (RFC 6891, 6.1.1).
 func refuse(out, query []byte) int {
 	n := copy(out, query)
 	out[2] = bitQR | query[2]&bitRD

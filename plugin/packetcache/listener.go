@@ -28,9 +28,9 @@ const maxReaders = 4
 // for moments without a CPU: some 2,500 queries, where net.core.rmem_default has room for 256.
 const receiveBuffer = 1 << 20
 
-// sendBuffer is the limit, in octets of packets and the kernel's own for them, of answers that have not left this node. It has
-// to be more than what can wait there because others do not answer: for each neighbour whose link-layer address is unknown the
-// kernel keeps up to unres_qlen_bytes, 212,992, and knows up to gc_thresh3, 1,024, neighbours (net/ipv4/arp.c), 218 MB in all.
+// sendBuffer is the limit, in octets of packets and the kernel's own for them, of answers that have not left this node. The limit
+// has to exceed what the kernel holds back for neighbours that do not answer: up to unres_qlen_bytes, 212,992, for each
+// neighbour whose link-layer address is unknown, and up to gc_thresh3, 1,024, neighbours (net/ipv4/arp.c), 218 MB in all.
 // The kernel doubles the value and takes half of INT_MAX at most (net/core/sock.c, SO_SNDBUFFORCE). No memory is set aside.
 const sendBuffer = 1 << 29
 
@@ -52,14 +52,15 @@ type listener struct {
 	swap   sync.RWMutex // held by readers while they answer what they have read
 	server *server      // changed with the listeners' lock and swap held
 
-	place   int           // in the group of sockets, 0 or 1; guarded by the listeners' lock
-	alone   bool          // the process was, when the group was looked at last; guarded as well
-	checked time.Duration // when that was; guarded as well
-	warned  string        // of that; guarded as well
+	// The listeners' lock guards these four.
+	place   int           // of the socket in the group of sockets, 0 or 1
+	alone   bool          // at the last look, only this process had sockets in the group
+	checked time.Duration // when the group was last looked at
+	warned  string        // the last warning about the group; empty: none since it was in order
 
 	socket  *os.File
 	conn    syscall.RawConn // of socket
-	fd      uintptr         // of socket; the readers', who end before it is closed
+	fd      uintptr         // of socket; for the readers alone, which end before the socket is closed
 	more    chan struct{}   // wakes a further reader
 	closing chan struct{}
 	readers sync.WaitGroup
@@ -106,8 +107,8 @@ func (l *listener) open() error {
 		return os.NewSyscallError("socket", err)
 	}
 	l.socket = os.NewFile(uintptr(fd), l.addr.String())
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) // without CAP_NET_ADMIN the default has to do
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)    // as well
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) // without CAP_NET_ADMIN the kernel's default stays
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)    // the same
 	err = os.NewSyscallError("setsockopt SO_REUSEPORT", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
 	if err == nil && family == unix.AF_INET6 {
 		err = os.NewSyscallError("setsockopt IPV6_V6ONLY", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1))
@@ -225,7 +226,7 @@ func (l *listener) release(ctx context.Context, s *server, of *servers) (last bo
 	}
 	close(l.closing)
 	_ = l.socket.SetReadDeadline(time.Now()) // wakes who waits
-	l.readers.Wait()                         // they answer what has arrived, maxWaiting packets each at most, and wait for nobody
+	l.readers.Wait()                         // each reader answers at most maxWaiting packets more, and waits for nobody
 	return true
 }
 

@@ -38,7 +38,7 @@ func (m *miss) serve() {
 	defer m.server.places.Leave(m.client)
 	r := new(dns.Msg)
 	if err := r.Unpack(m.query); err != nil {
-		_ = m.WriteMsg(malformed(r)) // serveDNS looks at no error of it either
+		_ = m.WriteMsg(malformed(r)) // serveDNS ignores this error, too
 		return
 	}
 	if t := r.IsTsig(); t != nil {
@@ -97,8 +97,8 @@ func (m *miss) WriteMsg(r *dns.Msg) (err error) {
 	return err
 }
 
-// Write implements dns.ResponseWriter. The first answer is kept. One that does not go out is counted, and is no error:
-// that the network loses it is none either.
+// Write implements dns.ResponseWriter. The first answer is kept. An answer that the kernel does not take is
+// counted. It is no error, as a packet that the network loses is none.
 func (m *miss) Write(data []byte) (int, error) {
 	if err := m.server.listener.send(data, m.remote); err != nil {
 		m.server.unsent.Inc()

@@ -108,8 +108,8 @@ func (r *reader) serve(fd uintptr) bool {
 	}
 }
 
-// drain answers what is there, about most packets, and does not wait for more. Without a bound it would go on while packets come
-// as fast as it answers them, as at the end of a process whose successor has sockets in the group.
+// drain answers the packets that have arrived, about most of them at most, and does not wait for more. Without the bound it
+// would not end while packets come as fast as it answers them.
 func (r *reader) drain(most int) {
 	for ; most > 0 && r.receive(r.l.fd) == 0; most -= r.n {
 		r.answer()
@@ -187,8 +187,8 @@ type lookup struct {
 	known bool // it was answered before
 }
 
-// miss hands a query to the plugins, if its client gets a place. If not, it is answered at once, but for one of an unusual
-// form, of which l is zero.
+// miss hands a query to the plugins if its client gets a place. Otherwise it answers a query of the usual form with SERVFAIL,
+// and drops one of an unusual form, for which l is zero.
 func (r *reader) miss(s *server, i int, query []byte, l lookup) {
 	client := shares.Client(r.sender(i).Addr())
 	if v := s.places.Enter(client, l.known); v != shares.Admitted {
@@ -207,7 +207,8 @@ func (r *reader) miss(s *server, i int, query []byte, l lookup) {
 	s.queries.Go(m.serve)
 }
 
-// unusual does with a packet what the stock server does. What that answers by the header alone is answered here.
+// unusual does with a packet of an unusual form what the stock server does. It answers here what the stock server rejects by
+// the header alone.
 func (r *reader) unusual(s *server, i int, packet []byte) {
 	switch action := screen(packet); action {
 	case dns.MsgAccept:
@@ -240,8 +241,8 @@ func (r *reader) flush(s *server, begin time.Duration) {
 	s.hits.Add(float64(hits))
 }
 
-// send sends the answers, and returns how many the kernel took. It does not wait for room: the reader is the only one, or one
-// of few, that answers all clients, and an attacker can have the room filled by answers that nobody fetches.
+// send sends the answers, and returns how many the kernel took. It does not wait for room: a few readers answer all
+// clients, and an attacker can fill the room with answers to hosts that do not exist.
 func (r *reader) send() (sent int) {
 	for next := 0; next < r.answered; {
 		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, r.l.fd, uintptr(unsafe.Pointer(&r.out[next])), uintptr(r.answered-next), unix.MSG_DONTWAIT, 0, 0)
@@ -249,7 +250,7 @@ func (r *reader) send() (sent int) {
 		case errno == unix.EAGAIN: // no room, for none of them
 			return sent
 		case errno != 0:
-			next++ // that one cannot be sent, which is the client's loss alone
+			next++ // this answer cannot be sent; nobody but its client loses
 		default:
 			next += int(n)
 			sent += int(n)

@@ -22,15 +22,15 @@ import (
 // server does.
 const closePatience = 5 * time.Second
 
-// maxPlaces is how many queries of one process are with the plugins at most, be they at one address or at many. A quarter more
-// is the reserve (package shares). That is enough for two upstreams that say nothing at the same time: of each, the template's
-// fairshare has 1,250 questions wait at most. A query takes some 30 kB while it waits, and delays the readers while it does not.
+// maxPlaces is how many queries of the process, at all addresses together, are with the plugins at most. The reserve is a
+// quarter more (package shares). Two upstreams may be silent at the same time: the template's fairshare lets at most 1,250
+// questions wait for each. A query takes some 30 kB while it waits; while the plugins work on it, the readers have less CPU.
 const maxPlaces = 2048
 
-// places are for the queries of all servers, also while those of two configurations answer.
+// places are those of all servers of the process. During a reload the servers of both configurations share them.
 var places = shares.New(maxPlaces, tellBusiest)
 
-// tellBusiest logs the client that is refused most. The reader that calls it must not wait for the log.
+// tellBusiest logs the client that is refused most. It returns at once, since a reader calls it and must not wait for the log.
 func tellBusiest(client netip.Addr, refused int) {
 	go log.Warningf("Refusing queries, most of them from %s (%d since the last line like this): too many wait for an answer", client, refused)
 }
