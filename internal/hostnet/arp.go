@@ -14,16 +14,16 @@ import (
 // kernel from answering ARP for the cache's addresses on the uplinks: it does so
 // for each address of the host, by whatever interface it is asked. (For IPv6 it
 // answers for addresses of that interface only.) Without the addresses the table
-// does nothing, so one that a dead process leaves is no harm.
+// does nothing, so a table that a dead process leaves does no harm.
 const arpTable = "nodelocaldns_arp"
 
-// setARP makes the table what the uplinks ask for. A kernel that has nf_tables,
-// and not for ARP, answers, which is worth a line, once.
+// setARP sets the table for the present uplinks. If the kernel has nf_tables, but
+// not for ARP, the node still answers, and one warning says so.
 func (n *Network) setARP() {
 	names := n.closed()
 	addrs := slices.DeleteFunc(slices.Clone(n.cfg.Addresses), netip.Addr.Is6)
 	if len(names) == 0 || len(addrs) == 0 {
-		_ = removeARP() // nobody is to be denied anything by a table that is there: Close tries again, and tells
+		_ = removeARP() // Close tries again, and returns the error
 		return
 	}
 	var b nftBatch

@@ -77,8 +77,8 @@ func (n name) take() (*claim, error) {
 	return nil, err
 }
 
-// isTaken reports whether somebody holds the name. What it cannot find out is
-// taken for a yes, which leaves the rules alone.
+// isTaken reports whether somebody holds the name. It returns true, too, if it
+// cannot find out: the rules are left alone then.
 func (n name) isTaken() bool {
 	fd, err := n.bind(true)
 	if err == nil {

@@ -38,9 +38,9 @@ type Network struct {
 	forsaken  []netip.Addr // those taken away for want of a way to take the rules away
 	met       bool         // there may be rules that Set does not replace, as of another instance that was here
 	found     bool         // a fallback table was there before this instance set it
-	missed    missedTurn   // what another instance had when this one wanted it
+	missed    missedTurn   // the turn, while another instance keeps it from this one
 	uplinks   []Uplink     // the interfaces of the default routes
-	arpFailed bool         // and it was said
+	arpFailed bool         // the ARP table could not be set, and a warning said so
 	reserved  reservations
 	warnings  []string
 	events    chan Event

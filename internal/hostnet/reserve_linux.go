@@ -22,8 +22,8 @@ import (
 // reservations are the sockets for each address and port.
 type reservations map[netip.AddrPort][]int
 
-// reserve takes the port at addrs. One that cannot be had is the server's to
-// report: it listens there in a moment.
+// reserve takes the port at addrs. It returns no error for a port that it does
+// not get: the server that listens there next reports that.
 func (n *Network) reserve(addrs ...netip.Addr) {
 	if n.reserved == nil {
 		n.reserved = reservations{}

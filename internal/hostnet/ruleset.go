@@ -14,7 +14,7 @@ type Steering struct {
 	Addresses  []netip.Addr // all addresses of the cache
 	Steered    []netip.Addr // those of them that DNS is steered to
 	Settling   []netip.Addr // those of them where only new TCP connections are steered
-	Uplinks    []string     // interfaces of which nothing is accepted that the host's own firewall does not accept
+	Uplinks    []string     // interfaces at which the host's own firewall alone decides
 	Port       uint16
 	HealthPort uint16 // at the first of Addresses; 0: none
 }
@@ -58,7 +58,7 @@ type rule struct {
 	local  bool   // only while addr is an address of this host
 	syn    bool   // only the first packet of a TCP connection
 	mark   uint32 // only packets with this mark; 0: any
-	uplink string // if set, the rule is instead: no rule below it is for what comes in by this interface
+	uplink string // if set, the rule ends the chain for what comes in by this interface, and has no other field but hook
 }
 
 // rules returns the rules of s for one address family.
@@ -68,8 +68,8 @@ type rule struct {
 // A rule on the source has no such guard: an answer that leaves tracked would
 // make conntrack take the client's next packets for its replies.
 //
-// What comes in by an uplink is steered as all else, and left to the host's own
-// firewall.
+// What comes in by an uplink is steered like everything else, but only the host's
+// own firewall accepts it.
 func (s Steering) rules(six bool) []rule {
 	var out []rule
 	for _, name := range s.Uplinks {

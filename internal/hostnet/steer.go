@@ -42,8 +42,8 @@ func (n *Network) inTurn(f func() error) error {
 	return f()
 }
 
-// turnMemory is for how long a vain attempt to have the turn counts. Who still
-// wants it tries again within a second.
+// turnMemory is how long a failed attempt to take the turn is remembered. An
+// instance that still wants the turn tries again within a second.
 const turnMemory = 2 * time.Second
 
 // A missedTurn is since when, and when last, another instance had the turn.
@@ -65,7 +65,7 @@ func (n *Network) takeTurn() (*claim, error) {
 }
 
 // TurnAwaited returns since when another instance has had the turn at each attempt
-// of this one. It is zero if the last attempt was not in vain, or is long ago.
+// of this one. It is zero if the last attempt succeeded, or is long ago.
 func (n *Network) TurnAwaited() time.Time {
 	if time.Since(n.missed.last) > turnMemory {
 		return time.Time{}
@@ -79,7 +79,7 @@ func (n *Network) TurnAwaited() time.Time {
 // kube-dns: what it rewrote has a connection tracking zone, so that NOTRACK
 // leaves it alone (nft_notrack_eval, xt_CT) and kube-proxy maps it.
 func (n *Network) apply(addrs []netip.Addr) error {
-	_, _ = n.lookAtUplinks() // what is known stays; FollowUplinks returns such an error
+	_, _ = n.lookAtUplinks() // on an error the known uplinks stay; FollowUplinks returns the error
 	n.setARP()
 	away := without(n.cfg.Addresses, addrs)
 	less := len(addrs) < len(n.steered)

@@ -22,13 +22,13 @@ const (
 	UplinkOpen = "open"
 )
 
-// An Uplink is an interface that a default route of the main table leads out by.
-// No accept rule of ours is for what comes in by it from the network outside, and
-// there the host answers no ARP for the cache's addresses.
+// An Uplink is the interface of a default route of the main table. Our accept
+// rules leave out what comes in by it, and the host answers no ARP for the cache's
+// addresses there, unless pods may come in by it.
 type Uplink struct {
 	Name string
-	// Pods says why pods may come in by it. Then DNS by it is accepted as by any
-	// other: no pod is ever to be locked out. Empty: none comes in by it.
+	// Pods says why pods may come in by it. DNS is accepted then, as at any other
+	// interface: no pod may be locked out. Empty: no pod comes in by it.
 	Pods string
 }
 
@@ -107,19 +107,20 @@ func waysOut(r netlink.Route) []int {
 // plainName is a name that iptables takes for itself: a last + would stand for any rest.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9._:@-]+$`)
 
-// wayOfPods says why pods may come in by an interface of a default route, empty
-// if none does. Those kinds of which it is not known are such a way.
+// wayOfPods says why pods may come in by an interface of a default route; empty
+// if none does. By an interface of an unknown kind they may.
 //
 //   - A bridge, of Linux or Open vSwitch, may have pods beside the uplink as its
 //     ports (azure0 of Azure's CNI in mode bridge; OVN-Kubernetes, Antrea).
 //   - A network card with virtual functions may have given them to pods (SR-IOV).
-//   - Of a card, a bond, a team or a VLAN upon them, and of a veth, whose other
-//     end is in the network outside (a node in a container), pods are no part:
-//     they have interfaces of their own on the host. A macvlan pod and the host do
-//     not hear each other over the interface that they share.
-//   - An ipvlan pod is heard by it if the host has an ipvlan interface there, too:
-//     what is not for that one's address, but for its link address, is the
-//     interface's (ipvlan_xmit_mode_l2 of drivers/net/ipvlan/ipvlan_core.c).
+//   - No pod comes in by a card, a bond, a team, a VLAN upon one of these, or a veth
+//     whose other end is in the network outside (a node in a container): pods have
+//     interfaces of their own on the host. A macvlan pod and the host do not hear
+//     each other over the interface that they share.
+//   - An ipvlan pod comes in by it if the host has an ipvlan interface upon it, too.
+//     The pod sends to the link address that both share. The interface itself gets
+//     the packet, unless it is for the address of the host's ipvlan interface
+//     (ipvlan_xmit_mode_l2 of drivers/net/ipvlan/ipvlan_core.c).
 func wayOfPods(link netlink.Link, all []netlink.Link) string {
 	for _, upper := range all {
 		if upper.Type() == "ipvlan" && upper.Attrs().ParentIndex == link.Attrs().Index {
