@@ -65,8 +65,8 @@ func (m model) has(directive string) bool {
 	return slices.ContainsFunc(m.blocks, func(b caddyfile.ServerBlock) bool { return len(b.Tokens[directive]) > 0 })
 }
 
-// free returns an error if a server block has the zone called name, in its normal form, at port. Only that of an
-// imported file, or of an environment variable, is left to be found here.
+// free returns an error if a server block has the zone called name, in its normal form, at port. checkStub has looked at
+// the keys that the template itself has; free finds those of imported files and of environment variables.
 func (m model) free(path, name string, port uint16) error {
 	for _, b := range m.blocks {
 		for _, key := range b.Keys {

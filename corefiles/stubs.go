@@ -28,7 +28,7 @@ var stubOptions = []string{
 }
 
 // stubs returns the edit that appends a server block for each stub domain of the kube-dns ConfigMap. text is the Corefile
-// with all other edits; end is the length of the text before these.
+// with all other edits; end is the length of the Corefile without them.
 func (l layout) stubs(t Template, text []byte, p Params, end int) (e edit, err error) {
 	e = edit{start: end, end: end}
 	domains := p.KubeDNS.domains()

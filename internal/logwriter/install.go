@@ -12,7 +12,8 @@ import (
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 )
 
-// EndPatience bounds the time that the process waits at its end for its last lines to be read, those on stdout and then those on stderr.
+// EndPatience bounds how long the process waits at its end for its last lines to be read: first for those on stdout, then
+// for those on stderr.
 const EndPatience = 250 * time.Millisecond
 
 // installed is the Writer of the process's log; nil: none.

@@ -4,9 +4,9 @@
 //
 // A write to a pipe that nobody reads blocks for ever, and package log holds a mutex during each write. So one full
 // pipe (a hung log collector, a restarted container runtime) would stop every goroutine that has something to say,
-// with the locks that it holds. With this writer a log line may be written anywhere, also under a lock. What the
-// process prints otherwise (the stack of a crash, which the Go runtime writes to file descriptor 2) is not concerned; the
-// lines of the moment before a crash may be lost.
+// with the locks that it holds. With this writer a log line may be written anywhere, also under a lock. The writer does
+// not carry the stack of a crash, which the Go runtime writes to file descriptor 2. The last lines before a crash may be
+// lost.
 package logwriter
 
 import (
@@ -57,7 +57,7 @@ type Writer struct {
 	mu     sync.Mutex // never held while something is written
 	lines  [][]byte
 	octets int             // of the lines
-	lost   int             // lines dropped since the queue was full; until it is half empty all are
+	lost   int             // lines dropped since the queue was full; all are until it is half empty
 	idle   []chan struct{} // to be closed when all lines are written
 }
 
@@ -69,9 +69,9 @@ func New(out io.Writer) *Writer {
 	return w
 }
 
-// Write takes one line, or several that belong together, with a line feed at the end. It neither blocks nor fails.
-// Lines of level ERROR and WARNING that are too many of their kind are left out, and so is what the queue has no room for.
-// Only for a line of level FATAL it waits until that is written, EndPatience at most: the caller ends the process (clog.Fatal).
+// Write takes one line, or several that belong together, with a line feed at the end. It never fails. It leaves
+// out lines of level ERROR and WARNING beyond the limit of their kind, and lines for which the queue has no room. It waits
+// only for a line of level FATAL, at most EndPatience, since the caller ends the process then (clog.Fatal).
 func (w *Writer) Write(line []byte) (int, error) {
 	if w.rate.allow(line) {
 		w.put(append([]byte(nil), line...)) // the caller uses its memory again
@@ -131,7 +131,7 @@ func (w *Writer) run() {
 			return
 		}
 		for line := w.next(); line != nil; line = w.next() {
-			_, _ = w.out.Write(line) // whom should an error be told?
+			_, _ = w.out.Write(line) // there is nowhere to report an error to
 		}
 	}
 }

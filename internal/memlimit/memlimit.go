@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package memlimit knows how much memory the process may take, and what that means for its caches.
+// Package memlimit finds out how much memory the process may take, and computes the sizes of its caches from that.
 package memlimit
 
 import (

@@ -46,13 +46,13 @@ func New(max int, tell func(client netip.Addr, refused int)) *Places {
 	return &Places{max: max, tell: tell, now: time.Now, held: map[netip.Addr]int{}, networks: map[netip.Addr]int{}}
 }
 
-// Client returns the address under which the places of a are counted: the address without its zone, an IPv4 address as such. It is not the
-// /64 that one host of the Internet has, as a Kubernetes node has one /64 for all of its pods (kube-controller-manager,
-// -node-cidr-mask-size-ipv6).
+// Client returns the address under which the places of a are counted: a without its zone, and an IPv4 address that is mapped
+// to IPv6 as IPv4. An IPv6 client is not its /64, since all pods of a Kubernetes node are in one /64
+// (kube-controller-manager, -node-cidr-mask-size-ipv6).
 func Client(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
 // Enter takes a place for a client, which is what Client returned. A favoured query may use the reserve although its client
-// holds its share. Who is Admitted has to Leave.
+// holds its share. After Admitted the caller has to call Leave, once.
 func (p *Places) Enter(client netip.Addr, favoured bool) Verdict {
 	p.mu.Lock()
 	v := p.verdict(client, favoured)
@@ -117,8 +117,9 @@ func (p *Places) Leave(client netip.Addr) {
 	}
 }
 
-// crowd is more clients of one IPv6 /64 than a node has pods (110 by the kubelet's default, 250 where that is raised). A /64 of
-// which so many hold places is one host that uses many addresses, or invents them, and has no part in the reserve.
+// crowd is more clients of one IPv6 /64 than a node has pods (110 by the kubelet's default, 250 where that is raised). If so
+// many clients of one /64 hold places, they are one host with many addresses, its own or invented. Such a /64 gets nothing
+// of the reserve.
 const crowd = 256
 
 // network returns the first address of the /64 of an IPv6 address.
@@ -127,8 +128,8 @@ func network(client netip.Addr) netip.Addr {
 	return p.Addr()
 }
 
-// Excess returns, of clients that hold places which nobody asked for with Enter, how many each holds beyond its share of max
-// while more than half of max are held. A client that is alone may hold max.
+// Excess returns how many places each client holds beyond its share of max. It is for places that are taken without Enter.
+// While at most half of max are held, no client is in the result. A client that is alone may hold max.
 func Excess(max int, held map[netip.Addr]int) map[netip.Addr]int {
 	used := 0
 	for _, n := range held {
@@ -147,7 +148,7 @@ func Excess(max int, held map[netip.Addr]int) map[netip.Addr]int {
 	return over
 }
 
-// Most returns the share of each client of max places, of those that hold some.
+// Most returns how many of max places are the share of each client, if held are the clients that hold some.
 func Most(max int, held map[netip.Addr]int) int {
 	p := Places{max: max, held: held}
 	return p.share(len(held) == 0)
