@@ -119,7 +119,7 @@ func spoofing(rate, sources int, target netip.Addr) attack {
 		lab.One(hotName, dns.TypeA), lab.Absent(podAddress(target), sources)...)
 }
 
-// slowSpoofs are those that a pod has without an effort.
+// slowSpoofs are at rates that any pod can send.
 var slowSpoofs = []attack{
 	both("200 spoofed/s from 10", spoofing(200, 10, lab.ClusterIP), spoofing(200, 10, lab.LinkLocal)),
 	both("200 spoofed/s from 100", spoofing(200, 100, lab.ClusterIP), spoofing(200, 100, lab.LinkLocal)),
@@ -165,7 +165,7 @@ func (s *scene) leaves(t *testing.T) {
 	t.Logf("the end took %s", time.Since(begin))
 }
 
-// busyPods are what a pod may do without anybody else's notice, by malice or by mistake, beside the pests.
+// busyPods are what a pod may do, by malice or by mistake, without a loss to others. The pests are more of them.
 var busyPods = []attack{
 	flooding("10,000 new names/s with EDNS", 10000, lab.LinkLocal6, lab.NewNames(8, "wild.cluster.local.", func(m *dns.Msg) { m.SetEdns0(1232, false) })),
 	flooding("20,000 hot/s", 20000, lab.ClusterIP, lab.One(hotName, dns.TypeA)),

@@ -27,8 +27,8 @@ var (
 // What a hit may lose in any round: the time that a busy machine takes for a query more or less.
 const tortureGap = time.Second
 
-// tortureRecovery is when all is as it was before a round: steering and rules soon, and what waits for a silent server when its
-// queries are given up, 4 s after they came.
+// tortureRecovery is when goroutines and descriptors are what they were before a round: queries to a silent server are given
+// up 4 s after they came.
 const tortureRecovery = recovery + 4*time.Second
 
 // TestTorture draws what a pod, an upstream and the host do to the cache at the same time, round after round. Another pod's
