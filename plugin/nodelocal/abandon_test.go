@@ -101,6 +101,20 @@ func TestOwnsNothing(t *testing.T) {
 	}
 }
 
+// TestGuardEndsWithTheStanza reloads from a stanza that owns nothing to a configuration without one.
+func TestGuardEndsWithTheStanza(t *testing.T) {
+	n := &node{}
+	if err := n.start(settings{options: options{Config: hostnet.Config{Link: hostnet.None, Firewall: hostnet.None}}}); err != nil || n.guard == nil {
+		t.Fatalf("guard %v, %v", n.guard, err)
+	}
+	n.restarting()
+	n.ended()
+	if n.guard != nil {
+		n.unwatch()
+		t.Error("the guard goes on")
+	}
+}
+
 // TestNetworkError: a start tells whether the node is at fault, through what wraps the error.
 func TestNetworkError(t *testing.T) {
 	cause := errors.New("no such device")

@@ -201,15 +201,15 @@ func (n *node) ended() {
 		return
 	}
 	n.restart = false
-	if n.network == nil {
-		return
-	}
 	var err error
-	if n.started {
-		err = n.network.Commit()
-	} else {
-		log.Info("The configuration has no nodelocal any more: leaving the node's network")
+	switch {
+	case !n.started:
+		if n.network != nil {
+			log.Info("The configuration has no nodelocal any more: leaving the node's network")
+		}
 		err = n.closeLocked()
+	case n.network != nil:
+		err = n.network.Commit()
 	}
 	if err != nil {
 		log.Errorf("%v", err)
