@@ -8,7 +8,7 @@ import (
 	"net/netip"
 )
 
-// Render returns the Corefile that template stands for. Nothing but its arguments goes in, and, where there are stub
+// Render returns the Corefile that template stands for. It reads nothing but its arguments and, where there are stub
 // domains, the files that the template imports: the same arguments and files give the same text.
 func Render(template Template, p Params) (Result, error) {
 	r, err := render(template, p)

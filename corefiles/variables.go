@@ -69,7 +69,7 @@ func (p Params) values() map[string]value {
 // usualEntries is how many entries a half of a cache has without a memory limit.
 var usualEntries = map[string]int{cacheLarge: 9984, cacheMedium: 4096, cacheSmall: 2048}
 
-// entries returns how many it has with p's limit. The plugin cache divides them among 256 shards, of at least 4 entries each.
+// entries returns how many entries that half has with p's memory limit. The plugin cache divides them among 256 shards, of at least 4 entries each.
 func (p Params) entries(name string) string {
 	const shards = 256
 	return strconv.Itoa(max(p.Memory.Share(usualEntries[name])/shards, 4) * shards)

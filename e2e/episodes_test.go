@@ -21,7 +21,7 @@ type episode struct {
 	fresh time.Duration // the same of a new name, if that is longer
 	only  lab.Backend   // prefix of the backends that it is for; empty: all
 	needs []need
-	takes need // what the others of the round do without, as it lasts to the round's end; empty: nothing
+	takes need // what this one takes from the others until the round ends; empty: nothing
 	begin func(t *testing.T, s *victim, draw *rand.Rand) (end func())
 }
 
@@ -76,8 +76,8 @@ func crowd(manners lab.Manners, sizes ...int) func(*testing.T, *victim, *rand.Ra
 	}
 }
 
-// upstreams are what the cluster DNS does: it is a server with a fault, alone or beside the good one. New names wait for it in
-// vain, and what is known is answered when it has not answered for 0.7 s.
+// upstreams are what the cluster DNS does: it is a server with a fault, alone or beside the good one. New names get no
+// answer; a known name gets its old answer after 0.7 s.
 var upstreams = badUpstreams()
 
 func badUpstreams() (list []episode) {

@@ -18,7 +18,7 @@ import (
 // connectionsMax is the kernel's limit of tracked connections, of all namespaces.
 const connectionsMax = "/proc/sys/net/netfilter/nf_conntrack_max"
 
-// own tells why a test must not change what all programs of the machine share, if so.
+// own returns why a test must not change what all programs of the machine share; nil in a virtual machine, where it may.
 func own() error {
 	if emulated {
 		return nil
@@ -42,7 +42,7 @@ func TestTimeOfDay(t *testing.T) {
 	noFailure(t, stop(t, loads))
 }
 
-// TestConnectionsFull has the kernel track no connection more. Queries to the cache are not tracked, so that what it knows is
+// TestConnectionsFull has a kernel that tracks no further connection. Queries to the cache are not tracked, so that what it knows is
 // answered; new names are, as long as a connection to the cluster DNS lives.
 func TestConnectionsFull(t *testing.T) {
 	lab.NeedsKernel(t, own())

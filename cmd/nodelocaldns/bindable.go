@@ -21,8 +21,8 @@ import (
 // bindable refuses a Corefile with an address in bind that no interface has, nor
 // will have: own, and what the nodelocal stanzas name, come with the link. CoreDNS
 // would find that out after it has opened other sockets. caddy leaves these open,
-// so no other configuration could be tried then. Names that are none of an
-// interface, CoreDNS would refuse without the line.
+// so no other configuration could be tried then. It refuses names
+// that no interface has, too: CoreDNS would not say in which line they are.
 func bindable(path string, text []byte, own []netip.Addr) error {
 	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
 	if err != nil {

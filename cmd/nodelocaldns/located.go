@@ -20,7 +20,7 @@ var pluginError = regexp.MustCompile(`^plugin/(\S+): `)
 
 // located puts FILE:LINE in front of an error of a plugin that does not say where
 // its directive is: of the word that the message quotes, else of each directive
-// of that name. An error of the node's network is none of the Corefile.
+// of that name. An error of the node's network has no place in the Corefile.
 func located(err error, c corefile) error {
 	m := pluginError.FindStringSubmatch(err.Error())
 	if m == nil || strings.Contains(err.Error(), c.path+":") || errors.As(err, new(nodelocal.NetworkError)) {

@@ -31,7 +31,7 @@ func replaceFile(path string, text []byte, mode fs.FileMode) error {
 }
 
 // swap gives path the content text in one step: a new file beside it takes its name. finish sets the new file's mode and
-// owner. No error has the new file's name, which is random: each message about the same trouble would be another one.
+// owner. Errors leave out the new file's name: it is random, so each message about the same trouble would be another one.
 func swap(path string, text []byte, finish func(*os.File) error) error {
 	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {

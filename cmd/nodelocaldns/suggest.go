@@ -3,8 +3,8 @@
 package main
 
 // closest returns the one of names that word most likely was meant to be, or
-// "" if none is near: at most a third of its letters, and two, may differ. Of a
-// single letter none may.
+// "" if none is near: at most a third of its letters, and two, may differ. A
+// word of one letter has no near one.
 func closest(word string, names []string) string {
 	best, limit := "", min(2, max(1, len(word)/3), len(word)-1)
 	for _, name := range names {

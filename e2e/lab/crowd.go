@@ -34,7 +34,7 @@ type Crowd struct {
 	Manners Manners
 }
 
-// Gathering is a crowd that is there.
+// Gathering is a crowd that has begun to connect.
 type Gathering struct {
 	Crowd
 	end     context.CancelFunc

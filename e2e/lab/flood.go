@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Flood is a stream of UDP packets to port 53, of raw sockets as a pod with CAP_NET_RAW has them, without a look at the answers.
+// Flood is a stream of UDP packets to port 53. A pod with CAP_NET_RAW can send it: the packets go out by raw sockets. Nobody
+// reads the answers.
 type Flood struct {
 	From    *Namespace
 	Target  netip.Addr
@@ -124,7 +125,7 @@ func (g *Flooding) run() {
 		}
 		if n > 0 {
 			k, err := conn.WriteBatch(batch[:n], 0)
-			if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EPERM) { // these two are the pod's kernel's: it drops
+			if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EPERM) { // with these two the pod's own kernel drops the packet
 				g.err = err
 				return
 			}
@@ -187,7 +188,7 @@ func (g *Flooding) packet(b []byte, i int) []byte {
 	binary.BigEndian.PutUint16(udp, g.port)
 	binary.BigEndian.PutUint16(udp[2:], 53)
 	binary.BigEndian.PutUint16(udp[4:], uint16(len(udp)))
-	if g.Target.Is6() { // IPv4 does without
+	if g.Target.Is6() { // over IPv4 a packet may have no checksum
 		binary.BigEndian.PutUint16(udp[6:], checksum6(ip, udp))
 	}
 	return b

@@ -12,12 +12,12 @@ import (
 // A DNS server of the host's that listens at each address that comes, such as
 // dnsmasq with bind-dynamic, is often faster than the servers of this process.
 // So sockets hold the DNS port of an address from before the address comes until
-// the servers have answered, and from before they stop until it has gone. The
-// servers share the port with them (SO_REUSEPORT, same user), and no packet comes
-// to them: one of TCP does not listen, and one of UDP is bound to the loopback
-// link. What the host itself sends to an address of another link counts as come in
-// by that one (orig_oif in ip_route_output_key_hash_rcu of net/ipv4/route.c, from
-// Linux 4.14 on; ip6_rcv_core of net/ipv6/ip6_input.c).
+// the servers have answered, and from before the servers stop until the address has
+// gone. The servers share the port with these sockets (SO_REUSEPORT, same user). No
+// packet comes to these: one of TCP does not listen, and one of UDP is bound to the
+// loopback link. What the host itself sends to an address of another link counts as
+// come in by that link (orig_oif in ip_route_output_key_hash_rcu of
+// net/ipv4/route.c, from Linux 4.14 on; ip6_rcv_core of net/ipv6/ip6_input.c).
 
 // reservations are the sockets for each address and port.
 type reservations map[netip.AddrPort][]int

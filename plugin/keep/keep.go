@@ -114,8 +114,8 @@ func detached(w dns.ResponseWriter) dns.ResponseWriter {
 	return end
 }
 
-// unnamed returns an address of no host that is of the same network as a: other plugins tell by the network how long an answer
-// may be, and fairshare counts the question as one of the server itself, as it does cache's own.
+// unnamed returns an empty address of the network of a, UDP or TCP. By the network other plugins tell how long an answer may
+// be. By the empty address fairshare counts the question as one of the server itself, like the questions of cache.
 func unnamed(a net.Addr) net.Addr {
 	if _, ok := a.(*net.UDPAddr); ok {
 		return &net.UDPAddr{}
