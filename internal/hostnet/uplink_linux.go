@@ -42,8 +42,8 @@ func (u Uplink) String() string {
 
 // uplinks lists the interfaces of the default routes of both families, by name.
 func uplinks() ([]Uplink, error) {
-	links, err := netlink.LinkList()
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	links, err := uninterrupted(netlink.LinkList)
+	if err != nil { // a list without an ipvlan interface would lock out pods
 		return nil, fmt.Errorf("listing links: %w", err)
 	}
 	var out []Uplink
@@ -69,16 +69,24 @@ func uplinks() ([]Uplink, error) {
 	return out, nil
 }
 
-// defaultRoutes lists the routes of the main table to everywhere. While routes come
-// and go the kernel may say that a list is not of one moment: it is read again, and
-// at last good enough.
-func defaultRoutes(family int) (routes []netlink.Route, err error) {
+// uninterrupted reads a list of the kernel's. While links or routes come and go the
+// kernel may say that a list is not of one moment: it is read again, some times, and
+// the error is netlink.ErrDumpInterrupted at last.
+func uninterrupted[T any](list func() ([]T, error)) (all []T, err error) {
 	for range 5 {
-		routes, err = netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
 			break
 		}
 	}
+	return all, err
+}
+
+// defaultRoutes lists the routes of the main table to everywhere. A list that is not
+// of one moment is good enough: an uplink that it lacks is open until the next look.
+func defaultRoutes(family int) ([]netlink.Route, error) {
+	routes, err := uninterrupted(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	})
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, fmt.Errorf("listing routes: %w", err)
 	}

@@ -3,10 +3,13 @@
 package hostnet
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 )
 
 // tryCommand is command for what this kernel may lack.
@@ -164,5 +167,30 @@ iifname "up0" arp operation request arp daddr ip 10.96.0.10 drop comment "NodeLo
 	closeNetwork(t, n)
 	if out := command(t, "nft", "list", "tables"); strings.Contains(out, "arp") {
 		t.Errorf("left:\n%s", out)
+	}
+}
+
+// TestUninterrupted has lists that are interrupted some times, always, and that fail.
+func TestUninterrupted(t *testing.T) {
+	broken := errors.New("no such file")
+	for name, tc := range map[string]struct {
+		errs []error // of the attempts; the last one goes on
+		want error
+		read int
+	}{
+		"at once":   {[]error{nil}, nil, 1},
+		"later":     {[]error{netlink.ErrDumpInterrupted, netlink.ErrDumpInterrupted, nil}, nil, 3},
+		"never":     {[]error{netlink.ErrDumpInterrupted}, netlink.ErrDumpInterrupted, 5},
+		"it fails":  {[]error{broken}, broken, 1},
+		"and fails": {[]error{netlink.ErrDumpInterrupted, broken}, broken, 2},
+	} {
+		read := 0
+		got, err := uninterrupted(func() ([]int, error) {
+			read++
+			return []int{read}, tc.errs[min(read, len(tc.errs))-1]
+		})
+		if !errors.Is(err, tc.want) || read != tc.read || len(got) != 1 || got[0] != read {
+			t.Errorf("%s: %v, %v after %d attempts, want %v after %d", name, got, err, read, tc.want, tc.read)
+		}
 	}
 }
