@@ -20,12 +20,12 @@ import (
 )
 
 const (
-	// firstPause is the time after the first round of probes, and each pause is twice the one before. The longest is longer than
-	// forward keeps a connection (10 s): one that began before steering leads past the cache.
+	// firstPause is the time after the first round of probes. Each further pause is twice the one before. lastPause is longer than
+	// forward keeps a connection (10 s): probes over one that began before steering do not come back to the cache.
 	firstPause, lastPause = time.Second, 16 * time.Second
 	// probes is how many an address gets at once: where an upstream is asked over TCP, the second needs a new connection.
 	probes = 2
-	// maxSightings of one probe are no loop yet, as for CoreDNS's plugin loop.
+	// maxSightings is how often one probe may come to the cache. More is a loop, as for CoreDNS's plugin loop.
 	maxSightings = 2
 )
 
@@ -35,10 +35,10 @@ const probeLabels = "loop.nodelocaldns."
 // A loopCheck finds out for one configuration whether an upstream leads back to this cache. CoreDNS's plugin loop asks before
 // the addresses are steered, when the cluster DNS answers there, and sees no loop.
 //
-// A probe is a query that the cache sends to its own addresses once, unmarked as anybody's, and does not wait for. Its type is
-// HINFO, which no plugin answers from what it knows of other names. It counts if its source is an address of the cache, as the
-// kernel has it for a query of the host to that address: the server of a stub domain sees the name, too, and must not be able to
-// end each node's process.
+// A probe is a query that the cache sends to its own addresses, once, without a mark and without a wait for the answer. Its type
+// is HINFO, which no plugin answers from what it knows of other names. A probe counts if its source is an address of the cache,
+// which is the source that the kernel takes for the host's own queries to that address. Others, such as the server of a stub
+// domain, see the name, too; with another source they cannot end the process.
 type loopCheck struct {
 	zones []string // one of each server block with the directive loop
 	addrs []netip.Addr
@@ -67,7 +67,7 @@ func (l *loopCheck) begin() {
 	})
 }
 
-// stop is for one that has not begun, too.
+// stop ends the probes. It may be called before begin, which does nothing then.
 func (l *loopCheck) stop() {
 	l.once.Do(func() {})
 	close(l.quit)
@@ -171,7 +171,7 @@ func loopZones(blocks []caddyfile.ServerBlock) []string {
 	return out
 }
 
-// checkForLoops has l, or nothing, be what looks for a loop. It does not wait for anything that takes time.
+// checkForLoops makes l the check for loops, in the place of the last one, which it ends; nil is none. It does not wait for answers.
 func (n *node) checkForLoops(l *loopCheck) {
 	if old := n.loopCheck.Swap(l); old != nil {
 		old.stop()
@@ -187,8 +187,8 @@ func (n *node) looped(found string) {
 	n.loops <- errors.New(found)
 }
 
-// Loops returns a channel that gets one error when the cache's own queries come back to it, once steering is off for that
-// reason. The program is to end then, with an exit code other than 0. The plugin itself ends a program that has not called Loops,
+// Loops returns a channel. It gets one error when the cache's own queries have come back to the cache and steering is off for that
+// reason. The program has to end then, with an exit code other than 0. If the program has not called Loops, the plugin ends it
 // with exit code 1, as CoreDNS's plugin loop does.
 func Loops() <-chan error {
 	theNode.mu.Lock()
