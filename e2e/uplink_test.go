@@ -114,7 +114,7 @@ func TestUplinkBridge(t *testing.T) {
 	c.settle(t)
 	servedAt(t, pod, dual)
 	servedAt(t, l.Outside, []netip.Addr{lab.LinkLocal})
-	c.WaitOutput(t, time.Second, "Accepted, as pods may come in by it: DNS by the default route's interface: br0 (it is of type bridge)")
+	c.WaitOutput(t, time.Second, "DNS is accepted at the interface of the default route, since pods may come in there: br0 (it is of type bridge)")
 }
 
 // neighbour asks the link-local address as one of the uplink's own network, so by ARP, and wants the node to answer or not.

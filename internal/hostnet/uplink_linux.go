@@ -136,7 +136,7 @@ func wayOfPods(link netlink.Link, all []netlink.Link) string {
 		}
 	}
 	if !plainName.MatchString(link.Attrs().Name) {
-		return "its name is none for a rule"
+		return "a rule cannot have its name"
 	}
 	switch kind := link.Type(); kind {
 	case "device":

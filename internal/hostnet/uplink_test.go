@@ -33,7 +33,7 @@ func TestUplinks(t *testing.T) {
 		{"VLAN on a bridge", "ip link add card type bridge\nip link set card up\nip link add up0 link card type vlan id 7", "[up0 (it is of type bridge)]"},
 		{"macvlan", "ip link add card type veth peer name far\nip link set card up\nip link add up0 link card type macvlan", "[up0 (it is of type macvlan)]"},
 		{"ipvlan upon it", "ip link add up0 type veth peer name far\nip link set up0 up\nip link add pods link up0 type ipvlan", "[up0 (the ipvlan interface pods is upon it)]"},
-		{"name", "ip link add up0 type veth peer name far\nip link set up0 name up+", "[up+ (its name is none for a rule)]"},
+		{"name", "ip link add up0 type veth peer name far\nip link set up0 name up+", "[up+ (a rule cannot have its name)]"},
 	} {
 		for _, six := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/six=%t", tc.name, six), func(t *testing.T) {

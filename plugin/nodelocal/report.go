@@ -78,11 +78,11 @@ func (v *supervisor) sayUplinks() {
 	}
 	if text := addrList(closed); text != v.said["uplinks"] {
 		v.said["uplinks"] = text
-		log.Infof("Left to the host's own firewall: DNS that comes in by the default route's interface: %s", cmp.Or(text, "there is none"))
+		log.Infof("DNS from outside is left to the host's firewall at the interface of the default route: %s", cmp.Or(text, "there is none"))
 	}
 	if text := addrList(open); text != v.said["ways of pods"] {
 		v.said["ways of pods"] = text
-		log.Warningf("Accepted, as pods may come in by it: DNS by the default route's interface: %s; the network outside may ask the cache as well", cmp.Or(text, "there is none any more"))
+		log.Warningf("DNS is accepted at the interface of the default route, since pods may come in there: %s; hosts outside may ask the cache, too", cmp.Or(text, "there is none any more"))
 	}
 }
 

@@ -181,11 +181,20 @@ const (
 // narrow limits what waits in the connections that come to listening sockets, which have the buffers of these.
 func narrow(listening []int) (err error) {
 	for _, fd := range listening {
-		if have, gerr := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF); gerr == nil && have > 2*streamReceive {
-			err = errors.Join(err,
-				os.NewSyscallError("setsockopt SO_RCVBUF", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, streamReceive)),
-				os.NewSyscallError("setsockopt SO_SNDBUF", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, streamSend)))
+		if have, gerr := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF); gerr != nil || have <= 2*streamReceive {
+			continue
 		}
+		// The number may be another socket's by now; the copy stays what it is.
+		own, derr := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if derr != nil {
+			continue // the next look does it
+		}
+		if listens(own) {
+			err = errors.Join(err,
+				os.NewSyscallError("setsockopt SO_RCVBUF", unix.SetsockoptInt(own, unix.SOL_SOCKET, unix.SO_RCVBUF, streamReceive)),
+				os.NewSyscallError("setsockopt SO_SNDBUF", unix.SetsockoptInt(own, unix.SOL_SOCKET, unix.SO_SNDBUF, streamSend)))
+		}
+		_ = unix.Close(own)
 	}
 	return err
 }
