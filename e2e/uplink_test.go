@@ -77,7 +77,7 @@ func TestUplink(t *testing.T) {
 			if page, err := l.Node.Get("http://169.254.20.10:8080/health"); err != nil {
 				t.Errorf("the node itself: %s, %v", page, err)
 			}
-			c.WaitOutput(t, time.Second, "Left to the host's own firewall: DNS that comes in by the default route's interface: veth-out")
+			c.WaitOutput(t, time.Second, "DNS from outside is left to the host's firewall at the interface of the default route: veth-out")
 			c.term(t)
 			c = start(t, l, options{firewall: firewall, addrs: dual, args: []string{"-uplink", "open"}})
 			c.settle(t)
