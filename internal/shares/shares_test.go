@@ -72,8 +72,13 @@ func TestManyClients(t *testing.T) {
 func TestFavoured(t *testing.T) {
 	p := New(1000, nil)
 	enter(p, a, 1000, false)
-	if n, _ := enter(p, a, 300, true); n != 250 {
-		t.Errorf("favoured queries got %d of the reserve of 250", n)
+	if n, _ := enter(p, a, 300, true); n != 125 {
+		t.Errorf("favoured queries got %d of the reserve of 250, want half of it", n)
+	}
+	for _, favoured := range []bool{true, false} { // the other half is for others, whatever they ask
+		if n, _ := enter(p, b, 60, favoured); n != 60 {
+			t.Errorf("another client got %d of 60 places, favoured: %t", n, favoured)
+		}
 	}
 }
 
