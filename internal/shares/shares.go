@@ -25,7 +25,7 @@ func (v Verdict) String() string { return [...]string{"admitted", "share", "full
 // Places are a bounded number of places that clients hold for a while.
 //
 // While half of them are free, everybody is admitted. Beyond that a client is admitted as long as it holds less than its
-// share: all places divided by the clients that hold one now, and never less than a 128th of the places. A client that is
+// share: all places divided by the clients that hold one now, and never less than a 256th of the places: as many clients as an IPv4 /24 has, which one pod can send from, do not fill the reserve. A client that is
 // alone may therefore hold all. A quarter more is the reserve: when all places are taken it admits the clients that hold less
 // than their share, and into its first half the favoured queries. The reserve is why a client that comes second finds a place at once.
 type Places struct {
@@ -96,7 +96,7 @@ func (p *Places) share(another bool) int {
 	if another {
 		clients++
 	}
-	return max(p.max/clients, p.max/128, 1)
+	return max(p.max/clients, p.max/256, 1)
 }
 
 // Leave gives back a place that Enter admitted the client to.
@@ -147,7 +147,7 @@ func Excess(max int, held map[netip.Addr]int) map[netip.Addr]int {
 	return over
 }
 
-// Most returns the share of each client of limit places, of those that hold some: at least a 128th of the places, but for a crowd
+// Most returns the share of each client of limit places, of those that hold some: at least a 256th of the places, but for a crowd
 // that would hold more than all with as much each.
 func Most(limit int, held map[netip.Addr]int) int {
 	p := Places{max: limit, held: held}

@@ -113,6 +113,17 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
+// A pod that sends from all addresses of a /24 does not get the reserve.
+func TestAllOfASubnet(t *testing.T) {
+	p := New(2048, nil)
+	for i := range 20000 {
+		p.Enter(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), false)
+	}
+	if n, last := enter(p, netip.MustParseAddr("10.0.1.1"), 8, false); n != 8 {
+		t.Errorf("another client got %d of 8 places: %s", n, last)
+	}
+}
+
 func TestLeaveForgets(t *testing.T) {
 	p := New(10, nil)
 	enter(p, a, 10, false)
