@@ -25,9 +25,11 @@ func (v Verdict) String() string { return [...]string{"admitted", "share", "full
 // Places are a bounded number of places that clients hold for a while.
 //
 // While half of them are free, everybody is admitted. Beyond that a client is admitted as long as it holds less than its
-// share: all places divided by the clients that hold one now, and never less than a 128th of the places. A client that is
-// alone may therefore hold all. A quarter more is the reserve: when all places are taken it admits the clients that hold less
-// than their share, and the favoured queries. The reserve is why a client that comes second finds a place at once.
+// share: all places divided by the clients that hold one now. So a client that is alone may hold all. A share is never less than
+// a 256th of the places: as many clients as an IPv4 /24 has, from which one pod can send, do not fill the reserve.
+//
+// The reserve is a quarter more. When all places are taken, it admits the clients that hold less than their share, and its first
+// half admits the favoured queries, too. The reserve is why a client that comes second finds a place at once.
 type Places struct {
 	max  int
 	tell func(client netip.Addr, refused int)
@@ -51,8 +53,8 @@ func New(max int, tell func(client netip.Addr, refused int)) *Places {
 // (kube-controller-manager, -node-cidr-mask-size-ipv6).
 func Client(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
-// Enter takes a place for a client, which is what Client returned. A favoured query may use the reserve although its client
-// holds its share. After Admitted the caller has to call Leave, once.
+// Enter takes a place for a client, which is what Client returned. A favoured query may use half of the reserve although its
+// client holds its share. After Admitted the caller has to call Leave, once.
 func (p *Places) Enter(client netip.Addr, favoured bool) Verdict {
 	p.mu.Lock()
 	v := p.verdict(client, favoured)
@@ -76,13 +78,13 @@ func (p *Places) Enter(client netip.Addr, favoured bool) Verdict {
 func (p *Places) verdict(client netip.Addr, favoured bool) Verdict {
 	held := p.held[client]
 	switch {
-	case p.used < p.max/2:
+	case p.used < p.max/2 || favoured && p.used < p.max+p.max/8:
 		return Admitted
 	case p.used >= p.max+p.max/4:
 		return Full
-	case p.used >= p.max && !favoured && client.Is6() && p.networks[network(client)] >= crowd:
+	case p.used >= p.max && client.Is6() && p.networks[network(client)] >= crowd:
 		return OverShare
-	case favoured || held < p.share(held == 0):
+	case held < p.share(held == 0):
 		return Admitted
 	case len(p.held) == 1: // the client is alone, and its share is all there is
 		return Full
@@ -96,7 +98,7 @@ func (p *Places) share(another bool) int {
 	if another {
 		clients++
 	}
-	return max(p.max/clients, p.max/128, 1)
+	return max(p.max/clients, p.max/256, 1)
 }
 
 // Leave gives back a place that Enter admitted the client to.
@@ -148,8 +150,16 @@ func Excess(max int, held map[netip.Addr]int) map[netip.Addr]int {
 	return over
 }
 
-// Most returns how many of max places are the share of each client, if held are the clients that hold some.
-func Most(max int, held map[netip.Addr]int) int {
-	p := Places{max: max, held: held}
-	return p.share(len(held) == 0)
+// Most returns how many of limit places are the share of each client, if held are the clients that hold some. The share is at
+// least a 256th of the places, unless the clients would hold more than limit with that.
+func Most(limit int, held map[netip.Addr]int) int {
+	p := Places{max: limit, held: held}
+	share, all := p.share(len(held) == 0), 0
+	for _, n := range held {
+		all += min(n, share)
+	}
+	if all > limit {
+		return max(limit/len(held), 1)
+	}
+	return share
 }

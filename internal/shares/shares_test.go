@@ -72,8 +72,13 @@ func TestManyClients(t *testing.T) {
 func TestFavoured(t *testing.T) {
 	p := New(1000, nil)
 	enter(p, a, 1000, false)
-	if n, _ := enter(p, a, 300, true); n != 250 {
-		t.Errorf("favoured queries got %d of the reserve of 250", n)
+	if n, _ := enter(p, a, 300, true); n != 125 {
+		t.Errorf("favoured queries got %d of the reserve of 250, want half of it", n)
+	}
+	for _, favoured := range []bool{true, false} { // the other half is for others, whatever they ask
+		if n, _ := enter(p, b, 60, favoured); n != 60 {
+			t.Errorf("another client got %d of 60 places, favoured: %t", n, favoured)
+		}
 	}
 }
 
@@ -105,6 +110,17 @@ func TestCrowd(t *testing.T) {
 		if len(p.networks) > 0 {
 			t.Errorf("networks are left: %v", p.networks)
 		}
+	}
+}
+
+// A pod that sends from all addresses of a /24 does not get the reserve.
+func TestAllOfASubnet(t *testing.T) {
+	p := New(2048, nil)
+	for i := range 20000 {
+		p.Enter(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), false)
+	}
+	if n, last := enter(p, netip.MustParseAddr("10.0.1.1"), 8, false); n != 8 {
+		t.Errorf("another client got %d of 8 places: %s", n, last)
 	}
 }
 

@@ -5,7 +5,6 @@ package keep
 import (
 	"bytes"
 	"context"
-	"net"
 	"time"
 
 	"github.com/coredns/coredns/plugin"
@@ -157,14 +156,6 @@ func (a *asked) follow(ctx context.Context, fl *flight) (int, error) {
 		return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a.ResponseWriter, a.request)
 	}
 	return a.begin(ctx)
-}
-
-// RemoteAddr implements dns.ResponseWriter. A question by which cache renews an answer counts as the server's, not the client's.
-func (a *asked) RemoteAddr() net.Addr {
-	if a.who == cacheItself {
-		return unnamed(a.ResponseWriter.RemoteAddr())
-	}
-	return a.ResponseWriter.RemoteAddr()
 }
 
 // WriteMsg implements dns.ResponseWriter: it is what the next plugin answers with.

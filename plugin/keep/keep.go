@@ -103,24 +103,16 @@ func beyond(w dns.ResponseWriter) dns.ResponseWriter {
 	return w
 }
 
-// detached returns a writer that has the effects of w but for the client's answer: cache stores what it gets.
+// detached returns a writer that has the effects of w but for the client's answer: cache stores what it gets. It has the client's
+// address: fairshare counts the question as that client's, so that one client's old answers do not keep others' from being renewed.
 func detached(w dns.ResponseWriter) dns.ResponseWriter {
-	end := &nobody{local: w.LocalAddr(), remote: unnamed(w.RemoteAddr())}
+	end := &nobody{local: w.LocalAddr(), remote: w.RemoteAddr()}
 	if cw, ok := w.(*cache.ResponseWriter); ok {
 		own := *cw
 		own.ResponseWriter = end
 		return &own
 	}
 	return end
-}
-
-// unnamed returns an empty address of the network of a, UDP or TCP. By the network other plugins tell how long an answer may
-// be. By the empty address fairshare counts the question as one of the server itself, like the questions of cache.
-func unnamed(a net.Addr) net.Addr {
-	if _, ok := a.(*net.UDPAddr); ok {
-		return &net.UDPAddr{}
-	}
-	return &net.TCPAddr{}
 }
 
 // nobody is a writer for answers that no client waits for.

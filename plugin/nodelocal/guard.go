@@ -197,9 +197,20 @@ func (g *guard) refuse(listening []int, clients []netip.Addr) {
 		return
 	}
 	for _, fd := range listening {
-		g.report("keeping out clients with too many TCP connections", refuse(fd, clients))
+		g.report("keeping out clients with too many TCP connections", refuse(fd, g.keptOut(fd, clients)))
 	}
 	g.refused = clients
+}
+
+// keptOut returns which of clients a listening socket is to refuse: at another port than that of DNS not its own address, which is
+// where a kubelet asks for /health and /ready from. Any process on the host's network has that address as well, and with too
+// many connections would have the kubelet restart the cache.
+func (g *guard) keptOut(fd int, clients []netip.Addr) []netip.Addr {
+	local, ok := endpoint(unix.Getsockname(fd))
+	if !ok || local.Port() == g.port {
+		return clients
+	}
+	return slices.DeleteFunc(slices.Clone(clients), func(c netip.Addr) bool { return c == local.Addr() })
 }
 
 // end ends connections, and reports whether there were any.

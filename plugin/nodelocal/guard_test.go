@@ -49,6 +49,23 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// TestPlanForACrowd has 400 clients hold 4 of 1,024 connections each, which is the least share, and one that came with two.
+func TestPlanForACrowd(t *testing.T) {
+	all := of("10.0.2.1", 2)
+	for i := range 400 {
+		all = append(all, of(fmt.Sprintf("10.0.%d.%d", 3+i/256, i%256), 4)...)
+	}
+	p := newPlan(1024, all)
+	if left := len(all) - len(p.end); left > 1024 {
+		t.Errorf("%d connections are left of %d, want 1024 at most", left, len(all))
+	}
+	for _, c := range p.end {
+		if c.peer.Addr() == all[0].peer.Addr() {
+			t.Errorf("a connection of the client with two is ended: %v", c)
+		}
+	}
+}
+
 func TestFullness(t *testing.T) {
 	f, now := fullness{}, time.Now()
 	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")

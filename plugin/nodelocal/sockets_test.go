@@ -255,6 +255,29 @@ func TestTheGuardsEnd(t *testing.T) {
 	s.mustConnect(t, "127.0.0.3")
 }
 
+// TestRefusedHost has a guard refuse the address that a service is at. Others than DNS go on to let it in: a kubelet asks for
+// /health from there.
+func TestRefusedHost(t *testing.T) {
+	s := newService(t, "127.0.0.1")
+	for port, want := range map[uint16]bool{s.addr.Port(): false, 1: true} {
+		g, err := newGuard(port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.refuse(s.seen(t, g.open).listening, []netip.Addr{s.addr.Addr(), netip.MustParseAddr("127.0.0.3")})
+		if _, err := s.connect(t, "127.0.0.1"); (err == nil) != want {
+			t.Errorf("DNS is at port %d: the host's own connection to port %d: %v", port, s.addr.Port(), err)
+		}
+		if _, err := s.connect(t, "127.0.0.3"); err == nil {
+			t.Errorf("DNS is at port %d: a refused client is let in at port %d", port, s.addr.Port())
+		}
+		g.refuse(s.seen(t, g.open).listening, nil)
+		if err := g.open.close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestNarrow has the longest message go both ways over a connection that was made after its listener's limits were set.
 func TestNarrow(t *testing.T) {
 	s, d := newService(t, "127.0.0.1"), openTest(t)

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxRefused bounds the clients in one filter. A share is at least a 128th of all connections, so there are hardly more that hold
-// theirs; and what a filter takes counts towards net.core.optmem_max, which was 20,480 octets before Linux 6.7.
+// maxRefused bounds the clients in one filter: what a filter takes counts towards net.core.optmem_max, which was 20,480 octets
+// before Linux 6.7. Of more clients that hold their share the rest are let in, and lose what is beyond it at the next look.
 const maxRefused = 128
 
 // skfNetOff is where the IP header begins (SKF_NET_OFF, include/uapi/linux/filter.h). The rest counts from the TCP header on:

@@ -30,8 +30,9 @@ type entry struct {
 	ttls    []uint16 // offsets of the records' TTLs
 	stored  time.Duration
 	expires time.Duration
-	query   int // length of the query that it answered
-	size    int // of the answer, as the prometheus plugin counts it
+	ends    time.Duration // when the first of the TTLs is over
+	query   int           // length of the query that it answered
+	size    int           // of the answer, as the prometheus plugin counts it
 	block   *block
 	count   atomic.Pointer[counters] // made for the first hit; nil: not yet
 

@@ -118,7 +118,7 @@ func (m *miss) keep(data []byte, b *block) {
 	now := clock()
 	m.server.store.put(&entry{
 		key: m.key, wire: bytes.Clone(data), ttls: a.ttls, hash: m.hash,
-		stored: now, expires: now + min(a.ttl/4, m.server.ttl), query: len(m.query), size: m.size, block: b,
+		stored: now, expires: now + min(a.ttl/4, m.server.ttl), ends: now + a.ttl, query: len(m.query), size: m.size, block: b,
 	})
 }
 

@@ -158,7 +158,7 @@ func (r *reader) answer() {
 		hash := s.store.hash(key)
 		e := s.store.get(hash, key)
 		if e == nil || !e.fresh(now) {
-			r.miss(s, i, query, lookup{key, hash, e != nil})
+			r.miss(s, i, query, lookup{key, hash, e})
 			continue
 		}
 		r.reply(i, e.replay(r.room(), query, now), e)
@@ -182,16 +182,20 @@ func (r *reader) reply(i, n int, e *entry) {
 
 // A lookup is what is known of a query of the usual form that is not answered from the store.
 type lookup struct {
-	key   []byte
-	hash  uint64
-	known bool // it was answered before
+	key  []byte
+	hash uint64
+	old  *entry // an answer that is to be renewed; nil: none
 }
 
-// miss hands a query to the plugins if its client gets a place. Otherwise it answers a query of the usual form with SERVFAIL,
-// and drops one of an unusual form, for which l is zero.
+// miss hands a query to the plugins if its client gets a place. Otherwise it answers a query of the usual form at once, with the
+// old answer while its TTLs last, else with SERVFAIL. It drops one of an unusual form, for which l is zero.
 func (r *reader) miss(s *server, i int, query []byte, l lookup) {
 	client := shares.Client(r.sender(i).Addr())
-	if v := s.places.Enter(client, l.known); v != shares.Admitted {
+	if v := s.places.Enter(client, l.old != nil); v != shares.Admitted {
+		if now := clock(); l.old != nil && now < l.old.ends {
+			r.reply(i, l.old.replay(r.room(), query, now), l.old)
+			return
+		}
 		s.refused[v].Inc()
 		if l.key != nil {
 			r.reply(i, refuse(r.room(), query), nil)

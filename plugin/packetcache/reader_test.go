@@ -49,6 +49,17 @@ func (l *listener) store(t testing.TB, query []byte) {
 	s.put(&entry{key: k, hash: s.hash(k), wire: wire, ttls: a.ttls, expires: time.Hour, block: &block{}})
 }
 
+// storeOld stores an answer to query that is to be renewed, and ends in left.
+func (l *listener) storeOld(t testing.TB, query []byte, left time.Duration) {
+	t.Helper()
+	l.store(t, query)
+	k, _ := key(query)
+	h := l.server.store.hash(k)
+	e := l.server.store.get(h, k)
+	now := clock()
+	l.server.store.put(&entry{key: k, hash: h, wire: e.wire, ttls: e.ttls, stored: now, expires: now, ends: now + left, block: e.block})
+}
+
 // receives reads one batch of n packets.
 func (r *reader) receives(t *testing.T, n int) {
 	t.Helper()
@@ -58,18 +69,21 @@ func (r *reader) receives(t *testing.T, n int) {
 }
 
 // TestRefused has a client hold all places: another question of it is answered SERVFAIL, in the same call as a hit and a packet
-// that is rejected by its header; one of an unusual form is dropped.
+// that is rejected by its header; one of an unusual form is dropped. One that was answered lately gets that answer until its TTL ends.
 func TestRefused(t *testing.T) {
 	l := stand(t)
 	hit := pack(t, "www.example.org.", dns.TypeA, nil)
 	l.store(t, hit)
+	old, gone := pack(t, "old.example.org.", dns.TypeA, nil), pack(t, "gone.example.org.", dns.TypeA, nil)
+	l.storeOld(t, old, time.Hour)
+	l.storeOld(t, gone, 0)
 	for v := shares.Admitted; v == shares.Admitted; {
 		v = l.server.places.Enter(netip.MustParseAddr("127.0.0.1"), true)
 	}
 	c := dial(t, l.addr.String())
 	two := append([]byte(nil), hit...)
 	two[5] = 2
-	packets := [][]byte{pack(t, "new.example.org.", dns.TypeA, nil), hit, pack(t, "example.org.", dns.TypeANY, nil), two}
+	packets := [][]byte{pack(t, "new.example.org.", dns.TypeA, nil), hit, pack(t, "example.org.", dns.TypeANY, nil), two, old, gone}
 	for i, p := range packets {
 		p[0], p[1] = 0, byte(i)
 		if _, err := c.Write(p); err != nil {
@@ -80,7 +94,7 @@ func TestRefused(t *testing.T) {
 	r.receives(t, len(packets))
 	r.answer()
 	got, buf := map[uint16]int{}, make([]byte, 512)
-	for range 3 {
+	for range 5 {
 		var m dns.Msg
 		_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
 		n, err := c.Read(buf)
@@ -92,14 +106,14 @@ func TestRefused(t *testing.T) {
 		}
 		got[m.Id] = m.Rcode
 	}
-	want := map[uint16]int{0: dns.RcodeServerFailure, 1: dns.RcodeSuccess, 3: dns.RcodeFormatError}
+	want := map[uint16]int{0: dns.RcodeServerFailure, 1: dns.RcodeSuccess, 3: dns.RcodeFormatError, 4: dns.RcodeSuccess, 5: dns.RcodeServerFailure}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("rcodes %v, want %v", got, want)
 	}
 	s := l.server
 	counts := []float64{testutil.ToFloat64(s.hits), testutil.ToFloat64(s.misses), testutil.ToFloat64(s.unsent),
 		testutil.ToFloat64(s.refused[shares.Full]), testutil.ToFloat64(s.refused[shares.OverShare])}
-	if fmt.Sprint(counts) != "[1 1 0 2 0]" {
+	if fmt.Sprint(counts) != "[2 1 0 3 0]" {
 		t.Errorf("hits, misses, unsent, refused: %v", counts)
 	}
 }
