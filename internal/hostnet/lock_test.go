@@ -67,7 +67,7 @@ func TestTooManyInstances(t *testing.T) {
 		}
 	}
 	_, _, err := takeSlot()
-	want := "4 instances run in this network namespace already: " + slotName(0).holder() + "; "
+	want := "the names of all 4 instances that may run in this network namespace are taken: " + slotName(0).holder() + "; "
 	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(want, fmt.Sprintf("held by pid %d (", os.Getpid())) {
 		t.Errorf("got %v, want it to begin with %s", err, want)
 	}
