@@ -73,6 +73,26 @@ func TestTooManyInstances(t *testing.T) {
 	}
 }
 
+// TestStranger has an instance that this one cannot know of, as of an older version, hold the link. Its rules stay.
+func TestStranger(t *testing.T) {
+	inNamespace(t)
+	other := open(t, testConfig())
+	if err := other.Steer(testConfig().Addresses); err != nil {
+		t.Fatal(err)
+	}
+	other.claims[0].release()
+	before := tables(t)
+	n, err := Open(testConfig())
+	if err == nil || !strings.Contains(err.Error(), "no instance of this version") {
+		t.Fatalf("got %v, %v", n, err)
+	}
+	if after := tables(t); after != before {
+		t.Errorf("the rules were\n%s\nand are\n%s", before, after)
+	}
+	other.claims = nil
+	closeNetwork(t, other)
+}
+
 // TestClaimsAreForRoot has a process without privileges try to take the names, and hold all that
 // such a process can.
 func TestClaimsAreForRoot(t *testing.T) {
