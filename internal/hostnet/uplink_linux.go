@@ -112,7 +112,8 @@ var plainName = regexp.MustCompile(`^[A-Za-z0-9._:@-]+$`)
 //
 //   - A bridge, of Linux or Open vSwitch, may have pods beside the uplink as its
 //     ports (azure0 of Azure's CNI in mode bridge; OVN-Kubernetes, Antrea).
-//   - A network card with virtual functions may have given them to pods (SR-IOV).
+//   - A network card with virtual functions may have given them to pods (SR-IOV); so
+//     may one that is the port of a bond or team.
 //   - Of a card, a bond, a team or a VLAN upon them, and of a veth, whose other
 //     end is in the network outside (a node in a container), pods are no part:
 //     they have interfaces of their own on the host. A macvlan pod and the host do
@@ -135,7 +136,17 @@ func wayOfPods(link netlink.Link, all []netlink.Link) string {
 			return fmt.Sprintf("it has %d virtual functions", n)
 		}
 		return ""
-	case "bond", "team", "veth":
+	case "veth":
+		return ""
+	case "bond", "team":
+		for _, port := range all {
+			if port.Attrs().MasterIndex != link.Attrs().Index {
+				continue
+			}
+			if way := wayOfPods(port, all); way != "" {
+				return fmt.Sprintf("its port %s: %s", port.Attrs().Name, way)
+			}
+		}
 		return ""
 	case "vlan":
 		parent, err := netlink.LinkByIndex(link.Attrs().ParentIndex)

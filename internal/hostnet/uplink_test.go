@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 )
 
 // tryCommand is command for what this kernel may lack.
@@ -48,6 +50,18 @@ func TestUplinks(t *testing.T) {
 					t.Errorf("got %v, %v, want %s", got, err, tc.want)
 				}
 			})
+		}
+	}
+}
+
+// TestPortWithFunctions has the uplink be a bond of cards, of which pods may have virtual functions.
+func TestPortWithFunctions(t *testing.T) {
+	bond := netlink.NewLinkBond(netlink.LinkAttrs{Name: "bond0", Index: 3})
+	card := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "eth0", Index: 2, MasterIndex: 3}}
+	for functions, want := range map[int]string{0: "", 4: "its port eth0: it has 4 virtual functions"} {
+		card.Vfs = make([]netlink.VfInfo, functions)
+		if got := wayOfPods(bond, []netlink.Link{card, bond}); got != want {
+			t.Errorf("%d functions: got %q, want %q", functions, got, want)
 		}
 	}
 }
