@@ -159,7 +159,9 @@ func TestSquatTurn(t *testing.T) {
 		}
 		return nil
 	})
+	c.waitSteering(t, false, saidTimeout) // the metric says what the kernel has
 	release()
+	c.waitSteering(t, true, againTimeout)
 	lab.Until(t, 5*time.Second, "repair", func() error { return has(l, "raw -A PREROUTING -j NODELOCALDNS-PRE")(t) })
 	progress(t, loads, 2)
 

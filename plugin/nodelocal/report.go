@@ -104,6 +104,10 @@ func (v *supervisor) say(subject, text string) {
 
 // publish brings what the metric of the steering rests on, and the readiness, up to date.
 func (v *supervisor) publish() {
-	belief.Store(&steering{v.s.Config, without(v.node.network.Steered(), v.forsaken)})
+	steered := without(v.node.network.Steered(), v.forsaken)
+	if v.bare {
+		steered = nil
+	}
+	belief.Store(&steering{v.s.Config, steered})
 	v.node.steered.Store(v.complete() && !v.node.leaving)
 }
