@@ -159,7 +159,9 @@ func TestSquatTurn(t *testing.T) {
 		}
 		return nil
 	})
+	c.waitSteering(t, false, saidTimeout) // the metric says what the kernel has
 	release()
+	c.waitSteering(t, true, againTimeout)
 	lab.Until(t, 5*time.Second, "repair", func() error { return has(l, "raw -A PREROUTING -j NODELOCALDNS-PRE")(t) })
 	progress(t, loads, 2)
 
@@ -192,7 +194,7 @@ func TestSquatSlots(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	who := fmt.Sprintf("udp 127.53.0.1:60 is held by pid %d (", os.Getpid())
-	if text := c.Errors(); !strings.Contains(text, "4 instances run in this network namespace already: "+who) {
+	if text := c.Errors(); !strings.Contains(text, "the names of all 4 instances that may run in this network namespace are taken: "+who) {
 		t.Errorf("said: %s", text)
 	}
 	release[0]()

@@ -3,9 +3,11 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 
@@ -52,5 +54,30 @@ func TestEndWithoutReader(t *testing.T) {
 				t.Errorf("%v after %s, want exit code %d", err, took, tt.code)
 			}
 		})
+	}
+}
+
+// TestReaderGone has the reader of the log go, and a line be logged: the process serves on, and ends by SIGTERM.
+func TestReaderGone(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := program(t, "-conf", writeFile(t, t.TempDir(), "Corefile", ".:0 {\n bind 127.0.0.1\n}\n"), "-metrics-listen-address=")
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	for s := bufio.NewScanner(r); s.Scan() && s.Text() != ".:0 on 127.0.0.1"; {
+	}
+	r.Close()
+	for _, sig := range []os.Signal{syscall.SIGUSR2, syscall.SIGTERM} { // each is a line
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v, want exit code 0", err)
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	golog "log"
 	"os"
+	"os/signal"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/coredns/caddy"
@@ -128,7 +130,8 @@ func configure(o *options) error {
 		return fmt.Errorf("setting up the log: %w", err)
 	}
 	o.memory = memlimit.Set(o.memory)
-	golog.SetFlags(0) // as CoreDNS; who collects the logs adds the time
+	signal.Ignore(syscall.SIGPIPE) // of stdout or stderr, whose reader has gone: that is no reason to serve no more
+	golog.SetFlags(0)              // as CoreDNS; who collects the logs adds the time
 	caddy.Quiet = true
 	caddy.PidFile = o.pidFile
 	dnsserver.Quiet = o.quiet

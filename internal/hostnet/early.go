@@ -40,7 +40,7 @@ func earlyFallback(cfg Config, leave func(*Fallback) error) ([]netip.Addr, error
 		return nil, nil
 	}
 	turn, err := takeTurn()
-	if turn == nil {
+	if err != nil || turn == nil && fallbackExists() {
 		return nil, err // without an error: an instance is leaving, and makes the table
 	}
 	defer turn.release()

@@ -114,6 +114,19 @@ func TestEarlyFallbackBesideAnInstance(t *testing.T) {
 	closeNetwork(t, n)
 }
 
+// TestEarlyFallbackWithoutTurn has somebody hold the turn on a node without a table: nobody else makes it.
+func TestEarlyFallbackWithoutTurn(t *testing.T) {
+	inNamespace(t)
+	turn, err := takeTurn()
+	if turn == nil {
+		t.Fatal(err)
+	}
+	defer turn.release()
+	if got := early(t, testConfig()); got != "169.254.20.10 fd00::10" {
+		t.Errorf("answers for %q", got)
+	}
+}
+
 // TestForeseenFallback comes to what another instance left: an order to leave, or a kill while it steered or before.
 func TestForeseenFallback(t *testing.T) {
 	steering := testConfig().Addresses

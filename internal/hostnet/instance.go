@@ -100,7 +100,7 @@ func takeSlot() (int, *claim, error) {
 			return slot, c, err
 		}
 	}
-	return 0, nil, fmt.Errorf("%d instances run in this network namespace already: %s", maxInstances, holders(peerNames(-1)))
+	return 0, nil, fmt.Errorf("the names of all %d instances that may run in this network namespace are taken: %s", maxInstances, holders(peerNames(-1)))
 }
 
 // takePatiently takes a name that others look at: such a look holds the name

@@ -67,10 +67,30 @@ func TestTooManyInstances(t *testing.T) {
 		}
 	}
 	_, _, err := takeSlot()
-	want := "4 instances run in this network namespace already: " + slotName(0).holder() + "; "
+	want := "the names of all 4 instances that may run in this network namespace are taken: " + slotName(0).holder() + "; "
 	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(want, fmt.Sprintf("held by pid %d (", os.Getpid())) {
 		t.Errorf("got %v, want it to begin with %s", err, want)
 	}
+}
+
+// TestStranger has an instance that this one cannot know of, as of an older version, hold the link. Its rules stay.
+func TestStranger(t *testing.T) {
+	inNamespace(t)
+	other := open(t, testConfig())
+	if err := other.Steer(testConfig().Addresses); err != nil {
+		t.Fatal(err)
+	}
+	other.claims[0].release()
+	before := tables(t)
+	n, err := Open(testConfig())
+	if err == nil || !strings.Contains(err.Error(), "no instance of this version") {
+		t.Fatalf("got %v, %v", n, err)
+	}
+	if after := tables(t); after != before {
+		t.Errorf("the rules were\n%s\nand are\n%s", before, after)
+	}
+	other.claims = nil
+	closeNetwork(t, other)
 }
 
 // TestClaimsAreForRoot has a process without privileges try to take the names, and hold all that

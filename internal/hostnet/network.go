@@ -89,6 +89,9 @@ func (n *Network) open() (err error) {
 	if n.link, err = n.openLink(); err != nil {
 		return err
 	}
+	if err := n.makeLink(); err != nil {
+		return err
+	}
 	if n.Alone() {
 		if err := errors.Join(n.clearLeftovers(), n.applyAny(nil)); err != nil {
 			return err

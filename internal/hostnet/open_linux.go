@@ -121,6 +121,17 @@ func (n *Network) openLink() (Link, error) {
 	return link, nil
 }
 
+// makeLink makes the link, without an address yet. A TUN link that another process keeps
+// belongs to an instance that does not know of this one, and the rules with it: they stay.
+func (n *Network) makeLink() error {
+	_, err := n.link.Set(nil, n.cfg.Lease)
+	if errors.Is(err, unix.EBUSY) {
+		n.firewall, n.fallback = nil, nil // abandon leaves them alone
+		err = fmt.Errorf("%w: a process holds it that is no instance of this version: end it first (ps -C nodelocaldns)", err)
+	}
+	return err
+}
+
 func probeDummy(name string) error {
 	return errors.Join(dummy{}.make(name), dummy{}.destroy(name))
 }

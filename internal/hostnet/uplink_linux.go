@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
 
@@ -52,6 +53,7 @@ func uplinks() ([]Uplink, error) {
 		if err != nil {
 			return nil, err
 		}
+		routes = append(routes, wayToNowhere(family)...)
 		for _, r := range routes {
 			for _, index := range waysOut(r) {
 				link, err := netlink.LinkByIndex(index)
@@ -67,6 +69,19 @@ func uplinks() ([]Uplink, error) {
 	}
 	slices.SortFunc(out, func(a, b Uplink) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil
+}
+
+// nowhere has an address of each family that nobody has (RFC 5737, RFC 3849).
+var nowhere = map[int]net.IP{netlink.FAMILY_V4: net.IPv4(192, 0, 2, 254), netlink.FAMILY_V6: net.ParseIP("2001:db8:ffff:ffff::1")}
+
+// wayToNowhere asks the kernel for the gateway to an address that nobody has. That is the default route's, also if
+// the route names a nexthop object in the place of an interface, or stands in another table.
+func wayToNowhere(family int) []netlink.Route {
+	way, err := netlink.RouteGet(nowhere[family])
+	if err != nil {
+		return nil // no way
+	}
+	return slices.DeleteFunc(way, func(r netlink.Route) bool { return r.Gw == nil && r.Via == nil })
 }
 
 // uninterrupted reads a list of the kernel's. While links or routes come and go the
@@ -120,7 +135,8 @@ var plainName = regexp.MustCompile(`^[A-Za-z0-9._:@-]+$`)
 //
 //   - A bridge, of Linux or Open vSwitch, may have pods beside the uplink as its
 //     ports (azure0 of Azure's CNI in mode bridge; OVN-Kubernetes, Antrea).
-//   - A network card with virtual functions may have given them to pods (SR-IOV).
+//   - A network card with virtual functions may have given them to pods (SR-IOV),
+//     also one that is a port of a bond or team.
 //   - No pod comes in by a card, a bond, a team, a VLAN upon one of these, or a veth
 //     whose other end is in the network outside (a node in a container): pods have
 //     interfaces of their own on the host. A macvlan pod and the host do not hear
@@ -144,7 +160,17 @@ func wayOfPods(link netlink.Link, all []netlink.Link) string {
 			return fmt.Sprintf("it has %d virtual functions", n)
 		}
 		return ""
-	case "bond", "team", "veth":
+	case "veth":
+		return ""
+	case "bond", "team":
+		for _, port := range all {
+			if port.Attrs().MasterIndex != link.Attrs().Index {
+				continue
+			}
+			if way := wayOfPods(port, all); way != "" {
+				return fmt.Sprintf("its port %s: %s", port.Attrs().Name, way)
+			}
+		}
 		return ""
 	case "vlan":
 		parent, err := netlink.LinkByIndex(link.Attrs().ParentIndex)
@@ -168,6 +194,12 @@ func (n *Network) lookAtUplinks() (changed bool, err error) {
 		if now, err = uplinks(); err != nil {
 			return false, err
 		}
+	}
+	if len(now) == 0 && n.cfg.Uplink != UplinkOpen { // a default route that is gone for a moment is no reason to open the node
+		now = slices.DeleteFunc(slices.Clone(n.uplinks), func(u Uplink) bool {
+			_, err := netlink.LinkByName(u.Name)
+			return err != nil
+		})
 	}
 	changed = !slices.Equal(now, n.uplinks)
 	n.uplinks = now

@@ -5,6 +5,7 @@ package hostnet
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -55,6 +56,18 @@ func TestUplinks(t *testing.T) {
 	}
 }
 
+// TestPortWithFunctions has the uplink be a bond of cards, of which pods may have virtual functions.
+func TestPortWithFunctions(t *testing.T) {
+	bond := netlink.NewLinkBond(netlink.LinkAttrs{Name: "bond0", Index: 3})
+	card := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "eth0", Index: 2, MasterIndex: 3}}
+	for functions, want := range map[int]string{0: "", 4: "its port eth0: it has 4 virtual functions"} {
+		card.Vfs = make([]netlink.VfInfo, functions)
+		if got := wayOfPods(bond, []netlink.Link{card, bond}); got != want {
+			t.Errorf("%d functions: got %q, want %q", functions, got, want)
+		}
+	}
+}
+
 // defaultRoute has the default route of a family lead out by a link.
 func defaultRoute(t *testing.T, link string, six bool) {
 	t.Helper()
@@ -89,6 +102,30 @@ func TestUplinksOfSeveralRoutes(t *testing.T) {
 	}
 	if got, err := uplinks(); fmt.Sprint(got) != "[up0 up1 up2]" || err != nil {
 		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+// TestUplinkOfAnObject has a default route that names a nexthop object, whose interface the kernel does not add to its list, and
+// then none for a moment.
+func TestUplinkOfAnObject(t *testing.T) {
+	inNamespace(t)
+	command(t, "ip", "link", "add", "up0", "type", "veth", "peer", "name", "far")
+	defaultRoute(t, "up0", false)
+	command(t, "ip", "route", "del", "default")
+	if err := os.WriteFile("/proc/sys/net/ipv4/nexthop_compat_mode", []byte("0"), 0o644); err != nil || !tryCommand("ip nexthop add id 7 via 198.51.100.2 dev up0") {
+		t.Skip("this kernel lacks nexthop objects")
+	}
+	command(t, "ip", "route", "add", "default", "nhid", "7")
+	n := &Network{cfg: testConfig()}
+	for _, want := range []bool{true, false} {
+		if changed, err := n.lookAtUplinks(); changed != want || err != nil || fmt.Sprint(n.uplinks) != "[up0]" {
+			t.Errorf("%v, changed: %t, %v", n.uplinks, changed, err)
+		}
+		tryCommand("ip route del default")
+	}
+	command(t, "ip", "link", "del", "up0")
+	if changed, err := n.lookAtUplinks(); !changed || err != nil || len(n.uplinks) > 0 {
+		t.Errorf("without its interface: %v, changed: %t, %v", n.uplinks, changed, err)
 	}
 }
 

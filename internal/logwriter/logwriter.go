@@ -31,17 +31,18 @@ const (
 
 // The values of the label reason.
 const (
-	reasonFull = "full" // nobody reads what is written
-	reasonRate = "rate" // too many of a kind
+	reasonFull  = "full"  // nobody reads what is written
+	reasonRate  = "rate"  // too many of a kind
+	reasonError = "error" // the write failed: a full disk, a pipe without a reader
 )
 
 var dropped = promauto.NewCounterVec(prometheus.CounterOpts{
 	Namespace: plugin.Namespace, Subsystem: "nodelocal", Name: "log_lines_dropped_total",
-	Help: "Counter of lines of the log that were not written, by reason: full (nobody reads the log), rate (too many of one kind).",
+	Help: "Counter of lines of the log that were not written, by reason: full (nobody reads the log), rate (too many of one kind), error (a write failed).",
 }, []string{"reason"})
 
 func init() {
-	for _, reason := range []string{reasonFull, reasonRate} {
+	for _, reason := range []string{reasonFull, reasonRate, reasonError} {
 		dropped.WithLabelValues(reason)
 	}
 }
@@ -131,7 +132,9 @@ func (w *Writer) run() {
 			return
 		}
 		for line := w.next(); line != nil; line = w.next() {
-			_, _ = w.out.Write(line) // there is nowhere to report an error to
+			if _, err := w.out.Write(line); err != nil {
+				dropped.WithLabelValues(reasonError).Inc() // there is nobody else to be told
+			}
 		}
 	}
 }

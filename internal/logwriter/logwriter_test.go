@@ -3,6 +3,7 @@
 package logwriter
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -39,7 +40,7 @@ func (r *reader) lines() []string {
 func counts(t *testing.T) map[string]int {
 	t.Helper()
 	got := map[string]int{}
-	for _, reason := range []string{reasonFull, reasonRate} {
+	for _, reason := range []string{reasonFull, reasonRate, reasonError} {
 		var m dto.Metric
 		if err := dropped.WithLabelValues(reason).(prometheus.Metric).Write(&m); err != nil {
 			t.Fatal(err)
@@ -59,6 +60,23 @@ func TestOrder(t *testing.T) {
 	got := r.lines()
 	if len(got) != 1000 || got[0] != "[INFO] line 0" || got[999] != "[INFO] line 999" {
 		t.Errorf("%d lines, the first %q", len(got), got[0])
+	}
+}
+
+// broken is what a full disk is to a Writer.
+type broken struct{}
+
+func (broken) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+// TestWriteFails counts the lines that cannot be written.
+func TestWriteFails(t *testing.T) {
+	before := counts(t)
+	w := New(broken{})
+	fmt.Fprintln(w, "[INFO] one")
+	fmt.Fprintln(w, "[INFO] two")
+	w.close()
+	if got := counts(t)[reasonError] - before[reasonError]; got != 2 {
+		t.Errorf("%d lines counted, want 2", got)
 	}
 }
 

@@ -5,7 +5,6 @@ package memlimit
 
 import (
 	"fmt"
-	"math"
 	"os"
 	"runtime/debug"
 	"strconv"
@@ -60,7 +59,7 @@ func Parse(s string) (Limit, error) {
 		}
 	}
 	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil || n <= 0 || n > 1<<40/unit || n*unit < 16*mib {
+	if err != nil || n <= 0 || n > most/unit || n*unit < 16*mib {
 		return 0, fmt.Errorf("%q: want octets, or a number with Ki, Mi, Gi, k, M or G, from 16Mi to 1024Gi", s)
 	}
 	return Limit(n * unit), nil
@@ -70,10 +69,14 @@ func Parse(s string) (Limit, error) {
 func (l Limit) String() string { return fmt.Sprintf("%dMi", l/mib) }
 
 // Set gives Go's memory limit nine tenths of given, or, if that is 0, of the container's limit, so that the garbage collector
-// works harder before the kernel kills. GOMEMLIMIT in the environment wins. Set returns the limit of the process.
+// works harder before the kernel kills. GOMEMLIMIT in the environment wins, unless that is off. Set returns the limit of the
+// process.
 func Set(given Limit) Limit {
 	if os.Getenv("GOMEMLIMIT") != "" {
-		return Process()
+		if l := Process(); l > 0 {
+			return l
+		}
+		return given
 	}
 	if given == 0 {
 		given = container("/proc/self/cgroup", "/sys/fs/cgroup")
@@ -84,10 +87,14 @@ func Set(given Limit) Limit {
 	return given
 }
 
+// most is the greatest limit that makes a difference to anything here.
+const most = 1 << 40
+
 // Process returns the limit of the process, of which nine tenths are Go's.
 func Process() Limit {
-	if n := debug.SetMemoryLimit(-1); n < math.MaxInt64 {
-		return Limit(n / 9 * 10)
+	n := debug.SetMemoryLimit(-1)
+	if n > most {
+		return 0
 	}
-	return 0
+	return Limit(max(n+n/9, 1))
 }

@@ -105,6 +105,10 @@ func (v *supervisor) say(subject, text string) {
 
 // publish updates the readiness, and what the metric of the steering is computed from.
 func (v *supervisor) publish() {
-	belief.Store(&steering{v.s.Config, without(v.node.network.Steered(), v.forsaken)})
+	steered := without(v.node.network.Steered(), v.forsaken)
+	if v.bare {
+		steered = nil
+	}
+	belief.Store(&steering{v.s.Config, steered})
 	v.node.steered.Store(v.complete() && !v.node.leaving)
 }

@@ -40,7 +40,7 @@ func (v *supervisor) steer(why, reason string) bool {
 		return false
 	}
 	off := without(without(have, want), v.forsaken)
-	v.forsaken = nil
+	v.forsaken, v.bare = nil, false
 	v.node.warn()
 	delete(v.said, "waiting")
 	if len(off) > 0 {

@@ -30,6 +30,7 @@ type supervisor struct {
 
 	forsaken []netip.Addr // taken away, as the rules could not be
 	heard    bool         // the servers have answered once
+	bare     bool         // rules that steer were seen to be missing, and are not back
 	long     atomic.Bool  // it was said that a round took long
 }
 
@@ -221,11 +222,15 @@ func (v *supervisor) mend() bool {
 	if err == nil {
 		broken, err = v.node.network.Intact(thorough)
 	}
+	if err == nil {
+		v.bare = slices.Contains(broken, "rules")
+	}
 	if err == nil && thorough {
 		v.resync = time.Now()
 	}
 	if err == nil && len(broken) > 0 {
 		if err = v.node.network.Repair(broken); err == nil {
+			v.bare = false
 			v.repaired(broken)
 		}
 	}
