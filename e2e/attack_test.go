@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -41,14 +42,21 @@ type scene struct {
 	attacks   int // so far
 }
 
-// newScene has the embedded template at all four addresses. Names below slow.cluster.local are silent: their answer comes when
+// newScene has the embedded template at all four addresses, with edits if there are any, old and new text in turn. Names below slow.cluster.local are silent: their answer comes when
 // everybody has given up.
-func newScene(t *testing.T) *scene {
+func newScene(t *testing.T, edits ...string) *scene {
 	t.Helper()
+	base := string(corefiles.Kubernetes)
+	for i := 0; i < len(edits); i += 2 {
+		if !strings.Contains(base, edits[i]) {
+			t.Fatalf("the template has no %q", edits[i])
+		}
+		base = strings.ReplaceAll(base, edits[i], edits[i+1])
+	}
 	l := lab.New(t, lab.IPTablesNFT)
 	l.Slow.Delay(silence)
 	s := &scene{bystander: l.NewPod(t, "bystander", 100)}
-	s.cache = start(t, l, options{firewall: lab.IPTablesNFT, addrs: dual, base: string(corefiles.Kubernetes)})
+	s.cache = start(t, l, options{firewall: lab.IPTablesNFT, addrs: dual, base: base})
 	return s
 }
 

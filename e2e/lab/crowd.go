@@ -30,6 +30,7 @@ const (
 type Crowd struct {
 	From    *Namespace
 	Target  netip.Addr
+	Sources []netip.Addr // of the connections, in turn; none: the one that the namespace prefers
 	Size    int
 	Manners Manners
 }
@@ -51,10 +52,14 @@ func (c Crowd) Start(t testing.TB) *Gathering {
 	t.Helper()
 	ctx, end := context.WithCancel(context.Background())
 	g := &Gathering{Crowd: c, end: end}
-	for range c.Size {
+	for i := range c.Size {
+		var from netip.Addr
+		if len(c.Sources) > 0 {
+			from = c.Sources[i%len(c.Sources)]
+		}
 		g.members.Go(func() {
 			for ctx.Err() == nil {
-				g.connect(ctx)
+				g.connect(ctx, netip.AddrPortFrom(from, 0))
 				wait(ctx, crowdPause)
 			}
 		})
@@ -74,8 +79,8 @@ func (g *Gathering) Stop() int {
 func (g *Gathering) Open() int { return int(g.open.Load()) }
 
 // connect is the life of one connection.
-func (g *Gathering) connect(ctx context.Context) {
-	conn, err := g.From.Dial("tcp", Port53(g.Target), 2*time.Second)
+func (g *Gathering) connect(ctx context.Context, from netip.AddrPort) {
+	conn, err := g.From.dial("tcp", from, Port53(g.Target), 2*time.Second)
 	if err != nil {
 		return
 	}

@@ -16,20 +16,20 @@ import (
 // Dial connects a socket of the namespace, "udp" or "tcp". A socket belongs to the namespace of the thread that makes it;
 // all that follows may be done by any.
 func (n *Namespace) Dial(network string, to netip.AddrPort, timeout time.Duration) (net.Conn, error) {
-	return n.dial(network, 0, to, timeout)
+	return n.dial(network, netip.AddrPort{}, to, timeout)
 }
 
-// dial is Dial from a port; 0 is any.
-func (n *Namespace) dial(network string, port uint16, to netip.AddrPort, timeout time.Duration) (net.Conn, error) {
+// dial is Dial from an address and a port; zero is any.
+func (n *Namespace) dial(network string, from, to netip.AddrPort, timeout time.Duration) (net.Conn, error) {
 	fd, err := n.socket(network, to.Addr())
 	if err != nil {
 		return nil, fmt.Errorf("opening a socket in %s: %w", n.Name, err)
 	}
 	f := os.NewFile(uintptr(fd), network) // not blocking, so the runtime's poller waits for it
 	defer f.Close()
-	if port != 0 {
-		if err := bind(fd, port, to.Addr()); err != nil {
-			return nil, fmt.Errorf("binding to port %d in %s: %w", port, n.Name, err)
+	if from != (netip.AddrPort{}) {
+		if err := bind(fd, from, to.Addr()); err != nil {
+			return nil, fmt.Errorf("binding to %s in %s: %w", from, n.Name, err)
 		}
 	}
 	if err := f.SetDeadline(time.Now().Add(timeout)); err != nil {
@@ -65,16 +65,20 @@ func (n *Namespace) socket(network string, to netip.Addr) (fd int, err error) {
 	return fd, err
 }
 
-// bind fixes a socket's port, which another socket may have, too, if it speaks with somebody else.
-func bind(fd int, port uint16, to netip.Addr) error {
-	wild := netip.IPv4Unspecified()
-	if to.Is6() {
-		wild = netip.IPv6Unspecified()
+// bind fixes a socket's address and port. Another socket may have them, too, if it speaks with somebody else.
+func bind(fd int, from netip.AddrPort, to netip.Addr) error {
+	addr := from.Addr()
+	switch {
+	case addr.IsValid():
+	case to.Is6():
+		addr = netip.IPv6Unspecified()
+	default:
+		addr = netip.IPv4Unspecified()
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return err
 	}
-	return unix.Bind(fd, sockaddr(netip.AddrPortFrom(wild, port)))
+	return unix.Bind(fd, sockaddr(netip.AddrPortFrom(addr, from.Port())))
 }
 
 func localPort(fd int) int {

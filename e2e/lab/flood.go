@@ -37,12 +37,12 @@ type Flooding struct {
 	err        error
 }
 
-// Absent lists addresses of the pod's own subnet that nobody has, 150 at most.
+// Absent lists addresses of the pod's own subnet that nobody has, 250 at most.
 func Absent(pod netip.Addr, n int) []netip.Addr {
 	addrs := make([]netip.Addr, n)
 	for i := range addrs {
 		b := pod.AsSlice()
-		b[len(b)-1] = byte(100 + i)
+		b[len(b)-1] = byte(3 + i)
 		addrs[i], _ = netip.AddrFromSlice(b)
 	}
 	return addrs

@@ -40,6 +40,11 @@ func repeated(message []byte) Payload {
 // One asks for one name and type.
 func One(name string, qtype uint16) Payload { return repeated(packed(name, qtype)) }
 
+// Names asks for a name that it is told for each message.
+func Names(name func(i int) string) Payload {
+	return func(b []byte, i int) []byte { return repeated(packed(name(i), dns.TypeA))(b, i) }
+}
+
 // Cookies asks for one name with a client cookie (RFC 7873).
 func Cookies(name string) Payload {
 	return repeated(packed(name, dns.TypeA, func(m *dns.Msg) {

@@ -16,6 +16,7 @@ import (
 // Slow answers any name after a delay. The cluster DNS or the external resolver forwards zones to it.
 type Slow struct {
 	delay atomic.Int64
+	end   chan struct{}
 }
 
 const slowAddress = "127.0.0.1:5300"
@@ -25,7 +26,7 @@ func (s *Slow) Delay(d time.Duration) { s.delay.Store(int64(d)) }
 
 func startSlow(t testing.TB, n *Namespace) *Slow {
 	t.Helper()
-	s := &Slow{}
+	s := &Slow{end: make(chan struct{})}
 	var conn net.PacketConn
 	err := n.Run(func() (err error) {
 		conn, err = net.ListenPacket("udp", slowAddress)
@@ -41,6 +42,7 @@ func startSlow(t testing.TB, n *Namespace) *Slow {
 		_ = server.ActivateAndServe() // ends with the connection
 	}()
 	t.Cleanup(func() {
+		close(s.end)
 		conn.Close()
 		<-done
 	})
@@ -49,7 +51,11 @@ func startSlow(t testing.TB, n *Namespace) *Slow {
 
 // ServeDNS implements dns.Handler; each query has a goroutine of its own.
 func (s *Slow) ServeDNS(w dns.ResponseWriter, r *dns.Msg) {
-	time.Sleep(time.Duration(s.delay.Load()))
+	select {
+	case <-time.After(time.Duration(s.delay.Load())):
+	case <-s.end:
+		return
+	}
 	m := new(dns.Msg).SetReply(r)
 	m.Authoritative = true
 	if q := r.Question[0]; q.Qtype == dns.TypeA {

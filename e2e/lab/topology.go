@@ -77,6 +77,20 @@ func (l *Lab) NewPod(t testing.TB, name string, net byte) *Namespace {
 	return pod
 }
 
+// AddAddresses gives a pod more addresses of its IPv6 subnet, whose own address is pod, and returns them.
+func (n *Namespace) AddAddresses(t testing.TB, pod netip.Addr, number int) (addrs []netip.Addr) {
+	t.Helper()
+	var prefixes []string
+	for i := range number {
+		b := pod.As16()
+		b[13], b[14], b[15] = 1, byte(i>>8), byte(i)
+		addrs = append(addrs, netip.AddrFrom16(b))
+		prefixes = append(prefixes, netip.PrefixFrom(addrs[i], 64).String())
+	}
+	n.configure(t, "eth0", prefixes)
+	return addrs
+}
+
 // join connects node and other by a veth, called eth0 in other, with a default route from other to node.
 func join(t testing.TB, node *Namespace, name string, addrs []string, other *Namespace, otherAddrs []string) {
 	t.Helper()
