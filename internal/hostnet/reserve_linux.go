@@ -5,6 +5,7 @@ package hostnet
 import (
 	"errors"
 	"net/netip"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +23,18 @@ import (
 // reservations are the sockets for each address and port.
 type reservations map[netip.AddrPort][]int
 
+// reservedUDP has the addresses and ports for which this process has a reservation of UDP.
+var reservedUDP sync.Map
+
+// ReservedUDP returns how many UDP sockets of this process are bound to an address and port as a reservation. To the kernel
+// they are no part of the servers' group (SO_REUSEPORT), since they are bound to a link.
+func ReservedUDP(at netip.AddrPort) int {
+	if _, ok := reservedUDP.Load(at); ok {
+		return 1
+	}
+	return 0
+}
+
 // reserve takes the port at addrs. It returns no error for a port that it does
 // not get: the server that listens there next reports that.
 func (n *Network) reserve(addrs ...netip.Addr) {
@@ -36,6 +49,9 @@ func (n *Network) reserve(addrs ...netip.Addr) {
 		for _, kind := range []int{unix.SOCK_DGRAM, unix.SOCK_STREAM} {
 			if fd, err := reservePort(kind, at); err == nil {
 				n.reserved[at] = append(n.reserved[at], fd)
+				if kind == unix.SOCK_DGRAM {
+					reservedUDP.Store(at, true)
+				}
 			}
 		}
 	}
@@ -79,5 +95,6 @@ func (r reservations) release() {
 			_ = unix.Close(fd) // nothing was sent or received
 		}
 		delete(r, at)
+		reservedUDP.Delete(at)
 	}
 }

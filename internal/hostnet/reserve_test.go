@@ -112,6 +112,13 @@ func TestReservedUntilServed(t *testing.T) {
 		if len(n.reserved) != want {
 			t.Errorf("%s: %d ports, want %d", when, len(n.reserved), want)
 		}
+		udp := 0
+		for _, a := range testConfig().Addresses {
+			udp += ReservedUDP(netip.AddrPortFrom(a, testConfig().Port))
+		}
+		if udp != want {
+			t.Errorf("%s: %d UDP sockets are told of, want %d", when, udp, want)
+		}
 	}
 	reserved("opened", 1)
 	n.Heard()

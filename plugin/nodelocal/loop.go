@@ -76,11 +76,19 @@ func (l *loopCheck) stop() {
 
 // round sends probes, and reports whether the pause has passed with nothing else to do.
 func (l *loopCheck) round(pause time.Duration) bool {
-	for _, zone := range l.zones {
+	for _, network := range []string{"udp4", "udp6"} {
+		conn, err := net.ListenUDP(network, nil)
+		if err != nil {
+			continue // the next round may have one
+		}
+		defer conn.Close() // until then the answers have somewhere to go
 		for _, a := range l.addrs {
-			for range probes {
-				if conn := l.send(zone, netip.AddrPortFrom(a, l.port)); conn != nil {
-					defer conn.Close() // until then the answer has somewhere to go
+			if a.Is6() != (network == "udp6") {
+				continue
+			}
+			for _, zone := range l.zones {
+				for range probes {
+					l.send(conn, zone, netip.AddrPortFrom(a, l.port))
 				}
 			}
 		}
@@ -95,25 +103,17 @@ func (l *loopCheck) round(pause time.Duration) bool {
 	}
 }
 
-// send returns nil if the probe cannot be sent: the next round has others.
-func (l *loopCheck) send(zone string, server netip.AddrPort) net.Conn {
+// send sends one probe. If that fails, the next round has others.
+func (l *loopCheck) send(conn *net.UDPConn, zone string, server netip.AddrPort) {
 	name := strings.ToLower(rand.Text()) + "." + probeLabels + strings.TrimPrefix(zone, ".")
 	octets, err := new(dns.Msg).SetQuestion(name, dns.TypeHINFO).Pack()
 	if err != nil {
-		return nil
-	}
-	conn, err := net.Dial("udp", server.String())
-	if err != nil {
-		return nil
+		return
 	}
 	l.mu.Lock()
 	l.seen[name] = 0
 	l.mu.Unlock()
-	if _, err := conn.Write(octets); err != nil {
-		conn.Close()
-		return nil
-	}
-	return conn
+	_, _ = conn.WriteToUDPAddrPort(octets, server)
 }
 
 // note counts r if it is a probe, and reports whether that came from this host too often.
