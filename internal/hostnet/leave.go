@@ -16,9 +16,6 @@ import (
 // before each further attempt.
 func (n *Network) Withdraw(patience time.Duration, waiting func(error)) error {
 	deadline := time.Now().Add(patience)
-	if _, ok := n.link.(*kernelLink); ok {
-		n.reserve(n.cfg.Addresses...) // the servers stop before the addresses go
-	}
 	for {
 		err := n.withdraw()
 		if err == nil || time.Now().After(deadline) {
@@ -135,7 +132,6 @@ func (n *Network) releaseAll() {
 		close(n.done)
 		n.done = nil
 	}
-	n.reserved.release()
 	for _, c := range slices.Backward(n.claims) {
 		c.release()
 	}

@@ -50,8 +50,6 @@ type kernelLink struct {
 	index int // 0: not there
 	// renewed has the addresses and when their leases were last renewed; nil: none was ever set.
 	renewed map[netip.Addr]time.Time
-	// coming is called before an address is added; nil: nobody has to know.
-	coming func(netip.Addr)
 	// yielded says that Yield was called; there is no way back but Close.
 	yielded bool
 }
@@ -73,9 +71,6 @@ func (l *kernelLink) Set(addrs []netip.Addr, lease time.Duration) (repaired bool
 		last, present := l.renewed[a]
 		if lease > 0 && now.Sub(last) >= lease {
 			present = false
-		}
-		if !present && l.coming != nil {
-			l.coming(a)
 		}
 		if err := l.addAddress(a, lease, present); err != nil {
 			delete(l.renewed, a)

@@ -41,7 +41,6 @@ type Network struct {
 	missed    missedTurn   // the turn, while another instance keeps it from this one
 	uplinks   []Uplink     // the interfaces of the default routes
 	arpFailed bool         // the ARP table could not be set, and a warning said so
-	reserved  reservations
 	warnings  []string
 	events    chan Event
 	done      chan struct{} // closes the watch
@@ -139,10 +138,7 @@ func (n *Network) Inherit() error {
 
 // Heard notes that this instance's servers have answered: they get a share of
 // what is steered to an address, whoever steers it.
-func (n *Network) Heard() {
-	n.heard = true
-	n.reserved.release() // the servers hold their ports themselves
-}
+func (n *Network) Heard() { n.heard = true }
 
 // Forsake takes addresses away until the steering has been changed: rules that
 // steer to them, and cannot be taken out, are inert then.

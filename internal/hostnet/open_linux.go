@@ -102,7 +102,7 @@ func (n *Network) openLink() (Link, error) {
 	if err := clearLink(name, n.cfg.Addresses); err != nil {
 		return nil, err
 	}
-	link := &kernelLink{maker: dummy{}, name: name, coming: func(a netip.Addr) { n.reserve(a) }}
+	link := &kernelLink{maker: dummy{}, name: name}
 	if n.cfg.Link == Dummy {
 		return link, nil
 	}

@@ -91,7 +91,6 @@ func (n *Network) replaceLink() error {
 
 // Commit takes away what only the servers of the last configuration needed.
 func (n *Network) Commit() error {
-	n.reserved.release()
 	if len(n.parting) == 0 {
 		return nil
 	}

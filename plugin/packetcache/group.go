@@ -49,8 +49,7 @@ func attachPlace(fd, place int) error {
 // skfADMark is SKF_AD_OFF + SKF_AD_MARK: the packet's mark (include/uapi/linux/filter.h).
 const skfADMark = 1<<32 - 0x1000 + 20
 
-// members counts the UDP sockets that are bound to addr in this network namespace, but for those of nodelocal that only hold the
-// port: they are bound to a link as well, and so are in a group of their own.
+// members counts the UDP sockets that are bound to addr in this network namespace.
 func members(addr netip.AddrPort) (int, error) {
 	file := "/proc/net/udp"
 	if addr.Addr().Is6() {
@@ -61,7 +60,7 @@ func members(addr netip.AddrPort) (int, error) {
 		return 0, err
 	}
 	defer f.Close()
-	want, n := procAddr(addr), -hostnet.ReservedUDP(addr)
+	want, n := procAddr(addr), 0
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		if fields := strings.Fields(lines.Text()); len(fields) > 1 && fields[1] == want {
