@@ -12,7 +12,7 @@ import (
 // allowed is what each container may have more than nothing, by the name of its object and its own.
 var allowed = map[string][]corev1.Capability{
 	"node-local-dns/node-cache":      {"NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW"},
-	"node-local-dns-cleanup/cleanup": {"NET_ADMIN", "NET_RAW"},
+	"node-local-dns-cleanup/cleanup": {"NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW"},
 	"coredns/coredns":                {"NET_BIND_SERVICE"},
 }
 
