@@ -375,6 +375,12 @@ func TestReload(t *testing.T) {
 		}
 	}()
 	hits := func() float64 { return counted(t, "coredns_packetcache_hits_total", addr) }
+	// The packet cache begins some time after the start.
+	for deadline := time.Now().Add(10 * time.Second); hits() == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("no hit after the start")
+		}
+	}
 	for i, step := range []struct {
 		text       string
 		cached, ok bool

@@ -14,6 +14,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/coredns/coredns/core/dnsserver"
+
 	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 )
@@ -54,6 +56,23 @@ func TestRoom(t *testing.T) {
 	})
 	if n != queries || !errors.Is(err, unix.EAGAIN) {
 		t.Errorf("%d of %d were there; %v", n, queries, err)
+	}
+}
+
+// TestServeAfterClose has a server's goroutine come late, when its configuration has been replaced.
+func TestServeAfterClose(t *testing.T) {
+	addr := netip.MustParseAddrPort(freePort(t))
+	ss := newServers(options{defaultTTL, minSize})
+	if err := ss.close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := ss.serve(&dnsserver.Server{Addr: "dns://" + addr.String()}, addr); err != nil {
+		t.Error(err)
+	}
+	listeners.Lock()
+	defer listeners.Unlock()
+	if l := listeners.at[addr]; l != nil {
+		t.Errorf("it has taken %s", addr)
 	}
 }
 

@@ -38,8 +38,9 @@ func tellBusiest(client netip.Addr, refused int) {
 // servers are those of one configuration.
 type servers struct {
 	options
-	mu  sync.Mutex
-	all []*server
+	mu     sync.Mutex
+	all    []*server
+	closed bool
 
 	expected []netip.AddrPort // where they will begin; guarded by the listeners' lock
 }
@@ -68,14 +69,18 @@ func (ss *servers) begin(s *dnsserver.Server) dns.DecorateWriter {
 	return nil
 }
 
-// serve begins to answer at addr for s.
+// serve begins to answer at addr for s. After close it does nothing: CoreDNS starts each server's goroutine and does not wait for
+// it, so a reload that follows a start at once may be over before. The server would take the address from the next configuration's.
 func (ss *servers) serve(s *dnsserver.Server, addr netip.AddrPort) error {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.closed {
+		return nil
+	}
 	srv := newServer(s, ss.options)
 	if err := listen(addr, srv); err != nil {
 		return err
 	}
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
 	ss.all = append(ss.all, srv)
 	return nil
 }
@@ -86,7 +91,7 @@ func (ss *servers) serve(s *dnsserver.Server, addr netip.AddrPort) error {
 func (ss *servers) close() error {
 	ss.mu.Lock()
 	all := ss.all
-	ss.all = nil
+	ss.all, ss.closed = nil, true
 	ss.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
