@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // A CNI is a way in which pods are connected to the node.
@@ -72,32 +74,32 @@ route add default via %[1]s.1
 }
 
 // NewPodOn connects another pod to the node. The test is skipped on a kernel that lacks this kind of link.
-func (l *Lab) NewPodOn(t testing.TB, kind CNI) *Namespace {
+func (l *Lab) NewPodOn(t testing.TB, kind CNI) *netns.Namespace {
 	t.Helper()
-	pod := NewNamespace(t, string(kind)+" pod")
+	pod := netns.New(t, string(kind)+" pod")
 	for _, s := range everySysctls {
 		pod.Sysctl(t, s[0], s[1])
 	}
-	l.Node.ip(t, networks[kind].node)
+	ip(t, l.Node, networks[kind].node)
 	switch kind {
 	case Routed:
 		l.Node.Sysctl(t, "net.ipv4.conf.cali0.proxy_arp", "1")
 	case IPvlan: // the route back to such a pod is not the way that its packets come
 		l.Node.Sysctl(t, "net.ipv4.conf.veth-out.rp_filter", "2")
 	}
-	link, err := l.Node.netlink.LinkByName("new")
+	link, err := l.Node.Netlink.LinkByName("new")
 	if err == nil {
-		err = l.Node.netlink.LinkSetNsFd(link, int(pod.handle))
+		err = l.Node.Netlink.LinkSetNsFd(link, int(pod.Handle))
 	}
 	if err != nil {
 		t.Fatalf("giving the pod its link: %v", err)
 	}
-	pod.ip(t, "link set new name eth0\nlink set eth0 up\n"+networks[kind].pod)
+	ip(t, pod, "link set new name eth0\nlink set eth0 up\n"+networks[kind].pod)
 	return pod
 }
 
 // ip runs commands of ip, one a line.
-func (n *Namespace) ip(t testing.TB, commands string) {
+func ip(t testing.TB, n *netns.Namespace, commands string) {
 	t.Helper()
 	for line := range strings.Lines(commands) {
 		args := strings.Fields(line)

@@ -11,6 +11,9 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // IPVS is kube-proxy's mode in which a link of its own carries every ClusterIP, and the kernel's load balancer takes what is
@@ -35,7 +38,7 @@ func HasIPVS(t testing.TB) error {
 	if _, err := exec.LookPath("ipvsadm"); err != nil {
 		return err
 	}
-	if out, err := NewNamespace(t, "scratch").Output("", "ipvsadm", "-Ln"); err != nil {
+	if out, err := netns.New(t, "scratch").Output("", "ipvsadm", "-Ln"); err != nil {
 		return fmt.Errorf("ipvsadm: %w: %s", err, out)
 	}
 	return nil
@@ -45,7 +48,7 @@ func HasIPVS(t testing.TB) error {
 func (l *Lab) startIPVS(t testing.TB) {
 	t.Helper()
 	link := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: ipvsLink}} // it stays down
-	if err := l.Node.netlink.LinkAdd(link); err != nil {
+	if err := l.Node.Netlink.LinkAdd(link); err != nil {
 		t.Fatalf("adding %s: %v", ipvsLink, err)
 	}
 	for _, s := range ipvsSysctls {
@@ -71,14 +74,14 @@ func (l *Lab) startIPVSFamily(t testing.TB, link netlink.Link, f family) {
 	carried := map[netip.Addr]bool{}
 	for _, s := range f.Services {
 		fmt.Fprintf(&sets, "add %s %s,%s:53\n", rules.ServiceSet, s.IP, s.Proto)
-		service := fmt.Sprintf("-%c %s", s.Proto[0], Port53(s.IP))
+		service := fmt.Sprintf("-%c %s", s.Proto[0], client.Port53(s.IP))
 		fmt.Fprintf(&services, "-A %s -s rr\n-a %s -r %s -m\n", service, service, f.Target)
 		if carried[s.IP] {
 			continue
 		}
 		carried[s.IP] = true
 		fmt.Fprintf(&sets, "add %s %s\n", rules.AddressSet, s.IP)
-		if err := l.Node.netlink.AddrAdd(link, &netlink.Addr{IPNet: netlink.NewIPNet(s.IP.AsSlice())}); err != nil {
+		if err := l.Node.Netlink.AddrAdd(link, &netlink.Addr{IPNet: netlink.NewIPNet(s.IP.AsSlice())}); err != nil {
 			t.Fatalf("adding %s to %s: %v", s.IP, ipvsLink, err)
 		}
 	}

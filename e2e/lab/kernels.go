@@ -2,6 +2,16 @@
 
 package lab
 
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+)
+
 // A Kernel is one that lacks something, and what the program says about that at its start.
 type Kernel struct {
 	Name    string
@@ -31,4 +41,27 @@ var Kernels = []Kernel{
 		"No iptables (setting the iptables-nft rules: running iptables-nft-restore --noflush -w 1: the kernel lacks iptables' addrtype: load its " +
 			"modules, or use nftables): using nftables; a firewall of the host's that drops has to accept DNS to the cache by itself",
 	}},
+}
+
+// NeedsKernel skips the test on a kernel that lacks what it is about, as err says, if that is not nil. Where the environment says
+// that the kernel has all there is, it fails it instead.
+func NeedsKernel(t testing.TB, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case os.Getenv("NODELOCALDNS_KERNEL") == Kernels[0].Name:
+		t.Fatalf("NODELOCALDNS_KERNEL=complete, but %v", err)
+	default:
+		t.Skipf("skipped on this kernel, make e2e-vm runs it on another: %v", err)
+	}
+}
+
+// HasDummy tells why the kernel makes no dummy link, if so.
+func HasDummy(t testing.TB) error {
+	t.Helper()
+	n := netns.New(t, "scratch")
+	if err := n.Netlink.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "probe"}}); err != nil {
+		return fmt.Errorf("making a dummy link: %w", err)
+	}
+	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"text/template"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
 )
 
 // Backend is how a program speaks to the kernel's firewall.
@@ -51,8 +53,8 @@ func services(kubeDNS, upstream netip.Addr) []service {
 }
 
 var families = []family{
-	{"ip", "iptables", PodNetwork, DNSPodIP, Port53(DNSPodIP).String(), services(ClusterIP, UpstreamIP)},
-	{"ip6", "ip6tables", PodNetwork6, DNSPodIP6, Port53(DNSPodIP6).String(), services(ClusterIP6, UpstreamIP6)},
+	{"ip", "iptables", PodNetwork, DNSPodIP, client.Port53(DNSPodIP).String(), services(ClusterIP, UpstreamIP)},
+	{"ip6", "ip6tables", PodNetwork6, DNSPodIP6, client.Port53(DNSPodIP6).String(), services(ClusterIP6, UpstreamIP6)},
 }
 
 // startKubeProxy installs on the node what kube-proxy installs for the two DNS Services.

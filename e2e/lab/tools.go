@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // Tools is a PATH of its own for the program under test. It has the iptables commands in the variant of the backend, and none
@@ -24,13 +26,13 @@ var iptablesCommands = []string{
 // NewTools makes the directory. Each command notes its call before it becomes the real one.
 func NewTools(t testing.TB, backend Backend) *Tools {
 	t.Helper()
-	tools := &Tools{Dir: Dir(t)}
+	tools := &Tools{Dir: harness.Dir(t)}
 	tools.log = filepath.Join(tools.Dir, "calls")
 	variant, ok := strings.CutPrefix(string(backend), "iptables-")
 	if !ok {
 		return tools
 	}
-	multi := Which(t, "xtables-"+variant+"-multi")
+	multi := harness.Which(t, "xtables-"+variant+"-multi")
 	for _, name := range iptablesCommands {
 		script := fmt.Sprintf("#!/bin/sh\necho %s \"$@\" >>%s\nexec %s %s \"$@\"\n", name, tools.log, multi, name)
 		if err := os.WriteFile(filepath.Join(tools.Dir, name), []byte(script), 0o755); err != nil {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package client
 
 import (
 	"errors"
@@ -87,7 +87,7 @@ func (c *channel) dial() error {
 
 func (c *channel) open(target netip.AddrPort) (conn net.Conn, err error) {
 	if c.probe.Socket != Unconnected {
-		return c.probe.From.dial(Query{TCP: c.probe.TCP}.network(), netip.AddrPortFrom(netip.Addr{}, c.port()), target, c.probe.Timeout)
+		return c.probe.From.DialFrom(Query{TCP: c.probe.TCP}.network(), netip.AddrPortFrom(netip.Addr{}, c.port()), target, c.probe.Timeout)
 	}
 	err = c.probe.From.Run(func() error {
 		u, err := net.ListenUDP("udp", nil)

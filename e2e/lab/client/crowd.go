@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package client
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // Manners is what a TCP connection of a Crowd does.
@@ -28,7 +30,7 @@ const (
 
 // Crowd is a number of TCP connections of one pod to port 53. One that the server ends is made again.
 type Crowd struct {
-	From    *Namespace
+	From    *netns.Namespace
 	Target  netip.Addr
 	Sources []netip.Addr // of the connections, in turn; none: the one that the namespace prefers
 	Size    int
@@ -80,7 +82,7 @@ func (g *Gathering) Open() int { return int(g.open.Load()) }
 
 // connect is the life of one connection.
 func (g *Gathering) connect(ctx context.Context, from netip.AddrPort) {
-	conn, err := g.From.dial("tcp", from, Port53(g.Target), 2*time.Second)
+	conn, err := g.From.DialFrom("tcp", from, Port53(g.Target), 2*time.Second)
 	if err != nil {
 		return
 	}
@@ -104,11 +106,9 @@ func (g *Gathering) connect(ctx context.Context, from netip.AddrPort) {
 			_, err = conn.Write(query)
 		}
 	case Hasty:
-		_ = tcp(conn).SetLinger(0) // the close becomes a reset
+		_ = conn.(*net.TCPConn).SetLinger(0) // the close becomes a reset
 	}
 }
-
-func tcp(conn net.Conn) *net.TCPConn { return conn.(*net.TCPConn) }
 
 // framed is a query for TXT records as TCP carries it.
 func framed(name string) []byte {

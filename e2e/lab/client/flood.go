@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package client
 
 import (
 	"encoding/binary"
@@ -15,12 +15,14 @@ import (
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // Flood is a stream of UDP packets to port 53. A pod with CAP_NET_RAW can send it: the packets go out by raw sockets. Nobody
 // reads the answers.
 type Flood struct {
-	From    *Namespace
+	From    *netns.Namespace
 	Target  netip.Addr
 	Sources []netip.Addr // of the packets, in turn: the pod's own address, or those of Absent
 	Rate    int          // packets a second; 0: as many as it can, 100,000 and more

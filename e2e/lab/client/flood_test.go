@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package client_test
 
 import (
 	"fmt"
@@ -10,20 +10,24 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // floodTargets are the node's addresses in the pod's two subnets, with the pod's own.
 var floodTargets = []struct{ node, pod netip.Addr }{
-	{netip.MustParseAddr("10.244.1.1"), PodIP},
-	{netip.MustParseAddr("fd00:244:1::1"), PodIP6},
+	{netip.MustParseAddr("10.244.1.1"), lab.PodIP},
+	{netip.MustParseAddr("fd00:244:1::1"), lab.PodIP6},
 }
 
 // listenUDP opens a port 53 of the node.
-func listenUDP(t *testing.T, l *Lab, at netip.Addr) *net.UDPConn {
+func listenUDP(t *testing.T, l *lab.Lab, at netip.Addr) *net.UDPConn {
 	t.Helper()
 	var conn *net.UDPConn
 	err := l.Node.Run(func() (err error) {
-		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(Port53(at)))
+		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(client.Port53(at)))
 		return err
 	})
 	if err != nil {
@@ -35,11 +39,11 @@ func listenUDP(t *testing.T, l *Lab, at netip.Addr) *net.UDPConn {
 
 // TestFlood reads what comes of a flood: whole questions, one from each source in turn, at the rate that was asked for.
 func TestFlood(t *testing.T) {
-	l := New(t, NFTables)
+	l := lab.New(t, lab.NFTables)
 	for _, target := range floodTargets {
 		conn := listenUDP(t, l, target.node)
-		sources := append(Absent(target.pod, 9), target.pod)
-		flood := Flood{From: l.Pod, Target: target.node, Sources: sources, Rate: 200, Payload: One("hot.wild.cluster.local.", dns.TypeA)}
+		sources := append(client.Absent(target.pod, 9), target.pod)
+		flood := client.Flood{From: l.Pod, Target: target.node, Sources: sources, Rate: 200, Payload: client.One("hot.wild.cluster.local.", dns.TypeA)}
 		g := flood.Start(t)
 		begin, b := time.Now(), make([]byte, 1500)
 		for i := range 100 {
@@ -69,10 +73,10 @@ func TestFlood(t *testing.T) {
 
 // TestFloodSpeed checks that a flood without a rate is one.
 func TestFloodSpeed(t *testing.T) {
-	l := New(t, NFTables)
+	l := lab.New(t, lab.NFTables)
 	for _, target := range floodTargets {
 		listenUDP(t, l, target.node)
-		g := Flood{From: l.Pod, Target: target.node, Sources: Absent(target.pod, 100), Payload: NewNames(1, "wild.cluster.local.")}.Start(t)
+		g := client.Flood{From: l.Pod, Target: target.node, Sources: client.Absent(target.pod, 100), Payload: client.NewNames(1, "wild.cluster.local.")}.Start(t)
 		begin := time.Now()
 		<-time.After(time.Second) // the measurement
 		rate := float64(g.Stop(t)) / time.Since(begin).Seconds()
@@ -88,16 +92,16 @@ func TestPayloads(t *testing.T) {
 	const name = "hot.wild.cluster.local."
 	for _, p := range []struct {
 		what    string
-		payload Payload
+		payload client.Payload
 		check   func(m *dns.Msg, size int, err error) bool
 	}{
-		{"one", One(name, dns.TypeANY), func(m *dns.Msg, _ int, err error) bool { return err == nil && m.Question[0].Qtype == dns.TypeANY }},
-		{"cookies", Cookies(name), func(m *dns.Msg, _ int, err error) bool { return err == nil && len(m.IsEdns0().Option) == 1 }},
-		{"two questions", TwoQuestions(name), func(m *dns.Msg, _ int, err error) bool { return err == nil && len(m.Question) == 2 }},
-		{"cut", Cut(name), func(_ *dns.Msg, _ int, err error) bool { return err != nil }},
-		{"huge", Huge(name), func(m *dns.Msg, size int, err error) bool { return err == nil && size == 1400 }},
-		{"noise", Noise(1), func(m *dns.Msg, size int, _ error) bool { return size >= 12 && size < 76 && !m.Response }},
-		{"new", NewNames(1, "wild.cluster.local."), func(m *dns.Msg, _ int, err error) bool {
+		{"one", client.One(name, dns.TypeANY), func(m *dns.Msg, _ int, err error) bool { return err == nil && m.Question[0].Qtype == dns.TypeANY }},
+		{"cookies", client.Cookies(name), func(m *dns.Msg, _ int, err error) bool { return err == nil && len(m.IsEdns0().Option) == 1 }},
+		{"two questions", client.TwoQuestions(name), func(m *dns.Msg, _ int, err error) bool { return err == nil && len(m.Question) == 2 }},
+		{"cut", client.Cut(name), func(_ *dns.Msg, _ int, err error) bool { return err != nil }},
+		{"huge", client.Huge(name), func(m *dns.Msg, size int, err error) bool { return err == nil && size == 1400 }},
+		{"noise", client.Noise(1), func(m *dns.Msg, size int, _ error) bool { return size >= 12 && size < 76 && !m.Response }},
+		{"new", client.NewNames(1, "wild.cluster.local."), func(m *dns.Msg, _ int, err error) bool {
 			return err == nil && dns.IsSubDomain("wild.cluster.local.", m.Question[0].Name) && dns.CountLabel(m.Question[0].Name) == 4
 		}},
 	} {
@@ -117,26 +121,26 @@ func TestPayloads(t *testing.T) {
 
 // TestCrowd counts the connections that a listener accepts.
 func TestCrowd(t *testing.T) {
-	l := New(t, NFTables)
+	l := lab.New(t, lab.NFTables)
 	at := floodTargets[0].node
-	for _, manners := range []Manners{Idle, Dripping, Greedy, Hasty} {
+	for _, manners := range []client.Manners{client.Idle, client.Dripping, client.Greedy, client.Hasty} {
 		var listener net.Listener
 		err := l.Node.Run(func() (err error) {
-			listener, err = net.Listen("tcp", Port53(at).String())
+			listener, err = net.Listen("tcp", client.Port53(at).String())
 			return err
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		g := Crowd{From: l.Pod, Target: at, Size: 20, Manners: manners}.Start(t)
-		Until(t, 5*time.Second, string(manners)+" connections", func() error {
-			if n := g.made.Load(); n < 20 {
+		g := client.Crowd{From: l.Pod, Target: at, Size: 20, Manners: manners}.Start(t)
+		harness.Until(t, 5*time.Second, string(manners)+" connections", func() error {
+			if n := g.Made(); n < 20 {
 				return fmt.Errorf("%d", n)
 			}
 			return nil
 		})
-		if manners != Hasty {
-			Until(t, 5*time.Second, "open ones", func() error {
+		if manners != client.Hasty {
+			harness.Until(t, 5*time.Second, "open ones", func() error {
 				if n := g.Open(); n != 20 {
 					return fmt.Errorf("%d", n)
 				}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package client
 
 import (
 	"fmt"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // Socket says how a probe uses its sockets.
@@ -25,7 +27,7 @@ const (
 // Probe asks queries at a steady rate, whatever becomes of the earlier ones, and counts what fails. It never repeats a
 // query.
 type Probe struct {
-	From      *Namespace
+	From      *netns.Namespace
 	Target    netip.Addr
 	TCP       bool
 	Socket    Socket
@@ -160,7 +162,7 @@ func (l *Load) fly(i int) {
 
 func (l *Load) try(i int, name string) error {
 	if l.Stub != nil {
-		_, err := l.From.Lookup(l.Stub, name)
+		_, err := Lookup(l.From, l.Stub, name)
 		return err
 	}
 	answer, err := l.ask(i, name)
@@ -175,7 +177,7 @@ func (l *Load) ask(i int, name string) (*dns.Msg, error) {
 		Server: Port53(l.Target), TCP: l.TCP, Name: name, Type: dns.TypeA, Timeout: l.Timeout,
 	}
 	if l.Socket == Fresh {
-		return l.From.Ask(q)
+		return Ask(l.From, q)
 	}
 	msg := q.message()
 	msg.Id = uint16(i) // unique among those in flight

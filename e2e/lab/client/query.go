@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package client
 
 import (
 	"errors"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // Query is one question to one server.
@@ -22,8 +24,8 @@ type Query struct {
 	Timeout time.Duration // 0: 2 s
 }
 
-// Ask sends the query once, from a fresh socket, and returns the answer that has its ID and question.
-func (n *Namespace) Ask(q Query) (*dns.Msg, error) {
+// Ask sends the query once, from a fresh socket of the namespace, and returns the answer that has its ID and question.
+func Ask(n *netns.Namespace, q Query) (*dns.Msg, error) {
 	if q.Timeout == 0 {
 		q.Timeout = 2 * time.Second
 	}

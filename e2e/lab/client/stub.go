@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package client
 
 import (
 	"errors"
@@ -9,14 +9,16 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // Lookup resolves a name to addresses in the way of glibc's getaddrinfo: the search list by ndots, A and AAAA at the same
 // time, each of them sent Attempts times to each server with a wait of Timeout, another try after a SERVFAIL. It is stricter in one
 // thing: both families have to be answered.
-func (n *Namespace) Lookup(c *dns.ClientConfig, name string) (addrs []string, err error) {
+func Lookup(n *netns.Namespace, c *dns.ClientConfig, name string) (addrs []string, err error) {
 	for _, candidate := range c.NameList(name) {
-		addrs, err = n.lookup(c, candidate)
+		addrs, err = lookup(n, c, candidate)
 		if err != nil || len(addrs) > 0 {
 			return addrs, err
 		}
@@ -24,7 +26,7 @@ func (n *Namespace) Lookup(c *dns.ClientConfig, name string) (addrs []string, er
 	return nil, fmt.Errorf("%s: no such name", name)
 }
 
-func (n *Namespace) lookup(c *dns.ClientConfig, name string) ([]string, error) {
+func lookup(n *netns.Namespace, c *dns.ClientConfig, name string) ([]string, error) {
 	type result struct {
 		addrs []string
 		err   error
@@ -32,7 +34,7 @@ func (n *Namespace) lookup(c *dns.ClientConfig, name string) ([]string, error) {
 	results := make(chan result, 2)
 	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
 		go func() {
-			msg, err := n.insist(c, Query{Name: name, Type: qtype})
+			msg, err := insist(n, c, Query{Name: name, Type: qtype})
 			results <- result{addresses(msg), err}
 		}()
 	}
@@ -41,15 +43,15 @@ func (n *Namespace) lookup(c *dns.ClientConfig, name string) ([]string, error) {
 }
 
 // insist asks until somebody says that the name exists, or that it does not. A truncated answer is asked for again by TCP.
-func (n *Namespace) insist(c *dns.ClientConfig, q Query) (msg *dns.Msg, err error) {
+func insist(n *netns.Namespace, c *dns.ClientConfig, q Query) (msg *dns.Msg, err error) {
 	q.Timeout = time.Duration(c.Timeout) * time.Second
 	for range c.Attempts {
 		for _, server := range c.Servers {
 			q.Server = netip.AddrPortFrom(netip.MustParseAddr(server), 53)
 			q.TCP = false
-			if msg, err = n.Ask(q); err == nil && msg.Truncated {
+			if msg, err = Ask(n, q); err == nil && msg.Truncated {
 				q.TCP = true
-				msg, err = n.Ask(q)
+				msg, err = Ask(n, q)
 			}
 			if err == nil && (msg.Rcode == dns.RcodeSuccess || msg.Rcode == dns.RcodeNameError) {
 				return msg, nil

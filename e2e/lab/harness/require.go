@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package harness
 
 import (
 	"fmt"
 	"os"
 	"os/exec"
 	"testing"
-
-	"github.com/vishvananda/netlink"
 )
 
 // tools are the programs that the lab runs, beside the ones under test. All are in the packages iptables, nftables and
@@ -41,29 +39,6 @@ func possible() error {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("%s is not installed", tool)
 		}
-	}
-	return nil
-}
-
-// NeedsKernel skips the test on a kernel that lacks what it is about, as err says, if that is not nil. Where the environment says
-// that the kernel has all there is, it fails it instead.
-func NeedsKernel(t testing.TB, err error) {
-	t.Helper()
-	switch {
-	case err == nil:
-	case os.Getenv("NODELOCALDNS_KERNEL") == Kernels[0].Name:
-		t.Fatalf("NODELOCALDNS_KERNEL=complete, but %v", err)
-	default:
-		t.Skipf("skipped on this kernel, make e2e-vm runs it on another: %v", err)
-	}
-}
-
-// HasDummy tells why the kernel makes no dummy link, if so.
-func HasDummy(t testing.TB) error {
-	t.Helper()
-	n := NewNamespace(t, "scratch")
-	if err := n.netlink.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "probe"}}); err != nil {
-		return fmt.Errorf("making a dummy link: %w", err)
 	}
 	return nil
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package netns
 
 import (
 	"net"
@@ -12,11 +12,11 @@ import (
 )
 
 // Conntrack lists the node's tracked connections to port 53 of one of the addresses, or from one of them.
-func (l *Lab) Conntrack(t testing.TB, addrs ...netip.Addr) []string {
+func (n *Namespace) Conntrack(t testing.TB, addrs ...netip.Addr) []string {
 	t.Helper()
 	var found []string
 	for _, family := range []netlink.InetFamily{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		flows, err := l.Node.netlink.ConntrackTableList(netlink.ConntrackTable, family)
+		flows, err := n.Netlink.ConntrackTableList(netlink.ConntrackTable, family)
 		if err != nil {
 			t.Fatalf("listing connections: %v", err)
 		}
@@ -41,26 +41,26 @@ func (addrs dnsAt) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
 
 // ForgetConntrack takes those connections out of the node's table; without an address it empties the table. A program that keeps
 // a connection which is forgotten finds it reset.
-func (l *Lab) ForgetConntrack(t testing.TB, addrs ...netip.Addr) {
+func (n *Namespace) ForgetConntrack(t testing.TB, addrs ...netip.Addr) {
 	t.Helper()
 	if len(addrs) > 0 {
 		for _, family := range []netlink.InetFamily{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-			if _, err := l.Node.netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, dnsAt(addrs)); err != nil {
+			if _, err := n.Netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, dnsAt(addrs)); err != nil {
 				t.Fatalf("deleting connections: %v", err)
 			}
 		}
 		return
 	}
-	if err := l.Node.netlink.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
+	if err := n.Netlink.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
 		t.Fatalf("flushing connections: %v", err)
 	}
 }
 
-// logUnanswered says what became of TCP connections that could not be made: their queries name the ports.
-func (l *Lab) logUnanswered(t testing.TB) {
+// LogUnanswered says what became of TCP connections that could not be made: their queries name the ports.
+func (n *Namespace) LogUnanswered(t testing.TB) {
 	for _, family := range []string{"ipv4", "ipv6"} {
 		t.Logf("%s connections that the node tracks and nobody answered:\n%s", family,
-			l.Node.Exec(t, "", "conntrack", "-L", "-p", "tcp", "--state", "SYN_SENT", "-f", family))
+			n.Exec(t, "", "conntrack", "-L", "-p", "tcp", "--state", "SYN_SENT", "-f", family))
 	}
 }
 

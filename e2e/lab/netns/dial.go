@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package netns
 
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"time"
@@ -16,11 +18,11 @@ import (
 // Dial connects a socket of the namespace, "udp" or "tcp". A socket belongs to the namespace of the thread that makes it;
 // all that follows may be done by any.
 func (n *Namespace) Dial(network string, to netip.AddrPort, timeout time.Duration) (net.Conn, error) {
-	return n.dial(network, netip.AddrPort{}, to, timeout)
+	return n.DialFrom(network, netip.AddrPort{}, to, timeout)
 }
 
-// dial is Dial from an address and a port; zero is any.
-func (n *Namespace) dial(network string, from, to netip.AddrPort, timeout time.Duration) (net.Conn, error) {
+// DialFrom is Dial from an address and a port; zero is any.
+func (n *Namespace) DialFrom(network string, from, to netip.AddrPort, timeout time.Duration) (net.Conn, error) {
 	fd, err := n.socket(network, to.Addr())
 	if err != nil {
 		return nil, fmt.Errorf("opening a socket in %s: %w", n.Name, err)
@@ -48,6 +50,21 @@ func (n *Namespace) DialContext(_ context.Context, network, addr string) (net.Co
 		return nil, err
 	}
 	return n.Dial(network, to, 2*time.Second)
+}
+
+// Get fetches a page with a socket of the namespace.
+func (n *Namespace) Get(url string) (string, error) {
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true}}
+	resp, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return string(body), err
 }
 
 func (n *Namespace) socket(network string, to netip.Addr) (fd int, err error) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package netns
 
 import (
 	"fmt"
@@ -13,6 +13,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // Namespace is a network and mount namespace that belongs to one thread of the test process. It has no name in the file
@@ -20,13 +22,13 @@ import (
 type Namespace struct {
 	Name    string
 	calls   chan func() // nil: the namespace that the process is in
-	handle  netns.NsHandle
-	netlink *netlink.Handle
+	Handle  netns.NsHandle
+	Netlink *netlink.Handle
 }
 
-// NewNamespace makes a namespace that lives until the end of the test. In it /run is empty (so that the lock of xtables is
+// New makes a namespace that lives until the end of the test. In it /run is empty (so that the lock of xtables is
 // its own) and the loopback link is up.
-func NewNamespace(t testing.TB, name string) *Namespace {
+func New(t testing.TB, name string) *Namespace {
 	t.Helper()
 	n := &Namespace{Name: name, calls: make(chan func())}
 	ready, gone := make(chan error), make(chan struct{})
@@ -37,8 +39,8 @@ func NewNamespace(t testing.TB, name string) *Namespace {
 	t.Cleanup(func() {
 		close(n.calls)
 		<-gone
-		n.netlink.Close()
-		n.handle.Close()
+		n.Netlink.Close()
+		n.Handle.Close()
 	})
 	return n
 }
@@ -67,17 +69,17 @@ func (n *Namespace) unshare() (err error) {
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755"); err != nil {
 		return fmt.Errorf("mounting /run: %w", err)
 	}
-	if n.handle, err = netns.GetFromPath("/proc/thread-self/ns/net"); err != nil {
+	if n.Handle, err = netns.GetFromPath("/proc/thread-self/ns/net"); err != nil {
 		return fmt.Errorf("opening the namespace: %w", err)
 	}
-	if n.netlink, err = netlink.NewHandle(); err != nil {
+	if n.Netlink, err = netlink.NewHandle(); err != nil {
 		return fmt.Errorf("opening netlink: %w", err)
 	}
-	lo, err := n.netlink.LinkByName("lo")
+	lo, err := n.Netlink.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("looking up lo: %w", err)
 	}
-	return n.netlink.LinkSetUp(lo)
+	return n.Netlink.LinkSetUp(lo)
 }
 
 // Here is the namespace that the process is in.
@@ -131,5 +133,5 @@ func (n *Namespace) ResolvConf(t testing.TB, text string) {
 		}
 		return
 	}
-	n.Mask(t, target, WriteFile(t, "resolv.conf", text))
+	n.Mask(t, target, harness.WriteFile(t, "resolv.conf", text))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package netns
 
 import (
 	"errors"
@@ -36,7 +36,7 @@ func (n *Namespace) State(t testing.TB) State {
 
 func (n *Namespace) linkState(t testing.TB) []string {
 	t.Helper()
-	links, err := n.netlink.LinkList()
+	links, err := n.Netlink.LinkList()
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		t.Fatalf("listing links: %v", err)
 	}
@@ -44,7 +44,7 @@ func (n *Namespace) linkState(t testing.TB) []string {
 	for _, link := range links {
 		name := link.Attrs().Name
 		s = append(s, fmt.Sprintf("link %d %s type %s", link.Attrs().Index, name, link.Type()))
-		addrs, err := n.netlink.AddrList(link, netlink.FAMILY_ALL)
+		addrs, err := n.Netlink.AddrList(link, netlink.FAMILY_ALL)
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			continue // the link went away meanwhile
 		}
@@ -131,7 +131,7 @@ func (n *Namespace) Ruleset(t testing.TB) string {
 // Lifetime is for how long an address will be there if nobody renews it; 0 when it is not there.
 func (n *Namespace) Lifetime(t testing.TB, a netip.Addr) time.Duration {
 	t.Helper()
-	addrs, err := n.netlink.AddrList(nil, netlink.FAMILY_ALL)
+	addrs, err := n.Netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		t.Fatalf("listing addresses: %v", err)
 	}

@@ -1,30 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package process
 
 import (
 	"fmt"
-	"io"
-	"net/http"
 	"strconv"
 	"strings"
-	"time"
 )
-
-// Get fetches a page with a socket of the namespace.
-func (n *Namespace) Get(url string) (string, error) {
-	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true}}
-	resp, err := client.Get(url)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", url, resp.Status)
-	}
-	return string(body), err
-}
 
 // Metric finds a series in a page of metrics and adds up the values of all that have the labels, given as `name="value"`.
 func Metric(page, name string, labels ...string) (float64, error) {

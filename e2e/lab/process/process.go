@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package process
 
 import (
 	"bytes"
@@ -14,6 +14,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // Command is a program to run in a namespace.
@@ -39,7 +42,7 @@ type Process struct {
 }
 
 // Start runs a program in the namespace.
-func (n *Namespace) Start(t testing.TB, c Command) *Process {
+func Start(t testing.TB, n *netns.Namespace, c Command) *Process {
 	t.Helper()
 	p := &Process{cmd: exec.Command(c.Path, c.Args...), done: make(chan struct{})}
 	stdout, stderr := &lines{each: func(s string) { p.line(s, c.Line) }}, &lines{each: p.errorLine}
@@ -74,29 +77,6 @@ func (n *Namespace) Start(t testing.TB, c Command) *Process {
 	return p
 }
 
-// Exec runs a program in the namespace to its end and returns what it printed; the test fails when it does.
-func (n *Namespace) Exec(t testing.TB, stdin, name string, args ...string) string {
-	t.Helper()
-	out, err := n.Output(stdin, name, args...)
-	if err != nil {
-		t.Fatalf("running %s %s in %s: %v\n%s", name, strings.Join(args, " "), n.Name, err, out)
-	}
-	return out
-}
-
-// Output is Exec for what may fail.
-func (n *Namespace) Output(stdin, name string, args ...string) (string, error) {
-	cmd := exec.Command(name, args...)
-	var out bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := n.Run(cmd.Start); err != nil {
-		return "", err
-	}
-	err := cmd.Wait()
-	return out.String(), err
-}
-
 // Pid is the process's number, also of its group.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
@@ -112,7 +92,7 @@ func (p *Process) Signal(t testing.TB, sig syscall.Signal) {
 func (p *Process) Freeze(t testing.TB) {
 	t.Helper()
 	p.Signal(t, syscall.SIGSTOP)
-	Until(t, 5*time.Second, "frozen process", func() error {
+	harness.Until(t, 5*time.Second, "frozen process", func() error {
 		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Pid()))
 		if err != nil {
 			return err
@@ -161,7 +141,7 @@ func (p *Process) Output() string {
 // WaitOutput waits until the process has printed the text.
 func (p *Process) WaitOutput(t testing.TB, timeout time.Duration, text string) {
 	t.Helper()
-	Until(t, timeout, fmt.Sprintf("output %q", text), func() error {
+	harness.Until(t, timeout, fmt.Sprintf("output %q", text), func() error {
 		if strings.Contains(p.Output(), text) {
 			return nil
 		}

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package upstream
 
 import (
 	"encoding/binary"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // Fault is what a Bad server does with each query.
@@ -49,17 +52,10 @@ type Bad struct {
 	serving  sync.WaitGroup
 }
 
-// Misbehave starts a bad server in the replica, in the place of its server. It ends with the test, if it is not stopped before.
-func (r *Replica) Misbehave(t testing.TB, fault Fault) *Bad {
+// StartBad starts a bad server at an address of the namespace. The server ends with the test, if it is not stopped before.
+func StartBad(t testing.TB, n *netns.Namespace, ip netip.Addr, fault Fault) *Bad {
 	t.Helper()
-	b := &Bad{fault: fault, conns: map[net.Conn]bool{}}
-	err := r.Run(func() (err error) {
-		b.listener, err = net.Listen("tcp", Port53(r.IP).String())
-		return err
-	})
-	if err != nil {
-		t.Fatalf("listening in %s: %v", r.Name, err)
-	}
+	b := &Bad{fault: fault, listener: listen(t, n, ip), conns: map[net.Conn]bool{}}
 	b.serving.Go(b.accept)
 	t.Cleanup(b.Stop)
 	return b
@@ -112,7 +108,7 @@ func (b *Bad) serve(conn net.Conn) {
 		case Closes:
 			return
 		case Resets:
-			_ = tcp(conn).SetLinger(0)
+			_ = conn.(*net.TCPConn).SetLinger(0)
 			return
 		case Slowed:
 			time.Sleep(2 * time.Second)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package upstream
 
 import (
 	"net"
@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // ScriptTTL is the TTL in seconds of all that a Script answers. It is the shortest that CoreDNS caches anything for.
@@ -21,18 +24,10 @@ type Script struct {
 	silent bool
 }
 
-// Follow starts a script in the replica, in the place of its server.
-func (r *Replica) Follow(t testing.TB) *Script {
+// StartScript starts a script at an address of the namespace. The script ends with the test.
+func StartScript(t testing.TB, n *netns.Namespace, ip netip.Addr) *Script {
 	t.Helper()
-	s := &Script{hosts: map[string]netip.Addr{}}
-	var l net.Listener
-	err := r.Run(func() (err error) {
-		l, err = net.Listen("tcp", Port53(r.IP).String())
-		return err
-	})
-	if err != nil {
-		t.Fatalf("listening in %s: %v", r.Name, err)
-	}
+	s, l := &Script{hosts: map[string]netip.Addr{}}, listen(t, n, ip)
 	server := &dns.Server{Listener: l, Handler: s}
 	done := make(chan struct{})
 	go func() {
@@ -44,6 +39,19 @@ func (r *Replica) Follow(t testing.TB) *Script {
 		<-done
 	})
 	return s
+}
+
+// listen opens port 53 for TCP at an address of the namespace.
+func listen(t testing.TB, n *netns.Namespace, ip netip.Addr) (l net.Listener) {
+	t.Helper()
+	err := n.Run(func() (err error) {
+		l, err = net.Listen("tcp", client.Port53(ip).String())
+		return err
+	})
+	if err != nil {
+		t.Fatalf("listening on port 53 of %s in %s: %v", ip, n.Name, err)
+	}
+	return l
 }
 
 // Set gives a name an address; the zero one takes the name away.

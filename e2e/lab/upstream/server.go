@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package upstream
 
 import (
 	"net/netip"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 // Server is a stock CoreDNS that notes each query it sees.
 type Server struct {
-	*Process
+	*process.Process
 	mu   sync.Mutex
 	seen []Seen
 }
@@ -26,11 +30,11 @@ type Seen struct {
 const logDirective = `log . "seen {remote} {proto} {type} {name}"`
 
 // StartServer runs a stock CoreDNS in the namespace. Its Corefile should have the logDirective.
-func StartServer(t testing.TB, n *Namespace, corefile string) *Server {
+func StartServer(t testing.TB, n *netns.Namespace, corefile string) *Server {
 	t.Helper()
 	s := &Server{}
-	s.Process = n.Start(t, Command{
-		Path: Stock(t), Args: []string{"-conf", WriteFile(t, "Corefile", corefile)},
+	s.Process = process.Start(t, n, process.Command{
+		Path: harness.Stock(t), Args: []string{"-conf", harness.WriteFile(t, "Corefile", corefile)},
 		Env: []string{"GOMAXPROCS=2"}, Line: s.note,
 	})
 	return s

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package upstream
 
 import (
 	"fmt"
@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // Slow answers any name after a delay. The cluster DNS or the external resolver forwards zones to it.
@@ -24,7 +26,8 @@ const slowAddress = "127.0.0.1:5300"
 // Delay sets how long each later query waits for its answer.
 func (s *Slow) Delay(d time.Duration) { s.delay.Store(int64(d)) }
 
-func startSlow(t testing.TB, n *Namespace) *Slow {
+// StartSlow starts it in the namespace, at slowAddress. It ends with the test.
+func StartSlow(t testing.TB, n *netns.Namespace) *Slow {
 	t.Helper()
 	s := &Slow{end: make(chan struct{})}
 	var conn net.PacketConn

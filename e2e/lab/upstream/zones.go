@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package lab
+package upstream
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // clusterZone has what the tests ask for. Any name below wild.cluster.local exists.
@@ -53,8 +56,8 @@ func bigRecords() string {
 	return b.String()
 }
 
-// clusterCorefile is the cluster DNS's: authoritative for the cluster's names, everything else it asks outside.
-func clusterCorefile(t testing.TB) string {
+// ClusterCorefile is the cluster DNS's: authoritative for the cluster's names, everything else it asks outside.
+func ClusterCorefile(t testing.TB, outside netip.Addr) string {
 	t.Helper()
 	return fmt.Sprintf(`.:53 {
     %s
@@ -73,13 +76,13 @@ slow.cluster.local:53 {
     }
 }
 `, logDirective,
-		WriteFile(t, "cluster.local", clusterZone+bigRecords()),
-		WriteFile(t, "reverse", reverseZone), WriteFile(t, "reverse6", reverseZone6),
-		OutsideIP, logDirective, slowAddress)
+		harness.WriteFile(t, "cluster.local", clusterZone+bigRecords()),
+		harness.WriteFile(t, "reverse", reverseZone), harness.WriteFile(t, "reverse6", reverseZone6),
+		outside, logDirective, slowAddress)
 }
 
-// externalCorefile answers A and AAAA for every name below example.org, asks Slow for some, and answers NXDOMAIN for all others.
-const externalCorefile = `slow.example.org:53 2.0.192.in-addr.arpa:53 {
+// ExternalCorefile answers A and AAAA for every name below example.org, asks Slow for some, and answers NXDOMAIN for all others.
+const ExternalCorefile = `slow.example.org:53 2.0.192.in-addr.arpa:53 {
     ` + logDirective + `
     forward . ` + slowAddress + ` {
         prefer_udp
