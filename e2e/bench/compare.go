@@ -7,7 +7,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 // comparison is a run of all that was asked for.
@@ -19,10 +20,10 @@ type comparison struct {
 // contestant is a server that runs, in a network of its own. All wait at the same time, so that each measurement can go
 // through all of them within seconds: the speed of a machine that is shared changes within minutes.
 type contestant struct {
-	*lab.Host
+	*harness.Host
 	*network
 	server  server
-	process *lab.Process
+	process *process.Process
 }
 
 func (c *comparison) run() {
@@ -46,7 +47,7 @@ func (c *comparison) round(round int) {
 		}
 	}()
 	for _, s := range c.servers {
-		one := &contestant{Host: &lab.Host{}, server: s}
+		one := &contestant{Host: &harness.Host{}, server: s}
 		all = append(all, one)
 		c.try(one, round, "start", one.start)
 	}
@@ -77,7 +78,7 @@ func (c *comparison) memory() {
 		if s.hitsOnly {
 			continue
 		}
-		one := &contestant{Host: &lab.Host{}, server: s}
+		one := &contestant{Host: &harness.Host{}, server: s}
 		c.try(one, 0, memory, func() {
 			one.start()
 			c.keep(one, 0, memory, one.memory())

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // machine is where it was measured.
@@ -73,7 +73,7 @@ func (m machine) String() string {
 		m.Date, m.CPU, m.Cores, virtual, m.MemoryGB, m.System, m.Kernel, m.Go, 100*m.Others, 100*m.Stolen)
 }
 
-func describeServers(h *lab.Host, servers []server) (all []description) {
+func describeServers(h *harness.Host, servers []server) (all []description) {
 	for _, s := range servers {
 		d := description{Name: s.name, Title: s.title}
 		if s.version != nil {

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // modes are what this program also is, each in a process of its own.
@@ -87,14 +87,14 @@ func compare() error {
 	if err != nil {
 		return err
 	}
-	remove, err := lab.Setup()
+	remove, err := harness.Setup()
 	if err != nil {
 		return err
 	}
 	defer remove()
 	r := &results{Rounds: o.rounds, Seconds: o.time.Seconds()}
 	before := readTicks()
-	h := &lab.Host{}
+	h := &harness.Host{}
 	err = h.Do(func() {
 		r.Machine = describeMachine()
 		r.Servers = describeServers(h, o.servers)

@@ -16,7 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 const (
@@ -113,7 +114,7 @@ func (c *contestant) measure(m measurement, d time.Duration) sample {
 // for its core, and the tail of its latency would be the hypervisor's.
 func (c *contestant) keepAwake() (stop func()) {
 	must(c.Host, pin(c.node, c.serverCore))
-	p := c.node.Start(c.Host, lab.Command{Path: self(c.Host), Args: []string{"awake"}})
+	p := process.Start(c.Host, c.node, process.Command{Path: self(c.Host), Args: []string{"awake"}})
 	return func() {
 		p.Signal(c.Host, syscall.SIGKILL)
 		p.Wait(c.Host, time.Second)
@@ -136,7 +137,7 @@ func awake([]string) error {
 func (c *contestant) mallocs() float64 {
 	page, err := c.node.Get(metricsURL)
 	must(c.Host, err)
-	n, err := lab.Metric(page, "go_memstats_mallocs_total")
+	n, err := process.Metric(page, "go_memstats_mallocs_total")
 	must(c.Host, err)
 	return n
 }
@@ -176,7 +177,7 @@ func (c *contestant) dnsperf(d time.Duration) (s sample) {
 	}
 	seconds := strconv.Itoa(max(int(d.Seconds()), 1))
 	must(c.Host, pin(c.pod, c.clientCore))
-	out, err := c.pod.Output("", lab.Which(c.Host, dnsperf), "-d", lab.WriteFile(c.Host, "names", names),
+	out, err := c.pod.Output("", harness.Which(c.Host, dnsperf), "-d", harness.WriteFile(c.Host, "names", names),
 		"-s", serverAddr.Addr().String(), "-l", seconds, "-c", "1", "-T", "1", "-q", strconv.Itoa(batchSize))
 	match := dnsperfRate.FindStringSubmatch(out)
 	if err != nil || match == nil {

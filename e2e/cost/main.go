@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 var (
@@ -24,9 +27,9 @@ var (
 
 func main() {
 	flag.Parse()
-	h := &lab.Host{}
+	h := &harness.Host{}
 	err := h.Do(func() {
-		remove, err := lab.Setup()
+		remove, err := harness.Setup()
 		if err != nil {
 			h.Fatal(err)
 		}
@@ -40,7 +43,7 @@ func main() {
 	}
 }
 
-func measure(h *lab.Host) {
+func measure(h *harness.Host) {
 	for _, firewall := range lab.Backends {
 		fmt.Printf("\nfirewall %s\n", firewall)
 		starts(h, firewall)
@@ -54,7 +57,7 @@ func measure(h *lab.Host) {
 }
 
 // starts measures the time from start to steering.
-func starts(h *lab.Host, firewall lab.Backend) {
+func starts(h *harness.Host, firewall lab.Backend) {
 	l := lab.New(h, firewall)
 	var took []time.Duration
 	for range 5 {
@@ -68,7 +71,7 @@ func starts(h *lab.Host, firewall lab.Backend) {
 }
 
 // idle measures what it costs to run when nobody asks: lease, self-query, watch and resync.
-func idle(h *lab.Host, firewall lab.Backend) {
+func idle(h *harness.Host, firewall lab.Backend) {
 	c := start(h, lab.New(h, firewall), firewall)
 	settle()
 	calls, cpu, begin := len(c.tools.Calls(h)), c.CPU(h), time.Now()
@@ -91,9 +94,9 @@ type usage struct {
 func (u usage) perQuery() float64 { return u.cpu.Seconds() / float64(u.queries) }
 
 // underLoad asks one of the servers at the link-local address, where no rule of kube-proxy's is in the way.
-func underLoad(h *lab.Host, ours bool) usage {
+func underLoad(h *harness.Host, ours bool) usage {
 	l := lab.New(h, lab.NFTables)
-	var p *lab.Process
+	var p *process.Process
 	name := "nodelocaldns "
 	if ours {
 		p = start(h, l, lab.NFTables).Process
@@ -103,7 +106,7 @@ func underLoad(h *lab.Host, ours bool) usage {
 	}
 	before := p.CPU(h)
 	sent := 0
-	for _, r := range lab.StopAll(ask(h, l)) {
+	for _, r := range client.StopAll(ask(h, l)) {
 		if len(r.Failures) > 0 {
 			fmt.Printf("  %s\n", r)
 		}
@@ -115,12 +118,12 @@ func underLoad(h *lab.Host, ours bool) usage {
 }
 
 // ask puts the load on for its time, from a few sockets.
-func ask(h *lab.Host, l *lab.Lab) []*lab.Load {
+func ask(h *harness.Host, l *lab.Lab) []*client.Load {
 	const sockets = 4
-	var loads []*lab.Load
+	var loads []*client.Load
 	for s := range sockets {
-		loads = append(loads, lab.Probe{
-			From: l.Pod, Target: lab.LinkLocal, Socket: lab.Long, Interval: sockets * time.Second / time.Duration(*rate),
+		loads = append(loads, client.Probe{
+			From: l.Pod, Target: lab.LinkLocal, Socket: client.Long, Interval: sockets * time.Second / time.Duration(*rate),
 			Name: func(i int) string { return fmt.Sprintf("u%d.wild.cluster.local.", (sockets*i+s)%*names) },
 		}.Start(h))
 	}

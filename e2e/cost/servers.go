@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 // template is the cluster's zone and the rest of the world, as the usual manifests have them.
@@ -42,18 +45,18 @@ const template = `cluster.local:53 {
 
 // cache is a running nodelocaldns.
 type cache struct {
-	*lab.Process
+	*process.Process
 	tools    *lab.Tools
 	steering time.Duration // from start to steering
 }
 
-func arguments(h *lab.Host, firewall lab.Backend) []string {
+func arguments(h *harness.Host, firewall lab.Backend) []string {
 	kind := "iptables"
 	if firewall == lab.NFTables {
 		kind = "nftables"
 	}
 	return []string{
-		"-localip", lab.LinkLocal.String(), "-basecorefile", lab.WriteFile(h, "Corefile.base", template),
+		"-localip", lab.LinkLocal.String(), "-basecorefile", harness.WriteFile(h, "Corefile.base", template),
 		"-upstreamsvc", "kube-dns-upstream", "-link", "tun", "-firewall", kind, "-quiet",
 	}
 }
@@ -63,11 +66,11 @@ func environment(tools *lab.Tools) []string {
 }
 
 // start runs the cache until it steers.
-func start(h *lab.Host, l *lab.Lab, firewall lab.Backend) *cache {
+func start(h *harness.Host, l *lab.Lab, firewall lab.Backend) *cache {
 	c := &cache{tools: lab.NewTools(h, firewall)}
 	begin := time.Now()
-	c.Process = l.Node.Start(h, lab.Command{Path: lab.NodeLocalDNS(h), Args: arguments(h, firewall), Env: environment(c.tools)})
-	lab.Until(h, 20*time.Second, "steering", func() error {
+	c.Process = process.Start(h, l.Node, process.Command{Path: harness.NodeLocalDNS(h), Args: arguments(h, firewall), Env: environment(c.tools)})
+	harness.Until(h, 20*time.Second, "steering", func() error {
 		if !c.Running() {
 			h.Fatal(c.Output())
 		}
@@ -75,7 +78,7 @@ func start(h *lab.Host, l *lab.Lab, firewall lab.Backend) *cache {
 		if err != nil {
 			return err
 		}
-		on, err := lab.Metric(page, "coredns_nodelocal_steering")
+		on, err := process.Metric(page, "coredns_nodelocal_steering")
 		if err == nil && on == 0 {
 			err = errors.New("off")
 		}
@@ -88,9 +91,9 @@ func start(h *lab.Host, l *lab.Lab, firewall lab.Backend) *cache {
 var stanza = regexp.MustCompile(`(?s)\n\s*nodelocal[^\n]*\{.*?\n\s*\}`)
 
 // startStock runs a stock CoreDNS with what the cache would run, but for its own stanza; the address is on the loopback link.
-func startStock(h *lab.Host, l *lab.Lab) *lab.Process {
+func startStock(h *harness.Host, l *lab.Lab) *process.Process {
 	corefile := l.Node.Exec(h, "", "env", append(
-		append(environment(lab.NewTools(h, lab.NFTables)), lab.NodeLocalDNS(h), "render"), arguments(h, lab.NFTables)...)...)
+		append(environment(lab.NewTools(h, lab.NFTables)), harness.NodeLocalDNS(h), "render"), arguments(h, lab.NFTables)...)...)
 	if !stanza.MatchString(corefile) {
 		h.Fatal("no nodelocal stanza in\n" + corefile)
 	}
@@ -99,12 +102,12 @@ func startStock(h *lab.Host, l *lab.Lab) *lab.Process {
 		h.Fatal("still a nodelocal stanza in\n" + corefile)
 	}
 	l.Node.Exec(h, "", "ip", "addr", "add", lab.LinkLocal.String()+"/32", "dev", "lo")
-	p := l.Node.Start(h, lab.Command{
-		Path: lab.Stock(h), Args: []string{"-conf", lab.WriteFile(h, "Corefile", corefile), "-quiet"},
+	p := process.Start(h, l.Node, process.Command{
+		Path: harness.Stock(h), Args: []string{"-conf", harness.WriteFile(h, "Corefile", corefile), "-quiet"},
 		Env: []string{"HOME=" + os.Getenv("HOME")},
 	})
-	lab.Until(h, 20*time.Second, "answer", func() error {
-		_, err := l.Pod.Ask(lab.Query{Server: lab.Port53(lab.LinkLocal), Name: "ready.wild.cluster.local.", Type: 1, Timeout: time.Second})
+	harness.Until(h, 20*time.Second, "answer", func() error {
+		_, err := client.Ask(l.Pod, client.Query{Server: client.Port53(lab.LinkLocal), Name: "ready.wild.cluster.local.", Type: 1, Timeout: time.Second})
 		return err
 	})
 	return p
