@@ -16,14 +16,14 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
-// IPVS is kube-proxy's mode in which a link of its own carries every ClusterIP, and the kernel's load balancer takes what is
-// sent there. It is no backend of the cache's.
+// IPVS is the mode of kube-proxy in which one link has every ClusterIP, and the kernel's load balancer takes the packets to
+// these addresses. The cache has no such backend.
 const IPVS Backend = "ipvs"
 
 //go:embed kubeproxy.ipvs
 var kubeProxyIPVS string
 
-// ipvsLink is the link's name.
+// ipvsLink is the name of that link.
 const ipvsLink = "kube-ipvs0"
 
 // ipvsSysctls are what kube-proxy sets in this mode.
@@ -32,7 +32,7 @@ var ipvsSysctls = [][2]string{
 	{"net.ipv4.vs.expire_nodest_conn", "1"}, {"net.ipv4.vs.expire_quiescent_template", "1"},
 }
 
-// HasIPVS tells why the kernel has no IPVS, if so.
+// HasIPVS is nil if IPVS can be used here, and else says why not.
 func HasIPVS(t testing.TB) error {
 	t.Helper()
 	if _, err := exec.LookPath("ipvsadm"); err != nil {
@@ -44,7 +44,7 @@ func HasIPVS(t testing.TB) error {
 	return nil
 }
 
-// startIPVS sets up what kube-proxy does in this mode.
+// startIPVS sets up what kube-proxy sets up in this mode.
 func (l *Lab) startIPVS(t testing.TB) {
 	t.Helper()
 	link := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: ipvsLink}} // it stays down

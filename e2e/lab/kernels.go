@@ -12,16 +12,16 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
-// A Kernel is one that lacks something, and what the program says about that at its start.
+// A Kernel lacks some modules. It has what the program under test says about that at its start.
 type Kernel struct {
 	Name    string
 	Without []string // patterns of the names of modules
-	Proxy   Backend  // what kube-proxy can still be
+	Proxy   Backend  // of kube-proxy, which has to run on this kernel
 	Warns   []string // the beginnings of the warnings, each of which comes once
-	Ends    string   // what the one line of error begins with, if it does not run there
+	Ends    string   // the beginning of the one line of error, if the program cannot run there
 }
 
-// Kernels are those that users may have. The first one lacks nothing.
+// Kernels are those that users may have. The first kernel lacks nothing.
 var Kernels = []Kernel{
 	{Name: "complete", Proxy: IPTablesNFT},
 	{Name: "no TUN", Without: []string{"tun"}, Proxy: IPTablesNFT, Warns: []string{
@@ -43,8 +43,8 @@ var Kernels = []Kernel{
 	}},
 }
 
-// NeedsKernel skips the test on a kernel that lacks what it is about, as err says, if that is not nil. Where the environment says
-// that the kernel has all there is, it fails it instead.
+// NeedsKernel skips the test if err, which says what the kernel lacks, is not nil. With NODELOCALDNS_KERNEL=complete it fails
+// the test instead.
 func NeedsKernel(t testing.TB, err error) {
 	t.Helper()
 	switch {
@@ -56,7 +56,7 @@ func NeedsKernel(t testing.TB, err error) {
 	}
 }
 
-// HasDummy tells why the kernel makes no dummy link, if so.
+// HasDummy is nil if the kernel can make a dummy link, and else says why not.
 func HasDummy(t testing.TB) error {
 	t.Helper()
 	n := netns.New(t, "scratch")

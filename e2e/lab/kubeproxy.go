@@ -12,7 +12,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
 )
 
-// Backend is how a program speaks to the kernel's firewall.
+// Backend is the interface by which a program configures the firewall of the kernel.
 type Backend string
 
 // The backends: iptables in its two variants, and nftables itself.
@@ -22,7 +22,7 @@ const (
 	NFTables       Backend = "nftables"
 )
 
-// Backends lists them.
+// Backends lists the backends of the cache.
 var Backends = []Backend{IPTablesNFT, IPTablesLegacy, NFTables}
 
 //go:embed kubeproxy.iptables
@@ -31,7 +31,7 @@ var kubeProxyIPTables string
 //go:embed kubeproxy.nft
 var kubeProxyNFT string
 
-// family is what kube-proxy's rules for the DNS Services are made of, in one address family.
+// family has the values that kube-proxy's rules for the DNS Services are rendered from, in one address family.
 type family struct {
 	Name, IPTables string // as nft has it; prefix of the iptables commands
 	Pods           netip.Prefix

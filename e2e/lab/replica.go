@@ -23,7 +23,7 @@ type Replica struct {
 	veth string // the node's side
 }
 
-// NewReplica connects another pod to the node. It gets no query before Endpoints names it.
+// NewReplica connects another pod to the node. The pod gets no query before Endpoints names it.
 func (l *Lab) NewReplica(t testing.TB) *Replica {
 	t.Helper()
 	l.replicas++
@@ -41,7 +41,7 @@ func (r *Replica) Serve(t testing.TB, l *Lab) {
 	l.waitAnswer(t, l.Node, r.IP)
 }
 
-// Cut takes the link of the pod down: what is sent to it vanishes.
+// Cut takes the link of the pod down. Packets to the pod are lost.
 func (r *Replica) Cut(t testing.TB) {
 	t.Helper()
 	link, err := r.Netlink.LinkByName("eth0")
@@ -53,8 +53,8 @@ func (r *Replica) Cut(t testing.TB) {
 	}
 }
 
-// Lose has each packet that comes to the pod, and each that the node gets from there, vanish with that probability; 1 is all of
-// them, as if the pod's node had lost its power.
+// Lose drops, with the probability given, each packet that the pod receives and each that the node receives from the pod. With
+// 1 it is as if the pod's node had lost its power.
 func (r *Replica) Lose(t testing.TB, l *Lab, probability float64) {
 	t.Helper()
 	lose(t, r.Namespace, "eth0", probability)
@@ -84,8 +84,8 @@ func lose(t testing.TB, n *netns.Namespace, link string, probability float64) {
 	n.Exec(t, "", "iptables-nft", rule...)
 }
 
-// Endpoints changes the pods that new connections to the Service kube-dns-upstream are given to, at random, over IPv4. As with
-// kube-proxy, connections that exist stay where they are.
+// Endpoints sets the pods behind the Service kube-dns-upstream, over IPv4. A new connection goes to any of them at random. A
+// connection that exists keeps its pod, as with kube-proxy.
 func (l *Lab) Endpoints(t testing.TB, pods ...netip.Addr) {
 	t.Helper()
 	if l.KubeProxy == NFTables {

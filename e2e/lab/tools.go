@@ -12,8 +12,8 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
-// Tools is a PATH of its own for the program under test. It has the iptables commands in the variant of the backend, and none
-// of them for nftables.
+// Tools is a directory for the PATH of the program under test. It has the iptables commands in the variant of the backend. For
+// nftables it is empty.
 type Tools struct {
 	Dir string
 	log string
@@ -23,7 +23,7 @@ var iptablesCommands = []string{
 	"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore",
 }
 
-// NewTools makes the directory. Each command notes its call before it becomes the real one.
+// NewTools makes the directory. Each command is a script that logs its call and then runs the real command.
 func NewTools(t testing.TB, backend Backend) *Tools {
 	t.Helper()
 	tools := &Tools{Dir: harness.Dir(t)}

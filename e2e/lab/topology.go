@@ -41,7 +41,7 @@ var (
 	}
 )
 
-// wire makes the namespaces and connects them: each has one veth to the node and a default route over it; the node's own
+// wire makes the namespaces and connects each of them to the node by a veth, with a default route to the node. The node's own
 // default route goes outside.
 func (l *Lab) wire(t testing.TB) {
 	t.Helper()
@@ -61,7 +61,7 @@ func (l *Lab) wire(t testing.TB) {
 	l.Node.DefaultRoutes(t, outsideSide)
 }
 
-// NewPod makes one more pod on the node, with a subnet of its own, 10.244.NET.0/24 and fd00:244:NET::/64, in which it is number 2.
+// NewPod makes one more pod on the node. Its subnets are 10.244.NET.0/24 and fd00:244:NET::/64, its addresses there end with 2.
 func (l *Lab) NewPod(t testing.TB, name string, net byte) *netns.Namespace {
 	t.Helper()
 	pod := netns.New(t, name)

@@ -18,7 +18,7 @@ type channel struct {
 	probe       Probe
 	mu          sync.Mutex
 	conn        *dns.Conn
-	connections uint16 // from a fixed port that were tried
+	connections uint16 // how many were tried from a fixed port
 	pending     map[uint16]flight
 	readers     sync.WaitGroup
 }
@@ -32,8 +32,8 @@ type flight struct {
 
 func newChannel(p Probe) *channel { return &channel{probe: p, pending: map[uint16]flight{}} }
 
-// ask sends a query and waits for its answer. An ICMP error on a UDP socket is not tied to a query, so the one that it
-// is about ends by its timeout.
+// ask sends a query and waits for its answer. An ICMP error on a UDP socket does not say which query it is about, so that query
+// ends by its timeout.
 func (c *channel) ask(msg *dns.Msg) (*dns.Msg, error) {
 	timeout := time.NewTimer(c.probe.Timeout)
 	defer timeout.Stop()
@@ -97,8 +97,9 @@ func (c *channel) open(target netip.AddrPort) (conn net.Conn, err error) {
 	return conn, err
 }
 
-// port is where the next connection is from. A TCP connection takes the port after the last one's, as that port with its peer is
-// not free for a minute: one of the two ends is in TIME_WAIT, or has died and not been able to say so.
+// port is the local port of the next connection. A TCP connection takes the port after that of the connection before: a
+// connection with the same two ends is not possible for a minute, since one end is in TIME_WAIT, or has died without telling
+// the other.
 func (c *channel) port() uint16 {
 	port := c.probe.LocalPort
 	if port != 0 && c.probe.TCP {
@@ -108,7 +109,7 @@ func (c *channel) port() uint16 {
 	return port
 }
 
-// read hands out the answers until the connection ends.
+// read gives each answer to the query that waits for it, until the connection ends.
 func (c *channel) read(conn *dns.Conn) {
 	defer c.readers.Done()
 	for {
@@ -134,7 +135,7 @@ func (c *channel) deliver(msg *dns.Msg) {
 	}
 }
 
-// drop ends a connection, and with it the queries that wait there.
+// drop ends a connection, and the queries that wait for answers on it.
 func (c *channel) drop(conn *dns.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -165,7 +166,7 @@ func (c *channel) close() {
 	c.readers.Wait()
 }
 
-// unconnected is a UDP socket that could speak with anybody, used with one peer.
+// unconnected is a UDP socket that is not connected, but used with one peer only.
 type unconnected struct {
 	*net.UDPConn
 	peer netip.AddrPort

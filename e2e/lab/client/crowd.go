@@ -25,19 +25,19 @@ const (
 	Idle     Manners = "idle"     // says nothing
 	Dripping Manners = "dripping" // sends a query at one octet in half a second
 	Greedy   Manners = "greedy"   // asks and asks, and never reads an answer
-	Hasty    Manners = "hasty"    // resets the connection when it is made, and makes the next one
+	Hasty    Manners = "hasty"    // resets each connection as soon as it is made
 )
 
-// Crowd is a number of TCP connections of one pod to port 53. One that the server ends is made again.
+// Crowd is a number of TCP connections of one pod to port 53. A connection that the server ends is replaced.
 type Crowd struct {
 	From    *netns.Namespace
 	Target  netip.Addr
-	Sources []netip.Addr // of the connections, in turn; none: the one that the namespace prefers
+	Sources []netip.Addr // of the connections, in turn; none: the kernel chooses
 	Size    int
 	Manners Manners
 }
 
-// Gathering is a crowd that has begun to connect.
+// Gathering is a running crowd.
 type Gathering struct {
 	Crowd
 	end     context.CancelFunc
@@ -46,10 +46,11 @@ type Gathering struct {
 	made    atomic.Int64
 }
 
-// crowdPause is between two connections of a member, so that refused ones do not take the whole machine.
+// crowdPause is the time between two connections in the same place. Without it a crowd that is refused would take all the CPU
+// time.
 const crowdPause = 50 * time.Millisecond
 
-// Start begins to connect. The crowd leaves with the test, if it is not stopped before.
+// Start begins to connect. The crowd ends with the test, if it is not stopped before.
 func (c Crowd) Start(t testing.TB) *Gathering {
 	t.Helper()
 	ctx, end := context.WithCancel(context.Background())
@@ -80,7 +81,7 @@ func (g *Gathering) Stop() int {
 // Open is how many connections there are at the moment.
 func (g *Gathering) Open() int { return int(g.open.Load()) }
 
-// connect is the life of one connection.
+// connect makes one connection, and does with it as the manners say until it ends.
 func (g *Gathering) connect(ctx context.Context, from netip.AddrPort) {
 	conn, err := g.From.DialFrom("tcp", from, Port53(g.Target), 2*time.Second)
 	if err != nil {
@@ -94,7 +95,7 @@ func (g *Gathering) connect(ctx context.Context, from netip.AddrPort) {
 	defer stop()
 	switch g.Manners {
 	case Idle:
-		_, _ = conn.Read(make([]byte, 1)) // until the end
+		_, _ = conn.Read(make([]byte, 1)) // returns when the connection ends
 	case Dripping:
 		for _, octet := range framed("drip.wild.cluster.local.") {
 			if _, err := conn.Write([]byte{octet}); err != nil || !wait(ctx, 500*time.Millisecond) {
@@ -116,7 +117,7 @@ func framed(name string) []byte {
 	return append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...)
 }
 
-// wait waits, and says whether the context has not ended meanwhile.
+// wait waits for the time d. It returns false if the context ends before.
 func wait(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():

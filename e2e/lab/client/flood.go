@@ -24,15 +24,15 @@ import (
 type Flood struct {
 	From    *netns.Namespace
 	Target  netip.Addr
-	Sources []netip.Addr // of the packets, in turn: the pod's own address, or those of Absent
+	Sources []netip.Addr // of the packets, in turn: the address of the pod, or those of Absent
 	Rate    int          // packets a second; 0: as many as it can, 100,000 and more
 	Payload Payload
 }
 
-// Flooding is a flood that goes on.
+// Flooding is a running flood.
 type Flooding struct {
 	Flood
-	raw, sink  net.PacketConn // sink has the source port, so that the pod's kernel does not refuse the answers
+	raw, sink  net.PacketConn // sink has the source port; without it the pod's kernel would refuse the answers
 	port       uint16
 	stop, done chan struct{}
 	sent       atomic.Int64
@@ -137,7 +137,7 @@ func (g *Flooding) run() {
 	}
 }
 
-// due is how many packets are to be sent after a time.
+// due is the number of packets that the flood should have sent after the time d.
 func (g *Flooding) due(d time.Duration) int {
 	if g.Rate == 0 {
 		return int(^uint(0) >> 1)
@@ -145,7 +145,7 @@ func (g *Flooding) due(d time.Duration) int {
 	return int(d.Seconds() * float64(g.Rate))
 }
 
-// goesOn waits for the next packet, if none is due, and says whether the flood has not been stopped.
+// goesOn waits for a tick if no packet is due. It returns false if the flood was stopped.
 func (g *Flooding) goesOn(tick <-chan time.Time, due int) bool {
 	if due > 0 {
 		tick = nil
@@ -196,7 +196,7 @@ func (g *Flooding) packet(b []byte, i int) []byte {
 	return b
 }
 
-// checksum6 is that of a UDP packet over IPv6 (RFC 8200, section 8.1).
+// checksum6 is the checksum of a UDP packet over IPv6 (RFC 8200, section 8.1).
 func checksum6(ip, udp []byte) uint16 {
 	sum := uint32(len(udp)) + unix.IPPROTO_UDP
 	for _, part := range [][]byte{ip[8:40], udp} {

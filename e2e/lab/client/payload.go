@@ -13,7 +13,7 @@ import (
 // Payload appends the i-th message of a flood.
 type Payload func(b []byte, i int) []byte
 
-// packed is a question on the wire, of which a flood changes the ID only.
+// packed is a query in wire format with the ID 0.
 func packed(name string, qtype uint16, change ...func(*dns.Msg)) []byte {
 	m := new(dns.Msg).SetQuestion(name, qtype)
 	m.Id = 0
@@ -27,7 +27,7 @@ func packed(name string, qtype uint16, change ...func(*dns.Msg)) []byte {
 	return b
 }
 
-// repeated is one message, over and over, each with an ID of its own.
+// repeated is one message for all packets. Its ID is the number of the packet.
 func repeated(message []byte) Payload {
 	return func(b []byte, i int) []byte {
 		at := len(b)
@@ -40,7 +40,7 @@ func repeated(message []byte) Payload {
 // One asks for one name and type.
 func One(name string, qtype uint16) Payload { return repeated(packed(name, qtype)) }
 
-// Names asks for a name that it is told for each message.
+// Names asks for the name that the function returns for the number of the message.
 func Names(name func(i int) string) Payload {
 	return func(b []byte, i int) []byte { return repeated(packed(name(i), dns.TypeA))(b, i) }
 }
@@ -72,7 +72,7 @@ func Huge(name string) Payload {
 	}))
 }
 
-// Noise is 12 to 75 random octets, of which only the bit QR, 0, is what a query has.
+// Noise is 12 to 75 random octets, except that the bit QR is 0, as in a query.
 func Noise(seed uint64) Payload {
 	random := rand.New(rand.NewPCG(seed, 0))
 	return func(b []byte, _ int) []byte {
@@ -85,8 +85,8 @@ func Noise(seed uint64) Payload {
 	}
 }
 
-// NewNames asks for a name of its own in each message, eight random hexadecimal digits below the zone. With edit the message can
-// be of an unusual form.
+// NewNames asks for another name in each message: eight random hexadecimal digits below the zone. edit can change the rest of
+// the message.
 func NewNames(seed uint64, zone string, edit ...func(*dns.Msg)) Payload {
 	const digits, label = "0123456789abcdef", 13 // the header and the label's length come before it
 	random := rand.New(rand.NewPCG(seed, 1))

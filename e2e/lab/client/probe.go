@@ -20,24 +20,24 @@ type Socket string
 // The kinds of sockets.
 const (
 	Fresh       Socket = "fresh"       // one for each query, as stub resolvers do
-	Long        Socket = "long"        // one connected socket for all queries; a TCP connection is made anew when it has ended
-	Unconnected Socket = "unconnected" // one UDP socket for all queries, which takes answers from the target only
+	Long        Socket = "long"        // one connected socket for all queries; a TCP connection that has ended is replaced
+	Unconnected Socket = "unconnected" // one UDP socket for all queries, not connected; answers of others than the target are ignored
 )
 
-// Probe asks queries at a steady rate, whatever becomes of the earlier ones, and counts what fails. It never repeats a
-// query.
+// Probe sends queries at a steady rate, without waiting for the answers to earlier ones, and counts those that fail. It never
+// repeats a query.
 type Probe struct {
 	From      *netns.Namespace
 	Target    netip.Addr
 	TCP       bool
 	Socket    Socket
-	LocalPort uint16                        // of a Long socket, which others may share; 0: any. The next TCP connection takes the next
+	LocalPort uint16                        // of a Long socket; 0: any. Probes can share it. Each later TCP connection takes the next one
 	Interval  time.Duration                 // 0: 50 ms
 	Timeout   time.Duration                 // 0: 2 s
 	Name      func(i int) string            // nil: unique names that exist
 	Check     func(*dns.Msg) error          // nil: the answer has data
 	Stub      *dns.ClientConfig             // if set: look names up as a C library does, instead of asking Target
-	Also      func(i int, answer time.Time) // called with each answer, if set
+	Also      func(i int, answer time.Time) // called with the number of each query that is answered, if set
 }
 
 // Load is a running probe.
@@ -48,10 +48,10 @@ type Load struct {
 	channel    *channel
 	mu         sync.Mutex
 	report     Report
-	last       time.Time // of an answer
+	last       time.Time // of the last answer
 }
 
-// String names the probe: pod udp fresh 10.96.0.10, and where from if that is fixed.
+// String names the probe, such as "pod udp fresh 10.96.0.10", with its local port if that is fixed.
 func (p Probe) String() string {
 	if p.Stub != nil {
 		return fmt.Sprintf("%s getaddrinfo %v", p.From.Name, p.Stub.Servers)
@@ -64,12 +64,12 @@ func (p Probe) String() string {
 	return name
 }
 
-// Unique makes a name of its own for each query; all of them exist.
+// Unique makes another name for each query. All of these names exist.
 func Unique(tag string) func(int) string {
 	return func(i int) string { return fmt.Sprintf("u%d.%s.wild.cluster.local.", i, tag) }
 }
 
-// Always asks for one name.
+// Always is the same name for all queries.
 func Always(name string) func(int) string { return func(int) string { return name } }
 
 // Start begins to ask. The probe ends with the test, if it is not stopped before.
@@ -108,8 +108,8 @@ func StartAll(t testing.TB, probes ...Probe) []*Load {
 	return loads
 }
 
-// run sends the queries when they are due. Where the machine is too busy for that they are fewer, and not closer to each
-// other.
+// run sends each query when it is due. If the machine is too busy for that, it sends fewer queries, not the same number at
+// shorter intervals.
 func (l *Load) run() {
 	defer close(l.done)
 	timer := time.NewTimer(0)
@@ -138,7 +138,7 @@ func (l *Load) stalled(late time.Duration) {
 	l.report.Stall = max(l.report.Stall, late)
 }
 
-// fly is one query's life.
+// fly sends one query and counts what becomes of it.
 func (l *Load) fly(i int) {
 	defer l.flights.Done()
 	name, sent := l.Name(i), time.Now()
@@ -209,7 +209,7 @@ func (l *Load) SoFar() Report {
 	return r
 }
 
-// cease sends no more, and closes the measurement of the gap.
+// cease ends the sending. The time since the last answer counts as a gap.
 func (l *Load) cease() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package client asks DNS servers from network namespaces: single queries, names as a C library looks them up, probes at a
+// steady rate, and the floods and crowds of pods that misbehave.
 package client
 
 import (
@@ -54,7 +56,7 @@ func Ask(n *netns.Namespace, q Query) (*dns.Msg, error) {
 	}
 }
 
-// Port53 is the address's port for DNS.
+// Port53 is port 53 of the address.
 func Port53(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, 53) }
 
 func (q Query) network() string {
@@ -73,7 +75,7 @@ func (q Query) message() *dns.Msg {
 	return msg
 }
 
-// answers says whether answer is one to question.
+// answers says whether answer has the ID, the type and the name of question.
 func answers(answer, question *dns.Msg) bool {
 	if !answer.Response || answer.Id != question.Id || len(answer.Question) != 1 {
 		return false

@@ -39,7 +39,7 @@ func (r Report) Quantile(share float64) time.Duration {
 	return sorted[min(len(sorted)-1, int(share*float64(len(sorted))))]
 }
 
-// Window is a time between two moments, the second of which is not part of it.
+// Window is the time from Begin to End. End is not part of it.
 type Window struct{ Begin, End time.Time }
 
 func (w Window) has(t time.Time) bool { return !t.Before(w.Begin) && t.Before(w.End) }

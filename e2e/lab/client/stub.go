@@ -13,9 +13,9 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
-// Lookup resolves a name to addresses in the way of glibc's getaddrinfo: the search list by ndots, A and AAAA at the same
-// time, each of them sent Attempts times to each server with a wait of Timeout, another try after a SERVFAIL. It is stricter in one
-// thing: both families have to be answered.
+// Lookup resolves a name to addresses from the namespace, as glibc's getaddrinfo does: it applies the search list by ndots,
+// asks for A and AAAA at the same time, and asks each server Attempts times, each time until Timeout or an error such as
+// SERVFAIL. Other than getaddrinfo it fails unless both families are answered.
 func Lookup(n *netns.Namespace, c *dns.ClientConfig, name string) (addrs []string, err error) {
 	for _, candidate := range c.NameList(name) {
 		addrs, err = lookup(n, c, candidate)
@@ -42,7 +42,7 @@ func lookup(n *netns.Namespace, c *dns.ClientConfig, name string) ([]string, err
 	return append(first.addrs, second.addrs...), errors.Join(first.err, second.err)
 }
 
-// insist asks until somebody says that the name exists, or that it does not. A truncated answer is asked for again by TCP.
+// insist asks until a server says that the name exists, or that it does not. After a truncated answer it asks again over TCP.
 func insist(n *netns.Namespace, c *dns.ClientConfig, q Query) (msg *dns.Msg, err error) {
 	q.Timeout = time.Duration(c.Timeout) * time.Second
 	for range c.Attempts {

@@ -16,15 +16,15 @@ import (
 
 const module = "github.com/nodelocaldns/nodelocaldns"
 
-// binaries is where the programs are built.
+// binaries is the directory that the programs are built into.
 var binaries string
 
-// parallel is how many of the parallel tests run at a time: they wait more than they work.
+// parallel is the number of parallel tests that run at a time. There are more of them than cores, since they mostly wait.
 const parallel = "8"
 
-// Main runs a package's tests; the programs that they ask for are built once, into a directory that it removes.
+// Main runs the tests of a package. The programs that the tests ask for are built once, into a directory that Main removes.
 func Main(m *testing.M) {
-	if err := flag.Set("test.parallel", parallel); err != nil { // the command line has the last word
+	if err := flag.Set("test.parallel", parallel); err != nil { // the command line, parsed later, can override it
 		panic(err)
 	}
 	remove, err := Setup()
@@ -37,7 +37,7 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// Setup makes the directory for the programs, for who is not a test.
+// Setup makes the directory for the programs. A program that is not a test calls Setup in the place of Main.
 func Setup() (remove func(), err error) {
 	if binaries, err = os.MkdirTemp("", "nodelocaldns-e2e"); err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func Stock(t testing.TB) string { return must(t, stock) }
 // NodeLocalDNS is the path of the program under test.
 func NodeLocalDNS(t testing.TB) string { return must(t, cache) }
 
-// Racy is the path of the program under test with the race detector in it, or without where there is no C compiler.
+// Racy is the path of the program under test, built with the race detector. Without a C compiler it is NodeLocalDNS.
 func Racy(t testing.TB) string {
 	t.Helper()
 	compiler, err := exec.Command("go", "env", "CC").Output()
@@ -81,7 +81,7 @@ func must(t testing.TB, f func() (string, error)) string {
 	return path
 }
 
-// build makes a program of the module, unless the environment variable says where it is.
+// build compiles a program of the module, unless the environment variable has the path of a finished one.
 func build(env, pkg string) (string, error) {
 	if path := os.Getenv(env); path != "" {
 		return path, nil
@@ -89,7 +89,7 @@ func build(env, pkg string) (string, error) {
 	return compile(filepath.Base(pkg), pkg, "CGO_ENABLED=0")
 }
 
-// compile makes a program of the module with the flags of go build.
+// compile compiles a program of the module; flags are those of go build.
 func compile(name, pkg, cgo string, flags ...string) (string, error) {
 	path := filepath.Join(binaries, name)
 	cmd := exec.Command("go", slices.Concat([]string{"build", "-o", path}, flags, []string{module + "/" + pkg})...)

@@ -19,7 +19,7 @@ func WriteFile(t testing.TB, name, text string) string {
 	return path
 }
 
-// Dir is t.TempDir, readable by all users.
+// Dir is t.TempDir, but all users can read the directory.
 func Dir(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package harness has what an end-to-end test needs of its machine: the programs that it runs, files, and waiting. Host stands
+// in for the test in programs that are not tests.
 package harness
 
 import (
@@ -9,14 +11,14 @@ import (
 	"testing"
 )
 
-// Host is what the lab needs of a test, for programs that are none: the zero value is ready.
+// Host stands in for a testing.TB in a program that is not a test. The zero value is ready for use.
 type Host struct {
-	testing.TB // for its private method only
+	testing.TB // nil; it is here for the private method of the interface
 	undo       []func()
 	failed     error
 }
 
-// giveUp unwinds to Do.
+// giveUp is the value of the panic by which Fatalf returns to Do.
 type giveUp struct{}
 
 // Helper does nothing.
@@ -31,12 +33,12 @@ func (h *Host) Cleanup(f func()) { h.undo = append(h.undo, f) }
 // Logf writes a line to standard error.
 func (h *Host) Logf(f string, args ...any) { fmt.Fprintf(os.Stderr, f+"\n", args...) }
 
-// Errorf notes an error, and goes on.
+// Errorf records an error. The caller goes on.
 func (h *Host) Errorf(f string, args ...any) {
 	h.failed = errors.Join(h.failed, fmt.Errorf(f, args...))
 }
 
-// Fatalf ends what Do does.
+// Fatalf records an error and ends the function that Do runs.
 func (h *Host) Fatalf(f string, args ...any) {
 	h.Errorf(f, args...)
 	panic(giveUp{})
@@ -45,10 +47,10 @@ func (h *Host) Fatalf(f string, args ...any) {
 // Fatal is Fatalf.
 func (h *Host) Fatal(args ...any) { h.Fatalf("%s", fmt.Sprint(args...)) }
 
-// Skipf is Fatalf: what was asked for is not left out.
+// Skipf is Fatalf: a program has to do all that it is asked for.
 func (h *Host) Skipf(f string, args ...any) { h.Fatalf(f, args...) }
 
-// TempDir makes a directory as a test's is, one below another of its own.
+// TempDir makes a directory below another new one, as that of a test is.
 func (h *Host) TempDir() string {
 	parent, err := os.MkdirTemp("", "nodelocaldns")
 	if err != nil {
@@ -62,7 +64,7 @@ func (h *Host) TempDir() string {
 	return dir
 }
 
-// Do calls f, and returns all that went wrong since the host began.
+// Do calls f, and returns all errors since the Host was made.
 func (h *Host) Do(f func()) (err error) {
 	defer func() {
 		if r := recover(); r != nil && r != (giveUp{}) {
@@ -74,7 +76,7 @@ func (h *Host) Do(f func()) (err error) {
 	return nil
 }
 
-// End undoes all, last things first.
+// End calls the functions that Cleanup was given, the last one first.
 func (h *Host) End() {
 	for i := len(h.undo) - 1; i >= 0; i-- {
 		h.undo[i]()

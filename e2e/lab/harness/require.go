@@ -17,8 +17,8 @@ var tools = []string{
 	"xtables-nft-multi", "xtables-legacy-multi", "nft", "setpriv",
 }
 
-// Require skips the test where there is no root or a tool is missing; it fails it instead where the environment says that
-// these tests are required.
+// Require skips the test if the process is not root or a tool is missing. With NODELOCALDNS_E2E=required it fails the test
+// instead.
 func Require(t testing.TB) {
 	t.Helper()
 	err := possible()

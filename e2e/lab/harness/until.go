@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Until calls f every few milliseconds until it returns nil, and fails the test with f's last error when that takes longer
-// than the timeout. It returns how long it took.
+// Until calls f every 10 ms until f returns nil, and returns how long that took. After the timeout it fails the test with the
+// last error of f.
 func Until(t testing.TB, timeout time.Duration, what string, f func() error) time.Duration {
 	t.Helper()
 	begin := time.Now()

@@ -11,7 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Conntrack lists the node's tracked connections to port 53 of one of the addresses, or from one of them.
+// Conntrack lists the tracked connections to or from port 53 of one of the addresses.
 func (n *Namespace) Conntrack(t testing.TB, addrs ...netip.Addr) []string {
 	t.Helper()
 	var found []string
@@ -29,7 +29,7 @@ func (n *Namespace) Conntrack(t testing.TB, addrs ...netip.Addr) []string {
 	return found
 }
 
-// dnsAt are connections to port 53 of one of these addresses, or from one of them.
+// dnsAt matches the connections to or from port 53 of one of these addresses.
 type dnsAt []netip.Addr
 
 // MatchConntrackFlow implements netlink.CustomConntrackFilter.
@@ -39,8 +39,8 @@ func (addrs dnsAt) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
 	})
 }
 
-// ForgetConntrack takes those connections out of the node's table; without an address it empties the table. A program that keeps
-// a connection which is forgotten finds it reset.
+// ForgetConntrack deletes the connections that Conntrack lists; without an address it empties the table. A program that uses
+// such a connection further finds it reset.
 func (n *Namespace) ForgetConntrack(t testing.TB, addrs ...netip.Addr) {
 	t.Helper()
 	if len(addrs) > 0 {
@@ -56,7 +56,8 @@ func (n *Namespace) ForgetConntrack(t testing.TB, addrs ...netip.Addr) {
 	}
 }
 
-// LogUnanswered says what became of TCP connections that could not be made: their queries name the ports.
+// LogUnanswered logs the TCP connections whose SYN nobody has answered. The errors of Dial name the port by which to find a
+// connection in the list.
 func (n *Namespace) LogUnanswered(t testing.TB) {
 	for _, family := range []string{"ipv4", "ipv6"} {
 		t.Logf("%s connections that the node tracks and nobody answered:\n%s", family,

@@ -15,19 +15,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dial connects a socket of the namespace, "udp" or "tcp". A socket belongs to the namespace of the thread that makes it;
-// all that follows may be done by any.
+// Dial opens a socket in the namespace, "udp" or "tcp", and connects it. A socket keeps the namespace of the thread that opened
+// it, so any thread can use it.
 func (n *Namespace) Dial(network string, to netip.AddrPort, timeout time.Duration) (net.Conn, error) {
 	return n.DialFrom(network, netip.AddrPort{}, to, timeout)
 }
 
-// DialFrom is Dial from an address and a port; zero is any.
+// DialFrom is Dial from a local address and port. The kernel chooses what is zero.
 func (n *Namespace) DialFrom(network string, from, to netip.AddrPort, timeout time.Duration) (net.Conn, error) {
 	fd, err := n.socket(network, to.Addr())
 	if err != nil {
 		return nil, fmt.Errorf("opening a socket in %s: %w", n.Name, err)
 	}
-	f := os.NewFile(uintptr(fd), network) // not blocking, so the runtime's poller waits for it
+	f := os.NewFile(uintptr(fd), network) // the socket does not block, so the runtime's poller waits for it
 	defer f.Close()
 	if from != (netip.AddrPort{}) {
 		if err := bind(fd, from, to.Addr()); err != nil {
@@ -52,7 +52,7 @@ func (n *Namespace) DialContext(_ context.Context, network, addr string) (net.Co
 	return n.Dial(network, to, 2*time.Second)
 }
 
-// Get fetches a page with a socket of the namespace.
+// Get fetches a page from the namespace, within 2 s.
 func (n *Namespace) Get(url string) (string, error) {
 	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true}}
 	resp, err := client.Get(url)
@@ -82,7 +82,7 @@ func (n *Namespace) socket(network string, to netip.Addr) (fd int, err error) {
 	return fd, err
 }
 
-// bind fixes a socket's address and port. Another socket may have them, too, if it speaks with somebody else.
+// bind sets a socket's local address and port. Another socket can have the same ones if it has another peer.
 func bind(fd int, from netip.AddrPort, to netip.Addr) error {
 	addr := from.Addr()
 	switch {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Exec runs a program in the namespace to its end and returns what it printed; the test fails when it does.
+// Exec runs a program in the namespace to its end and returns what it printed. The test fails if the program does.
 func (n *Namespace) Exec(t testing.TB, stdin, name string, args ...string) string {
 	t.Helper()
 	out, err := n.Output(stdin, name, args...)
@@ -20,7 +20,7 @@ func (n *Namespace) Exec(t testing.TB, stdin, name string, args ...string) strin
 	return out
 }
 
-// Output is Exec for what may fail.
+// Output is Exec for a program that may fail.
 func (n *Namespace) Output(stdin, name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
 	var out bytes.Buffer

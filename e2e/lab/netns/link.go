@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AddAddresses gives a pod more addresses of its IPv6 subnet, whose own address is pod, and returns them.
+// AddAddresses gives eth0 of the namespace that number of further addresses in the /64 of its own IPv6 address, pod. It returns
+// them.
 func (n *Namespace) AddAddresses(t testing.TB, pod netip.Addr, number int) (addrs []netip.Addr) {
 	t.Helper()
 	var prefixes []string
@@ -25,7 +26,8 @@ func (n *Namespace) AddAddresses(t testing.TB, pod netip.Addr, number int) (addr
 	return addrs
 }
 
-// Join connects node and other by a veth, called eth0 in other, with a default route from other to node.
+// Join connects node and other by a pair of veth links: name in node, eth0 in other. The addresses have their prefix lengths.
+// The default routes of other go to the addresses of node.
 func Join(t testing.TB, node *Namespace, name string, addrs []string, other *Namespace, otherAddrs []string) {
 	t.Helper()
 	veth := netlink.NewVeth(netlink.LinkAttrs{Name: name})
@@ -38,7 +40,8 @@ func Join(t testing.TB, node *Namespace, name string, addrs []string, other *Nam
 	other.DefaultRoutes(t, addrs)
 }
 
-// Configure takes a link up and gives it addresses, each with its prefix length. Duplicate address detection is off, so they can be used at once.
+// Configure takes a link up and gives it addresses, each with its prefix length. Duplicate address detection is off, so the
+// addresses can be used at once.
 func (n *Namespace) Configure(t testing.TB, name string, addrs []string) {
 	t.Helper()
 	link, err := n.Netlink.LinkByName(name)

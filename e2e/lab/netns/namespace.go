@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package netns makes network namespaces that end with the test process, connects them, and reads what is configured in them:
+// links, addresses, rules, tracked connections.
 package netns
 
 import (
@@ -17,17 +19,17 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
-// Namespace is a network and mount namespace that belongs to one thread of the test process. It has no name in the file
-// system: when the process ends, however it ends, the namespace and all that is in it are gone.
+// Namespace is a network and mount namespace that belongs to one thread of the test process. It has no name in the file system,
+// so the kernel removes it, with all that is in it, when the process ends, also by SIGKILL.
 type Namespace struct {
 	Name    string
-	calls   chan func() // nil: the namespace that the process is in
+	calls   chan func() // nil: of Here
 	Handle  netns.NsHandle
 	Netlink *netlink.Handle
 }
 
-// New makes a namespace that lives until the end of the test. In it /run is empty (so that the lock of xtables is
-// its own) and the loopback link is up.
+// New makes a namespace that lives until the end of the test. Its loopback link is up. Its /run is empty, so it has a lock of
+// xtables of its own.
 func New(t testing.TB, name string) *Namespace {
 	t.Helper()
 	n := &Namespace{Name: name, calls: make(chan func())}
@@ -45,7 +47,8 @@ func New(t testing.TB, name string) *Namespace {
 	return n
 }
 
-// own is the thread's life. It is never unlocked, so that the thread ends with it.
+// own makes the namespace and runs all calls in it, on one thread. The goroutine never unlocks the thread, so the thread ends
+// with the goroutine.
 func (n *Namespace) own(ready chan<- error, gone chan<- struct{}) {
 	runtime.LockOSThread()
 	defer close(gone)
@@ -82,11 +85,11 @@ func (n *Namespace) unshare() (err error) {
 	return n.Netlink.LinkSetUp(lo)
 }
 
-// Here is the namespace that the process is in.
+// Here is the namespace that the process is in. Its Handle and Netlink are not set.
 func Here(name string) *Namespace { return &Namespace{Name: name} }
 
-// Run calls f on the namespace's thread, where it sees the namespace's network, /proc/sys/net and mounts. One f runs at a
-// time, and must not end the test.
+// Run calls f on the namespace's thread. There f sees the namespace's network, /proc/sys/net and mounts. One f runs at a time.
+// f must not end the test.
 func (n *Namespace) Run(f func() error) error {
 	if n.calls == nil {
 		return f()
@@ -105,7 +108,7 @@ func (n *Namespace) Sysctl(t testing.TB, key, value string) {
 	}
 }
 
-// Mask puts the file or directory source in the place of target for this namespace's processes.
+// Mask mounts the file or directory source over target. Only the namespace's processes see it.
 func (n *Namespace) Mask(t testing.TB, target, source string) {
 	t.Helper()
 	err := n.Run(func() error { return unix.Mount(source, target, "", unix.MS_BIND, "") })

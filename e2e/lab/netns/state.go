@@ -15,13 +15,14 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// State is what is configured in a namespace, as sorted lines of text that say what they are about.
+// State is what is configured in a namespace, as sorted lines. A line begins with what it is about: "link", "address", the
+// command that saves an iptables rule, or "nft".
 type State []string
 
 var counters = regexp.MustCompile(`\[\d+:\d+\]|counter packets \d+ bytes \d+|packets \d+ bytes \d+`)
 
-// State reads the namespace's links, addresses and rules of every backend. Tables and built-in chains that stand empty are
-// left out: iptables makes them and never takes them away.
+// State reads the namespace's links, addresses and rules of every backend. It leaves out empty tables and empty built-in
+// chains: iptables makes them and never removes them.
 func (n *Namespace) State(t testing.TB) State {
 	t.Helper()
 	var s State
@@ -71,7 +72,8 @@ func saved(command, text string) []string {
 	return s
 }
 
-// nftTables turns nft's listing into a line for each rule, without what iptables-nft has made and shows itself.
+// nftTables turns nft's listing into a line for each rule. It leaves out the tables of iptables-nft, since iptables-nft-save
+// lists them.
 func nftTables(text string) []string {
 	var s []string
 	table, chain := "", ""
@@ -122,13 +124,14 @@ func (s State) With(text string) State {
 
 func (s State) String() string { return strings.Join(s, "\n") }
 
-// Ruleset is nft's listing of all tables with the handles of the rules, which change when a rule is made anew.
+// Ruleset is nft's listing of all tables, with the handles of the rules. When a rule is replaced, its handle changes, even if
+// its text does not.
 func (n *Namespace) Ruleset(t testing.TB) string {
 	t.Helper()
 	return counters.ReplaceAllString(n.Exec(t, "", "nft", "-a", "-t", "list", "ruleset"), "")
 }
 
-// Lifetime is for how long an address will be there if nobody renews it; 0 when it is not there.
+// Lifetime is the time after which the kernel removes an address that nobody renews; 0 if the address is not there.
 func (n *Namespace) Lifetime(t testing.TB, a netip.Addr) time.Duration {
 	t.Helper()
 	addrs, err := n.Netlink.AddrList(nil, netlink.FAMILY_ALL)

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ignore leaves what the process prints unread, and fills both pipes to the brim, as a log collector that hangs does. The
-// function that it returns has them read again, as the end of the test does.
+// Ignore ends the reading of what the process prints, and fills both pipes: the next write of the process blocks, as with a log
+// collector that hangs. The function that Ignore returns, and the end of the test, begin the reading again.
 func (p *Process) Ignore(t testing.TB) (listen func()) {
 	t.Helper()
 	p.reading.Lock()
@@ -37,7 +37,7 @@ func fillPipe(path string) error {
 	if _, err := unix.Write(fd, []byte("\n")); err != nil && !errors.Is(err, unix.EAGAIN) {
 		return err
 	}
-	// The reader takes what is there, for the last time; if it stands still already, it takes nothing.
+	// The reader takes the newline, and then waits for p.reading. It does not take it if it waits already.
 	for begin := time.Now(); time.Since(begin) < 100*time.Millisecond; time.Sleep(time.Millisecond) {
 		if left, err := unix.IoctlGetInt(fd, unix.TIOCINQ); err != nil || left == 0 {
 			break

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// lines is a writer that hands on whole lines.
+// lines is a writer that calls each with every whole line, without its end.
 type lines struct {
 	each func(string)
 	rest []byte

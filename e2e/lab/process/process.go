@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package process runs programs in network namespaces, keeps their output, and measures what they use.
 package process
 
 import (
@@ -26,15 +27,15 @@ type Command struct {
 	Env   []string // the whole environment
 	Dir   string
 	Stdin string
-	Line  func(string) bool // called with each line of stdout, if set; says whether the line is dealt with
-	Out   *os.File          // stdout and stderr, if set; else they are what Output returns
+	Line  func(string) bool // called with each line of stdout, if set; true keeps the line out of Output
+	Out   *os.File          // takes stdout and stderr, if set; Output returns nothing then
 }
 
-// Process is a running Command. It is killed at the end of the test, or with the test process, and what it printed is shown
-// when the test fails.
+// Process is a running Command. It is killed at the end of the test, or when the test process dies. When the test fails, the
+// log shows the last 40 lines that the process printed.
 type Process struct {
 	cmd     *exec.Cmd
-	reading sync.Mutex // held while nobody reads
+	reading sync.Mutex // held while the output is not read
 	mu      sync.Mutex
 	output  []string
 	errors  []string
@@ -66,8 +67,8 @@ func Start(t testing.TB, n *netns.Namespace, c Command) *Process {
 		close(p.done)
 	}()
 	t.Cleanup(func() {
-		if p.Running() { // the number of one that has ended may be another's by now
-			_ = syscall.Kill(-p.Pid(), syscall.SIGKILL) // fails when it ends just now
+		if p.Running() { // after its end another process can have its number
+			_ = syscall.Kill(-p.Pid(), syscall.SIGKILL) // fails if the process has just ended
 		}
 		<-p.done
 		if t.Failed() {
@@ -77,7 +78,7 @@ func Start(t testing.TB, n *netns.Namespace, c Command) *Process {
 	return p
 }
 
-// Pid is the process's number, also of its group.
+// Pid is the number of the process, and of its process group.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
 // Signal sends a signal to the process alone, without its children.
@@ -88,7 +89,7 @@ func (p *Process) Signal(t testing.TB, sig syscall.Signal) {
 	}
 }
 
-// Freeze stops the process without ending it, and waits until all of its threads stand still.
+// Freeze sends SIGSTOP, and waits until all threads of the process are stopped.
 func (p *Process) Freeze(t testing.TB) {
 	t.Helper()
 	p.Signal(t, syscall.SIGSTOP)
@@ -149,7 +150,7 @@ func (p *Process) WaitOutput(t testing.TB, timeout time.Duration, text string) {
 	})
 }
 
-// Errors is what it has printed on stderr.
+// Errors is what the process has printed on stderr.
 func (p *Process) Errors() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -166,7 +167,7 @@ func (p *Process) errorLine(s string) {
 func (p *Process) line(s string, dealt func(string) bool) {
 	p.reading.Lock()
 	defer p.reading.Unlock()
-	if s == "" { // of Ignore
+	if s == "" { // Ignore writes these
 		return
 	}
 	if dealt != nil && dealt(s) {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Needs is what a process has at a moment, or the most of it that it had while it was watched.
+// Needs is how much of each resource a process has at a moment, or the most that a Watch has seen.
 type Needs struct {
 	RSS        int64 // octets
 	Goroutines int
@@ -40,7 +40,7 @@ type Watch struct {
 // sampleInterval is the time between two samples.
 const sampleInterval = 100 * time.Millisecond
 
-// Watch begins to sample the process's needs; page is its metrics.
+// Watch begins to sample the needs of the process; page fetches its metrics.
 func (p *Process) Watch(t testing.TB, page func() (string, error)) *Watch {
 	t.Helper()
 	w := &Watch{process: p, page: page, stop: make(chan struct{}), done: make(chan struct{})}
@@ -49,7 +49,7 @@ func (p *Process) Watch(t testing.TB, page func() (string, error)) *Watch {
 	return w
 }
 
-// Stop ends the watch and returns the most of each that was seen.
+// Stop ends the watch and returns the most that was seen of each resource.
 func (w *Watch) Stop() Needs {
 	select {
 	case <-w.stop:
@@ -65,7 +65,7 @@ func (w *Watch) run() {
 	tick := time.NewTicker(sampleInterval)
 	defer tick.Stop()
 	for {
-		w.most = w.most.most(w.process.needs(w.page))
+		w.most = w.most.most(w.process.Needs(w.page))
 		select {
 		case <-w.stop:
 			return
@@ -74,8 +74,9 @@ func (w *Watch) run() {
 	}
 }
 
-// needs reads what can be read: during an attack the page may not come, and the process may end.
-func (p *Process) needs(page func() (string, error)) (n Needs) {
+// Needs is what the process has now. A resource that cannot be read is 0: during an attack the metrics may not come, and the
+// process may end.
+func (p *Process) Needs(page func() (string, error)) (n Needs) {
 	if kb, err := p.status("VmRSS"); err == nil {
 		n.RSS = kb << 10
 	}
@@ -92,6 +93,3 @@ func (p *Process) needs(page func() (string, error)) (n Needs) {
 	}
 	return n
 }
-
-// Needs is what the process has now.
-func (p *Process) Needs(page func() (string, error)) Needs { return p.needs(page) }

@@ -21,29 +21,29 @@ type Fault string
 
 // The faults of a server.
 const (
-	Silent        Fault = "silent"         // nothing
-	Garbage       Fault = "garbage"        // 64 octets 0xff
-	GarbageBody   Fault = "garbage body"   // a good header, the rest 0xff
-	WrongID       Fault = "wrong ID"       // a good answer with the next ID
-	WrongQuestion Fault = "wrong question" // a good answer to another question
-	Echo          Fault = "echo"           // the query itself
-	Slowed        Fault = "slow"           // a good answer after 2 s
-	Resets        Fault = "resets"         // a reset in the place of an answer
-	Closes        Fault = "closes"         // the end of the connection
-	Drips         Fault = "drips"          // an octet in half a second
-	Oversized     Fault = "oversized"      // a length of 65,535, and then zeros
-	Short         Fault = "short"          // a length of twice as much as comes
-	Truncated     Fault = "truncated"      // half of a good answer, with the length of the half
-	Loop          Fault = "loop"           // a name that points to itself
-	Refusing      Fault = "refusing"       // REFUSED
+	Silent        Fault = "silent"         // sends nothing
+	Garbage       Fault = "garbage"        // sends 64 octets of 0xff
+	GarbageBody   Fault = "garbage body"   // sends a correct header, and 0xff after it
+	WrongID       Fault = "wrong ID"       // sends a correct answer whose ID is one too high
+	WrongQuestion Fault = "wrong question" // sends a correct answer to another question
+	Echo          Fault = "echo"           // sends the query back
+	Slowed        Fault = "slow"           // sends a correct answer after 2 s
+	Resets        Fault = "resets"         // resets the connection
+	Closes        Fault = "closes"         // closes the connection
+	Drips         Fault = "drips"          // sends an octet every 500 ms
+	Oversized     Fault = "oversized"      // sends an answer with zeros after it, 65,535 octets in all
+	Short         Fault = "short"          // announces twice as many octets as it sends
+	Truncated     Fault = "truncated"      // sends the first half of a correct answer, and announces its length
+	Loop          Fault = "loop"           // sends a name that is a compression pointer to itself
+	Refusing      Fault = "refusing"       // sends REFUSED
 )
 
-// Faults lists them.
+// Faults lists all faults.
 var Faults = []Fault{
 	Silent, Garbage, GarbageBody, WrongID, WrongQuestion, Echo, Slowed, Resets, Closes, Drips, Oversized, Short, Truncated, Loop, Refusing,
 }
 
-// Bad is a server of DNS over TCP with a fault.
+// Bad is a DNS server over TCP that has a fault.
 type Bad struct {
 	fault    Fault
 	listener net.Listener
@@ -142,7 +142,7 @@ func (b *Bad) answer(conn net.Conn, query *dns.Msg, asked []byte) error {
 	return nil
 }
 
-// message is the answer in the fault's form.
+// message returns the answer, changed as the fault says.
 func (b *Bad) message(query *dns.Msg, asked []byte) []byte {
 	m := new(dns.Msg).SetReply(query)
 	m.Authoritative = true

@@ -54,14 +54,14 @@ func listen(t testing.TB, n *netns.Namespace, ip netip.Addr) (l net.Listener) {
 	return l
 }
 
-// Set gives a name an address; the zero one takes the name away.
+// Set gives a name an address. The zero address removes the name.
 func (s *Script) Set(name string, addr netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hosts[name] = addr
 }
 
-// Silence makes the server take queries without answering them, or ends that.
+// Silence sets whether the server leaves all queries without an answer.
 func (s *Script) Silence(silent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

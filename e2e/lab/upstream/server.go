@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package upstream has the DNS servers that a cache asks: a stock CoreDNS with the zones of a cluster or of the world outside,
+// and servers that are slow, follow a script or misbehave.
 package upstream
 
 import (
@@ -13,20 +15,20 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
-// Server is a stock CoreDNS that notes each query it sees.
+// Server is a stock CoreDNS. It keeps a list of the queries that it has answered.
 type Server struct {
 	*process.Process
 	mu   sync.Mutex
 	seen []Seen
 }
 
-// Seen is a query as the server saw it.
+// Seen is a query in the list of a Server.
 type Seen struct {
 	Name, Type, Proto string
 	Source            netip.Addr
 }
 
-// logDirective makes CoreDNS print the lines that parseSeen reads.
+// logDirective makes CoreDNS print a line for each query, which parseSeen reads.
 const logDirective = `log . "seen {remote} {proto} {type} {name}"`
 
 // StartServer runs a stock CoreDNS in the namespace. Its Corefile should have the logDirective.
@@ -73,7 +75,7 @@ func (s *Server) Seen(name string) []Seen {
 	return found
 }
 
-// Forget drops what the server has seen so far.
+// Forget empties the list.
 func (s *Server) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

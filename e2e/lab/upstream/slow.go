@@ -26,7 +26,7 @@ const slowAddress = "127.0.0.1:5300"
 // Delay sets how long each later query waits for its answer.
 func (s *Slow) Delay(d time.Duration) { s.delay.Store(int64(d)) }
 
-// StartSlow starts it in the namespace, at slowAddress. It ends with the test.
+// StartSlow starts a slow server in the namespace, at slowAddress. The server ends with the test.
 func StartSlow(t testing.TB, n *netns.Namespace) *Slow {
 	t.Helper()
 	s := &Slow{end: make(chan struct{})}

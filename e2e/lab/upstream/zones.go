@@ -45,7 +45,7 @@ $TTL 30
 7.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0 PTR web.default.svc.cluster.local.
 `
 
-// BigRecords is the number of TXT records at big.cluster.local: 6 kB, which no UDP answer of a usual size holds.
+// BigRecords is the number of TXT records at big.cluster.local. They are 6 kB, more than a UDP answer of a usual size holds.
 const BigRecords = 40
 
 func bigRecords() string {
@@ -56,7 +56,7 @@ func bigRecords() string {
 	return b.String()
 }
 
-// ClusterCorefile is the cluster DNS's: authoritative for the cluster's names, everything else it asks outside.
+// ClusterCorefile is the Corefile of the cluster DNS. It has the zones of the cluster, and forwards all other names to outside.
 func ClusterCorefile(t testing.TB, outside netip.Addr) string {
 	t.Helper()
 	return fmt.Sprintf(`.:53 {
@@ -81,7 +81,8 @@ slow.cluster.local:53 {
 		outside, logDirective, slowAddress)
 }
 
-// ExternalCorefile answers A and AAAA for every name below example.org, asks Slow for some, and answers NXDOMAIN for all others.
+// ExternalCorefile is the Corefile of the resolver outside. It forwards slow.example.org and 2.0.192.in-addr.arpa to a Slow,
+// has A and AAAA for all other names below example.org, and answers NXDOMAIN to the rest.
 const ExternalCorefile = `slow.example.org:53 2.0.192.in-addr.arpa:53 {
     ` + logDirective + `
     forward . ` + slowAddress + ` {
