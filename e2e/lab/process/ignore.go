@@ -37,7 +37,7 @@ func fillPipe(path string) error {
 	if _, err := unix.Write(fd, []byte("\n")); err != nil && !errors.Is(err, unix.EAGAIN) {
 		return err
 	}
-	// The reader takes the newline, and then waits for p.reading. It does not take it if it waits already.
+	// The reader takes once what is in the pipe, and then waits for p.reading. If it waits already, it takes nothing.
 	for begin := time.Now(); time.Since(begin) < 100*time.Millisecond; time.Sleep(time.Millisecond) {
 		if left, err := unix.IoctlGetInt(fd, unix.TIOCINQ); err != nil || left == 0 {
 			break
