@@ -15,7 +15,8 @@ var update = flag.Bool("update", false, "write the generated files and the golde
 
 // TestCurrent compares the generated files with what would be generated now.
 func TestCurrent(t *testing.T) {
-	golden(t, "common/configmap.yaml", configMap(template()))
+	golden(t, "common/configmap.yaml", configMap(configMapHead, template()))
+	golden(t, "components/no-aaaa/configmap.yaml", configMap(noAAAAHead, withoutAAAA(template())))
 	golden(t, "nodelocaldns.yaml", singleFile())
 }
 
