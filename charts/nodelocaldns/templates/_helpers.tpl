@@ -54,3 +54,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- else -}}{{ .Values.config.localDns }},{{ .Values.config.dnsServer | default "$(KUBE_DNS_SERVICE_HOST)" }}
 {{- end -}}
 {{- end -}}
+
+{{/* reference is "true" if the values name the image of k8s-dns-node-cache, as a values file of another chart may. */}}
+{{- define "nodelocaldns.reference" -}}
+{{- if hasSuffix "k8s-dns-node-cache" .Values.image.repository -}}true{{- end -}}
+{{- end -}}
+
+{{- define "nodelocaldns.image" -}}
+{{- if include "nodelocaldns.reference" . -}}
+ghcr.io/nodelocaldns/nodelocaldns:{{ .Chart.AppVersion }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
