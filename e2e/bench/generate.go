@@ -96,10 +96,7 @@ func generate(args []string) error {
 			return err
 		}
 	}
-	m, err := newMeter(t.ServerPID)
-	if err != nil {
-		return err
-	}
+	m := newMeter(t.ServerPID)
 	before, err := m.read()
 	if err != nil {
 		return err
@@ -148,7 +145,7 @@ func (t task) tcp(d time.Duration) (tally, error) {
 	return sum, err
 }
 
-func newSample(t tally, u usage, asked int) sample {
+func newSample(t tally, u times, asked int) sample {
 	each := func(d time.Duration) float64 { return micros(d) / math.Max(float64(t.Answered), 1) }
 	return sample{
 		Sent: t.Sent, Answered: t.Answered, Lost: t.Lost, Wrong: t.Wrong, Late: t.Late, Reconnects: t.Reconnects,

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/usage"
 )
 
 // machine is where it was measured.
@@ -100,7 +101,7 @@ func readTicks() (t ticks) {
 	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
 		var r unix.Rusage
 		if err := unix.Getrusage(who, &r); err == nil { // it knows both
-			t.own += float64(r.Utime.Nano()+r.Stime.Nano()) / float64(clockTick)
+			t.own += float64(r.Utime.Nano()+r.Stime.Nano()) / float64(usage.ClockTick)
 		}
 	}
 	return t
