@@ -26,7 +26,7 @@ build: generate
 	@echo "$(BIN): $$(stat -c %s $(BIN)) bytes"
 
 generate:
-	go generate ./cmd/nodelocaldns
+	go generate ./cmd/nodelocaldns ./e2e/stock
 
 # Everything; without root what is possible.
 test: lint size
@@ -46,6 +46,7 @@ torture:
 
 lint:
 	go run directives_generate.go -check
+	go run directives_generate.go -check -stock -out e2e/stock/plugins.go
 	go vet ./... && go vet directives_generate.go
 	cd hack/image && go vet ./...
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not gofmt's style: $$files"; exit 1; }
