@@ -88,7 +88,7 @@ run: build
 	$(BIN) -fallback none
 
 cost: build
-	NODELOCALDNS_BIN=$(CURDIR)/$(BIN) go run ./e2e/cost
+	NODELOCALDNS_BIN=$(CURDIR)/$(BIN) go run ./e2e/bench cost
 
 # What a query costs here and in other DNS caches, which it installs; results in bin/bench. As root, on Debian.
 bench:
