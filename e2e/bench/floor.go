@@ -14,10 +14,10 @@ import (
 )
 
 // floorServer is no DNS cache, only the least that a DNS cache could do: it finds a stored answer by the bytes of the question.
-// Its CPU time is that of the kernel's UDP sockets.
+// Nearly all of its CPU time is the kernel's, in the UDP socket.
 type floorServer struct{ answers map[string][]byte }
 
-// floor serves at the address that is its argument.
+// floor runs the floorServer. Its argument is the address.
 func floor(args []string) error {
 	addr, err := listenAddress(args)
 	if err != nil {
@@ -91,16 +91,16 @@ type message struct {
 	length uint32
 }
 
-// batch is what one recvmmsg or sendmmsg moves. It has to stay where it is, as it holds pointers to itself.
+// batch has the packets that one recvmmsg or sendmmsg moves. A batch must not be copied, as it holds pointers to itself.
 type batch struct {
 	messages [batchSize]message
 	vectors  [batchSize]unix.Iovec
 	peers    [batchSize]unix.RawSockaddrInet4
 	data     [batchSize][packetSize]byte
-	dirty    int // messages whose lengths the last call changed
+	dirty    int // number of messages whose lengths the last call changed
 }
 
-// newBatch makes a batch for a connected socket, or for one that has many peers.
+// newBatch makes a batch for a connected socket, or for a socket with many peers.
 func newBatch(connected bool) *batch {
 	b := &batch{dirty: batchSize}
 	for i := range b.messages {
@@ -127,10 +127,10 @@ func (b *batch) receive(fd, flags int) (int, error) {
 	return n, err
 }
 
-// packet is what was received.
+// packet is the i-th packet that was received.
 func (b *batch) packet(i int) []byte { return b.data[i][:b.messages[i].length] }
 
-// resize sets how much of a packet is sent.
+// resize sets the length of the i-th packet that is to be sent.
 func (b *batch) resize(i, size int) { b.vectors[i].SetLen(size) }
 
 // send sends the first n packets.

@@ -24,13 +24,13 @@ const (
 type tally struct {
 	Sent, Answered, Lost int
 	Wrong                int // answered, but not as expected
-	Late                 int // answers to no query that is waited for
+	Late                 int // answers to a query that is lost, or to none
 	Seconds              float64
 	latencies            []time.Duration
 }
 
-// quantiles are the median latency, and those that 99 and 99.9 % of the answers did not exceed; 0 if there was no answer. They
-// sort the latencies.
+// quantiles sorts the latencies, and returns the median and the latencies that 99 and 99.9 % of the answers do not exceed. They
+// are 0 if there was no answer.
 func (t tally) quantiles() (p50, p99, p999 time.Duration) {
 	n := len(t.latencies)
 	if n == 0 {
@@ -47,17 +47,20 @@ type flight struct {
 	sent  time.Duration
 }
 
-// generator asks over one socket, from one thread that does nothing else. Three of its features dnsperf does not have. It moves
-// many packets a system call, so that it keeps up with the fastest server and a query costs little of a core that both share.
-// It knows the latency of each answer, of which dnsperf prints the average. At a fixed rate it does not sleep unless told to,
-// so that its own waking up is in no latency. Whatever needs none of the three is dnsperf's: TCP, and filling caches.
+// generator asks over one socket, from one thread that does nothing else. It can do three things that dnsperf cannot:
+//   - It moves many packets in a system call. So it keeps up with the fastest server, and takes little of a core that it shares
+//     with the server.
+//   - It keeps the latency of each answer, where dnsperf prints the average.
+//   - At a fixed rate it can spin in the place of sleeping. Then no latency contains the waking up of the client.
+//
+// dnsperf does what needs none of the three: TCP, and the filling of caches.
 type generator struct {
 	tally
 	fd           int
 	load         load
 	begin        time.Time
 	in, out      *batch
-	flights      [1 << 16]flight // by ID; they are given out in order
+	flights      [1 << 16]flight // by ID; IDs are given out in order
 	next, oldest uint16
 	open         int
 	err          error
@@ -91,7 +94,7 @@ func newGenerator(server string, l load) (*generator, error) {
 
 func (g *generator) now() time.Duration { return time.Since(g.begin) }
 
-// run asks for so long, and counts anew.
+// run asks as the task says for the time d. The tally is that of this run.
 func (g *generator) run(t task, d time.Duration) error {
 	g.tally = tally{latencies: g.latencies[:0]}
 	if t.Rate > 0 {
@@ -166,7 +169,7 @@ func (g *generator) send(n int) {
 	g.Sent += n
 }
 
-// take gives out the next ID. A query that still has it when all others were used has been lost.
+// take gives out the next ID. A query that has had this ID since all other IDs were given out is lost.
 func (g *generator) take(now time.Duration, rcode byte) uint16 {
 	id := g.next
 	if g.flights[id].open {
@@ -210,14 +213,15 @@ func (g *generator) answer(packet []byte, now time.Duration) {
 	}
 }
 
-// asExpected looks at the header: a whole answer with this response code, and with records if the name exists.
+// asExpected reports whether the header is that of a complete answer with this response code, and with records if the name
+// exists.
 func asExpected(packet []byte, rcode byte) bool {
 	const response, truncated = 0x80, 0x02
 	records := packet[6] != 0 || packet[7] != 0
 	return packet[2]&(response|truncated) == response && packet[3]&rcodeMask == rcode && records == (rcode == 0)
 }
 
-// expire looks at the oldest queries only.
+// expire counts the queries that have waited too long. It stops at the oldest query that has not.
 func (g *generator) expire(now time.Duration) {
 	for ; g.oldest != g.next; g.oldest++ {
 		f := &g.flights[g.oldest]

@@ -13,17 +13,17 @@ import (
 	"github.com/miekg/dns"
 )
 
-// searchPath is a pod's, on a node that has a search domain of its own.
+// searchPath has the search domains of a pod. The last one is the search domain of the node.
 var searchPath = []string{"default.svc.cluster.local.", "svc.cluster.local.", "cluster.local.", "compute.internal."}
 
 const (
 	hitNames  = 12
-	externals = 1500  // names outside, each with its four in the search path
-	services  = 2500  // so that there are 10,000 names
-	lookups   = 50000 // of the Zipf load, before it begins again
+	externals = 1500  // names outside, each asked for in four search domains, too
+	services  = 2500  // with the names outside there are 10,000 names
+	lookups   = 50000 // the Zipf load repeats them
 
 	outsideZone = "example.org."
-	answerTTL   = 3600 // longer than any run, in seconds
+	answerTTL   = 3600 // in seconds; a run is shorter
 )
 
 // query is a packet without its ID, the response code that its answer is to have, and its line in dnsperf's file.
@@ -77,12 +77,12 @@ func (a *alternating) next(buf []byte) (int, byte) {
 	return a.loads[a.turn].next(buf)
 }
 
-// numbered asks for names that are never the same.
+// numbered asks for each name once.
 type numbered struct {
 	prefix string
 	number int
 	wire   []byte
-	digits int // where the number is in the packet
+	digits int // offset of the number in the packet
 }
 
 const digits = 8
@@ -161,13 +161,13 @@ func ask(name string, qtype uint16) query {
 	m.SetQuestion(name, qtype)
 	wire, err := m.Pack()
 	if err != nil {
-		panic(err) // the names are all ours
+		panic(err) // all names are in this file, and well-formed
 	}
 	return query{wire, byte(rcode(name)), name + " " + dns.TypeToString[qtype]}
 }
 
-// upstream is the server that the caches ask, at the address that is its argument. It has every name, but for names outside
-// with a search domain behind them.
+// upstream is the server that the caches ask. Its argument is its address. Every name exists, except a name outside with a
+// search domain behind it.
 func upstream(args []string) error {
 	addr, err := listenAddress(args)
 	if err != nil {
@@ -209,7 +209,7 @@ func rcode(name string) int {
 	return dns.RcodeSuccess
 }
 
-// soa is of the name's last two labels.
+// soa is the SOA record of the zone that the last two labels of the name are.
 func soa(name string) dns.RR {
 	zone := name
 	if labels := dns.Split(name); len(labels) > 2 {

@@ -25,8 +25,8 @@ const (
 	warmUp      = 100 * time.Millisecond
 	connections = 8 // of TCP; dnsmasq accepts 20
 
-	// missesInFlight are no more than the idle connections that the default template keeps to the cluster DNS. With more of
-	// them the cost of new connections is measured.
+	// missesInFlight is the number of idle connections to the cluster DNS that the default template keeps. With more queries in
+	// flight, the cost of new connections would be measured.
 	missesInFlight = 16
 )
 
@@ -49,10 +49,10 @@ type measurement struct {
 	task       task     // of the generator
 	dnsperf    []string // options, if dnsperf is the client
 	sameCore   bool     // client and server share the server's core
-	paced      bool     // takes four times the time, as there are few queries, and the server's core stays awake
+	paced      bool     // few queries: the measurement takes four times as long, and the server's core stays awake
 }
 
-// measurements are in the order in which a server gets them; the misses come last, as they fill the cache.
+// measurements are in the order in which a server gets them. The misses come last, as they fill the cache.
 var measurements = []measurement{
 	{name: "hits", load: "hits", task: task{InFlight: batchSize}},
 	{name: "hits-same-core", load: "hits", task: task{InFlight: batchSize}, sameCore: true},
@@ -82,7 +82,7 @@ func loadNames() (names []string) {
 	return append(names, memory)
 }
 
-// applies says whether a server can do it: the bare loop has no TCP, and waits for each miss.
+// applies reports whether the server can do the measurement. The bare loop has no TCP, and its misses ask no upstream server.
 func (m measurement) applies(s server) bool {
 	return !s.hitsOnly || m.load == "hits" || m.load == "zipf" || m.load == dnsperf
 }
@@ -115,7 +115,7 @@ func (m measurement) run(c *contestant, d time.Duration) sample {
 	zero := c.mallocs()
 	before := c.mallocs()
 	s := ask()
-	own := before - zero // of the metrics page itself
+	own := before - zero // the allocations that the metrics page itself makes
 	s.Allocations = math.Max(c.mallocs()-before-own, 0) / float64(s.Asked)
 	return s
 }
@@ -132,7 +132,7 @@ func (c *contestant) keepAwake() (stop func()) {
 	}
 }
 
-// awake is that program.
+// awake is the program that keepAwake runs. It never ends by itself.
 func awake([]string) error {
 	runtime.LockOSThread()
 	err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0)
@@ -184,10 +184,10 @@ func mb(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 
 func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) }
 
-// dnsperfPage finds what dnsperf prints at its end.
+// dnsperfPage matches the statistics that dnsperf prints at its end.
 var dnsperfPage = regexp.MustCompile(`(?s)Queries sent:\s*(\d+).*Queries completed:\s*(\d+).*Queries lost:\s*(\d+).*Queries per second:\s*([0-9.]+)`)
 
-// dnsperf runs that program in the pod, with one thread.
+// dnsperf runs the program of that name in the pod, with one thread. Its sample has no latencies.
 func (c *contestant) dnsperf(queries []query, options ...string) (s sample) {
 	var names strings.Builder
 	for _, q := range queries {

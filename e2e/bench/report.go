@@ -11,13 +11,13 @@ import (
 	"strings"
 )
 
-// column is one of a table; it is left out where no server has a value for it.
+// column is a column of a table. A column without a value of any server is left out.
 type column struct {
 	title string
 	cell  func(r *results, server string) string
 }
 
-// table is one of the report's.
+// table is a table of the report.
 type table struct {
 	title, text string
 	columns     []column
@@ -110,7 +110,7 @@ func lost(measurement string) column {
 	}}
 }
 
-// text has the median, and what it lies between.
+// text is the median with the least and the greatest value.
 func (s spread) text() string {
 	if s.Max == 0 {
 		return ""
@@ -147,7 +147,7 @@ func thousands(n int) string {
 	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
 }
 
-// report is the results for people.
+// report is the text of results.md.
 func report(r *results) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Results of `make bench`\n\n%s.\n\n", r.Machine)
@@ -165,7 +165,7 @@ func report(r *results) string {
 	return b.String()
 }
 
-// markdown leaves out rows and columns without values; it is empty if all are.
+// markdown leaves out rows and columns without values. It returns nothing for a table without values.
 func (t table) markdown(r *results) string {
 	var columns []column
 	for _, c := range t.columns {
@@ -204,7 +204,7 @@ var plotText string
 
 var plotTemplate = template.Must(template.New("plot").Parse(plotText))
 
-// bar is a server in the picture, in the picture's units.
+// bar is a server in the picture. Positions and lengths are in the units of the picture.
 type bar struct {
 	Title, Class            string
 	Y                       int
@@ -239,7 +239,7 @@ func plot(r *results) string {
 		"Rounds": r.Rounds, "CPU": r.Machine.CPU, "Bars": bars,
 	})
 	if err != nil {
-		panic(err) // of the template
+		panic(err) // the template is wrong
 	}
 	return svg.String()
 }

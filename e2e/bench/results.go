@@ -20,7 +20,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/usage"
 )
 
-// results are all that was measured, and where.
+// results are all that was measured, and on which machine.
 type results struct {
 	Machine  machine       `json:"machine"`
 	Servers  []description `json:"servers"`
@@ -30,7 +30,7 @@ type results struct {
 	Samples  []sample      `json:"samples"`
 }
 
-// spread is a median with what it is the median of.
+// spread summarizes a value over the rounds.
 type spread struct {
 	Median float64 `json:"median"`
 	Min    float64 `json:"min"`
@@ -47,7 +47,7 @@ func spreadOf(values []float64) spread {
 	return spread{(s[(n-1)/2] + s[n/2]) / 2, s[0], s[n-1], n}
 }
 
-// value is one of a sample's numbers.
+// value takes a number out of a sample.
 type value func(sample) float64
 
 func serverCPU(s sample) float64   { return s.ServerCPU }
@@ -82,7 +82,8 @@ func (r *results) spread(server, measurement string, v value) spread {
 	return spreadOf(values)
 }
 
-// ratio compares a server with another, round by round, so that what changes between rounds falls out.
+// ratio divides the value of a server by that of another one, round by round. So a change of the machine between rounds does not
+// change the ratio.
 func (r *results) ratio(server, to, measurement string, v value) spread {
 	var values []float64
 	for _, s := range r.selected(server, measurement) {
@@ -103,7 +104,7 @@ func (r *results) lost(server, measurement string) (lost, wrong, sent int) {
 	return lost, wrong, sent
 }
 
-// write makes the files.
+// write writes the files of the results to a directory, and prints their names.
 func (r *results) write(dir string) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -135,7 +136,7 @@ type machine struct {
 	Go         string  `json:"go"`
 	Date       string  `json:"date"`
 	Stolen     float64 `json:"stolen"`         // share of the CPU time that the hypervisor gave to other machines
-	Others     float64 `json:"other_programs"` // share of it that programs took which are not of the comparison
+	Others     float64 `json:"other_programs"` // share that programs took which do not belong to the comparison
 }
 
 // description says which server was measured.
