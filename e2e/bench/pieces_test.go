@@ -3,6 +3,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -163,5 +164,24 @@ func TestServers(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+func TestNodeServer(t *testing.T) {
+	for firewall, want := range map[lab.Backend]string{lab.NFTables: "nftables", lab.Backends[0]: "iptables"} {
+		s := nodeServer(firewall, &lab.Tools{Dir: "/tools"}, "10.96.0.10")
+		if at := slices.Index(s.args, "-firewall"); at < 0 || s.args[at+1] != want || !s.ownAddress {
+			t.Errorf("%s: %q", firewall, s.args)
+		}
+		if env := environment(s.env); !slices.Contains(env, "KUBE_DNS_UPSTREAM_SERVICE_HOST=10.96.0.10") || slices.Index(env, "PATH=/tools") < 1 {
+			t.Errorf("%s: %q", firewall, env)
+		}
+	}
+}
+
+func TestStanza(t *testing.T) {
+	const text = ".:53 {\n    errors\n    nodelocal {\n        link tun\n    }\n    cache 30\n}\n"
+	if got := stanza.ReplaceAllString(text, ""); got != ".:53 {\n    errors\n    cache 30\n}\n" {
+		t.Errorf("got\n%s", got)
 	}
 }
