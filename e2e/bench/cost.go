@@ -42,7 +42,7 @@ func starts(h *lab.Host, firewall lab.Backend) {
 	var took []time.Duration
 	for range 5 {
 		begin := time.Now()
-		p := startNode(h, nodeServer(firewall, lab.NewTools(h, firewall), lab.UpstreamIP.String()), l.Node, l.Pod)
+		p := startNode(h, nodeServer(firewall, lab.NewTools(h, firewall), lab.UpstreamIP.String()), l.Node)
 		took = append(took, time.Since(begin).Round(time.Millisecond))
 		p.Signal(h, syscall.SIGTERM)
 		p.Wait(h, 20*time.Second)
@@ -51,10 +51,9 @@ func starts(h *lab.Host, firewall lab.Backend) {
 	fmt.Printf("  start to steering: median %s, longest %s of %d starts\n", took[len(took)/2], took[len(took)-1], len(took))
 }
 
-// startNode runs the cache until it steers.
-func startNode(h *lab.Host, s server, node, pod *lab.Namespace) *lab.Process {
-	p := s.start(h, node, pod)
-	lab.Until(h, 20*time.Second, "steering", func() error {
+// startNode starts the cache, and waits until it steers.
+func startNode(h *lab.Host, s server, node *lab.Namespace) *lab.Process {
+	return s.startUntil(h, node, "steering", func() error {
 		page, err := node.Get(metricsURL)
 		if err != nil {
 			return err
@@ -65,13 +64,12 @@ func startNode(h *lab.Host, s server, node, pod *lab.Namespace) *lab.Process {
 		}
 		return err
 	})
-	return p
 }
 
 // idle measures what it costs to run when nobody asks: lease, self-query, watch and resync.
 func idle(h *lab.Host, firewall lab.Backend, d time.Duration) {
 	l, tools := lab.New(h, firewall), lab.NewTools(h, firewall)
-	p := startNode(h, nodeServer(firewall, tools, lab.UpstreamIP.String()), l.Node, l.Pod)
+	p := startNode(h, nodeServer(firewall, tools, lab.UpstreamIP.String()), l.Node)
 	settle()
 	calls, cpu, begin := len(tools.Calls(h)), p.CPU(h), time.Now()
 	<-time.After(d) // the measurement
@@ -88,7 +86,7 @@ func underLoad(h *lab.Host, t task, ours bool) sample {
 	c := &contestant{Host: h, network: newNetwork(h, ours)}
 	c.server = nodeServer(lab.NFTables, lab.NewTools(h, lab.NFTables), upstreamIP)
 	if ours {
-		c.process = startNode(h, c.server, c.node, c.pod)
+		c.process = startNode(h, c.server, c.node)
 	} else {
 		c.server = withoutNode(h, c.node, c.server)
 		c.process = c.server.start(h, c.node, c.pod)

@@ -134,26 +134,16 @@ func (c *comparison) round(round int) {
 		all = append(all, one)
 		c.try(one, round, "start", one.start)
 	}
-	for k, m := range c.work() {
+	for k, m := range measurements {
 		for i := range all {
 			one := all[(i+k+round)%len(all)]
-			if one.Failed() || !m.applies(one.server) {
+			if one.Failed() || !c.has(m.load) || !m.applies(one.server) {
 				continue
 			}
 			d := time.Duration(c.Seconds * float64(time.Second))
 			c.try(one, round, m.name, func() { c.keep(one, round, m.name, m.run(one, d)) })
 		}
 	}
-}
-
-// work lists the measurements that were asked for.
-func (c *comparison) work() (list []measurement) {
-	for _, m := range measurements {
-		if c.has(m.load) {
-			list = append(list, m)
-		}
-	}
-	return list
 }
 
 // memory is measured once, as it hardly changes, with one process at a time.

@@ -140,15 +140,22 @@ func (s server) arguments(h *lab.Host) []string {
 	return args
 }
 
-// start runs the server on the node until it answers the pod.
+// start starts the server on the node, and waits until it answers the pod.
 func (s server) start(h *lab.Host, node, pod *lab.Namespace) *lab.Process {
+	return s.startUntil(h, node, "answer", func() error {
+		_, err := pod.Ask(lab.Query{Server: serverAddr, Name: "ready." + searchPath[0], Type: dns.TypeA, Timeout: 300 * time.Millisecond})
+		return err
+	})
+}
+
+// startUntil starts the server on the node, and waits until the condition, which it names, gives no error.
+func (s server) startUntil(h *lab.Host, node *lab.Namespace, name string, condition func() error) *lab.Process {
 	p := node.Start(h, lab.Command{Path: s.path(h), Args: s.arguments(h), Env: environment(s.env)})
-	lab.Until(h, 20*time.Second, "answer of "+s.name, func() error {
+	lab.Until(h, 20*time.Second, name+" of "+s.name, func() error {
 		if !p.Running() {
 			h.Fatal(s.name, " has ended: ", p.Output())
 		}
-		_, err := pod.Ask(lab.Query{Server: serverAddr, Name: "ready." + searchPath[0], Type: dns.TypeA, Timeout: 300 * time.Millisecond})
-		return err
+		return condition()
 	})
 	return p
 }
