@@ -54,7 +54,7 @@ var (
 	dual = append(append([]netip.Addr{}, ipv4...), ipv6...)
 )
 
-// steeringTimeout bounds the time from a start to steering. The promise is one second on an idle machine.
+// steeringTimeout bounds the time from a start to steering. Promise 4 of README.md is one second on an idle machine.
 var steeringTimeout = either(10*time.Second, time.Minute)
 
 // againTimeout bounds the time until a cache steers again that another instance or a standstill kept from it.

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 const (
@@ -21,22 +23,28 @@ const (
 
 var serverAddr = client.Port53(lab.LinkLocal)
 
-// network is a node with the server, a pod with the client, and the upstream server outside. The server has a core, client
-// and upstream server have another.
+// network is a node with the server, a pod with the client, and the upstream server outside. The server has a core. Client
+// and upstream server share another one.
 type network struct {
 	pod, node, outside     *netns.Namespace
 	serverCore, clientCore int
 }
 
-func newNetwork(h *harness.Host) *network {
+// newNetwork makes the network and starts the upstream server. The server's address is on the loopback link unless the server
+// gives itself its address.
+func newNetwork(h *harness.Host, ownAddress bool) *network {
 	n := &network{pod: netns.New(h, "pod"), node: netns.New(h, "node"), outside: netns.New(h, "outside")}
 	must(h, n.chooseCores())
-	netns.Join(h, n.node, "veth-pod", []string{"10.244.1.1/24"}, n.pod, []string{"10.244.1.2/24"})
-	netns.Join(h, n.node, "veth-out", []string{"192.168.9.1/24"}, n.outside, []string{upstreamIP + "/24"})
-	n.node.Configure(h, "lo", []string{serverAddr.Addr().String() + "/32"})
+	connect(h, n.node, "veth-pod", "10.244.1.1", n.pod, "10.244.1.2")
+	connect(h, n.node, "veth-out", "192.168.9.1", n.outside, upstreamIP)
+	n.node.ResolvConf(h, "nameserver "+upstreamIP+"\n")
+	if !ownAddress {
+		ip(h, n.node, fmt.Sprintf("addr add %s/32 dev lo", serverAddr.Addr()))
+	}
 	must(h, pin(n.node, n.serverCore))
 	must(h, pin(n.pod, n.clientCore))
 	must(h, pin(n.outside, n.clientCore))
+	process.Start(h, n.outside, process.Command{Path: self(h), Args: []string{"upstream", upstreamAddr}, Env: environment(nil)})
 	return n
 }
 
@@ -53,7 +61,7 @@ func (n *network) chooseCores() error {
 		return fmt.Errorf("asking for the cores: %w", err)
 	}
 	if set.Count() < 2 {
-		return errors.New("server and client need a core each, and there is one only")
+		return errors.New("server and client need a core each, and this process may use one core only")
 	}
 	var cores []int
 	for i := range len(set) * 64 {
@@ -74,4 +82,24 @@ func pin(n *netns.Namespace, core int) error {
 		return fmt.Errorf("pinning %s to core %d: %w", n.Name, core, err)
 	}
 	return nil
+}
+
+// connect joins node and other by a veth, called eth0 in other, which has its default route over it.
+func connect(h *harness.Host, node *netns.Namespace, name, nodeIP string, other *netns.Namespace, otherIP string) {
+	thread := 0 // of the other namespace
+	must(h, other.Run(func() error {
+		thread = unix.Gettid()
+		return nil
+	}))
+	ip(h, node,
+		fmt.Sprintf("link add %s type veth peer name eth0 netns /proc/%d/ns/net", name, thread),
+		fmt.Sprintf("addr add %s/24 dev %s", nodeIP, name), "link set "+name+" up")
+	ip(h, other, fmt.Sprintf("addr add %s/24 dev eth0", otherIP), "link set eth0 up", "route add default via "+nodeIP)
+}
+
+// ip runs commands of ip(8) in the namespace.
+func ip(h *harness.Host, n *netns.Namespace, commands ...string) {
+	for _, c := range commands {
+		n.Exec(h, "", "ip", strings.Fields(c)...)
+	}
 }

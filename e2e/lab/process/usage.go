@@ -5,14 +5,12 @@ package process
 import (
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
-)
 
-// clockTick is the unit of the CPU times in /proc: 1/100 s on every architecture that Linux has left (USER_HZ).
-const clockTick = 10 * time.Millisecond
+	"github.com/nodelocaldns/nodelocaldns/e2e/usage"
+)
 
 // RSS is the process's resident memory in bytes.
 func (p *Process) RSS(t testing.TB) int64 {
@@ -39,27 +37,12 @@ func (p *Process) status(name string) (value int64, err error) {
 	return 0, fmt.Errorf("no %s of process %d", name, p.Pid())
 }
 
-// CPU is the time that the process has spent on the CPU, with its children that have ended.
+// CPU is the time that the process and its descendants have spent on the CPU.
 func (p *Process) CPU(t testing.TB) time.Duration {
 	t.Helper()
-	stat := p.proc(t, "stat")
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:]) // from field 3, the state
-	ticks := 0
-	for _, f := range fields[11:15] { // utime stime cutime cstime
-		n, err := strconv.Atoi(f)
-		if err != nil {
-			t.Fatalf("reading the CPU time: %v", err)
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * clockTick
-}
-
-func (p *Process) proc(t testing.TB, file string) string {
-	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.Pid(), file))
+	used, err := usage.CPU(p.Pid())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(b)
+	return used
 }
