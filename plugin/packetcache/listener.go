@@ -129,6 +129,9 @@ func (l *listener) open() error {
 	return err
 }
 
+// membarrierGlobal is MEMBARRIER_CMD_GLOBAL (include/uapi/linux/membarrier.h).
+const membarrierGlobal = 1
+
 // allowed returns an error if a sandbox denies the calls that the readers live
 // by: once all packets come to this socket it is too late.
 func allowed(fd int) error {
@@ -221,13 +224,34 @@ func (l *listener) release(ctx context.Context, s *server, of *servers) (last bo
 	delete(listeners.at, l.addr)
 	n, err := members(l.addr)
 	l.alone = l.alone && err == nil && n == 2
-	if err := l.prefer(1 - l.place); err != nil {
+	if err := errors.Join(l.prefer(1-l.place), l.withdraw()); err != nil {
 		log.Warningf("Leaving %s, some queries may not be answered: %v", l.addr, err)
 	}
 	close(l.closing)
 	_ = l.socket.SetReadDeadline(time.Now()) // wakes who waits
 	l.readers.Wait()                         // each reader answers at most maxWaiting packets more, and waits for nobody
 	return true
+}
+
+// withdraw makes the kernel give no packet to the socket any more, and returns when every packet for the socket is in its queue.
+//
+// Closing the socket does not suffice. The kernel takes the socket out of the group before it takes the socket out of the table
+// of addresses (net/ipv4/udp.c, udp_lib_unhash). A look-up in between finds a socket without a group and gives it the packet
+// (udp4_lib_lookup2), which the close then drops. A connected socket is not found for other peers (compute_score) and gets no
+// packet of its group by the hash (net/core/sock_reuseport.c); its peer is its own address, which nobody else sends from.
+// The kernel delivers packets within RCU read-side sections. MEMBARRIER_CMD_GLOBAL waits for those that have begun
+// (kernel/sched/membarrier.c: synchronize_rcu).
+func (l *listener) withdraw() error {
+	sa, _, err := sockaddr(l.local)
+	if err != nil {
+		return err
+	}
+	if err := l.control(func(fd int) error { return os.NewSyscallError("connect", unix.Connect(fd, sa)) }); err != nil {
+		return err
+	}
+	// A kernel or a sandbox without the call leaves the packets that are on their way at this moment, which are few.
+	_, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)
+	return nil
 }
 
 // close closes the socket of a listener that was released.

@@ -59,6 +59,40 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+// TestWithdraw has a second socket in the group: it gets all packets once ours is withdrawn, though ours is still open, by the
+// program of the group and by the kernel's hash.
+func TestWithdraw(t *testing.T) {
+	for _, place := range []int{1, nowhere} {
+		first, l := &listener{}, stand(t)
+		first.addr, first.local = l.addr, l.local
+		if err := first.open(); err != nil {
+			t.Fatal(err)
+		}
+		defer first.close()
+		c := dial(t, l.addr.String())
+		prefer := func(place int) {
+			if err := l.control(func(fd int) error { return attachPlace(fd, place) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		prefer(0)
+		_, _ = c.Write(make([]byte, 60))
+		newReader(l, false).receives(t, 1)
+		prefer(place)
+		if err := l.withdraw(); err != nil {
+			t.Fatal(err)
+		}
+		const packets = 20
+		for range packets {
+			_, _ = dial(t, l.addr.String()).Write(make([]byte, 60))
+		}
+		newReader(first, false).receives(t, packets)
+		if r := newReader(l, false); r.receive(l.fd) != unix.EAGAIN {
+			t.Errorf("place %d: %d packets came to a socket that was withdrawn", place, r.n)
+		}
+	}
+}
+
 // TestServeAfterClose has a server's goroutine come late, when its configuration has been replaced.
 func TestServeAfterClose(t *testing.T) {
 	addr := netip.MustParseAddrPort(freePort(t))
