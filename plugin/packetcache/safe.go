@@ -12,10 +12,10 @@ import (
 	"github.com/coredns/coredns/plugin/metrics"
 )
 
-// A block is what has to be known of one server block.
-type block struct {
-	safe       bool // its answers do not depend on the client
-	rotates    bool // loadbalance is in it
+// A blockInfo is what the plugin knows of one server block.
+type blockInfo struct {
+	safe       bool // the answers do not depend on the client
+	rotates    bool // the block has loadbalance
 	prometheus *metrics.Metrics
 }
 
@@ -55,7 +55,7 @@ func checkBlock(b caddyfile.ServerBlock, blocks []caddyfile.ServerBlock) string 
 	return ""
 }
 
-// checkDirectives is checkBlock without a look at other blocks.
+// checkDirectives returns why the directives of b alone forbid to keep its answers; "" if they do not.
 func checkDirectives(b caddyfile.ServerBlock) string {
 	for name, tokens := range b.Tokens {
 		switch {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package packetcache
+// Package store keeps answers by their questions, in bounded memory.
+package store
 
 import (
 	"bytes"
@@ -14,13 +15,12 @@ const (
 	entryCost = 256
 )
 
-// A store keeps answers by their keys, in bounded memory.
+// A Store keeps answers by their keys. Its methods may be called by several goroutines at a time.
 //
-// Each shard evicts as SIEVE does (Zhang et al., NSDI 2024): a hand goes from
-// the oldest entry to the youngest, spares once what was asked for again, and
-// takes what was not. Names that are asked for only once, as in a flood of
-// random ones, so push out each other and not what clients use.
-type store struct {
+// Each shard evicts as SIEVE does (Zhang et al., NSDI 2024): a hand moves from the oldest entry to the youngest. It takes an
+// entry out if nobody asked for the entry since it passed last, and spares the entry otherwise. Names that are asked for only
+// once, as in a flood of random names, push out each other and not the names that clients use.
+type Store struct {
 	seed  maphash.Seed // secret, so that nobody can make names that collide
 	limit int          // octets a shard
 	shard [shards]shard
@@ -28,29 +28,31 @@ type store struct {
 
 type shard struct {
 	mu               sync.RWMutex
-	entries          map[uint64]*entry
-	oldest, youngest *entry
-	hand             *entry // the next to look at; nil: the oldest
+	entries          map[uint64]*Entry
+	oldest, youngest *Entry
+	hand             *Entry // the next to look at; nil: the oldest
 	size             int
 }
 
-func newStore(size int) *store {
-	s := &store{seed: maphash.MakeSeed(), limit: size / shards}
+// New returns a store for size octets.
+func New(size int) *Store {
+	s := &Store{seed: maphash.MakeSeed(), limit: size / shards}
 	for i := range s.shard {
-		s.shard[i].entries = map[uint64]*entry{}
+		s.shard[i].entries = map[uint64]*Entry{}
 	}
 	return s
 }
 
-func (s *store) hash(key []byte) uint64 { return maphash.Bytes(s.seed, key) }
+// Hash returns the hash of key in this store.
+func (s *Store) Hash(key []byte) uint64 { return maphash.Bytes(s.seed, key) }
 
-// get returns what was stored for key, whose hash is given, also if it has expired.
-func (s *store) get(hash uint64, key []byte) *entry {
+// Get returns the entry of key, whose hash is given, nil if there is none. An entry that has expired is returned, too.
+func (s *Store) Get(hash uint64, key []byte) *Entry {
 	sh := &s.shard[hash%shards]
 	sh.mu.RLock()
 	e := sh.entries[hash]
 	sh.mu.RUnlock()
-	if e == nil || !bytes.Equal(e.key, key) {
+	if e == nil || !bytes.Equal(e.Key, key) {
 		return nil
 	}
 	if !e.visited.Load() {
@@ -59,16 +61,16 @@ func (s *store) get(hash uint64, key []byte) *entry {
 	return e
 }
 
-// put stores e in the place of an earlier entry with its hash.
-func (s *store) put(e *entry) {
+// Put stores e in the place of an earlier entry with e's hash. It does not store an entry that is larger than a shard.
+func (s *Store) Put(e *Entry) {
 	if e.cost() > s.limit {
 		return
 	}
-	sh := &s.shard[e.hash%shards]
+	sh := &s.shard[e.Hash%shards]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	old := sh.entries[e.hash]
-	sh.entries[e.hash] = e
+	old := sh.entries[e.Hash]
+	sh.entries[e.Hash] = e
 	sh.size += e.cost()
 	if old != nil {
 		sh.replace(old, e)
@@ -80,9 +82,9 @@ func (s *store) put(e *entry) {
 	}
 }
 
-func (e *entry) cost() int { return entryCost + len(e.key) + len(e.wire) + 2*len(e.ttls) }
+func (e *Entry) cost() int { return entryCost + len(e.Key) + len(e.Wire) + 2*len(e.TTLs) }
 
-func (sh *shard) push(e *entry) {
+func (sh *shard) push(e *Entry) {
 	e.prev = sh.youngest
 	if sh.youngest != nil {
 		sh.youngest.next = e
@@ -92,8 +94,8 @@ func (sh *shard) push(e *entry) {
 	sh.youngest = e
 }
 
-// replace puts e where old was. That it is stored again says that it is asked for.
-func (sh *shard) replace(old, e *entry) {
+// replace puts e where old was, as visited: an answer is stored again only if somebody asks for it.
+func (sh *shard) replace(old, e *Entry) {
 	sh.size -= old.cost()
 	e.prev, e.next = old.prev, old.next
 	e.visited.Store(true)
@@ -105,7 +107,7 @@ func (sh *shard) replace(old, e *entry) {
 }
 
 // link makes a and b neighbours; nil stands for the end of the list.
-func (sh *shard) link(a, b *entry) {
+func (sh *shard) link(a, b *Entry) {
 	if a != nil {
 		a.next = b
 	} else {
@@ -118,8 +120,8 @@ func (sh *shard) link(a, b *entry) {
 	}
 }
 
-// evict takes one entry out, but not keep.
-func (sh *shard) evict(keep *entry) {
+// evict takes one entry out. It never takes keep.
+func (sh *shard) evict(keep *Entry) {
 	e := sh.hand
 	for {
 		if e == nil {
@@ -133,5 +135,5 @@ func (sh *shard) evict(keep *entry) {
 	sh.hand = e.next
 	sh.link(e.prev, e.next)
 	sh.size -= e.cost()
-	delete(sh.entries, e.hash)
+	delete(sh.entries, e.Hash)
 }

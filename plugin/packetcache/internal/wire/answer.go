@@ -1,69 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package packetcache
+package wire
 
 import (
 	"bytes"
 	"encoding/binary"
-	"sync/atomic"
 	"time"
 )
 
 const (
-	// maxAnswer is the longest answer that is kept.
-	maxAnswer = 4096
-	// maxRecords is the most records that a kept answer has.
+	// MaxAnswer is the length of the longest answer that is kept, in octets.
+	MaxAnswer = 4096
+	// maxRecords is the largest number of records in an answer that is kept.
 	maxRecords = 64
 
 	rcodeMask     = 0x0f
+	rcodeSERVFAIL = 2
 	rcodeNXDOMAIN = 3
+	rcodeNOTIMP   = 4
 	typeA         = 1
 	typeMX        = 15
 	typeAAAA      = 28
 )
 
-// An entry is one answer as it went to a client. It does not change, but for
-// what belongs to its shard.
-type entry struct {
-	key     []byte
-	wire    []byte
-	ttls    []uint16 // offsets of the records' TTLs
-	stored  time.Duration
-	expires time.Duration
-	ends    time.Duration // when the first of the TTLs is over
-	query   int           // length of the query that it answered
-	size    int           // of the answer, as the prometheus plugin counts it
-	block   *block
-	count   atomic.Pointer[counters] // made for the first hit; nil: not yet
-
-	visited    atomic.Bool
-	prev, next *entry // towards the older, towards the younger
-	hash       uint64
+// An Answer describes an answer that may be kept.
+type Answer struct {
+	TTLs     []uint16      // the offset of each record's TTL
+	TTL      time.Duration // the smallest TTL
+	Shuffled bool          // several records of a type that the plugin loadbalance orders anew each time: A, AAAA, MX
 }
 
-// fresh reports whether e may be given as an answer.
-func (e *entry) fresh(now time.Duration) bool { return now < e.expires }
-
-// An answer is what readAnswer found out.
-type answer struct {
-	ttls     []uint16
-	ttl      time.Duration // the smallest
-	shuffled bool          // has what loadbalance puts into another order each time
-}
-
-// readAnswer reads an answer to the question of key. It returns false for one
-// that must not be kept: truncated, another rcode than NOERROR and NXDOMAIN, no
-// record with a TTL or one of 0, longer than maxAnswer, or not well-formed.
-func readAnswer(wire, key []byte) (a answer, ok bool) {
+// ReadAnswer reads an answer to the question of key. It returns false for an answer that must not be kept: truncated, another
+// rcode than NOERROR and NXDOMAIN, no record with a TTL, a TTL of 0, longer than MaxAnswer, or not well-formed.
+func ReadAnswer(wire, key []byte) (a Answer, ok bool) {
 	qlen := questionLen(key)
-	if len(wire) < headerLen+qlen || len(wire) > maxAnswer || wire[2]&bitQR == 0 || wire[2]&bitTC != 0 {
+	if len(wire) < HeaderLen+qlen || len(wire) > MaxAnswer || wire[2]&bitQR == 0 || wire[2]&bitTC != 0 {
 		return a, false
 	}
 	if rcode := wire[3] & rcodeMask; rcode != 0 && rcode != rcodeNXDOMAIN || binary.BigEndian.Uint16(wire[4:]) != 1 {
 		return a, false
 	}
-	var buf [maxKey]byte
-	question, ok := appendQuestion(buf[:0], wire[headerLen:])
+	var buf [MaxKey]byte
+	question, ok := appendQuestion(buf[:0], wire[HeaderLen:])
 	if !ok || !bytes.Equal(question, key[:qlen]) {
 		return a, false
 	}
@@ -71,12 +49,12 @@ func readAnswer(wire, key []byte) (a answer, ok bool) {
 	if records > maxRecords {
 		return a, false
 	}
-	return a, a.records(wire, headerLen+qlen, records) && a.ttl > 0
+	return a, a.records(wire, HeaderLen+qlen, records) && a.TTL > 0
 }
 
-// records reads n records that begin at off and end with wire.
-func (a *answer) records(wire []byte, off, n int) bool {
-	a.ttls = make([]uint16, 0, n)
+// records reads the n records from off to the end of wire.
+func (a *Answer) records(wire []byte, off, n int) bool {
+	a.TTLs = make([]uint16, 0, n)
 	lowest, rotating := uint32(1<<31-1), 0
 	for range n {
 		off = skipName(wire, off)
@@ -85,7 +63,7 @@ func (a *answer) records(wire []byte, off, n int) bool {
 		}
 		rrtype := binary.BigEndian.Uint16(wire[off:])
 		if rrtype != typeOPT {
-			a.ttls = append(a.ttls, uint16(off+4))
+			a.TTLs = append(a.TTLs, uint16(off+4))
 			lowest = min(lowest, binary.BigEndian.Uint32(wire[off+4:]))
 		}
 		if rrtype == typeA || rrtype == typeAAAA || rrtype == typeMX {
@@ -93,10 +71,10 @@ func (a *answer) records(wire []byte, off, n int) bool {
 		}
 		off += 10 + int(binary.BigEndian.Uint16(wire[off+8:]))
 	}
-	if len(a.ttls) > 0 {
-		a.ttl = time.Duration(lowest) * time.Second
+	if len(a.TTLs) > 0 {
+		a.TTL = time.Duration(lowest) * time.Second
 	}
-	a.shuffled = rotating > 1
+	a.Shuffled = rotating > 1
 	return off == len(wire)
 }
 
@@ -117,18 +95,39 @@ func skipName(wire []byte, off int) int {
 	return -1
 }
 
-// replay writes e as the answer to query into out, which must hold maxAnswer
-// octets, and returns its length: with the ID and the spelling of query, and
-// TTLs that the time since has been taken from.
-func (e *entry) replay(out, query []byte, now time.Duration) int {
-	n := copy(out, e.wire)
+// Replay writes to out the answer to query from an earlier answer to the same question, and returns its length: with the ID
+// and the spelling of query, and TTLs that are smaller by age, in seconds. out must hold MaxAnswer octets. ttls is Answer.TTLs.
+func Replay(out, query, answer, key []byte, ttls []uint16, age uint32) int {
+	n := copy(out, answer)
 	out[0], out[1] = query[0], query[1]
-	copy(out[headerLen:], query[headerLen:headerLen+questionLen(e.key)])
-	if age := uint32((now - e.stored) / time.Second); age > 0 {
-		for _, off := range e.ttls {
+	copy(out[HeaderLen:], query[HeaderLen:HeaderLen+questionLen(key)])
+	if age > 0 {
+		for _, off := range ttls {
 			ttl := out[off : off+4]
 			binary.BigEndian.PutUint32(ttl, binary.BigEndian.Uint32(ttl)-age)
 		}
 	}
+	return n
+}
+
+// Reject writes to out the answer to packet that is a header alone, with the given rcode, and returns its length. The opcode of
+// packet stays only for NOTIMP, as in serveDNS of miekg/dns.
+func Reject(out, packet []byte, rcode byte) int {
+	clear(out[:HeaderLen])
+	copy(out, packet[:2])
+	out[2] = bitQR | packet[2]&(bitTC|bitRD)
+	if rcode == rcodeNOTIMP {
+		out[2] |= packet[2] & opcodeMask
+	}
+	out[3] = packet[3]&(bitRA|bitAD|bitCD) | rcode
+	return HeaderLen
+}
+
+// Refuse writes to out the answer SERVFAIL to a query of the usual form, and returns the length of the answer. The answer is
+// the query with another header: RD and CD stay, as in SetReply of miekg/dns. An OPT record stays, too (RFC 6891, 6.1.1).
+func Refuse(out, query []byte) int {
+	n := copy(out, query)
+	out[2] = bitQR | query[2]&bitRD
+	out[3] = query[3]&bitCD | rcodeSERVFAIL
 	return n
 }
