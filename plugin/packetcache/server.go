@@ -152,8 +152,8 @@ type server struct {
 	hits, misses, unsent prometheus.Counter
 	refused              map[shares.Verdict]prometheus.Counter
 
-	places   *shares.Places
-	queries  sync.WaitGroup // the misses that are with the plugins
+	places  *shares.Places
+	queries sync.WaitGroup // the misses that are with the plugins
 }
 
 func newServer(s *dnsserver.Server, o options, l *udp.Lease) *server {

@@ -32,9 +32,9 @@ import (
 //  4. A reload starts the next servers (caddy.go:248), stops the last ones (caddy.go:254), and then calls their OnShutdown
 //     (caddy.go:258). caddy does not wait for the goroutine of ServePacket (caddy.go:816).
 //  5. Server.Stop waits for 5 s at most (core/dnsserver/server.go:122).
-//  6. Between a socket and its handler, dns.Server ignores, rejects or unpacks a packet (miekg/dns server.go:546, 639, 641, 651).
-//     CoreDNS has it use DefaultMsgAcceptFunc (core/dnsserver/server.go:465), and a TsigProvider without secrets.
-//  7. The prometheus plugin counts a query by these metrics and labels (plugin/metrics/vars/report.go:34, handler.go:38).
+//  6. Between a socket and its handler, dns.Server ignores, rejects or unpacks a packet (miekg/dns server.go:546, 639, 641, 650).
+//     CoreDNS has it use DefaultMsgAcceptFunc (core/dnsserver/server.go:466), and a TsigProvider without secrets.
+//  7. The prometheus plugin counts a query by these metrics and labels (plugin/metrics/vars/report.go:48, 49).
 //  8. These types have a label of their own (plugin/metrics/vars/monitor.go:7).
 
 // closePatience is how long the end of a configuration waits for the queries that are with the plugins (fact 5).

@@ -3,14 +3,11 @@
 package udp
 
 import (
-	"bufio"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
-	"strings"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
@@ -105,31 +102,20 @@ func attachPlace(fd, place int) error {
 const skfADMark = 1<<32 - 0x1000 + 20
 
 // members counts the UDP sockets that are bound to addr in this network namespace.
-func members(addr netip.AddrPort) (int, error) {
-	file := "/proc/net/udp"
-	if addr.Addr().Is6() {
-		file = "/proc/net/udp6"
-	}
-	f, err := os.Open(file)
+func members(addr netip.AddrPort) (n int, err error) {
+	proc, err := procfs.NewDefaultFS()
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
-	want, n := procAddr(addr), 0
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if fields := strings.Fields(lines.Text()); len(fields) > 1 && fields[1] == want {
+	list := proc.NetUDP
+	if addr.Addr().Is6() {
+		list = proc.NetUDP6
+	}
+	sockets, err := list()
+	for _, s := range sockets {
+		if s.LocalPort == uint64(addr.Port()) && s.LocalAddr.Equal(addr.Addr().AsSlice()) {
 			n++
 		}
 	}
-	return n, lines.Err()
-}
-
-// procAddr returns addr as /proc/net/udp prints it: words of 32 bits in the host's byte order, and the port.
-func procAddr(addr netip.AddrPort) string {
-	var b strings.Builder
-	for raw := addr.Addr().AsSlice(); len(raw) > 0; raw = raw[4:] {
-		fmt.Fprintf(&b, "%08X", binary.NativeEndian.Uint32(raw))
-	}
-	return fmt.Sprintf("%s:%04X", b.String(), addr.Port())
+	return n, err
 }
