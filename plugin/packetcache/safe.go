@@ -19,8 +19,7 @@ type blockInfo struct {
 	prometheus *metrics.Metrics
 }
 
-// independent are the directives whose answers are the same for every client
-// that asks the same question with the same flags.
+// independent are the directives whose answers are the same for every client that asks the same question with the same flags.
 var independent = []string{
 	"any", "bind", "bufsize", "cache", "cancel", "debug", "errors", "fairshare", "file", "forward", "header", "health", "hedge", "hosts", "keep",
 	"loadbalance", "local", "loop", "minimal", "nodelocal", "nsid", "packetcache", "pprof", "prometheus", "ready", "reload", "root", "searchpath",

@@ -61,10 +61,9 @@ func (l *listener) prefer(place int) error {
 // Closing the socket does not suffice. The kernel takes the socket out of the group before it takes the socket out of the table
 // of addresses (net/ipv4/udp.c, udp_lib_unhash). A look-up in between finds a socket without a group and gives it the packet
 // (udp4_lib_lookup2), which the close then drops. A connected socket is not found for other peers (compute_score) and gets no
-// packet of its group by the hash (net/core/sock_reuseport.c). The program of the group names the other socket. The peer of the connection is the
-// socket's own address, which nobody else sends from.
-// The kernel delivers packets within RCU read-side sections. MEMBARRIER_CMD_GLOBAL waits for those that have begun
-// (kernel/sched/membarrier.c: synchronize_rcu).
+// packet of its group by the hash (net/core/sock_reuseport.c). The program of the group names the other socket. The peer of the
+// connection is the socket's own address, which nobody else sends from. The kernel delivers packets within RCU read-side
+// sections. MEMBARRIER_CMD_GLOBAL waits for those that have begun (kernel/sched/membarrier.c: synchronize_rcu).
 func (l *listener) withdraw() error {
 	n, err := members(l.addr)
 	if err != nil || n != 2 {
