@@ -12,15 +12,14 @@ import (
 	"github.com/coredns/coredns/plugin/metrics"
 )
 
-// A block is what has to be known of one server block.
-type block struct {
-	safe       bool // its answers do not depend on the client
-	rotates    bool // loadbalance is in it
+// A blockInfo is what the plugin knows of one server block.
+type blockInfo struct {
+	safe       bool // the answers do not depend on the client
+	rotates    bool // the block has loadbalance
 	prometheus *metrics.Metrics
 }
 
-// independent are the directives whose answers are the same for every client
-// that asks the same question with the same flags.
+// independent are the directives whose answers are the same for every client that asks the same question with the same flags.
 var independent = []string{
 	"any", "bind", "bufsize", "cache", "cancel", "debug", "errors", "fairshare", "file", "forward", "header", "health", "hedge", "hosts", "keep",
 	"loadbalance", "local", "loop", "minimal", "nodelocal", "nsid", "packetcache", "pprof", "prometheus", "ready", "reload", "root", "searchpath",
@@ -55,7 +54,7 @@ func checkBlock(b caddyfile.ServerBlock, blocks []caddyfile.ServerBlock) string 
 	return ""
 }
 
-// checkDirectives is checkBlock without a look at other blocks.
+// checkDirectives returns why the directives of b alone forbid to keep its answers; "" if they do not.
 func checkDirectives(b caddyfile.ServerBlock) string {
 	for name, tokens := range b.Tokens {
 		switch {

@@ -1,36 +1,97 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package packetcache
+package udp
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unsafe"
 
-	"github.com/coredns/coredns/core/dnsserver"
-
 	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wiretest"
 )
+
+// dial connects to addr.
+func dial(t testing.TB, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("udp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// TestLease goes through the life of two leases of one socket.
+func TestLease(t *testing.T) {
+	ls, addr := New(t.Logf), netip.MustParseAddrPort(wiretest.FreePort(t))
+	var leases []*Lease
+	listen := func() {
+		if err := ls.Listen(addr, func(l *Lease) Backend {
+			leases = append(leases, l)
+			return &fakeBackend{store: store.New(8 << 20)}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is := func(when string, want ...state) {
+		t.Helper()
+		for i, l := range leases {
+			if l.state != want[i] {
+				t.Errorf("%s: lease %d is in state %d, want %d", when, i, l.state, want[i])
+			}
+		}
+	}
+	listen()
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	leases[0].Await(done) // nobody took over
+	is("one lease", current)
+	listen()
+	leases[0].Await(t.Context())
+	is("taken over", handedOver, current)
+	leases[0].Withdraw()
+	leases[0].Close()
+	is("the first ends", handedOver, current)
+	if ls.at[addr].lease != leases[1] {
+		t.Error("the second lease does not have the socket")
+	}
+	leases[1].Close()
+	is("closed too early", handedOver, current)
+	leases[1].Withdraw()
+	is("the second is withdrawn", handedOver, withdrawn)
+	if err := leases[1].Send([]byte{0}, leases[1].Addr()); err != nil {
+		t.Error(err)
+	}
+	leases[1].Withdraw()
+	leases[1].Close()
+	is("the second is closed", handedOver, closed)
+	if err := leases[1].Send([]byte{0}, leases[1].Addr()); err == nil || len(ls.at) != 0 {
+		t.Error("the socket is open, or the address taken")
+	}
+}
 
 // TestRoom looks at the limit for answers, and sends 2,000 queries before any is read.
 func TestRoom(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root has more room than the kernel's default")
 	}
-	addr := netip.MustParseAddrPort(freePort(t))
-	l := &listener{addr: addr, local: net.UDPAddrFromAddrPort(addr)}
+	addr := netip.MustParseAddrPort(wiretest.FreePort(t))
+	l := newListener(New(t.Logf), addr)
 	if err := l.open(); err != nil {
 		t.Fatal(err)
 	}
-	defer l.close()
+	defer l.socket.Close()
 	c := dial(t, addr.String())
 	const queries = 2000
 	for range queries {
@@ -38,7 +99,7 @@ func TestRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	n, buf, answers := 0, make([]byte, maxQuery), 0
+	n, buf, answers := 0, make([]byte, MaxQuery), 0
 	err := l.control(func(fd int) (err error) {
 		answers, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
 		return err
@@ -59,20 +120,35 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// TestServeAfterClose has a server's goroutine come late, when its configuration has been replaced.
-func TestServeAfterClose(t *testing.T) {
-	addr := netip.MustParseAddrPort(freePort(t))
-	ss := newServers(options{defaultTTL, minSize})
-	if err := ss.close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := ss.serve(&dnsserver.Server{Addr: "dns://" + addr.String()}, addr); err != nil {
-		t.Error(err)
-	}
-	listeners.Lock()
-	defer listeners.Unlock()
-	if l := listeners.at[addr]; l != nil {
-		t.Errorf("it has taken %s", addr)
+// TestWithdraw has a second socket in the group: it gets all packets once ours is withdrawn, though ours is still open, by the
+// program of the group and by the kernel's hash.
+func TestWithdraw(t *testing.T) {
+	for _, company := range []company{alone, shared} {
+		l, _ := stand(t)
+		first := newListener(l.of, l.addr)
+		if err := first.open(); err != nil {
+			t.Fatal(err)
+		}
+		defer first.socket.Close()
+		c := dial(t, l.addr.String())
+		l.company = alone // with place 0
+		if err := l.prefer(0); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.Write(make([]byte, 60))
+		newReader(l, false).receives(t, 1)
+		l.company = company
+		if err := l.withdraw(); err != nil {
+			t.Fatal(err)
+		}
+		const packets = 20
+		for range packets {
+			_, _ = dial(t, l.addr.String()).Write(make([]byte, 60))
+		}
+		newReader(first, false).receives(t, packets)
+		if r := newReader(l, false); r.receive(l.fd) != unix.EAGAIN {
+			t.Errorf("company %d: %d packets came to a socket that was withdrawn", company, r.n)
+		}
 	}
 }
 
@@ -82,11 +158,11 @@ func TestSandbox(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			runtime.LockOSThread() // never unlocked: the thread is not to be used again
 			deny(t, call)
-			addr := netip.MustParseAddrPort(freePort(t))
-			l := &listener{addr: addr, local: net.UDPAddrFromAddrPort(addr)}
+			addr := netip.MustParseAddrPort(wiretest.FreePort(t))
+			l := newListener(New(t.Logf), addr)
 			err := l.open()
 			if err == nil {
-				l.close()
+				_ = l.socket.Close()
 			}
 			if !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), name) {
 				t.Errorf("%v", err)
@@ -115,12 +191,14 @@ func deny(t *testing.T, call uint32) {
 
 // TestSpare has more queries wait than a reader takes at once: it asks for another one, which answers what is there and waits again.
 func TestSpare(t *testing.T) {
-	addr := netip.MustParseAddrPort(freePort(t))
-	l := &listener{addr: addr, local: net.UDPAddrFromAddrPort(addr), server: &server{}, more: make(chan struct{}, 1), closing: make(chan struct{})}
+	addr := netip.MustParseAddrPort(wiretest.FreePort(t))
+	l := newListener(New(t.Logf), addr)
+	l.more = make(chan struct{}, 1)
+	l.lease = newLease(l, func(*Lease) Backend { return &fakeBackend{store: store.New(8 << 20)} })
 	if err := l.open(); err != nil {
 		t.Fatal(err)
 	}
-	defer l.close()
+	defer l.socket.Close()
 	c := dial(t, addr.String())
 	send := func(n int) {
 		before, each := queued(t, addr), uint64(0)
@@ -195,20 +273,5 @@ func TestZone(t *testing.T) {
 	}
 	if _, _, err := sockaddr(&net.UDPAddr{IP: net.ParseIP("fe80::1"), Port: 53, Zone: "absent"}); err == nil {
 		t.Error("no error for a zone that is not there")
-	}
-}
-
-// TestExpected has a server block with two ports: a reload hands over the sockets of both.
-func TestExpected(t *testing.T) {
-	second := freePort(t)
-	_, port, _ := net.SplitHostPort(second)
-	first := serve(t, "a.test:PORT b.test:"+port+" {\n bind 127.0.0.1\n packetcache\n forward . 127.0.0.1:1\n}\n")
-	listeners.Lock()
-	defer listeners.Unlock()
-	for _, a := range []string{first, second} {
-		addr := netip.MustParseAddrPort(a)
-		if !slices.Contains(listeners.next.expected, addr) {
-			t.Errorf("%s: expected at %v", addr, listeners.next.expected)
-		}
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package packetcache
+package wire
 
 import (
 	"bytes"
@@ -8,42 +8,21 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wiretest"
 )
 
-// pack returns the wire format of a query that change may alter first.
-func pack(t testing.TB, name string, qtype uint16, change func(*dns.Msg)) []byte {
-	t.Helper()
-	m := new(dns.Msg).SetQuestion(name, qtype)
-	if change != nil {
-		change(m)
-	}
-	wire, err := m.Pack()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return wire
-}
-
-func edns(size uint16, do bool) func(*dns.Msg) { return func(m *dns.Msg) { m.SetEdns0(size, do) } }
-
-func option(o dns.EDNS0) func(*dns.Msg) {
-	return func(m *dns.Msg) {
-		m.SetEdns0(1232, false)
-		m.IsEdns0().Option = append(m.IsEdns0().Option, o)
-	}
-}
-
-func key(msg []byte) ([]byte, bool) { return parseQuery(msg, make([]byte, 0, maxKey)) }
+func key(msg []byte) ([]byte, bool) { return ParseQuery(msg, make([]byte, 0, MaxKey)) }
 
 func TestKeyDependsOnWhatAnAnswerDependsOn(t *testing.T) {
-	base := pack(t, "www.example.org.", dns.TypeA, nil)
+	base := wiretest.Pack(t, "www.example.org.", dns.TypeA, nil)
 	want, ok := key(base)
 	if !ok {
 		t.Fatal("not usual")
 	}
 	same := map[string][]byte{
 		"another ID":       append([]byte{1, 2}, base[2:]...),
-		"another spelling": pack(t, "wWw.EXAMPLE.org.", dns.TypeA, nil),
+		"another spelling": wiretest.Pack(t, "wWw.EXAMPLE.org.", dns.TypeA, nil),
 	}
 	for name, msg := range same {
 		if k, ok := key(msg); !ok || !bytes.Equal(k, want) {
@@ -52,17 +31,17 @@ func TestKeyDependsOnWhatAnAnswerDependsOn(t *testing.T) {
 	}
 	seen := map[string]string{string(want): "itself"}
 	for name, msg := range map[string][]byte{
-		"another name":   pack(t, "ww.example.org.", dns.TypeA, nil),
-		"another type":   pack(t, "www.example.org.", dns.TypeAAAA, nil),
-		"no RD":          pack(t, "www.example.org.", dns.TypeA, func(m *dns.Msg) { m.RecursionDesired = false }),
-		"AD":             pack(t, "www.example.org.", dns.TypeA, func(m *dns.Msg) { m.AuthenticatedData = true }),
-		"CD":             pack(t, "www.example.org.", dns.TypeA, func(m *dns.Msg) { m.CheckingDisabled = true }),
-		"EDNS":           pack(t, "www.example.org.", dns.TypeA, edns(512, false)),
-		"EDNS of 1232":   pack(t, "www.example.org.", dns.TypeA, edns(1232, false)),
-		"DO":             pack(t, "www.example.org.", dns.TypeA, edns(1232, true)),
-		"the root":       pack(t, ".", dns.TypeA, nil),
-		"labels as dots": pack(t, `www\.example.org.`, dns.TypeA, nil),
-		"longest":        pack(t, strings.Repeat(strings.Repeat("a", 62)+".", 4)+"b.", dns.TypeA, nil),
+		"another name":   wiretest.Pack(t, "ww.example.org.", dns.TypeA, nil),
+		"another type":   wiretest.Pack(t, "www.example.org.", dns.TypeAAAA, nil),
+		"no RD":          wiretest.Pack(t, "www.example.org.", dns.TypeA, func(m *dns.Msg) { m.RecursionDesired = false }),
+		"AD":             wiretest.Pack(t, "www.example.org.", dns.TypeA, func(m *dns.Msg) { m.AuthenticatedData = true }),
+		"CD":             wiretest.Pack(t, "www.example.org.", dns.TypeA, func(m *dns.Msg) { m.CheckingDisabled = true }),
+		"EDNS":           wiretest.Pack(t, "www.example.org.", dns.TypeA, wiretest.EDNS(512, false)),
+		"EDNS of 1232":   wiretest.Pack(t, "www.example.org.", dns.TypeA, wiretest.EDNS(1232, false)),
+		"DO":             wiretest.Pack(t, "www.example.org.", dns.TypeA, wiretest.EDNS(1232, true)),
+		"the root":       wiretest.Pack(t, ".", dns.TypeA, nil),
+		"labels as dots": wiretest.Pack(t, `www\.example.org.`, dns.TypeA, nil),
+		"longest":        wiretest.Pack(t, strings.Repeat(strings.Repeat("a", 62)+".", 4)+"b.", dns.TypeA, nil),
 	} {
 		k, ok := key(msg)
 		if other := seen[string(k)]; !ok || other != "" {
@@ -73,7 +52,7 @@ func TestKeyDependsOnWhatAnAnswerDependsOn(t *testing.T) {
 }
 
 func TestUnusualQueries(t *testing.T) {
-	base := pack(t, "www.example.org.", dns.TypeA, nil)
+	base := wiretest.Pack(t, "www.example.org.", dns.TypeA, nil)
 	patch := func(at int, value byte) []byte {
 		msg := bytes.Clone(base)
 		msg[at] = value
@@ -96,20 +75,20 @@ func TestUnusualQueries(t *testing.T) {
 		"two questions":    patch(5, 2),
 		"an answer record": patch(7, 1),
 		"a pointer":        patch(12, 0xc0),
-		"chaos":            pack(t, "version.bind.", dns.TypeTXT, func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS }),
-		"ANY":              pack(t, "example.org.", dns.TypeANY, nil),
-		"AXFR":             pack(t, "example.org.", dns.TypeAXFR, nil),
-		"a cookie":         pack(t, "example.org.", dns.TypeA, option(&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"})),
-		"NSID":             pack(t, "example.org.", dns.TypeA, option(&dns.EDNS0_NSID{Code: dns.EDNS0NSID})),
-		"EDNS version 1": pack(t, "example.org.", dns.TypeA, func(m *dns.Msg) {
+		"chaos":            wiretest.Pack(t, "version.bind.", dns.TypeTXT, func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS }),
+		"ANY":              wiretest.Pack(t, "example.org.", dns.TypeANY, nil),
+		"AXFR":             wiretest.Pack(t, "example.org.", dns.TypeAXFR, nil),
+		"a cookie":         wiretest.Pack(t, "example.org.", dns.TypeA, wiretest.Option(&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"})),
+		"NSID":             wiretest.Pack(t, "example.org.", dns.TypeA, wiretest.Option(&dns.EDNS0_NSID{Code: dns.EDNS0NSID})),
+		"EDNS version 1": wiretest.Pack(t, "example.org.", dns.TypeA, func(m *dns.Msg) {
 			m.SetEdns0(1232, false)
 			m.IsEdns0().SetVersion(1)
 		}),
-		"EDNS flags": pack(t, "example.org.", dns.TypeA, func(m *dns.Msg) {
+		"EDNS flags": wiretest.Pack(t, "example.org.", dns.TypeA, func(m *dns.Msg) {
 			m.SetEdns0(1232, false)
 			m.IsEdns0().SetZ(1)
 		}),
-		"TSIG": pack(t, "example.org.", dns.TypeA, func(m *dns.Msg) { m.SetTsig("k.", dns.HmacSHA256, 300, 0) }),
+		"TSIG": wiretest.Pack(t, "example.org.", dns.TypeA, func(m *dns.Msg) { m.SetTsig("k.", dns.HmacSHA256, 300, 0) }),
 	} {
 		if _, ok := key(msg); ok {
 			t.Errorf("%s counts as usual", name)
@@ -119,9 +98,9 @@ func TestUnusualQueries(t *testing.T) {
 
 // FuzzParseQuery compares with miekg/dns: what counts as usual has to be a message there too, that says the same.
 func FuzzParseQuery(f *testing.F) {
-	f.Add(pack(f, "www.example.org.", dns.TypeA, nil))
-	f.Add(pack(f, "wWw.example.org.", dns.TypeAAAA, edns(1232, true)))
-	f.Add(pack(f, "example.org.", dns.TypeA, option(&dns.EDNS0_NSID{Code: dns.EDNS0NSID})))
+	f.Add(wiretest.Pack(f, "www.example.org.", dns.TypeA, nil))
+	f.Add(wiretest.Pack(f, "wWw.example.org.", dns.TypeAAAA, wiretest.EDNS(1232, true)))
+	f.Add(wiretest.Pack(f, "example.org.", dns.TypeA, wiretest.Option(&dns.EDNS0_NSID{Code: dns.EDNS0NSID})))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		k, ok := key(msg)
 		if !ok {
@@ -144,7 +123,7 @@ func FuzzParseQuery(f *testing.F) {
 		if k2, ok := key(wire); !ok || !bytes.Equal(k, k2) {
 			t.Errorf("%x became %x (%t) by way of %v", k, k2, ok, again)
 		}
-		if n := len(k); n > maxKey {
+		if n := len(k); n > MaxKey {
 			t.Errorf("key of %d octets", n)
 		}
 	})
@@ -152,19 +131,18 @@ func FuzzParseQuery(f *testing.F) {
 
 // FuzzReadAnswer compares with miekg/dns, too: what is kept has the TTLs that are found there.
 func FuzzReadAnswer(f *testing.F) {
-	q := pack(f, "www.example.org.", dns.TypeA, nil)
+	q := wiretest.Pack(f, "www.example.org.", dns.TypeA, nil)
 	for _, text := range []string{"www.example.org. 30 IN A 192.0.2.1", "www.example.org. 0 IN CNAME a.example.org."} {
-		f.Add(answerTo(f, q, text))
+		f.Add(wiretest.AnswerTo(f, q, text))
 	}
 	k, _ := key(q)
 	f.Fuzz(func(t *testing.T, wire []byte) {
-		a, ok := readAnswer(wire, k)
+		a, ok := ReadAnswer(wire, k)
 		if !ok {
 			return
 		}
-		out := make([]byte, maxAnswer)
-		e := &entry{key: k, wire: wire, ttls: a.ttls}
-		out = out[:e.replay(out, q, 0)]
+		out := make([]byte, MaxAnswer)
+		out = out[:Replay(out, q, wire, k, a.TTLs, 0)]
 		var m dns.Msg
 		if m.Unpack(wire) != nil {
 			return // broken data of a record goes to the client as it came
@@ -173,8 +151,8 @@ func FuzzReadAnswer(f *testing.F) {
 			t.Fatal(err)
 		}
 		for _, rr := range append(append(m.Answer, m.Ns...), m.Extra...) {
-			if h := rr.Header(); h.Rrtype != dns.TypeOPT && float64(h.Ttl) < a.ttl.Seconds() {
-				t.Errorf("%s is below %s", rr, a.ttl)
+			if h := rr.Header(); h.Rrtype != dns.TypeOPT && float64(h.Ttl) < a.TTL.Seconds() {
+				t.Errorf("%s is below %s", rr, a.TTL)
 			}
 		}
 	})

@@ -9,13 +9,16 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/udp"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wire"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wiretest"
 )
 
 // TestSameOnUnusual asks two servers, one of them with packetcache, what is not of the usual form, and compares as TestSameAnswers does.
@@ -40,9 +43,9 @@ func TestSameOnUnusual(t *testing.T) {
 
 // unusualPackets returns, by kind, packets of 512 octets at most. Their IDs are their places.
 func unusualPackets(t *testing.T) map[string][][]byte {
-	plain := pack(t, "a1.n1.test.", dns.TypeA, nil)
-	full := pack(t, "a1.n1.test.", dns.TypeA, func(m *dns.Msg) {
-		option(&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"})(m)
+	plain := wiretest.Pack(t, "a1.n1.test.", dns.TypeA, nil)
+	full := wiretest.Pack(t, "a1.n1.test.", dns.TypeA, func(m *dns.Msg) {
+		wiretest.Option(&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"})(m)
 		m.SetTsig("k.", dns.HmacSHA256, 300, time.Now().Unix())
 	})
 	kinds := map[string][][]byte{
@@ -50,7 +53,7 @@ func unusualPackets(t *testing.T) map[string][][]byte {
 		"flags":   each(256, plain, func(p []byte, i int) []byte { p[2] = byte(i); return p }),
 		"codes":   each(256, plain, func(p []byte, i int) []byte { p[3] = byte(i); return p }),
 		"cut":     each(len(full), full, func(p []byte, i int) []byte { return p[:max(i, 2)] }),
-		"versions": each(256, pack(t, "a1.n1.test.", dns.TypeA, edns(1232, false)), func(p []byte, i int) []byte {
+		"versions": each(256, wiretest.Pack(t, "a1.n1.test.", dns.TypeA, wiretest.EDNS(1232, false)), func(p []byte, i int) []byte {
 			p[len(p)-5] = byte(i)
 			return p
 		}),
@@ -58,12 +61,12 @@ func unusualPackets(t *testing.T) map[string][][]byte {
 			binary.BigEndian.PutUint16(p[4+i%4*2:], []uint16{0, 1, 2, 3, 255, 65535}[i/4])
 			return p
 		}),
-		"two questions": each(4, append(bytes.Clone(plain), plain[headerLen:]...), func(p []byte, i int) []byte {
+		"two questions": each(4, append(bytes.Clone(plain), plain[wire.HeaderLen:]...), func(p []byte, i int) []byte {
 			p[5] = byte(i)
 			return p
 		}),
 		"pointers": each(len(plain)+20, plain, func(p []byte, i int) []byte { // at the name's start, forwards, back and to itself
-			binary.BigEndian.PutUint16(p[headerLen:], 0xc000|uint16(i))
+			binary.BigEndian.PutUint16(p[wire.HeaderLen:], 0xc000|uint16(i))
 			return p
 		}),
 		"bits": each(8*(len(full)-2), full, func(p []byte, i int) []byte { p[2+i/8] ^= 1 << (i % 8); return p }),
@@ -76,7 +79,7 @@ func unusualPackets(t *testing.T) map[string][][]byte {
 		for j := range p[2:] {
 			p[2+j] = byte(r.Uint32())
 		}
-		if len(p) > headerLen && i%2 == 0 { // the half has a header that is accepted
+		if len(p) > wire.HeaderLen && i%2 == 0 { // the half has a header that is accepted
 			copy(p[2:], []byte{1, 0, 0, 1, 0, 0, 0, 0, 0, byte(i / 2 % 3)})
 		}
 		return p
@@ -100,8 +103,8 @@ func answers(t *testing.T, addr string, packets [][]byte) [][]byte {
 	got := make([][]byte, len(packets))
 	for range 2 {
 		c := dial(t, addr)
-		for first := 0; first < len(packets); first += batch {
-			last := min(first+batch, len(packets))
+		for first := 0; first < len(packets); first += 32 {
+			last := min(first+32, len(packets))
 			for i := first; i < last; i++ {
 				if got[i] == nil {
 					_, _ = c.Write(packets[i])
@@ -149,47 +152,27 @@ func differs(packets, stock, ours [][]byte) string {
 func TestBeyond512(t *testing.T) {
 	c := dial(t, serve(t, corefile(upstream(t), true)))
 	for _, size := range []int{100, 468, 512, 1232, 4000} {
-		query := pack(t, "a1.n1.test.", dns.TypeA, option(&dns.EDNS0_PADDING{Padding: make([]byte, size)}))
+		query := wiretest.Pack(t, "a1.n1.test.", dns.TypeA, wiretest.Option(&dns.EDNS0_PADDING{Padding: make([]byte, size)}))
 		var m dns.Msg
 		if err := m.Unpack(ask(c, query, 2*time.Second)); err != nil || m.Rcode != dns.RcodeSuccess || len(m.Answer) != 1 {
 			t.Errorf("%d octets: %v\n%v", len(query), err, &m)
 		}
 	}
-	query := pack(t, "a1.n1.test.", dns.TypeA, option(&dns.EDNS0_PADDING{Padding: make([]byte, maxQuery)}))
+	query := wiretest.Pack(t, "a1.n1.test.", dns.TypeA, wiretest.Option(&dns.EDNS0_PADDING{Padding: make([]byte, udp.MaxQuery)}))
 	var m dns.Msg
 	if err := m.Unpack(ask(c, query, 2*time.Second)); err != nil || m.Rcode != dns.RcodeFormatError {
 		t.Errorf("%d octets: %v\n%v", len(query), err, &m)
 	}
 }
 
-// TestRefuse compares with the answer that miekg/dns makes.
-func TestRefuse(t *testing.T) {
-	for _, query := range [][]byte{
-		pack(t, "www.example.org.", dns.TypeA, nil),
-		pack(t, strings.Repeat(strings.Repeat("a", 62)+".", 4)+"b.", dns.TypeAAAA, edns(1232, true)),
-		pack(t, "wWw.example.org.", dns.TypeA, func(m *dns.Msg) { m.AuthenticatedData, m.CheckingDisabled, m.RecursionDesired = true, true, false }),
-	} {
-		out := make([]byte, maxAnswer)
-		var q, m dns.Msg
-		if err := q.Unpack(query); err != nil {
-			t.Fatal(err)
-		}
-		want := new(dns.Msg).SetRcode(&q, dns.RcodeServerFailure)
-		want.Extra = q.Extra
-		if err := m.Unpack(out[:refuse(out, query)]); err != nil || m.String() != want.String() {
-			t.Errorf("%v\n%v\nwant\n%v", err, &m, want)
-		}
-	}
-}
-
 // TestSecrets has a listener with secrets for TSIG, of a plugin that nobody knows here.
 func TestSecrets(t *testing.T) {
 	for secrets, want := range map[string]int{"": 1, "k.": 0} {
-		s, ss := &dnsserver.Server{Addr: "dns://" + freePort(t)}, newServers(options{defaultTTL, minSize})
+		s, ss := &dnsserver.Server{Addr: "dns://" + wiretest.FreePort(t)}, newServers(options{defaultTTL, minSize})
 		if secrets != "" {
 			s.TsigSecret = map[string]string{secrets: "c2VjcmV0"}
 		}
-		ss.begin(s)
+		ss.start(s)
 		if len(ss.all) != want {
 			t.Errorf("secret %q: %d packet caches, want %d", secrets, len(ss.all), want)
 		}

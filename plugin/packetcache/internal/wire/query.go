@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package packetcache
+// Package wire reads DNS queries and answers in place, and writes answers, without a copy and without a parser's objects.
+package wire
 
 import "encoding/binary"
 
 const (
-	headerLen = 12
+	// HeaderLen is the length of a message's header in octets (RFC 1035, 4.1.1).
+	HeaderLen = 12
 	// maxName is the longest name in wire format (RFC 1035, 2.3.4).
 	maxName = 255
-	// tailLen is what a key has behind the question: flags, EDNS flags, UDP size.
+	// tailLen is the length of a key's end: one octet of flags, one of EDNS flags, two of the UDP size.
 	tailLen = 4
-	// maxKey is the longest key: name, type, class and tail.
-	maxKey = maxName + 4 + tailLen
+	// MaxKey is the length of the longest key in octets: name, type, class and tail.
+	MaxKey = maxName + 4 + tailLen
 )
 
 // Bits of the header's third and fourth octet (RFC 1035, 4.1.1; RFC 4035, 3.1.6).
@@ -37,28 +39,25 @@ const (
 	classIN       = 1
 )
 
-// parseQuery reads a query of the usual form, and appends to key[:0] all that
-// an answer depends on beside the client: the question in lower case, RD, AD,
-// CD, whether there is EDNS, DO and the UDP size. The array behind key must hold
-// maxKey octets.
+// ParseQuery reads a query of the usual form and returns its key, written to key[:0]. A key holds everything that an answer
+// depends on beside the client: the question in lower case, RD, AD, CD, the presence of EDNS, DO, and the UDP size. The array
+// behind key must hold MaxKey octets.
 //
-// It returns false for what is not usual: other than one question, another
-// opcode or class, a type that is not of data, EDNS options, a version or flags
-// of EDNS that are not known, octets behind the message. The plugins see these
-// each time.
-func parseQuery(msg, key []byte) ([]byte, bool) {
-	if len(msg) < headerLen || msg[2]&^bitRD != 0 || msg[3]&^(bitAD|bitCD) != 0 {
+// ParseQuery returns false for a query of an unusual form: not exactly one question, another opcode than QUERY, another class
+// than IN, a type that is not of data, an EDNS option, an unknown version or flag of EDNS, octets behind the message.
+func ParseQuery(msg, key []byte) ([]byte, bool) {
+	if len(msg) < HeaderLen || msg[2]&^bitRD != 0 || msg[3]&^(bitAD|bitCD) != 0 {
 		return nil, false
 	}
 	counts := binary.BigEndian.Uint64(msg[4:]) // QDCOUNT, ANCOUNT, NSCOUNT, ARCOUNT
 	if counts&^1 != 1<<48 {
 		return nil, false
 	}
-	key, ok := appendQuestion(key[:0], msg[headerLen:])
+	key, ok := appendQuestion(key[:0], msg[HeaderLen:])
 	if !ok {
 		return nil, false
 	}
-	rest := msg[headerLen+len(key):]
+	rest := msg[HeaderLen+len(key):]
 	flags := msg[2] | msg[3]
 	if counts&1 == 0 {
 		return append(key, flags, 0, 0, 0), len(rest) == 0
@@ -101,8 +100,7 @@ func appendQuestion(key, b []byte) ([]byte, bool) {
 	return append(key, b[off:off+4]...), true
 }
 
-// parseOPT reads an OPT record of version 0 without options that is all of b,
-// and returns the key's EDNS flags (RFC 6891, 6.1).
+// parseOPT returns the key's EDNS flags if b is one OPT record of version 0 without options (RFC 6891, 6.1).
 func parseOPT(b []byte) (flags byte, ok bool) {
 	if len(b) != 11 || b[0] != 0 || b[1] != 0 || b[2] != typeOPT {
 		return 0, false
@@ -120,5 +118,8 @@ func lower(c byte) byte {
 	return c
 }
 
-// questionLen returns the length of the question that key begins with.
+// questionLen returns the length of the question at the start of key.
 func questionLen(key []byte) int { return len(key) - tailLen }
+
+// DO reports whether the query with this key has EDNS's DO bit (RFC 3225).
+func DO(key []byte) bool { return key[len(key)-3]&hasDO != 0 }
