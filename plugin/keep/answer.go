@@ -12,13 +12,15 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/response"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
 // judge returns of which kind the answer m is, and its lifetime: that which the plugin cache would give it,
 // or, for a denial without SOA, bare_denial. The lifetime of what is not kept is 0.
-func (r *rules) judge(m *dns.Msg) (kind, time.Duration) {
+func (r *rules) judge(m *dns.Msg) (store.Kind, time.Duration) {
 	if m.Truncated || len(m.Question) != 1 {
-		return denial, 0
+		return store.Denial, 0
 	}
 	var now time.Time // only signatures need it, and they come with DO
 	if opt := m.IsEdns0(); opt != nil && opt.Do() {
@@ -28,21 +30,21 @@ func (r *rules) judge(m *dns.Msg) (kind, time.Duration) {
 	switch {
 	case t == response.NoError && answers(m):
 		if plugin.Zones(r.successOff).Contains(m.Question[0].Name) {
-			return positive, 0
+			return store.Positive, 0
 		}
-		return positive, bound(dnsutil.MinimalTTLWithMaximum(m, t, r.success.most), r.success)
+		return store.Positive, bound(dnsutil.MinimalTTLWithMaximum(m, t, r.success.most), r.success)
 	case t != response.NoError && t != response.NoData && t != response.NameError:
-		return denial, 0
+		return store.Denial, 0
 	case plugin.Zones(r.denialOff).Contains(m.Question[0].Name):
-		return denial, 0
+		return store.Denial, 0
 	case has(m.Ns, dns.TypeSOA):
-		return denial, bound(dnsutil.MinimalTTLWithMaximum(m, response.NoData, r.denial.most), r.denial)
+		return store.Denial, bound(dnsutil.MinimalTTLWithMaximum(m, response.NoData, r.denial.most), r.denial)
 	case has(m.Ns, dns.TypeNS):
-		return denial, 0 // a referral
+		return store.Denial, 0 // a referral
 	case len(m.Answer) == 0:
-		return denial, r.bareDenial
+		return store.Denial, r.bareDenial
 	}
-	return denial, dnsutil.MinimalTTLWithMaximum(m, t, r.bareDenial) // aliases that lead to nothing
+	return store.Denial, dnsutil.MinimalTTLWithMaximum(m, t, r.bareDenial) // aliases that lead to nothing
 }
 
 func bound(ttl time.Duration, l limits) time.Duration { return min(max(ttl, l.least), l.most) }

@@ -10,6 +10,8 @@ import (
 	"github.com/coredns/coredns/plugin"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
 // asked is one question, and the writer of what the next plugin says to it.
@@ -18,7 +20,7 @@ type asked struct {
 	caller  dns.ResponseWriter // the same, as the plugin cache made it
 	k       *Keep
 	request *dns.Msg
-	key     key
+	key     store.Key
 	who     asker
 	own     flight
 	flight  *flight // while this is the one question of its kind that is with the upstream; most often &own
@@ -26,14 +28,14 @@ type asked struct {
 }
 
 // find returns what is known, ready to be given. What cannot be read is not known.
-func (a *asked) find() (found, *dns.Msg) {
-	known := a.k.process.store.Load().find(a.key.bytes(), &a.k.rules, a.k.process.now())
-	if known.freshness == none {
+func (a *asked) find() (store.Found, *dns.Msg) {
+	known := a.k.process.Store().Find(a.key.Bytes(), a.k.rules.limits(), a.k.process.Now())
+	if known.Freshness == store.None {
 		return known, nil
 	}
-	m := reply(a.request, known.wire)
+	m := reply(a.request, known.Wire)
 	if m == nil {
-		return found{}, nil
+		return store.Found{}, nil
 	}
 	setTTL(m, a.k.rules.ttl(known))
 	if !a.wantsAD() {
@@ -44,7 +46,7 @@ func (a *asked) find() (found, *dns.Msg) {
 
 // answer answers with what is known, past the cache. cache takes an error for one of the upstream, and would tell
 // everybody SERVFAIL because one client is gone; so it is told none.
-func (a *asked) answer(f freshness, m *dns.Msg) (int, error) {
+func (a *asked) answer(f store.Freshness, m *dns.Msg) (int, error) {
 	hits[f].Inc()
 	_ = beyond(a.caller).WriteMsg(m)
 	return dns.RcodeSuccess, nil
@@ -67,27 +69,27 @@ func (a *asked) begin(ctx context.Context) (int, error) {
 
 // serve answers a client.
 func (a *asked) serve(ctx context.Context) (int, error) {
-	puts := a.k.process.store.Load().puts.Load()
+	puts := a.k.process.Store().Puts()
 	known, m := a.find()
-	if known.freshness == fresh || known.freshness == old && a.k.process.now() < known.retry {
-		return a.answer(known.freshness, m)
+	if known.Freshness == store.Fresh || known.Freshness == store.Spared {
+		return a.answer(known.Freshness, m)
 	}
-	fl, first := a.k.flights.join(a.key.bytes(), &a.own)
+	fl, first := a.k.flights.join(a.key.Bytes(), &a.own)
 	if !first {
-		if known.freshness == old {
-			return a.answer(old, m) // as cache does: only the one who asks waits
+		if known.Freshness == store.Old {
+			return a.answer(store.Old, m) // as cache does: only the one who asks waits
 		}
 		return a.share(ctx, fl)
 	}
 	a.flight = fl
-	if a.k.process.store.Load().puts.Load() != puts {
+	if a.k.process.Store().Puts() != puts {
 		known, m = a.find() // another flight may have landed since
 	}
-	switch known.freshness {
-	case fresh:
+	switch known.Freshness {
+	case store.Fresh, store.Spared:
 		a.land(outcome{state: withdrawn})
-		return a.answer(fresh, m)
-	case old:
+		return a.answer(known.Freshness, m)
+	case store.Old:
 		return a.renew(ctx, m)
 	}
 	return a.lead(ctx)
@@ -95,7 +97,7 @@ func (a *asked) serve(ctx context.Context) (int, error) {
 
 // ask asks the upstream, or waits for another question's answer.
 func (a *asked) ask(ctx context.Context) (int, error) {
-	fl, first := a.k.flights.join(a.key.bytes(), &a.own)
+	fl, first := a.k.flights.join(a.key.Bytes(), &a.own)
 	if !first {
 		return a.share(ctx, fl)
 	}
@@ -213,15 +215,15 @@ func forAll(rcode int) bool {
 	return false
 }
 
-func (a *asked) put(kind kind, lifetime time.Duration, wire []byte) {
-	now := a.k.process.now()
+func (a *asked) put(kind store.Kind, lifetime time.Duration, wire []byte) {
+	now := a.k.process.Now()
 	until := now + int64(lifetime)
-	if kind == positive {
+	if kind == store.Positive {
 		until += int64(a.k.rules.stale.upTo)
 	}
-	a.k.process.store.Load().put(&record{
-		stored: now, lifetime: int64(lifetime), until: until, kind: kind,
-		final: kind == denial && !a.k.rules.stale.preferPositive, key: a.key.bytes(), wire: wire,
+	a.k.process.Store().Put(&store.Record{
+		Stored: now, Lifetime: int64(lifetime), Until: until, Kind: kind,
+		Final: kind == store.Denial && !a.k.rules.stale.preferPositive, Key: a.key.Bytes(), Wire: wire,
 	})
 }
 

@@ -12,10 +12,9 @@ import (
 	"slices"
 
 	"github.com/coredns/caddy/caddyfile"
-)
 
-// format is the version of the file and of what a block's hash covers.
-const format = 1
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
+)
 
 // maxConfigFile is how much of a file that a directive names counts, in octets.
 const maxConfigFile = 1 << 20
@@ -31,9 +30,9 @@ var besides = []string{
 // directives that are not in besides, and the files that these directives name, such as resolv.conf or a zone. The order
 // of the lines in a directive counts; the order of the directives does not. An answer is used only for a block with
 // the same hash.
-func hashOf(b caddyfile.ServerBlock) (sum [hashLen]byte) {
+func hashOf(b caddyfile.ServerBlock) (sum [store.HashLen]byte) {
 	h := sha256.New()
-	fmt.Fprintf(h, "%d %q\n", format, b.Keys)
+	fmt.Fprintf(h, "%d %q\n", store.Format, b.Keys)
 	for _, name := range slices.Sorted(maps.Keys(b.Tokens)) {
 		if slices.Contains(besides, name) {
 			continue

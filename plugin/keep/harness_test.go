@@ -24,17 +24,14 @@ import (
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/packetcache"
 
 	"github.com/miekg/dns"
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 )
 
 // TestMain orders the plugins as plugin.cfg does.
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(victimDir); dir != "" {
-		victim(dir)
-		return
-	}
-	shared.now = func() int64 { return boottime() + skew.Load() }
+	shared.Now = func() int64 { return store.Boottime() + skew.Load() }
 	dnsserver.Directives = []string{"packetcache", "bind", "rewrite", "cache", "keep", "forward"}
 	dnsserver.Quiet, caddy.Quiet = true, true
 	os.Exit(m.Run())
@@ -165,24 +162,7 @@ func (m *machine) stop() {
 	m.inst.ShutdownCallbacks()
 	_ = m.inst.Stop()
 	m.inst = nil
-	forget(&shared)
-}
-
-// forget ends the store of p.
-func forget(p *process) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if s := p.store.Swap(nil); s != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		_ = s.own.close()
-		for _, peer := range s.peers {
-			_ = peer.close()
-		}
-		s.use(new(file))
-		s.peers = nil
-	}
-	p.options = options{}
+	_ = shared.Close()
 }
 
 // ask sends one question and returns the answer; nil if there is none.
@@ -251,9 +231,6 @@ func age(d time.Duration) { skew.Add(int64(d)) }
 
 // coalesced is how many questions have waited for others.
 func coalesced() int { return counted(coalescedTotal) }
-
-// recovered is how many answers were taken over from files.
-func recovered() int { return counted(recoveredTotal) }
 
 func counted(c prometheus.Counter) int {
 	m := new(dto.Metric)

@@ -12,6 +12,8 @@ import (
 	"github.com/coredns/coredns/plugin/cache"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
 // patience bounds how long a question waits for the answer to another one, and how long one lives that is asked
@@ -22,12 +24,15 @@ const patience = 10 * time.Second
 type Keep struct {
 	Next plugin.Handler
 
-	block   [hashLen]byte // hash of the server block
+	block   [store.HashLen]byte // hash of the server block
 	rules   rules
-	process *process
+	process *store.Process
 	flights flights
 	behind  background
 }
+
+// shared is the process's store, which outlives reloads.
+var shared = store.Process{Now: new(store.Clock).Now}
 
 // Name implements plugin.Handler.
 func (k *Keep) Name() string { return "keep" }
@@ -40,7 +45,7 @@ func (k *Keep) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
 	}
 	a := &asked{k: k, ResponseWriter: w, caller: caller, who: who, request: r}
-	if !a.key.set(&k.block, r) {
+	if !a.key.Set(&k.block, r) {
 		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
 	}
 	if who == client {

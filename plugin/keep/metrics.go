@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
 const subsystem = "keep"
@@ -28,12 +30,10 @@ var (
 		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "impatient_total",
 		Help: "Counter of queries that were told SERVFAIL, since the answer to the same question did not come within 10 s.",
 	})
-	recoveredTotal = promauto.NewCounter(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "recovered_total",
-		Help: "Counter of answers that were taken over from files, of earlier processes and of those that live.",
-	})
 	// hits are by freshness.
-	hits = map[freshness]prometheus.Counter{fresh: hitsTotal.WithLabelValues("fresh"), old: hitsTotal.WithLabelValues("stale")}
+	hits = map[store.Freshness]prometheus.Counter{
+		store.Fresh: hitsTotal.WithLabelValues("fresh"), store.Old: hitsTotal.WithLabelValues("stale"), store.Spared: hitsTotal.WithLabelValues("stale"),
+	}
 )
 
 func init() { prometheus.MustRegister(usage{}) }
@@ -54,12 +54,12 @@ func (usage) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (usage) Collect(ch chan<- prometheus.Metric) {
-	s := shared.store.Load()
+	s := shared.Store()
 	if s == nil {
 		return
 	}
-	for k := range kinds {
-		entries, octets := s.usage(k)
+	for k := range store.Kinds {
+		entries, octets := s.Usage(k)
 		ch <- prometheus.MustNewConstMetric(entriesDesc, prometheus.GaugeValue, float64(entries), k.String())
 		ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, float64(octets), k.String())
 	}

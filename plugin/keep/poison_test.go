@@ -12,6 +12,8 @@ import (
 	"github.com/coredns/coredns/plugin/cache"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
 // gone is the writer of a client that has closed its connection.
@@ -35,8 +37,8 @@ func TestAClientThatIsGoneFailsNobodyElse(t *testing.T) {
 	a := &asked{k: k, request: r}
 	withAD := r.Copy()
 	withAD.AuthenticatedData = true // as cache asks
-	a.key.set(&k.block, withAD)
-	packed(address("192.0.2.1", 30)(r), func(wire []byte) { a.put(positive, 3e10, wire) })
+	a.key.Set(&k.block, withAD)
+	packed(address("192.0.2.1", 30)(r), func(wire []byte) { a.put(store.Positive, 3e10, wire) })
 	for i, w := range []dns.ResponseWriter{new(gone), new(someone)} {
 		if code, err := c.ServeDNS(t.Context(), w, r); code != dns.RcodeSuccess || err != nil {
 			t.Errorf("client %d: %d, %v", i, code, err)

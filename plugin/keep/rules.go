@@ -10,6 +10,8 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/dnsutil"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
 // rules say how long answers of a server block are used. They are those of its plugin cache.
@@ -21,6 +23,15 @@ type rules struct {
 	keepTTL         bool // answers have the TTL that they came with
 	stale           stale
 	bareDenial      time.Duration // lifetime of denials without SOA; 0: they are not kept
+}
+
+// limits returns how long the store may use answers under these rules.
+func (r *rules) limits() store.Limits {
+	l := store.Limits{Positive: r.success.most, Denial: max(r.denial.most, r.bareDenial), PreferPositive: r.stale.preferPositive}
+	if r.stale.mode != staleNever {
+		l.Stale = r.stale.upTo
+	}
+	return l
 }
 
 // limits are the bounds of a lifetime.

@@ -13,32 +13,19 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
-	clog "github.com/coredns/coredns/plugin/pkg/log"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
 	"github.com/nodelocaldns/nodelocaldns/internal/serverblocks"
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
-
-var log = clog.NewWithPlugin("keep")
 
 func init() { plugin.Register("keep", setup) }
 
-const (
-	defaultSize   = 8 << 20
-	minSize       = 256 << 10
-	maxSize       = 1 << 30
-	maxBareDenial = 5 * time.Minute
-)
-
-// options is what the directives of a Corefile say of the store that they share.
-type options struct {
-	Dir  string // where the file is; empty: memory only
-	Size int    // octets
-}
+const maxBareDenial = 5 * time.Minute
 
 // directive is one of them.
 type directive struct {
-	options
+	store.Options
 	givenDir, givenSize bool
 	bareDenial          time.Duration
 	where               string // file and line
@@ -46,7 +33,7 @@ type directive struct {
 
 // config is one configuration: all directives of a Corefile.
 type config struct {
-	options
+	store.Options
 	dirAt, sizeAt string // the first that says something of it
 }
 
@@ -63,9 +50,9 @@ func setup(c *caddy.Controller) error {
 	}
 	conf, ok := c.Get(configKey{}).(*config)
 	if !ok {
-		conf = &config{options: options{Size: min(defaultSize, memlimit.Process().Share(defaultSize))}}
+		conf = &config{Options: store.Options{Size: min(store.DefaultSize, memlimit.Process().Share(store.DefaultSize))}}
 		c.Set(configKey{}, conf)
-		c.OnStartup(func() error { return shared.open(conf.options) })
+		c.OnStartup(func() error { return shared.Open(conf.Options) })
 	}
 	if err := conf.add(d); err != nil {
 		return plugin.Error("keep", err)
@@ -132,8 +119,8 @@ func (d *directive) set(c *caddy.Controller, name, value string) (err error) {
 	switch name {
 	case "size":
 		d.givenSize = true
-		if d.Size, err = strconv.Atoi(value); err != nil || d.Size < minSize || d.Size > maxSize {
-			return c.Errf("size %q: want octets, from %d to %d", value, minSize, maxSize)
+		if d.Size, err = strconv.Atoi(value); err != nil || d.Size < store.MinSize || d.Size > store.MaxSize {
+			return c.Errf("size %q: want octets, from %d to %d", value, store.MinSize, store.MaxSize)
 		}
 	case "bare_denial":
 		if d.bareDenial, err = time.ParseDuration(value); err != nil || d.bareDenial < time.Second || d.bareDenial > maxBareDenial {

@@ -10,39 +10,19 @@ import (
 	"github.com/coredns/coredns/plugin/metadata"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
-// slack is by how much the clock of one goroutine, or process, may seem to be ahead of another's, in nanoseconds.
-const slack = int64(time.Second)
-
-// freshness says how an entry may be used at the time now, in nanoseconds of CLOCK_BOOTTIME. What comes from the
-// future, or claims more than these rules give, was not stored by them.
-func (r *rules) freshness(e *record, now int64) freshness {
-	most := max(r.denial.most, r.bareDenial)
-	if e.kind == positive {
-		most = r.success.most
-	}
-	age := now - e.stored
-	switch {
-	case age < -slack || e.lifetime > int64(most):
-		return none
-	case age <= e.lifetime-int64(time.Second):
-		return fresh
-	case e.kind == positive && r.stale.mode != staleNever && age < e.lifetime+int64(r.stale.upTo):
-		return old
-	}
-	return none
-}
-
 // ttl returns the TTL of an answer, in seconds.
-func (r *rules) ttl(a found) uint32 {
+func (r *rules) ttl(a store.Found) uint32 {
 	switch {
-	case a.freshness == old:
+	case a.Freshness != store.Fresh:
 		return uint32(r.stale.ttl / time.Second)
 	case r.keepTTL:
-		return uint32(a.lifetime / time.Second)
+		return uint32(a.Lifetime / time.Second)
 	}
-	return uint32(a.left / time.Second)
+	return uint32(a.Left / time.Second)
 }
 
 // good reports whether m is an answer that makes an old one needless (RFC 8767, 4).
@@ -57,7 +37,7 @@ func (r *rules) good(m *dns.Msg) bool {
 // says nothing within the timeout of verify, or fails.
 func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
 	if a.flight == nil {
-		return a.answer(old, known)
+		return a.answer(store.Old, known)
 	}
 	fl, done := a.flight, a.k.flights.wait(a.flight)
 	b := &asked{
@@ -67,10 +47,10 @@ func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
 	a.flight = nil
 	if !a.k.behind.start(ctx, func(ctx context.Context) { b.verify(ctx, fl) }) {
 		b.land(outcome{state: withdrawn})
-		return a.answer(old, known)
+		return a.answer(store.Old, known)
 	}
 	if a.k.rules.stale.mode == staleImmediate {
-		return a.answer(old, known)
+		return a.answer(store.Old, known)
 	}
 	timeout := a.k.rules.stale.timeout
 	if timeout == 0 {
@@ -86,14 +66,14 @@ func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	return a.answer(old, known)
+	return a.answer(store.Old, known)
 }
 
 // verify asks the upstream, and notes when that fails.
 func (a *asked) verify(ctx context.Context, fl *flight) {
 	_, _ = a.lead(ctx) // who waits is told by the flight; the old answer is what makes up for a failure
 	if a.k.renewed(a.request, fl) == nil {
-		a.k.process.store.Load().failed(a.key.bytes(), a.k.process.now()+int64(a.k.rules.stale.recheck))
+		a.k.process.Store().Failed(a.key.Bytes(), a.k.process.Now()+int64(a.k.rules.stale.recheck))
 	}
 }
 

@@ -4,12 +4,15 @@ package keep
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
 // TestStale tells what a client hears of a name that was good 40 s ago with a TTL of 30 s, after a reload.
@@ -79,19 +82,17 @@ func TestALateAnswerGoesIntoTheCache(t *testing.T) {
 	close(hold)
 	eventually(t, "the new answer", func() bool { return m.told("a.test.") == "192.0.2.2 30" })
 	// It is cache that answers: keep knows nothing any more.
-	forgetAll()
+	forgetAll(t)
 	if got := m.told("a.test."); got != "192.0.2.2 30" || u.asked.Load() != 2 {
 		t.Errorf("%s, asked %d times", got, u.asked.Load())
 	}
 }
 
-// forgetAll empties the store.
-func forgetAll() {
-	s := shared.store.Load()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, g := range s.rings {
-		g.clear()
+// forgetAll replaces the store with an empty one.
+func forgetAll(t *testing.T) {
+	t.Helper()
+	if err := errors.Join(shared.Close(), shared.Open(store.Options{Size: store.MinSize})); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -134,37 +135,6 @@ func TestBareDenial(t *testing.T) {
 	m.told("a.test.")
 	if n := u.asked.Load(); n != 2 {
 		t.Errorf("without bare_denial: asked %d times", n)
-	}
-}
-
-func TestFreshness(t *testing.T) {
-	const s = int64(time.Second)
-	r := rules{success: limits{0, 30 * time.Second}, denial: limits{0, 5 * time.Second}}
-	withStale := r
-	withStale.stale = stale{mode: staleVerify, upTo: time.Minute}
-	for _, test := range []struct {
-		r             *rules
-		kind          kind
-		age, lifetime int64
-		want          freshness
-	}{
-		{&r, positive, 0, 30 * s, fresh},
-		{&r, positive, 29 * s, 30 * s, fresh},
-		{&r, positive, 29*s + 1, 30 * s, none}, // less than a second is left
-		{&withStale, positive, 29*s + 1, 30 * s, old},
-		{&withStale, positive, 90*s - 1, 30 * s, old},
-		{&withStale, positive, 90 * s, 30 * s, none},
-		{&withStale, positive, -1, 30 * s, fresh},
-		{&withStale, positive, -1 - s, 30 * s, none}, // from the future
-		{&withStale, positive, 0, 31 * s, none},      // longer than the rules give
-		{&withStale, denial, 0, 5 * s, fresh},
-		{&withStale, denial, 5 * s, 5 * s, none},
-		{&withStale, denial, 0, 6 * s, none},
-	} {
-		e := record{kind: test.kind, stored: 1e18, lifetime: test.lifetime}
-		if got := test.r.freshness(&e, 1e18+test.age); got != test.want {
-			t.Errorf("%+v: %d", test, got)
-		}
 	}
 }
 

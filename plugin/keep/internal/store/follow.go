@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package keep
+package store
 
 import (
 	"encoding/binary"
@@ -8,34 +8,44 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// A peer is another process's file, from which records are copied: all of them at first, then those that come.
+var recoveredTotal = promauto.NewCounter(prometheus.CounterOpts{
+	Namespace: plugin.Namespace, Subsystem: "keep", Name: "recovered_total",
+	Help: "Counter of answers that were copied from files, of earlier processes and of running ones.",
+})
+
+// A peer is another process's file. The store copies all records of the file once, and later the new ones.
 type peer struct {
 	*file
 	begun bool
-	read  [kinds]uint64 // positions up to which the rings are read
+	read  [Kinds]uint64 // positions up to which the rings are read
 }
 
-// moved reports whether the peer has written since it was read.
+// moved reports whether the peer has written records since the last call of each.
 func (p *peer) moved() bool {
-	return p.heads[positive].Load() != p.read[positive] || p.heads[denial].Load() != p.read[denial]
+	return p.heads[Positive].Load() != p.read[Positive] || p.heads[Denial].Load() != p.read[Denial]
 }
 
-// each calls f with every record that the peer's rings have gained, the oldest first. The record is a copy in
-// scratch, which has maxRecord octets, so that what is checked is what is used.
+// each calls f with every new record of the peer's rings, the oldest first. The record is a copy in scratch, which has maxRecord
+// octets: the peer may overwrite its own copy between the check and the use.
 //
-// Positions come from outside. They say where to begin, and how much is new; what is a record, its checksum says.
-func (p *peer) each(scratch []byte, f func(*record)) {
-	for k := range kinds {
+// The other process writes the positions, so they may be wrong. They say where each begins and how many octets are new. Only
+// its checksum makes a record valid.
+func (p *peer) each(scratch []byte, f func(*Record)) {
+	for k := range Kinds {
 		ring, head := p.rings[k], p.heads[k].Load()
-		from, n := head, uint64(len(ring)) // all of it; behind the newest record is the oldest
+		from, n := head, uint64(len(ring)) // the whole ring: the oldest record follows the newest
 		if gained := head - p.read[k]; p.begun && gained <= n {
 			from, n = p.read[k], gained
 		}
 		p.read[k] = head
-		scan(ring, p.salt, from, n, scratch, func(r *record) {
-			if r.kind == k {
+		scan(ring, p.salt, from, n, scratch, func(r *Record) {
+			if r.Kind == k {
 				f(r)
 			}
 		})
@@ -43,9 +53,9 @@ func (p *peer) each(scratch []byte, f func(*record)) {
 	p.begun = true
 }
 
-// scan calls f with the records in the n octets of a ring from a position on. It computes the checksums of no
-// more than twice as many octets, whatever is in them.
-func scan(ring []byte, salt, from, n uint64, scratch []byte, f func(*record)) {
+// scan calls f with the records in the n octets of ring behind the position from. Whatever the octets are, scan computes
+// checksums of 2n octets at most.
+func scan(ring []byte, salt, from, n uint64, scratch []byte, f func(*Record)) {
 	from &^= 7
 	budget := 2 * int(n)
 	for done := uint64(0); done < n; {
@@ -60,7 +70,7 @@ func scan(ring []byte, salt, from, n uint64, scratch []byte, f func(*record)) {
 		}
 		r, ok := decode(scratch[:copy(scratch, b[:length])], salt)
 		if !ok {
-			done += 8 // overwritten in part, or damaged; the next record may be inside
+			done += 8 // the record is damaged, or overwritten in part; another record may begin inside
 			continue
 		}
 		f(&r)
@@ -68,7 +78,7 @@ func scan(ring []byte, salt, from, n uint64, scratch []byte, f func(*record)) {
 	}
 }
 
-// skip returns how far the next record is at least from b, where none begins.
+// skip returns the least distance of the next record from the beginning of b, where no record begins.
 func skip(b []byte) uint64 {
 	if len(b) >= fillerLen && binary.LittleEndian.Uint32(b) == 0 && int(binary.LittleEndian.Uint32(b[4:])) == len(b) {
 		return uint64(len(b))
@@ -76,11 +86,11 @@ func skip(b []byte) uint64 {
 	return 8
 }
 
-// maxPeers bounds the files that are read at a start. Each process leaves one, and each start removes those of
-// processes that are gone.
+// maxPeers bounds the files that a start reads. Each process leaves one file, and each start removes the files of processes that
+// have ended.
 const maxPeers = 16
 
-// openPeers opens the files of other processes in dir. Names that are not of keep are left alone.
+// openPeers opens the files of other processes in dir. It does not touch files with names that createFile does not give.
 func openPeers(dir, own, bootID string) (peers []*peer) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -94,14 +104,14 @@ func openPeers(dir, own, bootID string) (peers []*peer) {
 		switch f, err := loadFile(path, bootID); {
 		case f != nil:
 			peers = append(peers, &peer{file: f})
-		case err != nil && !errors.Is(err, os.ErrNotExist): // else another start was first
+		case err != nil && !errors.Is(err, os.ErrNotExist): // another start may have removed the file
 			log.Warningf("Not used: %v", err)
 		}
 	}
 	return peers
 }
 
-// loadFile returns the file at path, or nil and what the log is to say of it.
+// loadFile returns the file at path. If the file cannot be used, loadFile returns nil and the text for the log, or nil for none.
 func loadFile(path, bootID string) (*file, error) {
 	f, err := openFile(path)
 	if err != nil {
@@ -113,8 +123,8 @@ func loadFile(path, bootID string) (*file, error) {
 	return f, nil
 }
 
-// discard closes a file that could not be loaded for the given reason. It deletes one that will never be of use and
-// whose owner is gone, so that it is not spoken of at each start. It returns what the log is to say.
+// discard closes f, which could not be loaded because of reason. If no process can use f and its process has ended, discard
+// deletes the file, so that the next start need not log it again. It returns the text for the log, or nil for none.
 func (f *file) discard(reason error) error {
 	if !errors.As(reason, new(wrong)) || !f.abandoned() {
 		return errors.Join(reason, f.close())

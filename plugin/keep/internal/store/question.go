@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package keep
+package store
 
 import (
 	"encoding/binary"
@@ -10,21 +10,22 @@ import (
 )
 
 const (
-	hashLen = 16
+	// HashLen is the length of the hash of a server block, in octets.
+	HashLen = 16
 	maxName = 255
-	minKey  = hashLen + 3 + 1
-	maxKey  = hashLen + 3 + maxName
+	minKey  = HashLen + 3 + 1
+	maxKey  = HashLen + 3 + maxName
 )
 
-// A key is all that an answer depends on: the hash of the server block, the type, the flags and the name in
-// lower case. EDNS alone makes no difference, since OPT records are left out of what is kept.
-type key struct {
+// A Key holds everything that an answer depends on: the hash of the server block, the type, the flags, and the name in lower
+// case. A query with an OPT record and a query without one have the same Key, since records are stored without OPT.
+type Key struct {
 	octets [maxKey]byte
 	n      int
 }
 
-// bytes returns the key; it is valid as long as k.
-func (k *key) bytes() []byte { return k.octets[:k.n] }
+// Bytes returns the octets of k. The slice is a part of k.
+func (k *Key) Bytes() []byte { return k.octets[:k.n] }
 
 // Bits of a key's flags.
 const (
@@ -34,10 +35,10 @@ const (
 	flagDO
 )
 
-// set makes k the key of r in the server block with the given hash. It returns false if answers to r are not
-// kept, nor shared: other opcodes and classes than QUERY and IN, types that are no data, EDNS options that may
-// make the answer another one, and HINFO, which the plugin loop asks to find its own question.
-func (k *key) set(block *[hashLen]byte, r *dns.Msg) bool {
+// Set makes k the Key of r in the server block with the hash block. It returns false if the answers to r are neither kept nor
+// shared between clients. These are answers to an opcode other than QUERY, a class other than IN, a type that is not data, an
+// EDNS option that may change the answer, or the type HINFO, with which the plugin loop recognises its own question.
+func (k *Key) Set(block *[HashLen]byte, r *dns.Msg) bool {
 	if r.Response || r.Opcode != dns.OpcodeQuery || len(r.Question) != 1 || len(r.Answer)+len(r.Ns) > 0 {
 		return false
 	}
@@ -54,18 +55,17 @@ func (k *key) set(block *[hashLen]byte, r *dns.Msg) bool {
 		flags |= flag(opt.Do(), flagDO)
 	}
 	copy(k.octets[:], block[:])
-	binary.BigEndian.PutUint16(k.octets[hashLen:], q.Qtype)
-	k.octets[hashLen+2] = flags
+	binary.BigEndian.PutUint16(k.octets[HashLen:], q.Qtype)
+	k.octets[HashLen+2] = flags
 	for i := range len(q.Name) {
-		k.octets[hashLen+3+i] = lower(q.Name[i])
+		k.octets[HashLen+3+i] = lower(q.Name[i])
 	}
-	k.n = hashLen + 3 + len(q.Name)
+	k.n = HashLen + 3 + len(q.Name)
 	return true
 }
 
-// matters reports whether an EDNS option may change the records of the answer. Those that do not are about the
-// connection, or ask for a mark beside the records: cookies, which dig sends (RFC 7873), NSID (RFC 5001),
-// keepalive (RFC 7828) and padding (RFC 7830).
+// matters reports whether an EDNS option may change the records of the answer. Cookies, which dig sends (RFC 7873), NSID (RFC
+// 5001), keepalive (RFC 7828) and padding (RFC 7830) do not.
 func matters(o dns.EDNS0) bool {
 	switch o.Option() {
 	case dns.EDNS0COOKIE, dns.EDNS0NSID, dns.EDNS0TCPKEEPALIVE, dns.EDNS0PADDING:
@@ -74,8 +74,7 @@ func matters(o dns.EDNS0) bool {
 	return true
 }
 
-// isData reports whether t is a type of data that is kept (RFC 6895, 3.1: from 128 to 255 are those of
-// queries alone).
+// isData reports whether records of type t are kept. Types from 128 to 255 exist in queries only (RFC 6895, section 3.1).
 func isData(t uint16) bool {
 	return t != 0 && t != dns.TypeOPT && t != dns.TypeHINFO && (t < 128 || t > 255)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package keep
+package store
 
 import (
 	"errors"
@@ -12,23 +12,23 @@ import (
 	"time"
 )
 
-// A store is the answers that a process keeps, in a file or in memory only. It survives all configurations of
-// the process. Its methods may be called by several goroutines.
-type store struct {
+// A Store holds answers, in a file or in memory only. The Store outlives the configurations of the process. Several goroutines
+// may call its methods at once.
+type Store struct {
 	size int
-	puts atomic.Uint64 // how often something was stored
+	puts atomic.Uint64
 
 	mu      sync.Mutex
 	own     *file
-	rings   [kinds]*ring
+	rings   [Kinds]*ring
 	peers   []*peer
-	looked  int64  // when peers were last asked whether they live, ns of CLOCK_BOOTTIME
-	scratch []byte // for records of peers
+	looked  int64  // when the Store last checked which peers live, ns of CLOCK_BOOTTIME
+	scratch []byte // room for one record of a peer
 }
 
-// openStore returns a store of size octets. dir is where its file is; without dir, or if there can be no file,
-// the store is memory only, and a line of the log says why. It reads the files of other processes in either case.
-func openStore(dir string, size int, now int64) (*store, error) {
+// open returns a Store of size octets with a file in dir. If dir is empty, or no file can be made there, the Store is in memory
+// only; a line of the log gives the reason. In both cases open reads the files of other processes.
+func open(dir string, size int, now int64) (*Store, error) {
 	own, bootID, failure := create(dir, size)
 	if own == nil {
 		var err error
@@ -36,14 +36,14 @@ func openStore(dir string, size int, now int64) (*store, error) {
 			return nil, err
 		}
 	}
-	s := &store{size: size}
+	s := &Store{size: size}
 	s.use(own)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if bootID != "" { // otherwise dir must not be used
+	if bootID != "" { // dir may be used
 		s.peers = openPeers(dir, own.path, bootID)
 		s.follow(now, true)
-		if failure != nil { // files that are removed now may have taken the room
+		if failure != nil { // follow may have removed files, so that there is room now
 			failure = s.move(dir, bootID, now)
 		}
 	}
@@ -53,8 +53,8 @@ func openStore(dir string, size int, now int64) (*store, error) {
 	return s, nil
 }
 
-// move makes the file in dir that could not be made before, and puts into it what is in memory.
-func (s *store) move(dir, bootID string, now int64) error {
+// move makes the file that create could not make, and copies the answers from memory to the file.
+func (s *Store) move(dir, bootID string, now int64) error {
 	own, err := createFile(dir, s.size, bootID)
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func (s *store) move(dir, bootID string, now int64) error {
 	return memory.close()
 }
 
-// create returns a new file in dir, and the boot's id, also if it is only the file that could not be made.
+// create returns a new file in dir and the id of this boot. If only the file cannot be made, create returns the id and an error.
 func create(dir string, size int) (*file, string, error) {
 	if dir == "" {
 		return nil, "", nil
@@ -81,100 +81,93 @@ func create(dir string, size int) (*file, string, error) {
 	return own, bootID, err
 }
 
-// use makes f, which is empty, the store's file.
-func (s *store) use(f *file) {
+// use makes f the file of the Store. f has no records.
+func (s *Store) use(f *file) {
 	s.own = f
 	for k := range s.rings {
 		s.rings[k] = &ring{mem: f.rings[k], head: f.heads[k], salt: f.salt, seed: maphash.MakeSeed(), index: map[uint64]place{}}
 	}
 }
 
-// freshness says how an answer may be used.
-type freshness int
-
-const (
-	none  freshness = iota
-	fresh           // its lifetime is not over
-	old             // only its stale time is not over
-)
-
-// A found is an answer of the store.
-type found struct {
-	freshness freshness
-	wire      []byte        // a copy
-	left      time.Duration // of the lifetime
-	lifetime  time.Duration
-	retry     int64 // when the upstream may be asked again, ns of CLOCK_BOOTTIME
+// A Found is an answer of the Store.
+type Found struct {
+	Freshness Freshness
+	Wire      []byte        // the packed answer without OPT; a copy
+	Left      time.Duration // until the lifetime ends; negative behind the end
+	Lifetime  time.Duration
 }
 
-// find returns what is known of key at the time now, by the rules of its server block.
-func (s *store) find(key []byte, r *rules, now int64) (a found) {
+// Find returns what the Store knows of key at the time now, ns of CLOCK_BOOTTIME. Find uses only records that l allows.
+func (s *Store) Find(key []byte, l Limits, now int64) (a Found) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.protect(debug.SetPanicOnFault(true))
 	if len(s.peers) > 0 {
 		s.follow(now, false)
 	}
-	pos, place, ok := s.rings[positive].get(key)
-	state := none
+	r, place, ok := s.rings[Positive].get(key)
+	state := None
 	if ok {
-		state = r.freshness(&pos, now)
+		state = l.freshness(&r, now).spared(now < place.retry)
 	}
-	neg, _, denied := s.rings[denial].get(key)
-	if denied && !(state != none && r.stale.preferPositive) && (!ok || neg.stored > pos.stored) {
-		// What was said last counts, also if its lifetime is over.
-		pos, state = neg, r.freshness(&neg, now)
+	denial, _, denied := s.rings[Denial].get(key)
+	if denied && !(state != None && l.PreferPositive) && (!ok || denial.Stored > r.Stored) {
+		// The newer record counts, even if its lifetime is over.
+		r, state = denial, l.freshness(&denial, now)
 	}
-	if state == none {
+	if state == None {
 		return a
 	}
-	return found{
-		freshness: state, wire: append([]byte(nil), pos.wire...), retry: place.retry,
-		left: time.Duration(min(pos.stored+pos.lifetime-now, pos.lifetime)), lifetime: time.Duration(pos.lifetime),
+	return Found{
+		Freshness: state, Wire: append([]byte(nil), r.Wire...),
+		Left: time.Duration(min(r.Stored+r.Lifetime-now, r.Lifetime)), Lifetime: time.Duration(r.Lifetime),
 	}
 }
 
-// put stores an answer.
-func (s *store) put(r *record) {
+// Puts returns how often Put was called. While the number stays the same, Find has no new answer of this process.
+func (s *Store) Puts() uint64 { return s.puts.Load() }
+
+// Put stores a copy of r. The oldest records make room.
+func (s *Store) Put(r *Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.protect(debug.SetPanicOnFault(true))
-	s.rings[r.kind].put(r)
+	s.rings[r.Kind].put(r)
 	s.removeDenied(r)
 	s.puts.Add(1)
 }
 
-// removeDenied removes the positive answer that the denial r makes void. A comparison of the two when a question
-// comes is not enough: the denial may be pushed out by others before the stale time of the answer is over.
-func (s *store) removeDenied(r *record) {
-	if !r.final {
+// removeDenied removes the positive record that the final denial r replaces. Find compares the two records, but that is not
+// enough: other denials may push r out of its ring before the stale time of the positive record is over.
+func (s *Store) removeDenied(r *Record) {
+	if !r.Final {
 		return
 	}
-	g := s.rings[positive]
-	if known, _, ok := g.get(r.key); ok && known.stored <= r.stored {
-		g.remove(g.hash(r.key))
+	g := s.rings[Positive]
+	if known, _, ok := g.get(r.Key); ok && known.Stored <= r.Stored {
+		g.remove(g.hash(r.Key))
 	}
 }
 
-// voided reports whether a denial that is known makes the answer r void.
-func (s *store) voided(r *record) bool {
-	if r.kind != positive {
+// voided reports whether a stored final denial is newer than the positive record r.
+func (s *Store) voided(r *Record) bool {
+	if r.Kind != Positive {
 		return false
 	}
-	known, _, ok := s.rings[denial].get(r.key)
-	return ok && known.final && known.stored >= r.stored
+	known, _, ok := s.rings[Denial].get(r.Key)
+	return ok && known.Final && known.Stored >= r.Stored
 }
 
-// failed notes that the upstream failed to answer key. It need not be asked again until retry.
-func (s *store) failed(key []byte, retry int64) {
+// Failed records that the upstream failed to answer key. Until retry, ns of CLOCK_BOOTTIME, Find returns an Old answer as Spared.
+func (s *Store) Failed(key []byte, retry int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rings[positive].failed(key, retry)
+	s.rings[Positive].failed(key, retry)
 }
 
-// follow reads what peers have written, and removes the files of those that are gone. all is for the start:
-// everything is read, and each peer is asked whether it lives.
-func (s *store) follow(now int64, all bool) {
+// follow copies the new records of peers, and removes the files of peers that have ended. With all, follow reads every record
+// and checks every peer; otherwise it checks the peers once a second.
+func (s *Store) follow(now int64, all bool) {
 	defer s.protect(debug.SetPanicOnFault(true))
 	look := all || now-s.looked > int64(time.Second)
 	if look {
@@ -182,7 +175,7 @@ func (s *store) follow(now int64, all bool) {
 	}
 	for i := len(s.peers) - 1; i >= 0; i-- {
 		p := s.peers[i]
-		gone := look && p.abandoned() // asked first: what is read after that is all
+		gone := look && p.abandoned() // before the records are read: a peer that has ended writes no more
 		if all || p.moved() {
 			recoveredTotal.Add(float64(s.copyFrom(p, now)))
 		}
@@ -198,17 +191,17 @@ func (s *store) follow(now int64, all bool) {
 	}
 }
 
-// copyFrom takes over the records of p that are newer than what is known, and still of use. It returns how many.
-func (s *store) copyFrom(p *peer, now int64) (n int) {
+// copyFrom stores the records of p that are newer than those of the Store and may still be used. It returns their number.
+func (s *Store) copyFrom(p *peer, now int64) (n int) {
 	if s.scratch == nil {
 		s.scratch = make([]byte, maxRecord)
 	}
-	p.each(s.scratch, func(r *record) {
-		if r.stored > now+slack || r.until <= now {
+	p.each(s.scratch, func(r *Record) {
+		if r.Stored > now+slack || r.Until <= now {
 			return
 		}
-		g := s.rings[r.kind]
-		if known, _, ok := g.get(r.key); ok && known.stored >= r.stored || s.voided(r) {
+		g := s.rings[r.Kind]
+		if known, _, ok := g.get(r.Key); ok && known.Stored >= r.Stored || s.voided(r) {
 			return
 		}
 		if g.put(r) {
@@ -219,10 +212,10 @@ func (s *store) copyFrom(p *peer, now int64) (n int) {
 	return n
 }
 
-// protect is deferred by whoever touches a mapping, with what debug.SetPanicOnFault(true) returned. A file that
-// somebody has shortened cannot be touched any more. A peer's is given up; in the place of the own one comes
-// memory.
-func (s *store) protect(before bool) {
+// protect is deferred by each function that touches a mapping; before is the result of debug.SetPanicOnFault(true). If another
+// program has shortened a file, each access to its mapping is a fault. protect then gives up the file of a peer, and replaces
+// the Store's own file with memory.
+func (s *Store) protect(before bool) {
 	debug.SetPanicOnFault(before)
 	switch e := recover().(type) {
 	case nil:
@@ -238,7 +231,7 @@ func (s *store) protect(before bool) {
 	}
 }
 
-func (s *store) giveUp(addr uintptr) bool {
+func (s *Store) giveUp(addr uintptr) bool {
 	for i, p := range s.peers {
 		if p.contains(addr) {
 			log.Warningf("Not used any more: %s was shortened while it was read", p.path)
@@ -261,28 +254,33 @@ func (s *store) giveUp(addr uintptr) bool {
 	return true
 }
 
-// adopt takes over what other knows, and removes it. A file that cannot be deleted is no reason to refuse a
-// configuration: a later start deletes it.
-func (s *store) adopt(other *store, now int64) {
+// adopt copies the answers of other, and ends other and removes its file. If the file cannot be removed, the configuration
+// starts all the same: a later start removes the file.
+func (s *Store) adopt(other *Store, now int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	other.mu.Lock()
 	defer other.mu.Unlock()
 	s.copyAll(other.own, now)
-	err := other.own.remove()
-	other.use(new(file)) // a query that is on its way finds nothing in it
-	for _, p := range other.peers {
-		err = errors.Join(err, p.close())
-	}
-	other.peers = nil
-	if err != nil {
+	if err := other.end((*file).remove); err != nil {
 		log.Warningf("Not removed: the last store: %v", err)
 	}
 }
 
-// copyAll takes over what is in another file of this process. It makes that a peer for a moment, so that it may be
-// shortened meanwhile.
-func (s *store) copyAll(other *file, now int64) {
+// end ends the Store: leave is called with its file, and all peers are closed. A query that still uses the Store finds nothing.
+func (s *Store) end(leave func(*file) error) error {
+	err := leave(s.own)
+	s.use(new(file))
+	for _, p := range s.peers {
+		err = errors.Join(err, p.close())
+	}
+	s.peers = nil
+	return err
+}
+
+// copyAll copies all records from a file of this process. The file is a peer meanwhile, so that protect knows the file if
+// another program shortens it.
+func (s *Store) copyAll(other *file, now int64) {
 	p := &peer{file: other}
 	s.peers = append(s.peers, p)
 	defer func() { s.peers = slices.DeleteFunc(s.peers, func(q *peer) bool { return q == p }) }()
@@ -290,8 +288,8 @@ func (s *store) copyAll(other *file, now int64) {
 	s.copyFrom(p, now)
 }
 
-// usage returns the number of entries, and the octets that they take, of one kind.
-func (s *store) usage(k kind) (entries int, octets uint64) {
+// Usage returns the number of entries of one kind and the octets that they take.
+func (s *Store) Usage(k Kind) (entries int, octets uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.rings[k]
