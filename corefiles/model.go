@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/coredns/caddy/caddyfile"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 )
 
 // model is what the server blocks of stub domains take from those of the template, whose imports and environment
@@ -127,7 +129,7 @@ func linesOf(d []caddyfile.Token) (string, error) {
 	var b strings.Builder
 	depth := 0
 	for i, t := range d {
-		if err := checkWord(strings.Trim(t.Text, "{}")); err != nil || t.Text == "" {
+		if err := words.Check(strings.Trim(t.Text, "{}")); err != nil || t.Text == "" {
 			return "", fmt.Errorf("%s %q: not a word that can be said again for stub domains", d[0].Text, t.Text)
 		}
 		if t.Text == "}" {
@@ -156,7 +158,7 @@ func forwardTimes(tokens []caddyfile.Token) (lines []string) {
 		}
 		for i, t := range d[:len(d)-1] {
 			value := d[i+1].Text
-			if slices.Contains(times, t.Text) && (isFirst(d, i) || d[i-1].Text == "{") && !isFirst(d, i+1) && checkWord(value) == nil {
+			if slices.Contains(times, t.Text) && (isFirst(d, i) || d[i-1].Text == "{") && !isFirst(d, i+1) && words.Check(value) == nil {
 				lines = append(lines, "        "+t.Text+" "+value)
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
 )
 
 // Render returns the Corefile that template stands for. It reads nothing but its arguments and, where there are stub
@@ -26,8 +28,8 @@ type rendering struct {
 }
 
 func render(t Template, p Params) (rendering, error) {
-	if len(t.Text) > maxSize {
-		return rendering{}, fmt.Errorf("%s: %d bytes are too many for a template; want %d at most", t.Path, len(t.Text), maxSize)
+	if len(t.Text) > kubedns.MaxSize {
+		return rendering{}, fmt.Errorf("%s: %d bytes are too many for a template; want %d at most", t.Path, len(t.Text), kubedns.MaxSize)
 	}
 	if err := p.check(); err != nil {
 		return rendering{}, err
@@ -66,7 +68,7 @@ func render(t Template, p Params) (rendering, error) {
 	if stubs.text != "" {
 		r.edits = append(r.edits, stubs)
 	}
-	r.warnings = append(r.warnings, p.KubeDNS.warnings()...)
+	r.warnings = append(r.warnings, p.KubeDNS.Warnings()...)
 	return r, nil
 }
 
@@ -81,29 +83,10 @@ func (p Params) check() error {
 	if err := p.Stanza.check(); err != nil {
 		return fmt.Errorf("checking flags: %w", err)
 	}
-	if err := p.KubeDNS.check(); err != nil {
+	if err := p.KubeDNS.Check(); err != nil {
 		return fmt.Errorf("checking kube-dns ConfigMap: %w", err)
 	}
-	return p.checkLoops()
-}
-
-// checkLoops returns a KubeDNSError if a server of the kube-dns ConfigMap is this cache. A list is not shortened as
-// that of resolv.conf is: somebody wrote it for this cluster, and has to hear of it.
-func (p Params) checkLoops() error {
-	const cause = "it is an address of this cache, which would ask itself"
-	for _, domain := range p.KubeDNS.domains() {
-		for _, s := range p.KubeDNS.StubDomains[domain] {
-			if addr, _ := parseServer(s); p.isLocal(addr) {
-				return KubeDNSError{stubDomainsKey, fmt.Errorf("checking kube-dns ConfigMap: %s: %q: server %q: %s", stubDomainsKey, domain, s, cause)}
-			}
-		}
-	}
-	for i, s := range p.KubeDNS.UpstreamNameservers {
-		if addr, _ := parseServer(s); p.isLocal(addr) {
-			return KubeDNSError{upstreamsKey, fmt.Errorf("checking kube-dns ConfigMap: %s: entry %d, %q: %s", upstreamsKey, i+1, s, cause)}
-		}
-	}
-	return nil
+	return p.KubeDNS.CheckLoops(p.isLocal)
 }
 
 // checkAddrs returns an error for an address that would not be one word and an address to all plugins.

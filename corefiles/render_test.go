@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/coredns/caddy/caddyfile"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
 )
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
@@ -261,12 +263,22 @@ func TestRenderErrors(t *testing.T) {
 }
 
 func TestRenderSize(t *testing.T) {
-	text := append([]byte(".:53 {\n}\n#"), bytes.Repeat([]byte("x"), maxSize)...)
-	if _, err := Render(Template{"Corefile.base", text[:maxSize]}, params()); err != nil {
+	text := append([]byte(".:53 {\n}\n#"), bytes.Repeat([]byte("x"), kubedns.MaxSize)...)
+	if _, err := Render(Template{"Corefile.base", text[:kubedns.MaxSize]}, params()); err != nil {
 		t.Error(err)
 	}
 	want := "Corefile.base: 1048577 bytes are too many for a template; want 1048576 at most"
-	if _, err := Render(Template{"Corefile.base", text[:maxSize+1]}, params()); err == nil || err.Error() != want {
+	if _, err := Render(Template{"Corefile.base", text[:kubedns.MaxSize+1]}, params()); err == nil || err.Error() != want {
 		t.Errorf("got error %v, want %s", err, want)
 	}
+}
+
+// serverForms ends the errors about a server of the kube-dns ConfigMap.
+const serverForms = "want IP, IP:PORT or [IPv6]:PORT, with or without dns:// or tls:// before it"
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 )
 
 // nameservers returns the nameservers in the order of the file. It reads what miekg/dns reads, which is what
@@ -28,7 +30,7 @@ func (r ResolvConf) upstreams(isLocal func(netip.Addr) bool) value {
 	if r.Path == "" {
 		return value{err: errors.New("no resolv.conf is given, and the kube-dns ConfigMap sets no upstreamNameservers")}
 	}
-	if err := checkWord(r.Path); err != nil {
+	if err := words.Check(r.Path); err != nil {
 		return value{err: fmt.Errorf("path %q of resolv.conf: %w", r.Path, err)}
 	}
 	if len(r.Text) == 0 {
@@ -42,14 +44,14 @@ func (r ResolvConf) upstreams(isLocal func(netip.Addr) bool) value {
 	for _, s := range all {
 		addr, err := netip.ParseAddr(s)
 		switch {
-		case err != nil || checkWord(s) != nil: // a zone may hold anything, to netip
+		case err != nil || words.Check(s) != nil: // a zone may hold anything, to netip
 			warnings = append(warnings, fmt.Sprintf("leaving out nameserver %q of %s: not an IP address", s, r.Path))
 		case isLocal(addr):
 			warnings = append(warnings, fmt.Sprintf(
 				"leaving out nameserver %s of %s: it is this cache, which would ask itself", s, r.Path))
 		default:
 			usable = append(usable, s)
-			warnings = append(warnings, zoneWarning(addr, r.Path)...)
+			warnings = append(warnings, words.ZoneWarning(addr, r.Path)...)
 		}
 	}
 	switch len(usable) {
@@ -90,6 +92,6 @@ func (r ResolvConf) usable(local []netip.Addr) []string {
 	p := Params{LocalIPs: local}
 	return slices.DeleteFunc(r.nameservers(), func(s string) bool {
 		addr, err := netip.ParseAddr(s)
-		return err != nil || checkWord(s) != nil || p.isLocal(addr)
+		return err != nil || words.Check(s) != nil || p.isLocal(addr)
 	})
 }

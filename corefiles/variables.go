@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 )
 
 // The variables of the reference's templates, and ours.
@@ -36,7 +38,7 @@ type value struct {
 	err      error    // why there is no value
 }
 
-// values returns the value of each variable. That one is missing is an error only if the template uses it.
+// values returns the value of each words.Variable. That one is missing is an error only if the template uses it.
 func (p Params) values() map[string]value {
 	values := map[string]value{
 		// The reference's manifest writes both after bind. All addresses are in -localip, and so in the first.
@@ -48,14 +50,14 @@ func (p Params) values() map[string]value {
 	domain := value{text: p.ClusterDomain}
 	if p.ClusterDomain == "" {
 		domain.err = errors.New("-clusterdomain is empty")
-	} else if err := CheckName(p.ClusterDomain); err != nil {
+	} else if err := words.CheckName(p.ClusterDomain); err != nil {
 		domain.err = fmt.Errorf("-clusterdomain %q: %w", p.ClusterDomain, err)
 	}
 	values[dnsDomain] = domain
 	endpoint := value{text: p.PrometheusEndpoint}
 	if p.PrometheusEndpoint == "" {
 		endpoint.err = errors.New("-prometheus-listen-address is empty")
-	} else if err := checkWord(p.PrometheusEndpoint); err != nil {
+	} else if err := words.Check(p.PrometheusEndpoint); err != nil {
 		endpoint.err = fmt.Errorf("-prometheus-listen-address %q: %w", p.PrometheusEndpoint, err)
 	}
 	values[prometheusEndpoint] = endpoint
@@ -77,7 +79,7 @@ func (p Params) entries(name string) string {
 
 // stateDir may be empty: a directive that is given none keeps its state in memory.
 func (p Params) stateDir() value {
-	if err := checkWord(p.StateDir); err != nil {
+	if err := words.Check(p.StateDir); err != nil {
 		return value{err: fmt.Errorf("-statedir %q: %w", p.StateDir, err)}
 	}
 	return value{text: p.StateDir}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package corefiles
+// Package kubedns reads the kube-dns ConfigMap and checks what it says.
+package kubedns
 
 import (
 	"bytes"
@@ -8,58 +9,63 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 )
 
 const (
-	stubDomainsKey = "stubDomains"
-	upstreamsKey   = "upstreamNameservers"
+	// StubDomainsKey and UpstreamsKey are the keys of the ConfigMap.
+	StubDomainsKey = "stubDomains"
+	UpstreamsKey   = "upstreamNameservers"
+	// MaxSize bounds each key, in octets: Kubernetes stores no ConfigMap beyond 1 MiB.
+	MaxSize = 1 << 20
 
 	maxUpstreams = 3  // kube-dns's own limit
-	maxServers   = 15 // CoreDNS's forward takes no more
+	maxServers   = 15 // the limit of CoreDNS's forward
 
 	wantObject  = `an object such as {"acme.example": ["192.0.2.1"]}`
 	wantList    = `a list of strings such as ["192.0.2.1"]`
 	serverForms = "want IP, IP:PORT or [IPv6]:PORT, with or without dns:// or tls:// before it"
 )
 
-// KubeDNS is the content of the kube-dns ConfigMap.
-type KubeDNS struct {
+// Config is the content of the ConfigMap.
+type Config struct {
 	StubDomains         map[string][]string // domain to servers
 	UpstreamNameservers []string
 }
 
-// A KubeDNSError says that one key of the kube-dns ConfigMap cannot be used, or, if Key is empty, that none can.
-type KubeDNSError struct {
+// An Error says that the key Key of the ConfigMap cannot be used; if Key is empty, that no key can.
+type Error struct {
 	Key string
-	err error
+	Err error
 }
 
 // Error implements error.
-func (e KubeDNSError) Error() string { return e.err.Error() }
+func (e Error) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
-func (e KubeDNSError) Unwrap() error { return e.err }
+func (e Error) Unwrap() error { return e.Err }
 
-// ParseKubeDNS parses the values of the keys stubDomains and upstreamNameservers, nil or empty if absent. Errors
-// are a KubeDNSError, and begin with the key.
+// Parse parses the values of the keys stubDomains and upstreamNameservers, which are nil or empty if a key is absent. An error
+// is an Error and begins with the key.
 //
-// An entry that kube-dns would not have minded is refused too if CoreDNS would: the reference passed it on, and
-// every node's cache went into a crash loop (kubernetes/dns#539).
-func ParseKubeDNS(stubDomains, upstreamNameservers []byte) (KubeDNS, error) {
-	var k KubeDNS
+// Parse also refuses entries that kube-dns accepts and CoreDNS refuses. k8s-dns-node-cache passed such an entry on, and the
+// cache of every node went into a crash loop (kubernetes/dns#539).
+func Parse(stubDomains, upstreamNameservers []byte) (Config, error) {
+	var k Config
 	var err error
 	if k.StubDomains, err = parseStubDomains(stubDomains); err != nil {
-		return KubeDNS{}, KubeDNSError{stubDomainsKey, fmt.Errorf("%s%w", stubDomainsKey, err)}
+		return Config{}, Error{StubDomainsKey, fmt.Errorf("%s%w", StubDomainsKey, err)}
 	}
 	if err := parseJSON(upstreamNameservers, &k.UpstreamNameservers, wantList); err != nil {
-		return KubeDNS{}, KubeDNSError{upstreamsKey, fmt.Errorf("%s%w", upstreamsKey, err)}
+		return Config{}, Error{UpstreamsKey, fmt.Errorf("%s%w", UpstreamsKey, err)}
 	}
-	return k, k.check()
+	return k, k.Check()
 }
 
-// parseStubDomains goes through the object member by member because json.Unmarshal would let the last of
-// duplicate keys win without a word.
+// parseStubDomains reads the object member by member: json.Unmarshal would silently use the last of duplicate keys.
 func parseStubDomains(data []byte) (map[string][]string, error) {
 	var object map[string]json.RawMessage
 	if err := parseJSON(data, &object, wantObject); err != nil || object == nil {
@@ -67,7 +73,7 @@ func parseStubDomains(data []byte) (map[string][]string, error) {
 	}
 	stubs := make(map[string][]string, len(object))
 	dec := json.NewDecoder(bytes.NewReader(data))
-	if _, err := dec.Token(); err != nil { // the brace, which parseJSON has seen
+	if _, err := dec.Token(); err != nil { // the opening brace
 		return nil, fmt.Errorf(": %w", err)
 	}
 	for dec.More() {
@@ -75,7 +81,7 @@ func parseStubDomains(data []byte) (map[string][]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf(": %w", err)
 		}
-		domain, _ := key.(string) // what else a key can be is refused by parseJSON
+		domain, _ := key.(string) // parseJSON has refused other types
 		if _, ok := stubs[domain]; ok {
 			return nil, fmt.Errorf("%s: %q is there twice", position(data, dec.InputOffset()), domain)
 		}
@@ -88,11 +94,11 @@ func parseStubDomains(data []byte) (map[string][]string, error) {
 	return stubs, nil
 }
 
-// parseJSON parses data, if there are any, into v. Errors begin with the position, to be put behind the name of
-// the key or file.
+// parseJSON parses data into v, and does nothing if data is empty. An error begins with the position. The caller puts the name
+// of the key before it.
 func parseJSON(data []byte, v any, want string) error {
-	if len(data) > maxSize {
-		return fmt.Errorf(": %d bytes are more than %d", len(data), maxSize)
+	if len(data) > MaxSize {
+		return fmt.Errorf(": %d bytes are more than %d", len(data), MaxSize)
 	}
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil
@@ -108,7 +114,7 @@ func parseJSON(data []byte, v any, want string) error {
 	return fmt.Errorf(": %w", unwanted(err, want))
 }
 
-// unwanted says in the terms of the ConfigMap what encoding/json says in terms of Go types.
+// unwanted replaces the Go types in an error of encoding/json with want, an example for the ConfigMap.
 func unwanted(err error, want string) error {
 	var unwanted *json.UnmarshalTypeError
 	if errors.As(err, &unwanted) {
@@ -125,76 +131,95 @@ func position(data []byte, offset int64) string {
 	return fmt.Sprintf(":%d:%d", line+1, column+1)
 }
 
-// check returns a KubeDNSError for the first entry that cannot be used.
-func (k KubeDNS) check() error {
+// Check returns an Error for the first entry that cannot be used.
+func (k Config) Check() error {
 	if err := k.checkStubDomains(); err != nil {
-		return KubeDNSError{stubDomainsKey, err}
+		return Error{StubDomainsKey, err}
 	}
 	if err := k.checkUpstreams(); err != nil {
-		return KubeDNSError{upstreamsKey, err}
+		return Error{UpstreamsKey, err}
 	}
 	return nil
 }
 
-func (k KubeDNS) checkStubDomains() error {
+func (k Config) checkStubDomains() error {
 	seen := map[string]string{}
-	for _, domain := range k.domains() {
-		if err := CheckName(domain); err != nil {
-			return fmt.Errorf("%s: %q: %w", stubDomainsKey, domain, err)
+	for _, domain := range k.Domains() {
+		if err := words.CheckName(domain); err != nil {
+			return fmt.Errorf("%s: %q: %w", StubDomainsKey, domain, err)
 		}
-		name := normalName(domain)
+		name := words.Normal(domain)
 		if other, ok := seen[name]; ok {
-			return fmt.Errorf("%s: %q and %q are the same domain", stubDomainsKey, other, domain)
+			return fmt.Errorf("%s: %q and %q are the same domain", StubDomainsKey, other, domain)
 		}
 		seen[name] = domain
 		servers := k.StubDomains[domain]
 		if n := len(servers); n == 0 || n > maxServers {
-			return fmt.Errorf("%s: %q: %d servers; want 1 to %d", stubDomainsKey, domain, n, maxServers)
+			return fmt.Errorf("%s: %q: %d servers; want 1 to %d", StubDomainsKey, domain, n, maxServers)
 		}
 		for _, s := range servers {
-			if _, err := parseServer(s); err != nil {
-				return fmt.Errorf("%s: %q: server %q: %w; %s", stubDomainsKey, domain, s, err, serverForms)
+			if _, err := words.ParseServer(s); err != nil {
+				return fmt.Errorf("%s: %q: server %q: %w; %s", StubDomainsKey, domain, s, err, serverForms)
 			}
 		}
 	}
 	return nil
 }
 
-func (k KubeDNS) checkUpstreams() error {
+func (k Config) checkUpstreams() error {
 	if n := len(k.UpstreamNameservers); n > maxUpstreams {
-		return fmt.Errorf("%s: %d entries; want %d at most", upstreamsKey, n, maxUpstreams)
+		return fmt.Errorf("%s: %d entries; want %d at most", UpstreamsKey, n, maxUpstreams)
 	}
 	for i, s := range k.UpstreamNameservers {
-		if _, err := parseServer(s); err != nil {
-			return fmt.Errorf("%s: entry %d, %q: %w; %s", upstreamsKey, i+1, s, err, serverForms)
+		if _, err := words.ParseServer(s); err != nil {
+			return fmt.Errorf("%s: entry %d, %q: %w; %s", UpstreamsKey, i+1, s, err, serverForms)
 		}
 	}
 	return nil
 }
 
-// domains returns the stub domains as they are written, sorted by their normal names.
-func (k KubeDNS) domains() []string {
+// CheckLoops returns an Error if isLocal holds for a server: the server is this cache. Such a server is an error here, and left
+// out of resolv.conf: an operator wrote the ConfigMap for this cluster.
+func (k Config) CheckLoops(isLocal func(netip.Addr) bool) error {
+	const cause = "it is an address of this cache, which would ask itself"
+	for _, domain := range k.Domains() {
+		for _, s := range k.StubDomains[domain] {
+			if addr, _ := words.ParseServer(s); isLocal(addr) {
+				return Error{StubDomainsKey, fmt.Errorf("checking kube-dns ConfigMap: %s: %q: server %q: %s", StubDomainsKey, domain, s, cause)}
+			}
+		}
+	}
+	for i, s := range k.UpstreamNameservers {
+		if addr, _ := words.ParseServer(s); isLocal(addr) {
+			return Error{UpstreamsKey, fmt.Errorf("checking kube-dns ConfigMap: %s: entry %d, %q: %s", UpstreamsKey, i+1, s, cause)}
+		}
+	}
+	return nil
+}
+
+// Domains returns the stub domains in the spelling of the ConfigMap, sorted by their normal names.
+func (k Config) Domains() []string {
 	domains := make([]string, 0, len(k.StubDomains))
 	for domain := range k.StubDomains {
 		domains = append(domains, domain)
 	}
 	slices.SortFunc(domains, func(a, b string) int {
-		return cmp.Or(cmp.Compare(normalName(a), normalName(b)), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(words.Normal(a), words.Normal(b)), cmp.Compare(a, b))
 	})
 	return domains
 }
 
-// warnings returns a warning for each server that is accepted but cannot work.
-func (k KubeDNS) warnings() []string {
+// Warnings returns a warning for each server that Check accepts but forward cannot reach.
+func (k Config) Warnings() []string {
 	var warnings []string
 	warn := func(servers []string) {
 		for _, s := range servers {
-			if addr, err := parseServer(s); err == nil {
-				warnings = append(warnings, zoneWarning(addr, "the kube-dns ConfigMap")...)
+			if addr, err := words.ParseServer(s); err == nil {
+				warnings = append(warnings, words.ZoneWarning(addr, "the kube-dns ConfigMap")...)
 			}
 		}
 	}
-	for _, domain := range k.domains() {
+	for _, domain := range k.Domains() {
 		warn(k.StubDomains[domain])
 	}
 	warn(k.UpstreamNameservers)

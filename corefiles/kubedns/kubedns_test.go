@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package corefiles
+package kubedns
 
 import (
 	"reflect"
@@ -11,22 +11,22 @@ import (
 func TestParseKubeDNS(t *testing.T) {
 	for _, test := range []struct {
 		stubs, upstreams string
-		want             KubeDNS
+		want             Config
 	}{
-		{"", "", KubeDNS{}},
-		{" \n", "\n", KubeDNS{}},
-		{"null", "null", KubeDNS{}},
-		{"{}", "[]", KubeDNS{map[string][]string{}, []string{}}},
-		{`{"acme.example": ["192.0.2.1"], "b.": ["192.0.2.2:53", "::1"]}`, `["tls://192.0.2.9", "2001:db8::9"]`, KubeDNS{
+		{"", "", Config{}},
+		{" \n", "\n", Config{}},
+		{"null", "null", Config{}},
+		{"{}", "[]", Config{map[string][]string{}, []string{}}},
+		{`{"acme.example": ["192.0.2.1"], "b.": ["192.0.2.2:53", "::1"]}`, `["tls://192.0.2.9", "2001:db8::9"]`, Config{
 			map[string][]string{"acme.example": {"192.0.2.1"}, "b.": {"192.0.2.2:53", "::1"}},
 			[]string{"tls://192.0.2.9", "2001:db8::9"}}},
 	} {
-		got, err := ParseKubeDNS([]byte(test.stubs), []byte(test.upstreams))
+		got, err := Parse([]byte(test.stubs), []byte(test.upstreams))
 		if err != nil || !reflect.DeepEqual(got, test.want) {
 			t.Errorf("%s %s: got %v, %v; want %v", test.stubs, test.upstreams, got, err, test.want)
 		}
 	}
-	if got, err := ParseKubeDNS(nil, nil); err != nil || !reflect.DeepEqual(got, KubeDNS{}) {
+	if got, err := Parse(nil, nil); err != nil || !reflect.DeepEqual(got, Config{}) {
 		t.Errorf("got %v, %v of nil", got, err)
 	}
 }
@@ -52,9 +52,9 @@ func TestParseStubDomainsErrors(t *testing.T) {
 		`{"b": ["x"], "a": ["::1", "ns.example"]}`: `stubDomains: "a": server "ns.example": ` +
 			"not an IP address; host names are not allowed; " + serverForms,
 		`{"a": ["::1" ` + strings.Repeat(`,"::1"`, 15) + `]}`: `stubDomains: "a": 16 servers; want 1 to 15`,
-		strings.Repeat(" ", maxSize+1):                        "stubDomains: 1048577 bytes are more than 1048576",
+		strings.Repeat(" ", MaxSize+1):                        "stubDomains: 1048577 bytes are more than 1048576",
 	} {
-		_, err := ParseKubeDNS([]byte(text), nil)
+		_, err := Parse([]byte(text), nil)
 		if errText(err) != want {
 			t.Errorf("%.50s:\n got error %v\nwant error %s", text, err, want)
 		}
@@ -70,9 +70,9 @@ func TestParseUpstreamsErrors(t *testing.T) {
 		`["::1", "/etc/resolv.conf"]`:   `upstreamNameservers: entry 2, "/etc/resolv.conf": a file or path is not allowed; ` + serverForms,
 		`["https://192.0.2.1"]`:         `upstreamNameservers: entry 1, "https://192.0.2.1": scheme "https" is not allowed; ` + serverForms,
 		`["::1", "::2", "::3", "::4"]`:  "upstreamNameservers: 4 entries; want 3 at most",
-		strings.Repeat("\n", maxSize+1): "upstreamNameservers: 1048577 bytes are more than 1048576",
+		strings.Repeat("\n", MaxSize+1): "upstreamNameservers: 1048577 bytes are more than 1048576",
 	} {
-		_, err := ParseKubeDNS(nil, []byte(text))
+		_, err := Parse(nil, []byte(text))
 		if errText(err) != want {
 			t.Errorf("%.50s:\n got error %v\nwant error %s", text, err, want)
 		}
@@ -85,4 +85,11 @@ func TestPosition(t *testing.T) {
 			t.Errorf("offset %d: got %s, want %s", offset, got, want)
 		}
 	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package corefiles
+package kubedns
 
 import (
 	"errors"
@@ -12,37 +12,37 @@ import (
 	"slices"
 )
 
-// ReadKubeDNS reads the kube-dns ConfigMap from the directory that it is mounted on, but for the keys to skip. The
-// ConfigMap, each of its keys and the directory are optional. Errors are a KubeDNSError.
-func ReadKubeDNS(dir string, skip ...string) (KubeDNS, error) {
+// Read reads the ConfigMap from the directory at which it is mounted, without the keys in skip. The directory, the ConfigMap and
+// its keys are optional. An error is an Error.
+func Read(dir string, skip ...string) (Config, error) {
 	stubDomains, upstreamNameservers, err := readConsistent(dir)
 	if err != nil {
-		return KubeDNS{}, KubeDNSError{"", fmt.Errorf("reading kube-dns ConfigMap: %w", err)}
+		return Config{}, Error{"", fmt.Errorf("reading kube-dns ConfigMap: %w", err)}
 	}
-	if slices.Contains(skip, stubDomainsKey) {
+	if slices.Contains(skip, StubDomainsKey) {
 		stubDomains = nil
 	}
-	if slices.Contains(skip, upstreamsKey) {
+	if slices.Contains(skip, UpstreamsKey) {
 		upstreamNameservers = nil
 	}
-	k, err := ParseKubeDNS(stubDomains, upstreamNameservers)
-	if err != nil { // it begins with the key, which is the name of the file
-		return KubeDNS{}, fmt.Errorf("parsing %s/%w", filepath.Clean(dir), err)
+	k, err := Parse(stubDomains, upstreamNameservers)
+	if err != nil { // err begins with the key, which is the name of the file
+		return Config{}, fmt.Errorf("parsing %s/%w", filepath.Clean(dir), err)
 	}
 	return k, nil
 }
 
-// readConsistent reads both keys of one version. The kubelet writes a new version into a new directory and lets
-// the symlink ..data point to it; a key read from a directory removed meanwhile would look absent.
+// readConsistent reads both keys of one version. The kubelet writes a new version to a new directory, lets the symlink ..data
+// point to the new directory, and removes the old one. A key would look absent in a directory that was just removed.
 func readConsistent(dir string) (stubDomains, upstreamNameservers []byte, err error) {
 	data := filepath.Join(dir, "..data")
 	for range 5 {
-		version, _ := os.Readlink(data) // no symlink: a plain directory, which has only one version
-		stubDomains, err = readOptional(filepath.Join(dir, stubDomainsKey))
+		version, _ := os.Readlink(data) // without a symlink the directory has one version only
+		stubDomains, err = readOptional(filepath.Join(dir, StubDomainsKey))
 		if err != nil {
 			return nil, nil, err
 		}
-		upstreamNameservers, err = readOptional(filepath.Join(dir, upstreamsKey))
+		upstreamNameservers, err = readOptional(filepath.Join(dir, UpstreamsKey))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -62,7 +62,7 @@ func readOptional(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSize+1)) // what is longer is refused by its length
+	text, err := io.ReadAll(io.LimitReader(f, MaxSize+1)) // parseJSON refuses a longer text
 	if err != nil {
 		return nil, err
 	}
