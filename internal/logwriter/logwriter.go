@@ -16,10 +16,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/coredns/coredns/plugin"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/nodelocaldns/nodelocaldns/internal/metric"
 )
 
 const (
@@ -36,10 +33,8 @@ const (
 	reasonError = "error" // the write failed: a full disk, a pipe without a reader
 )
 
-var dropped = promauto.NewCounterVec(prometheus.CounterOpts{
-	Namespace: plugin.Namespace, Subsystem: "nodelocal", Name: "log_lines_dropped_total",
-	Help: "Counter of lines of the log that were not written, by reason: full (nobody reads the log), rate (too many of one kind), error (a write failed).",
-}, []string{"reason"})
+var dropped = metric.Of("nodelocal").CounterVec("log_lines_dropped_total",
+	"Counter of lines of the log that were not written, by reason: full (nobody reads the log), rate (too many of one kind), error (a write failed).", "reason")
 
 func init() {
 	for _, reason := range []string{reasonFull, reasonRate, reasonError} {

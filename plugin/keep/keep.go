@@ -4,7 +4,6 @@ package keep
 
 import (
 	"context"
-	"net"
 	"reflect"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/capture"
 	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
@@ -111,7 +111,7 @@ func beyond(w dns.ResponseWriter) dns.ResponseWriter {
 // detached returns a writer that has the effects of w but for the client's answer: cache stores what it gets. It has the client's
 // address: fairshare counts the question as that client's, so that one client's old answers do not keep others' from being renewed.
 func detached(w dns.ResponseWriter) dns.ResponseWriter {
-	end := &nobody{local: w.LocalAddr(), remote: w.RemoteAddr()}
+	end := &capture.Writer{Local: w.LocalAddr(), Remote: w.RemoteAddr()}
 	if cw, ok := w.(*cache.ResponseWriter); ok {
 		own := *cw
 		own.ResponseWriter = end
@@ -119,15 +119,3 @@ func detached(w dns.ResponseWriter) dns.ResponseWriter {
 	}
 	return end
 }
-
-// nobody is a writer for answers that no client waits for.
-type nobody struct{ local, remote net.Addr }
-
-func (n *nobody) LocalAddr() net.Addr         { return n.local }
-func (n *nobody) RemoteAddr() net.Addr        { return n.remote }
-func (n *nobody) WriteMsg(*dns.Msg) error     { return nil }
-func (n *nobody) Write(b []byte) (int, error) { return len(b), nil }
-func (n *nobody) Close() error                { return nil }
-func (n *nobody) TsigStatus() error           { return nil }
-func (n *nobody) TsigTimersOnly(bool)         {}
-func (n *nobody) Hijack()                     {}

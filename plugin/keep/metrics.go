@@ -3,34 +3,20 @@
 package keep
 
 import (
-	"github.com/coredns/coredns/plugin"
-
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/metric"
 	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
-const subsystem = "keep"
+const of = metric.Of("keep")
 
 var (
-	requestsTotal = promauto.NewCounter(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "requests_total",
-		Help: "Counter of clients' queries that came to keep, since the plugin cache had no answer.",
-	})
-	hitsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "hits_total",
-		Help: "Counter of queries that were answered from what is kept, fresh or stale.",
-	}, []string{"kind"})
-	coalescedTotal = promauto.NewCounter(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "coalesced_total",
-		Help: "Counter of queries that waited for the answer to the same question instead of asking the upstream.",
-	})
-	impatientTotal = promauto.NewCounter(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "impatient_total",
-		Help: "Counter of queries that were told SERVFAIL, since the answer to the same question did not come within 10 s.",
-	})
-	// hits are by freshness.
+	requestsTotal  = of.Counter("requests_total", "Counter of clients' queries that came to keep, since the plugin cache had no answer.")
+	hitsTotal      = of.CounterVec("hits_total", "Counter of queries that were answered from what is kept, fresh or stale.", "kind")
+	coalescedTotal = of.Counter("coalesced_total", "Counter of queries that waited for the answer to the same question instead of asking the upstream.")
+	impatientTotal = of.Counter("impatient_total", "Counter of queries that were told SERVFAIL, since the answer to the same question did not come within 10 s.")
+	// hits has the counter of each Freshness.
 	hits = map[store.Freshness]prometheus.Counter{
 		store.Fresh: hitsTotal.WithLabelValues("fresh"), store.Old: hitsTotal.WithLabelValues("stale"), store.Spared: hitsTotal.WithLabelValues("stale"),
 	}
@@ -38,7 +24,7 @@ var (
 
 func init() { prometheus.MustRegister(usage{}) }
 
-// usage collects how much the store of this process holds.
+// usage collects the sizes of the store.
 type usage struct{}
 
 var (

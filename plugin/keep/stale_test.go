@@ -12,6 +12,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/capture"
 	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
@@ -163,7 +164,7 @@ func TestBackgroundEnds(t *testing.T) {
 func TestRenewalsAreTheClients(t *testing.T) {
 	udp, tcp := net.Addr(&net.UDPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 4242}), net.Addr(&net.TCPAddr{IP: net.IPv4(10, 0, 0, 1)})
 	for _, from := range []net.Addr{udp, tcp} {
-		client := &nobody{remote: from}
+		client := &capture.Writer{Remote: from}
 		for name, w := range map[string]dns.ResponseWriter{
 			"keep's":  detached(client),
 			"cache's": &asked{ResponseWriter: client, who: cacheItself},

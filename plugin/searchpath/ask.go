@@ -4,13 +4,14 @@ package searchpath
 
 import (
 	"context"
-	"net"
 	"time"
 
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/metadata"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/capture"
 )
 
 // askTimeout is how long a question of our own may take.
@@ -54,48 +55,9 @@ func (a asker) ask(life context.Context, q question) *dns.Msg {
 	if a.terms.size > 0 {
 		m.SetEdns0(a.terms.size, false)
 	}
-	var w capture
+	var w capture.Writer
 	if _, err := plugin.NextOrFailure("searchpath", a.next, ctx, &w, m); err != nil {
 		return nil // no statement; the client's own question reports the failure
 	}
-	return w.msg
+	return w.Msg
 }
-
-// capture keeps the answer to a question that no client asked. It comes from a TCP address, so that nothing is truncated.
-type capture struct{ msg *dns.Msg }
-
-var nobody = &net.TCPAddr{}
-
-// WriteMsg implements dns.ResponseWriter.
-func (c *capture) WriteMsg(m *dns.Msg) error {
-	c.msg = m
-	return nil
-}
-
-// Write implements dns.ResponseWriter.
-func (c *capture) Write(b []byte) (int, error) {
-	m := new(dns.Msg)
-	if err := m.Unpack(b); err != nil {
-		return 0, err
-	}
-	c.msg = m
-	return len(b), nil
-}
-
-// LocalAddr implements dns.ResponseWriter.
-func (*capture) LocalAddr() net.Addr { return nobody }
-
-// RemoteAddr implements dns.ResponseWriter.
-func (*capture) RemoteAddr() net.Addr { return nobody }
-
-// Close implements dns.ResponseWriter.
-func (*capture) Close() error { return nil }
-
-// TsigStatus implements dns.ResponseWriter.
-func (*capture) TsigStatus() error { return nil }
-
-// TsigTimersOnly implements dns.ResponseWriter.
-func (*capture) TsigTimersOnly(bool) {}
-
-// Hijack implements dns.ResponseWriter.
-func (*capture) Hijack() {}

@@ -16,6 +16,8 @@ import (
 	"github.com/coredns/coredns/plugin/test"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/capture"
 )
 
 const testZone = "cluster.local."
@@ -148,11 +150,11 @@ func query(name string, qtype uint16) *dns.Msg {
 
 // send returns the answer to r; nil if there is none.
 func (n *node) send(r *dns.Msg) *dns.Msg {
-	w := new(capture)
+	w := new(capture.Writer)
 	if _, err := n.handler.ServeDNS(context.Background(), w, r); err != nil {
 		return nil
 	}
-	return w.msg
+	return w.Msg
 }
 
 // ask returns the RCODE of the answer for name, which stands in front of the zone; -1 if there is none.

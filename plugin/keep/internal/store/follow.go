@@ -9,15 +9,11 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/coredns/coredns/plugin"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/nodelocaldns/nodelocaldns/internal/metric"
 )
 
-var recoveredTotal = promauto.NewCounter(prometheus.CounterOpts{
-	Namespace: plugin.Namespace, Subsystem: "keep", Name: "recovered_total",
-	Help: "Counter of answers that were copied from files, of earlier processes and of running ones.",
-})
+var recoveredTotal = metric.Of("keep").Counter("recovered_total",
+	"Counter of answers that were copied from files, of earlier processes and of running ones.")
 
 // A peer is another process's file. The store copies all records of the file once, and later the new ones.
 type peer struct {
