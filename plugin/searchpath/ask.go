@@ -14,13 +14,13 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/capture"
 )
 
-// askTimeout is how long a question of our own may take.
+// askTimeout bounds the time of a question that searchpath asks on its own.
 const askTimeout = 3 * time.Second
 
-// terms are what a question of our own has in common with the client's, so that the answers are alike.
+// terms are the flags that a question of searchpath takes from the query of a client. With them the answers are alike.
 type terms struct {
 	recursion, authentic bool
-	size                 uint16 // of a datagram; 0: no EDNS
+	size                 uint16 // of an UDP answer, in octets; 0: no EDNS
 }
 
 func termsOf(r *dns.Msg) terms {
@@ -38,14 +38,14 @@ type asker struct {
 	terms terms
 }
 
-// detached returns an asker that may go on after the client's query. ctx has metadata of its own: plugins below
-// write to it, and the client's is still in use.
+// detached returns an asker for questions that may outlive the query of the client. Its context has its own metadata map: plugins
+// write to the map while the query of the client uses the other one.
 func (a asker) detached() asker {
 	a.ctx = metadata.ContextWithMetadata(context.WithoutCancel(a.ctx))
 	return a
 }
 
-// ask returns the answer to q; nil if there is none within askTimeout, or before life ends.
+// ask returns the answer to q, or nil if none comes within askTimeout and before life ends.
 func (a asker) ask(life context.Context, q question) *dns.Msg {
 	ctx, cancel := context.WithTimeout(a.ctx, askTimeout)
 	defer cancel()
@@ -57,7 +57,7 @@ func (a asker) ask(life context.Context, q question) *dns.Msg {
 	}
 	var w capture.Writer
 	if _, err := plugin.NextOrFailure("searchpath", a.next, ctx, &w, m); err != nil {
-		return nil // no statement; the client's own question reports the failure
+		return nil // the query of the client reports the failure
 	}
 	return w.Msg
 }
