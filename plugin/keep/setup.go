@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package keep remembers what upstreams answered, in bounded memory that outlives a configuration and, with a
-// directory, the process. Identical questions go to the upstream once.
+// Package keep stores the answers of upstreams in bounded memory that outlives the configuration. With a directory the answers
+// outlive the process, too. Of identical questions at the same time only one goes to the upstream.
 package keep
 
 import (
@@ -23,18 +23,18 @@ func init() { plugin.Register("keep", setup) }
 
 const maxBareDenial = 5 * time.Minute
 
-// directive is one of them.
+// directive is one directive of a Corefile.
 type directive struct {
 	store.Options
 	givenDir, givenSize bool
 	bareDenial          time.Duration
-	where               string // file and line
+	where               string // FILE:LINE
 }
 
-// config is one configuration: all directives of a Corefile.
+// config holds the options of all directives of a Corefile.
 type config struct {
 	store.Options
-	dirAt, sizeAt string // the first that says something of it
+	dirAt, sizeAt string // FILE:LINE of the first directive with the option
 }
 
 type configKey struct{}
@@ -68,7 +68,7 @@ func setup(c *caddy.Controller) error {
 	return nil
 }
 
-// add checks d against what other server blocks say.
+// add adds the options of d. It returns an error if another server block has other values.
 func (conf *config) add(d directive) error {
 	if d.givenDir {
 		if conf.dirAt != "" && conf.Dir != d.Dir {

@@ -14,7 +14,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
-// ttl returns the TTL of an answer, in seconds.
+// ttl returns the TTL of a, in seconds.
 func (r *rules) ttl(a store.Found) uint32 {
 	switch {
 	case a.Freshness != store.Fresh:
@@ -25,7 +25,7 @@ func (r *rules) ttl(a store.Found) uint32 {
 	return uint32(a.Left / time.Second)
 }
 
-// good reports whether m is an answer that makes an old one needless (RFC 8767, 4).
+// good reports whether m replaces an old answer (RFC 8767, section 4).
 func (r *rules) good(m *dns.Msg) bool {
 	if m == nil || m.Truncated || m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
 		return false
@@ -33,8 +33,8 @@ func (r *rules) good(m *dns.Msg) bool {
 	return !r.stale.preferPositive || m.Rcode == dns.RcodeSuccess && answers(m)
 }
 
-// renew asks the upstream behind the client, who is answered with the old answer: at once, or when the upstream
-// says nothing within the timeout of verify, or fails.
+// renew asks the upstream in the background, and sends the client the old answer. With staleImmediate renew sends it at once. With
+// staleVerify renew first waits for the upstream, and sends the new answer if one comes in time.
 func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
 	if a.flight == nil {
 		return a.answer(store.Old, known)
@@ -69,15 +69,15 @@ func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
 	return a.answer(store.Old, known)
 }
 
-// verify asks the upstream, and notes when that fails.
+// verify asks the upstream, and records a failure.
 func (a *asked) verify(ctx context.Context, fl *flight) {
-	_, _ = a.lead(ctx) // who waits is told by the flight; the old answer is what makes up for a failure
+	_, _ = a.lead(ctx) // followers get the outcome of the flight, and the old answer stands in for a failure
 	if a.k.renewed(a.request, fl) == nil {
 		a.k.process.Store().Failed(a.key.Bytes(), a.k.process.Now()+int64(a.k.rules.stale.recheck))
 	}
 }
 
-// renewed returns the answer of fl, if it is good.
+// renewed returns the answer of fl if the answer is good, else nil.
 func (k *Keep) renewed(r *dns.Msg, fl *flight) *dns.Msg {
 	if fl.state != answered {
 		return nil
@@ -88,7 +88,7 @@ func (k *Keep) renewed(r *dns.Msg, fl *flight) *dns.Msg {
 	return nil
 }
 
-// background is the questions that are asked behind a client's back. Its zero value is ready.
+// background holds the goroutines of questions for which no client waits. The zero value is ready.
 type background struct {
 	mu     sync.Mutex
 	closed bool
@@ -97,15 +97,15 @@ type background struct {
 	wg     sync.WaitGroup
 }
 
-// start runs f with the values of ctx, but not its end: the client may be gone before. It returns false when the
-// configuration has ended.
+// start runs f with the values of ctx, but not its cancellation: the client may be gone before the answer. It returns false when
+// the configuration has ended.
 func (b *background) start(ctx context.Context, f func(context.Context)) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
 		return false
 	}
-	// Metadata is a map, and the client's goroutine may still write to it.
+	// Metadata is a map: the goroutine of the client may still write to the map of ctx.
 	ctx, cancel := context.WithTimeout(metadata.ContextWithMetadata(context.WithoutCancel(ctx)), patience)
 	if b.cancel == nil {
 		b.cancel = map[int]context.CancelFunc{}
@@ -127,7 +127,7 @@ func (b *background) end(id int) {
 	delete(b.cancel, id)
 }
 
-// close cancels the questions, and waits for their end.
+// close cancels the questions and waits for their ends.
 func (b *background) close() error {
 	b.mu.Lock()
 	b.closed = true

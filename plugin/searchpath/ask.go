@@ -20,7 +20,7 @@ const askTimeout = 3 * time.Second
 // terms are the flags that a question of searchpath takes from the query of a client. With them the answers are alike.
 type terms struct {
 	recursion, authentic bool
-	size                 uint16 // of an UDP answer, in octets; 0: no EDNS
+	size                 uint16 // of a UDP answer, in octets; 0: no EDNS
 }
 
 func termsOf(r *dns.Msg) terms {

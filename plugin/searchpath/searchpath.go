@@ -24,8 +24,8 @@ type Searchpath struct {
 	names []string // the keys of zones
 }
 
-// New returns the plugin for zones, names in lower case with a dot at the end. Without cuts the plugin answers only one kind of
-// question locally: AAAA for a name without A, and A for a name without AAAA.
+// New returns the plugin for zones, names in lower case with a dot at the end. Without cuts the plugin answers locally only
+// for A after a denial of AAAA, and for AAAA after a denial of A.
 func New(zones []string, cuts bool) *Searchpath {
 	s := &Searchpath{zones: make(map[string]*zone, len(zones))}
 	for _, name := range zones {
