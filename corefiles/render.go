@@ -10,8 +10,8 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
 )
 
-// Render returns the Corefile that template stands for. It reads nothing but its arguments and, where there are stub
-// domains, the files that the template imports: the same arguments and files give the same text.
+// Render returns the Corefile for a template and p. Render reads only its arguments and, if there are stub domains, the files that
+// the template imports. The same arguments and files give the same text.
 func Render(template Template, p Params) (Result, error) {
 	r, err := render(template, p)
 	if err != nil {
@@ -20,8 +20,8 @@ func Render(template Template, p Params) (Result, error) {
 	return Result{Text: apply(r.text, r.edits), Warnings: r.warnings}, nil
 }
 
-// rendering is the two steps of Render. The structure of a Corefile can be seen only after the variables are
-// replaced, because one that stands for several words or for none makes other tokens.
+// rendering holds the results of the two steps of Render. The structure of a Corefile is known only after the first step, because
+// a variable may stand for several tokens or for none.
 type rendering struct {
 	substitution        // of the template's text
 	edits        []edit // of the substitution's text
@@ -72,7 +72,7 @@ func render(t Template, p Params) (rendering, error) {
 	return r, nil
 }
 
-// check returns an error if p has something in it that can be in no Corefile, or would make a loop.
+// check returns an error if a value of p cannot be in a Corefile, or would make the cache ask itself.
 func (p Params) check() error {
 	if err := checkAddrs(p.LocalIPs); err != nil {
 		return fmt.Errorf("checking -localip: %w", err)
@@ -89,7 +89,7 @@ func (p Params) check() error {
 	return p.KubeDNS.CheckLoops(p.isLocal)
 }
 
-// checkAddrs returns an error for an address that would not be one word and an address to all plugins.
+// checkAddrs returns an error for an address that some plugin would not read as an address.
 func checkAddrs(addrs []netip.Addr) error {
 	for _, addr := range addrs {
 		if !addr.IsValid() {
@@ -102,7 +102,7 @@ func checkAddrs(addrs []netip.Addr) error {
 	return nil
 }
 
-// insert puts e into edits, which are in order.
+// insert puts e into edits at its place in the order.
 func insert(edits []edit, e edit) []edit {
 	i := 0
 	for i < len(edits) && edits[i].start < e.start {

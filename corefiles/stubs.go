@@ -11,7 +11,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 )
 
-// stubOptions is the rest of a stub domain's block, for the reasons that the template gives in the block of the root.
+// stubOptions are the last lines of the block of a stub domain. The root block of the template gives the reasons.
 var stubOptions = []string{
 	"    }",
 	"    errors {",
@@ -30,8 +30,8 @@ var stubOptions = []string{
 	"}",
 }
 
-// stubs returns the edit that appends a server block for each stub domain of the kube-dns ConfigMap. text is the Corefile
-// with all other edits; end is the length of the Corefile without them.
+// stubs returns the edit that appends a server block for each stub domain of the kube-dns ConfigMap. text is the Corefile after
+// all other edits. end is the length of the Corefile before them.
 func (l layout) stubs(t Template, text []byte, p Params, end int) (e edit, err error) {
 	e = edit{start: end, end: end}
 	domains := p.KubeDNS.Domains()
@@ -95,14 +95,14 @@ func (l layout) checkStub(path, domain string, p Params, m model) error {
 	return m.free(path, words.Normal(domain), p.port())
 }
 
-// isZone reports whether a server block's key is the zone called name, in its normal form, at port.
+// isZone reports whether key, of a server block, is the zone name, in its normal form, at port.
 func isZone(key, name string, port uint16) bool {
 	n, at, ok := zone(key, port)
 	return ok && n == name && at == int(port)
 }
 
-// zone returns the normal name and the port of a server block's key; ok is false for what cannot be compared with
-// a stub domain: other protocols, environment variables.
+// zone returns the normal name and the port of a key of a server block. ok is false if the key cannot be compared with a stub
+// domain: it has another protocol or an environment variable.
 func zone(key string, defaultPort uint16) (name string, port int, ok bool) {
 	name = strings.TrimPrefix(key, "dns://")
 	if strings.Contains(name, "://") || strings.ContainsAny(name, "{}") {
