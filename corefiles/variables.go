@@ -38,7 +38,7 @@ type value struct {
 	err      error    // why there is no value
 }
 
-// values returns the value of each words.Variable. That one is missing is an error only if the template uses it.
+// values returns the value of each words.Variable. A missing value is an error only if the template uses it.
 func (p Params) values() map[string]value {
 	values := map[string]value{
 		// The manifest of k8s-dns-node-cache has both behind bind. localDNS has all addresses of -localip.
