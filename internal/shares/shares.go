@@ -42,8 +42,8 @@ type Places struct {
 	tally    Tally              // of refusals
 }
 
-// New returns max places; max must be at least 1. New's caller gets a call of tell at the first refusal, and later every 30 s at
-// most, with the client that has the most refusals and their number. No lock is held then. tell may be nil.
+// New returns max places; max must be at least 1. Enter calls tell at the first refusal, and later every 30 s at
+// most, with the client that has the most refusals and their number. Enter holds no lock then. tell may be nil.
 func New(max int, tell func(client netip.Addr, refused int)) *Places {
 	return &Places{max: max, tell: tell, now: time.Now, held: map[netip.Addr]int{}, networks: map[netip.Addr]int{}}
 }
