@@ -11,6 +11,7 @@ package corefiles
 import (
 	_ "embed" // for the templates
 	"net/netip"
+	"slices"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
 	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
@@ -73,10 +74,5 @@ func (p Params) port() uint16 {
 // isLocal reports whether the cache listens on addr. A query that the cache sends there would come back.
 func (p Params) isLocal(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
-	for _, ip := range p.LocalIPs {
-		if ip.Unmap() == addr {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.LocalIPs, func(ip netip.Addr) bool { return ip.Unmap() == addr })
 }

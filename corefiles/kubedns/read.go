@@ -62,9 +62,5 @@ func readOptional(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, MaxSize+1)) // parseJSON refuses a longer text
-	if err != nil {
-		return nil, err
-	}
-	return text, nil
+	return io.ReadAll(io.LimitReader(f, MaxSize+1)) // parseJSON refuses a longer text
 }

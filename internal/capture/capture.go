@@ -15,13 +15,12 @@ type Writer struct {
 	Msg           *dns.Msg // the answer; nil: none yet
 }
 
-// WriteMsg implements dns.ResponseWriter.
+// WriteMsg and the other methods implement dns.ResponseWriter.
 func (w *Writer) WriteMsg(m *dns.Msg) error {
 	w.Msg = m
 	return nil
 }
 
-// Write implements dns.ResponseWriter.
 func (w *Writer) Write(b []byte) (int, error) {
 	m := new(dns.Msg)
 	if err := m.Unpack(b); err != nil {
@@ -30,10 +29,7 @@ func (w *Writer) Write(b []byte) (int, error) {
 	return len(b), w.WriteMsg(m)
 }
 
-// LocalAddr implements dns.ResponseWriter.
-func (w *Writer) LocalAddr() net.Addr { return orZero(w.Local) }
-
-// RemoteAddr implements dns.ResponseWriter.
+func (w *Writer) LocalAddr() net.Addr  { return orZero(w.Local) }
 func (w *Writer) RemoteAddr() net.Addr { return orZero(w.Remote) }
 
 func orZero(a net.Addr) net.Addr {
@@ -43,7 +39,7 @@ func orZero(a net.Addr) net.Addr {
 	return a
 }
 
-// The rest of dns.ResponseWriter does nothing.
+// These methods do nothing.
 func (*Writer) Close() error        { return nil }
 func (*Writer) TsigStatus() error   { return nil }
 func (*Writer) TsigTimersOnly(bool) {}

@@ -56,10 +56,7 @@ func addressOf(a net.Addr) netip.Addr {
 	if with, ok := a.(interface{ AddrPort() netip.AddrPort }); ok { // *net.UDPAddr, *net.TCPAddr
 		return with.AddrPort().Addr()
 	}
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.Addr{}
-	}
+	ap, _ := netip.ParseAddrPort(a.String()) // after an error ap has the zero address
 	return ap.Addr()
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,14 +96,10 @@ func (h *Hedge) first() *upstream {
 
 // next returns the upstream for another attempt: the next one that is not silent, or after if there is none.
 func (h *Hedge) next(after *upstream) *upstream {
-	for i, u := range h.upstreams {
-		if u != after {
-			continue
-		}
-		for j := 1; j < len(h.upstreams); j++ {
-			if other := h.upstreams[(i+j)%len(h.upstreams)]; other.health.ok() {
-				return other
-			}
+	i := slices.Index(h.upstreams, after)
+	for j := 1; j < len(h.upstreams); j++ {
+		if other := h.upstreams[(i+j)%len(h.upstreams)]; other.health.ok() {
+			return other
 		}
 	}
 	return after

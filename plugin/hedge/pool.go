@@ -103,12 +103,10 @@ func (p *pool) get(since, deadline time.Time, done <-chan struct{}) (*conn, erro
 	p.mu.Unlock()
 	p.misses.Inc()
 	p.wakeUp()
-	timer := time.NewTimer(time.Until(deadline))
-	defer timer.Stop()
 	select {
 	case r := <-w.got:
 		return r.conn, r.err
-	case <-timer.C:
+	case <-time.After(time.Until(deadline)):
 		return nil, p.leave(w, errTimeout)
 	case <-done:
 		return nil, p.leave(w, context.Canceled)

@@ -99,10 +99,8 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 
 // pause waits for d. It returns false if the client gives up before.
 func (q *question) pause(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return true
 	case <-q.done:
 		return false

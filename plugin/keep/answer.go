@@ -3,6 +3,7 @@
 package keep
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -50,12 +51,7 @@ func (r *rules) judge(m *dns.Msg) (store.Kind, time.Duration) {
 func bound(ttl time.Duration, l limits) time.Duration { return min(max(ttl, l.least), l.most) }
 
 func has(rrs []dns.RR, t uint16) bool {
-	for _, rr := range rrs {
-		if rr.Header().Rrtype == t {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(rrs, func(rr dns.RR) bool { return rr.Header().Rrtype == t })
 }
 
 // answers reports whether m has a record of the type in the question for the name in the question, or at the end of the aliases of
@@ -108,13 +104,7 @@ func withoutOPT(rrs []dns.RR) []dns.RR {
 	if !has(rrs, dns.TypeOPT) {
 		return rrs
 	}
-	var others []dns.RR
-	for _, rr := range rrs {
-		if rr.Header().Rrtype != dns.TypeOPT {
-			others = append(others, rr)
-		}
-	}
-	return others
+	return slices.DeleteFunc(slices.Clone(rrs), func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeOPT })
 }
 
 // reply returns the answer to r in wire, or nil if wire is no answer to r.

@@ -137,13 +137,11 @@ func (a *asked) share(ctx context.Context, fl *flight) (int, error) {
 // follow waits until fl lands, for patience at most.
 func (a *asked) follow(ctx context.Context, fl *flight) (int, error) {
 	coalescedTotal.Inc()
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
 	select {
 	case <-fl.done:
 	case <-ctx.Done():
 		return dns.RcodeServerFailure, ctx.Err()
-	case <-timer.C:
+	case <-time.After(patience):
 		impatientTotal.Inc()
 		return dns.RcodeServerFailure, nil // with an error cache would answer other clients with SERVFAIL, too
 	}

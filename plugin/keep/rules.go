@@ -122,21 +122,19 @@ func (s *stale) set(args []string) {
 
 // seconds sets *to to argument i, if that is a number of seconds.
 func seconds(args []string, i int, to *time.Duration) {
-	if i >= len(args) {
-		return
-	}
-	if n, err := strconv.Atoi(args[i]); err == nil && n >= 0 {
-		*to = time.Duration(n) * time.Second
+	if i < len(args) {
+		if n, err := strconv.Atoi(args[i]); err == nil && n >= 0 {
+			*to = time.Duration(n) * time.Second
+		}
 	}
 }
 
 // duration sets *to to argument i, if that is a duration.
 func duration(args []string, i int, to *time.Duration) {
-	if i >= len(args) {
-		return
-	}
-	if d, err := time.ParseDuration(args[i]); err == nil && d >= 0 {
-		*to = d
+	if i < len(args) {
+		if d, err := time.ParseDuration(args[i]); err == nil && d >= 0 {
+			*to = d
+		}
 	}
 }
 

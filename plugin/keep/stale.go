@@ -56,14 +56,12 @@ func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
 	if timeout == 0 {
 		timeout = patience
 	}
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
 	select {
 	case <-done:
 		if m := a.k.renewed(a.request, fl); m != nil {
 			return dns.RcodeSuccess, a.ResponseWriter.WriteMsg(m)
 		}
-	case <-timer.C:
+	case <-time.After(timeout):
 	case <-ctx.Done():
 	}
 	return a.answer(store.Old, known)

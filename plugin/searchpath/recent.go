@@ -41,8 +41,6 @@ func (r *recent[V]) remove(key string) {
 	delete(r.old, key)
 }
 
-func (r *recent[V]) len() int { return len(r.young) + len(r.old) }
-
 // bucket bounds the rate of an event. A bucket with the zero time is full.
 type bucket struct {
 	rate, burst float64 // events a second; events at once

@@ -5,6 +5,8 @@
 package searchpath
 
 import (
+	"slices"
+
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
@@ -59,10 +61,7 @@ func parse(c *caddy.Controller) (zones []string, cuts bool, err error) {
 // isForward reports whether zone is neither a reverse zone nor a zone above one. CoreDNS's kubernetes plugin denies
 // 0.10.in-addr.arpa although names below it exist (plugin/kubernetes/reverse.go).
 func isForward(zone string) bool {
-	for _, reverse := range []string{"in-addr.arpa.", "ip6.arpa."} {
-		if dns.IsSubDomain(reverse, zone) || dns.IsSubDomain(zone, reverse) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc([]string{"in-addr.arpa.", "ip6.arpa."}, func(reverse string) bool {
+		return dns.IsSubDomain(reverse, zone) || dns.IsSubDomain(zone, reverse)
+	})
 }

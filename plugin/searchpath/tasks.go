@@ -50,10 +50,8 @@ func (t *tasks) done() {
 
 // pause waits for d. It returns false if the configuration ends before.
 func (t *tasks) pause(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return true
 	case <-t.life.Done():
 		return false
@@ -71,10 +69,8 @@ func (t *tasks) close() {
 		t.all.Wait()
 		close(done)
 	}()
-	timer := time.NewTimer(askTimeout)
-	defer timer.Stop()
 	select {
 	case <-done:
-	case <-timer.C:
+	case <-time.After(askTimeout):
 	}
 }

@@ -65,11 +65,9 @@ func (z *zone) lookup(a asker, q question) found {
 	if done == nil {
 		return f
 	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
 	select {
 	case <-done:
-	case <-timer.C:
+	case <-time.After(patience):
 	case <-a.ctx.Done():
 	}
 	f, _ = z.find(a, q, false)
