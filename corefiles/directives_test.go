@@ -23,7 +23,7 @@ func TestBindLink(t *testing.T) {
 	}
 }
 
-// TestBindLinkForStubs has the stub domain bound to what the name of the link stands for.
+// TestBindLinkForStubs binds the stub domain to the addresses of the link.
 func TestBindLinkForStubs(t *testing.T) {
 	p := params(stub("acme.example", "192.0.2.1"), func(p *Params) { p.Link = "nodelocaldns" })
 	got, err := Render(Template{"f", []byte(".:53 {\n nodelocal\n bind nodelocaldns\n}\n")}, p)
@@ -59,7 +59,7 @@ func TestPreferUDP(t *testing.T) {
 	}
 }
 
-// TestKeepTCP has no custom upstreams, so what the template says holds.
+// TestKeepTCP has no custom upstreams, so force_tcp of the template stays.
 func TestKeepTCP(t *testing.T) {
 	got, err := Render(Template{"f", []byte(in("forward . __PILLAR__UPSTREAM__SERVERS__ {\n  force_tcp\n}"))}, params())
 	if want := in("forward . /etc/resolv.conf {\n  force_tcp\n}"); err != nil || string(got.Text) != want {

@@ -20,7 +20,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 )
 
-// fuzzParams makes parameters of what a fuzzer varies.
+// fuzzParams makes parameters from the input of a fuzzer.
 func fuzzParams(flags uint8, resolv, domain, server string) Params {
 	p := params(resolvConf(resolv))
 	if flags&1 != 0 {

@@ -11,7 +11,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
 )
 
-// TestKubeDNSErrorNamesTheKey goes through all faults of one key: without that key what the other one has is read.
+// TestKubeDNSErrorNamesTheKey goes through all faults of one key: without that key the other one is read.
 func TestKubeDNSErrorNamesTheKey(t *testing.T) {
 	good := map[string]string{"stubDomains": `{"a.example": ["192.0.2.1"]}`, "upstreamNameservers": `["192.0.2.2"]`}
 	for key, faults := range map[string][]string{

@@ -32,7 +32,7 @@ func addrs(list ...string) []netip.Addr {
 
 func duration(d time.Duration) *time.Duration { return &d }
 
-// params returns those of a usual cluster, changed by change.
+// params returns the parameters of a usual cluster, changed by change.
 func params(change ...func(*Params)) Params {
 	p := Params{
 		LocalIPs:           addrs("169.254.20.10", "10.96.0.10"),
@@ -194,7 +194,7 @@ func TestRenderIdempotent(t *testing.T) {
 	}
 }
 
-// TestRenderUntouched has templates to which there is nothing to do: not a byte may change.
+// TestRenderUntouched has templates without anything to change: every byte must stay.
 func TestRenderUntouched(t *testing.T) {
 	for _, text := range []string{
 		"\ufeff{$ZONE}:{%PORT%} {\r\n\tnodelocal\r\n\tforward . {$UP}\r\n\r\n}\r\n\r\n",
@@ -235,7 +235,7 @@ func TestDefaultPort(t *testing.T) {
 	}
 }
 
-// TestRenderErrors has what does not depend on the text of the template.
+// TestRenderErrors has errors that do not depend on the text of the template.
 func TestRenderErrors(t *testing.T) {
 	for want, p := range map[string]Params{
 		"checking -localip: an address is missing":                            {LocalIPs: []netip.Addr{{}}},

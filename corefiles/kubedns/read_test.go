@@ -25,7 +25,7 @@ func mount(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// publish makes version the current one, and removes the one before.
+// publish makes version the current version, and removes the version before.
 func publish(dir, version string, files map[string]string) error {
 	data := filepath.Join(dir, "..data")
 	before, err := os.Readlink(data)

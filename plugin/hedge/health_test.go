@@ -43,7 +43,7 @@ func TestWear(t *testing.T) {
 	}
 }
 
-// TestHealth has the state follow questions without answers.
+// TestHealth checks the states after questions without answers.
 func TestHealth(t *testing.T) {
 	asked, result := make(chan bool), make(chan bool)
 	changes := make(chan verdict, 10)
@@ -77,7 +77,7 @@ func TestHealth(t *testing.T) {
 	h.failed(time.Now())
 }
 
-// TestUpstreamUp has the gauge follow a server that falls silent, and answers again without a client's question.
+// TestUpstreamUp checks the gauge while a server stops answering, and answers a probe later.
 func TestUpstreamUp(t *testing.T) {
 	var quiet atomic.Bool
 	s := serve(t, func(_ int, q *dns.Msg) ([]*dns.Msg, bool) {

@@ -17,7 +17,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
-// someone is a writer that remembers what it was told. It stands for a client without the plugin cache.
+// someone is a writer that keeps the answer. It stands for a client without the plugin cache.
 type someone struct{ got *dns.Msg }
 
 func (c *someone) LocalAddr() net.Addr         { return &net.UDPAddr{} }
@@ -44,7 +44,7 @@ func newKeep(t testing.TB, dir string, next plugin.HandlerFunc) *Keep {
 	return k
 }
 
-// BenchmarkMiss tells what a miss costs: each question is a new one, and the next plugin answers at once.
+// BenchmarkMiss measures a miss: each question is new, and the next plugin answers at once.
 func BenchmarkMiss(b *testing.B) {
 	m := new(dns.Msg).SetQuestion("x.test.", dns.TypeA)
 	m = address("192.0.2.1", 30)(m)
@@ -73,7 +73,7 @@ func BenchmarkMiss(b *testing.B) {
 	}
 }
 
-// cpuTime is what this process has taken, whoever else is on the machine.
+// cpuTime returns the CPU time of this process, in nanoseconds.
 func cpuTime() int64 {
 	var u unix.Rusage
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &u)

@@ -21,7 +21,7 @@ type gone struct{ someone }
 
 func (*gone) WriteMsg(*dns.Msg) error { return errors.New("broken pipe") }
 
-// underCache returns a handler below the plugin cache, which stores SERVFAIL for 5 s when it is told an error.
+// underCache returns a handler below the plugin cache. After an error cache stores SERVFAIL for 5 s.
 func underCache(t *testing.T, next plugin.HandlerFunc) (*cache.Cache, *Keep) {
 	k := newKeep(t, "", next)
 	k.rules.cached = true
@@ -30,7 +30,7 @@ func underCache(t *testing.T, next plugin.HandlerFunc) (*cache.Cache, *Keep) {
 	return c, k
 }
 
-// TestAClientThatIsGoneFailsNobodyElse is of a name that keep knows, and cache does not.
+// TestAClientThatIsGoneFailsNobodyElse asks for a name that keep knows and cache does not.
 func TestAClientThatIsGoneFailsNobodyElse(t *testing.T) {
 	c, k := underCache(t, nil)
 	r := new(dns.Msg).SetQuestion("a.test.", dns.TypeA)
@@ -49,7 +49,7 @@ func TestAClientThatIsGoneFailsNobodyElse(t *testing.T) {
 	}
 }
 
-// TestImpatienceIsNotKept is of an upstream that says nothing for 10 s, and then answers.
+// TestImpatienceIsNotKept has an upstream that answers after 10 s.
 func TestImpatienceIsNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hold := make(chan struct{})

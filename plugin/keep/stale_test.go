@@ -16,7 +16,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
-// TestStale tells what a client hears of a name that was good 40 s ago with a TTL of 30 s, after a reload.
+// TestStale asks for a name whose answer is 40 s old and had a TTL of 30 s, after a reload.
 func TestStale(t *testing.T) {
 	const (
 		verify    = "serve_stale 1h verify 200ms 7s 5s"
@@ -62,7 +62,7 @@ func TestStale(t *testing.T) {
 	}
 }
 
-// TestALateAnswerGoesIntoTheCache is of an upstream that answers after the client was given the old answer.
+// TestALateAnswerGoesIntoTheCache has an upstream that answers after the client has got the old answer.
 func TestALateAnswerGoesIntoTheCache(t *testing.T) {
 	u := newUpstream(t)
 	text := corefile(u, "keep", "cache {\n success 9984 30\n servfail 0\n serve_stale 1h verify 50ms 7s\n }")
@@ -82,7 +82,7 @@ func TestALateAnswerGoesIntoTheCache(t *testing.T) {
 	}
 	close(hold)
 	eventually(t, "the new answer", func() bool { return m.told("a.test.") == "192.0.2.2 30" })
-	// It is cache that answers: keep knows nothing any more.
+	// cache answers: the store is empty.
 	forgetAll(t)
 	if got := m.told("a.test."); got != "192.0.2.2 30" || u.asked.Load() != 2 {
 		t.Errorf("%s, asked %d times", got, u.asked.Load())
@@ -160,7 +160,7 @@ func TestBackgroundEnds(t *testing.T) {
 	}
 }
 
-// TestRenewalsAreTheClients has what renews an old answer come from the client that asked: fairshare counts it as that client's.
+// TestRenewalsAreTheClients checks that a renewal has the address of the client that asked: fairshare counts it as that client's.
 func TestRenewalsAreTheClients(t *testing.T) {
 	udp, tcp := net.Addr(&net.UDPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 4242}), net.Addr(&net.TCPAddr{IP: net.IPv4(10, 0, 0, 1)})
 	for _, from := range []net.Addr{udp, tcp} {

@@ -60,7 +60,7 @@ func TestADirectoryThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// TestAFullDirectory is of a tmpfs that has room for one file, which another process has made.
+// TestAFullDirectory uses a tmpfs with room for one file. Another process has made that file.
 func TestAFullDirectory(t *testing.T) {
 	for _, alive := range []bool{false, true} {
 		t.Run(fmt.Sprintf("alive %v", alive), func(t *testing.T) {
@@ -125,7 +125,7 @@ func TestADirectoryIsMade(t *testing.T) {
 	}
 }
 
-// TestFilesThatAreNotUsed leaves something else in the place of a file that a process has left.
+// TestFilesThatAreNotUsed spoils the file of an ended process in several ways.
 func TestFilesThatAreNotUsed(t *testing.T) {
 	for want, spoil := range map[string]func(path string) error{
 		"":                   func(string) error { return nil },
@@ -172,7 +172,7 @@ func TestFilesThatAreNotUsed(t *testing.T) {
 	}
 }
 
-// TestFilesOfOthersAreLeft is of names that keep does not give.
+// TestFilesOfOthersAreLeft has files with names that keep does not give.
 func TestFilesOfOthersAreLeft(t *testing.T) {
 	dir := t.TempDir()
 	names := []string{"keep-", "keep-notes.txt", "keep-" + strings.Repeat("A", 25), "keep-" + strings.Repeat("a", 26), "keep-" + strings.Repeat("1", 26), strings.Repeat("A", 31)}
@@ -187,7 +187,7 @@ func TestFilesOfOthersAreLeft(t *testing.T) {
 	}
 }
 
-// TestTheFileOfALivingProcessIsLeft is of one that cannot be used, such as that of another version of keep.
+// TestTheFileOfALivingProcessIsLeft spoils the file of a running process: such a file may belong to another version of keep.
 func TestTheFileOfALivingProcessIsLeft(t *testing.T) {
 	for want, spoil := range map[string]func(path string) error{
 		"others than":  func(path string) error { return os.Chmod(path, 0o640) },
@@ -205,7 +205,7 @@ func TestTheFileOfALivingProcessIsLeft(t *testing.T) {
 	}
 }
 
-// TestAFileThatCannotBeMappedNowIsLeft is of a process without address space: the next one may have it.
+// TestAFileThatCannotBeMappedNowIsLeft starts a process without address space: the next process may have it.
 func TestAFileThatCannotBeMappedNowIsLeft(t *testing.T) {
 	dir := t.TempDir()
 	id, err := readBootID()

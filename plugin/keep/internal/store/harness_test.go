@@ -37,7 +37,7 @@ func sample(name, ip string, now int64) *Record {
 	return &Record{Stored: now, Lifetime: int64(time.Hour), Until: now + int64(2*time.Hour), Kind: Positive, Key: k.Bytes(), Wire: wire}
 }
 
-// recovered is how many answers were taken over from files.
+// recovered returns the number of answers that were copied from files.
 func recovered() int {
 	m := new(dto.Metric)
 	if err := recoveredTotal.Write(m); err != nil {
@@ -46,7 +46,7 @@ func recovered() int {
 	return int(m.GetCounter().GetValue())
 }
 
-// BenchmarkStart tells what a start costs with a full file that a process has left.
+// BenchmarkStart measures a start with the full file of an ended process.
 func BenchmarkStart(b *testing.B) {
 	dir := b.TempDir()
 	left := fill(b, dir, DefaultSize)

@@ -40,7 +40,7 @@ func inOwnMounts(t *testing.T, f func()) {
 	}
 }
 
-// TestAHostileRingCostsLittle is of a ring in which everywhere a long record seems to begin.
+// TestAHostileRingCostsLittle scans a ring in which a long record seems to begin at each position.
 func TestAHostileRingCostsLittle(t *testing.T) {
 	ring := make([]byte, 1<<20)
 	for at := 0; at+16 <= len(ring); at += 16 {
@@ -73,7 +73,7 @@ func leftBy(t testing.TB, n int) []byte {
 	return b[:pageLen+n]
 }
 
-// FuzzRead reads a file as a start does. Whatever is in it, there is an answer that the rules allow, or none.
+// FuzzRead reads a file as a start does. Every answer from the file is within the limits.
 func FuzzRead(f *testing.F) {
 	for _, n := range []int{0, 100, 1024, 4096} {
 		good := leftBy(f, n)

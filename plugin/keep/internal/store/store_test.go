@@ -17,7 +17,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// newStore returns one that ends with the test.
+// newStore returns a store that ends with the test.
 func newStore(t testing.TB, dir string, size int) *Store {
 	t.Helper()
 	s, err := open(dir, size, Boottime())
@@ -28,7 +28,7 @@ func newStore(t testing.TB, dir string, size int) *Store {
 	return s
 }
 
-// end is the end of the process that s is of. Its file stays.
+// end ends s as the end of its process does. The file stays.
 func end(s *Store) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,14 +127,14 @@ func TestDenialsDoNotPushOutAnswers(t *testing.T) {
 	}
 }
 
-// denied returns a denial of the name that counts more than the answer before it.
+// denied returns a final denial of the name.
 func denied(name string, now int64) *Record {
 	r := sample(name, "192.0.2.1", now)
 	r.Kind, r.Final, r.Lifetime, r.Until = Denial, true, int64(time.Minute), now+int64(time.Minute)
 	return r
 }
 
-// flood puts more denials of other names than the store has room for.
+// flood stores more denials of other names than the ring has room for.
 func flood(s *Store) {
 	for i := range 10000 {
 		s.Put(denied(fmt.Sprintf("random%d.test.", i), Boottime()))
@@ -204,7 +204,7 @@ func TestADenialOfOneProcessAndAnOlderAnswerOfAnother(t *testing.T) {
 	}
 }
 
-// TestARingIsTheMapOfItsNewestRecords compares with a map, whatever the sizes.
+// TestARingIsTheMapOfItsNewestRecords compares a ring with a map, for records of random sizes.
 func TestARingIsTheMapOfItsNewestRecords(t *testing.T) {
 	s := newStore(t, "", MinSize)
 	g := s.rings[Denial]
@@ -271,7 +271,7 @@ func TestTwoInstances(t *testing.T) {
 	if got := answerOf(second, "a.test."); got != "192.0.2.1" {
 		t.Errorf("at its start: %q", got)
 	}
-	// What the first one learns later, too, and what it learnt before it ended.
+	// The second one also gets the answers that the first one stores later, until the first one ends.
 	first.Put(sample("b.test.", "192.0.2.2", Boottime()))
 	if got := answerOf(second, "b.test."); got != "192.0.2.2" {
 		t.Errorf("later: %q", got)
@@ -350,7 +350,7 @@ func TestAnotherDirectoryTakesOver(t *testing.T) {
 	}
 }
 
-// TestTheLastFileCannotBeDeleted is of a reload, which must not be refused for it.
+// TestTheLastFileCannotBeDeleted reloads. The reload must succeed although the last file cannot be deleted.
 func TestTheLastFileCannotBeDeleted(t *testing.T) {
 	p := &Process{Now: Boottime}
 	defer func() { _ = p.Close() }()
@@ -418,7 +418,7 @@ func TestAFileThatSomebodyShortens(t *testing.T) {
 	}
 }
 
-// TestDamage damages every part of a file that a process has left: what is answered is right, or nothing.
+// TestDamage damages every part of the file of an ended process: each answer from it is right.
 func TestDamage(t *testing.T) {
 	dir := t.TempDir()
 	s := newStore(t, dir, MinSize)
@@ -456,7 +456,7 @@ func TestDamage(t *testing.T) {
 	})
 }
 
-// recover1 returns how many of the names a start knows with the given file, which must be gone then.
+// recover1 returns the number of names that a start knows from a file with the given content. The start must delete the file.
 func recover1(t *testing.T, dir string, content []byte, names int) (known int) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, filePrefix+strings.Repeat("A", textLen)), content, 0o600); err != nil {
@@ -482,7 +482,7 @@ func recover1(t *testing.T, dir string, content []byte, names int) (known int) {
 	return known
 }
 
-// TestARecordInsideAnAnswer is of a server that puts what looks like a record into its answers.
+// TestARecordInsideAnAnswer has an upstream that puts the octets of a record into its answers.
 func TestARecordInsideAnAnswer(t *testing.T) {
 	dir := t.TempDir()
 	s := newStore(t, dir, MinSize)

@@ -82,7 +82,7 @@ func TestBootClock(t *testing.T) {
 			t.Fatalf("%d, between %d and %d", now, before, after)
 		}
 	}
-	// The machine has slept for a minute, which Go's clock does not know, and the kernel was asked a while ago.
+	// The machine has slept for a minute, in which Go's clock stood still, and the last system call is old.
 	c.offset.Add(-int64(time.Minute))
 	c.checked.Add(-int64(time.Second))
 	if now := c.Now(); Boottime()-now > int64(time.Second) {
