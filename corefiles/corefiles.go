@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package corefiles makes the Corefile that runs: out of a template, what the flags say, resolv.conf and the
-// kube-dns ConfigMap.
+// Package corefiles makes the Corefile that runs, from a template, the flags, resolv.conf and the kube-dns ConfigMap.
 //
-// The template is edited, not rewritten. It is somebody's ConfigMap, written for k8s-dns-node-cache perhaps, and
-// must mean to CoreDNS what it meant before; so only variables are replaced, and blocks and the nodelocal stanza
-// are added. Everything that cannot become a working Corefile is refused here with the file, the line and the
-// cause, since the same text would otherwise fail in CoreDNS, at start, on every node at once.
+// The template is edited, not rewritten. It may be a ConfigMap that was written for k8s-dns-node-cache, and its directives must
+// keep their meaning. So Render replaces variables, and adds server blocks and the nodelocal stanza. Render refuses a template
+// that cannot become a working Corefile, and names the file, the line and the cause. Otherwise CoreDNS would refuse the text
+// when it starts, on every node at once.
 package corefiles
 
 import (
 	_ "embed" // for the templates
 	"net/netip"
+	"slices"
 
+	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
 	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
 )
 
@@ -27,40 +28,37 @@ var Kubernetes []byte
 //go:embed standalone.corefile
 var Standalone []byte
 
-// maxSize bounds the template, and each key of the ConfigMap. Kubernetes stores no ConfigMap beyond 1 MiB.
-const maxSize = 1 << 20
-
-// Template is a Corefile with variables. Path is only for messages.
+// Template is a Corefile with variables. Messages name Path.
 type Template struct {
 	Path string
 	Text []byte
 }
 
-// ResolvConf is a resolv.conf file as it was read.
+// ResolvConf is the content of a resolv.conf file.
 type ResolvConf struct {
 	Path string
 	Text []byte
 }
 
-// Params is everything besides the template that Render looks at.
+// Params is the input of Render beside the template.
 type Params struct {
 	LocalIPs           []netip.Addr   // addresses that the cache listens on
-	Link               string         // name of the link that will have them; empty: they are somebody else's
+	Link               string         // name of the link that will hold LocalIPs; empty: another program holds them
 	ClusterDNS         netip.Addr     // ClusterIP of UpstreamService; zero if its environment variable is not set
-	UpstreamService    string         // name of that Service, for messages
+	UpstreamService    string         // name of the Service, for messages
 	ClusterDomain      string         // such as cluster.local
 	PrometheusEndpoint string         // such as :9253
-	StateDir           string         // directory for what outlives the process; empty: none
-	Memory             memlimit.Limit // of the process; the sizes of caches that the template leaves open follow from it
+	StateDir           string         // directory for files that outlive the process; empty: none
+	Memory             memlimit.Limit // limit of the process; the variables for cache sizes depend on it
 	ResolvConf         ResolvConf
-	KubeDNS            KubeDNS
+	KubeDNS            kubedns.Config
 	Stanza             Stanza // inserted if the template has no nodelocal stanza
 	PacketCache        bool   // put packetcache into the server blocks that have none
 	Port               uint16 // port of server blocks that name none; 0 means 53
-	Path               string // where the result is read: what it imports is found from there; empty: in the working directory
+	Path               string // path of the result: relative imports begin in its directory; empty: in the working directory
 }
 
-// Result is a rendered Corefile. Warnings are what its operator should hear of although it works.
+// Result is a rendered Corefile. Warnings name faults that the Corefile works with.
 type Result struct {
 	Text     []byte
 	Warnings []string
@@ -73,13 +71,8 @@ func (p Params) port() uint16 {
 	return p.Port
 }
 
-// isLocal reports whether the cache listens on addr, so that a query sent there comes back.
+// isLocal reports whether the cache listens on addr. A query that the cache sends there would come back.
 func (p Params) isLocal(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
-	for _, ip := range p.LocalIPs {
-		if ip.Unmap() == addr {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.LocalIPs, func(ip netip.Addr) bool { return ip.Unmap() == addr })
 }

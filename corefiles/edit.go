@@ -2,8 +2,8 @@
 
 package corefiles
 
-// edit replaces text[start:end]. All that Render does to a template is a list of edits, in ascending order and
-// without overlaps, so that every other byte stays.
+// edit replaces text[start:end]. Render changes a template by lists of edits in ascending order and without overlaps. Every other
+// byte stays.
 type edit struct {
 	start, end int
 	text       string

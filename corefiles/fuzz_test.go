@@ -15,9 +15,12 @@ import (
 	"time"
 
 	"github.com/coredns/caddy/caddyfile"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 )
 
-// fuzzParams makes parameters of what a fuzzer varies.
+// fuzzParams makes parameters from the input of a fuzzer.
 func fuzzParams(flags uint8, resolv, domain, server string) Params {
 	p := params(resolvConf(resolv))
 	if flags&1 != 0 {
@@ -78,7 +81,7 @@ func FuzzRender(f *testing.F) {
 		checkSubstitution(t, text, r)
 		checkEdits(t, r)
 		checkBlocks(t, r, got.Text, len(p.KubeDNS.StubDomains))
-		p.KubeDNS = KubeDNS{}
+		p.KubeDNS = kubedns.Config{}
 		if again, err := Render(Template{"f", got.Text}, p); err != nil || !bytes.Equal(again.Text, got.Text) {
 			t.Errorf("%q is rendered to %q, and that to %q, %v", text, got.Text, again.Text, err)
 		}
@@ -89,7 +92,7 @@ func FuzzRender(f *testing.F) {
 func checkTokens(t *testing.T, text []byte) {
 	compareTokens(t, text)
 	for _, tok := range lexed(text) {
-		if variable.MatchString(tok.Text) {
+		if words.Variable.MatchString(tok.Text) {
 			t.Errorf("variable in %q of %q", tok.Text, text)
 		}
 	}
@@ -100,7 +103,7 @@ func checkTokens(t *testing.T, text []byte) {
 func checkSubstitution(t *testing.T, template []byte, r rendering) {
 	ordered(t, template, r.substitution.edits)
 	for _, e := range r.substitution.edits {
-		if name := string(template[e.start:e.end]); !variable.MatchString(name) || strings.Contains(e.text, "\n") {
+		if name := string(template[e.start:e.end]); !words.Variable.MatchString(name) || strings.Contains(e.text, "\n") {
 			t.Errorf("%q was replaced by %q", name, e.text)
 		}
 	}
@@ -195,9 +198,9 @@ func FuzzParseKubeDNS(f *testing.F) {
 	f.Add([]byte(`{"a": ["::1"], "\u0061": ["::2"]}`), []byte("null"))
 	f.Add([]byte(`{"10.in-addr.arpa": ["dns://192.0.2.1%x"]} {}`), []byte(`["tls://192.0.2.1%dns.example"]`))
 	f.Fuzz(func(t *testing.T, stubs, upstreams []byte) {
-		k, err := ParseKubeDNS(stubs, upstreams)
+		k, err := kubedns.Parse(stubs, upstreams)
 		if err != nil {
-			if s := err.Error(); !strings.HasPrefix(s, stubDomainsKey+":") && !strings.HasPrefix(s, upstreamsKey+":") {
+			if s := err.Error(); !strings.HasPrefix(s, kubedns.StubDomainsKey+":") && !strings.HasPrefix(s, kubedns.UpstreamsKey+":") {
 				t.Errorf("error %q does not begin with a key", s)
 			}
 			return
@@ -216,10 +219,10 @@ func FuzzParseKubeDNS(f *testing.F) {
 		if err != nil || len(parsed) != 1+len(k.StubDomains) {
 			t.Fatalf("%v gives %q, %v", k, got.Text, err)
 		}
-		for i, domain := range k.domains() {
+		for i, domain := range k.Domains() {
 			forward := parsed[i+1].Tokens["forward"]
 			args := slices.IndexFunc(forward, func(t caddyfile.Token) bool { return t.Text == "{" })
-			if parsed[i+1].Keys[0] != normalName(domain)+":53" || args != 2+len(k.StubDomains[domain]) {
+			if parsed[i+1].Keys[0] != words.Normal(domain)+":53" || args != 2+len(k.StubDomains[domain]) {
 				t.Errorf("%q gives %v", domain, parsed[i+1])
 			}
 		}
@@ -227,7 +230,7 @@ func FuzzParseKubeDNS(f *testing.F) {
 }
 
 // checkRoundTrip makes sure that what was accepted is accepted again, with the same meaning.
-func checkRoundTrip(t *testing.T, k KubeDNS) {
+func checkRoundTrip(t *testing.T, k kubedns.Config) {
 	stubs, err := json.Marshal(k.StubDomains)
 	if err != nil {
 		t.Fatal(err)
@@ -236,7 +239,7 @@ func checkRoundTrip(t *testing.T, k KubeDNS) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := ParseKubeDNS(stubs, upstreams); err != nil || !reflect.DeepEqual(again, k) {
+	if again, err := kubedns.Parse(stubs, upstreams); err != nil || !reflect.DeepEqual(again, k) {
 		t.Errorf("%v becomes %v, %v", k, again, err)
 	}
 }

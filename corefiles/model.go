@@ -12,25 +12,25 @@ import (
 	"strings"
 
 	"github.com/coredns/caddy/caddyfile"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 )
 
-// model is what the server blocks of stub domains take from those of the template, whose imports and environment
-// variables are expanded.
+// model is the part of the template that the server blocks of stub domains copy. Imports and environment variables are expanded.
 type model struct {
 	blocks  []caddyfile.ServerBlock
-	bind    []string // directives; none if the model has none, and listens at all addresses
-	forward []string // lines
+	bind    []string // bind directives; empty: listen at all addresses
+	forward []string // lines with options of forward
 }
 
-// times are the options of forward that say how long a server may take. Where the template has none, forward's
-// defaults hold for stub domains as for the template.
+// times are the options of forward that bound the time of a question. Without them forward's defaults hold.
 var times = []string{"read_timeout", "max_connect_attempts"}
 
-// model returns what there is to take from text, a Corefile without stub domains.
+// model returns the model of text, a Corefile without stub domains.
 //
-// A block of another zone that is bound to an address takes all queries to that address from a root block that is
-// bound to all addresses, since its socket is the more specific one. So stub domains are bound as the root is.
-// Without a root, they are bound where the nodelocal stanza is: at the addresses that DNS is steered to.
+// The socket of a block that is bound to an address is more specific than the socket of a block that is bound to all addresses.
+// The first block would take all queries to the address from the second. So the blocks of stub domains have the bind directives
+// of the root block, or without a root block those of the block with the nodelocal stanza: DNS is steered to its addresses.
 func (p Params) model(text []byte) (model, error) {
 	blocks, err := caddyfile.Parse(p.Path, bytes.NewReader(text), nil)
 	if err != nil {
@@ -46,13 +46,13 @@ func (p Params) model(text []byte) (model, error) {
 	if len(root) == 0 {
 		root = slices.DeleteFunc(slices.Clone(blocks), func(b caddyfile.ServerBlock) bool { return len(b.Tokens["nodelocal"]) == 0 })
 	}
-	for _, b := range root { // several, with views
+	for _, b := range root { // with views there are several root blocks
 		for _, d := range directivesOf(b.Tokens["bind"]) {
 			text, err := linesOf(d)
 			if err != nil {
 				return model{}, err
 			}
-			if !slices.Contains(m.bind, text) { // an address that is given twice would be served twice
+			if !slices.Contains(m.bind, text) { // bind would serve an address twice that is named twice
 				m.bind = append(m.bind, text)
 			}
 		}
@@ -65,8 +65,8 @@ func (m model) has(directive string) bool {
 	return slices.ContainsFunc(m.blocks, func(b caddyfile.ServerBlock) bool { return len(b.Tokens[directive]) > 0 })
 }
 
-// free returns an error if a server block has the zone called name, in its normal form, at port. checkStub has looked at
-// the keys that the template itself has; free finds those of imported files and of environment variables.
+// free returns an error if a server block has the zone name, in its normal form, at port. checkStub has checked the keys in the
+// template itself. free finds keys in imported files and in environment variables.
 func (m model) free(path, name string, port uint16) error {
 	for _, b := range m.blocks {
 		for _, key := range b.Keys {
@@ -78,16 +78,16 @@ func (m model) free(path, name string, port uint16) error {
 	return nil
 }
 
-// whereIs returns FILE:LINE of the key of b in the file that it is imported from, if its text is found there; otherwise
-// path, which is that of the template.
+// whereIs returns FILE:LINE of the zone name at port among the keys of b, if an imported file has it. Otherwise whereIs returns
+// path, the path of the template.
 func whereIs(b caddyfile.ServerBlock, name string, port uint16, path string) string {
 	for _, tokens := range b.Tokens {
 		for _, t := range tokens {
 			text, err := os.ReadFile(t.File)
 			if err != nil {
-				continue // the token is of the Corefile itself, or its file has gone
+				continue // the token is in the Corefile itself, or the file is gone
 			}
-			keys, _ := scan(text) // caddyfile has read it
+			keys, _ := scan(text) // caddyfile has parsed the text without an error
 			for _, key := range keys {
 				if isZone(strings.TrimSuffix(key.text, ","), name, port) {
 					return fmt.Sprintf("%s:%d", t.File, key.line)
@@ -98,7 +98,7 @@ func whereIs(b caddyfile.ServerBlock, name string, port uint16, path string) str
 	return path + " (by an import or a variable)"
 }
 
-// directivesOf splits the tokens that caddyfile has gathered under one name into directives.
+// directivesOf splits the tokens that caddyfile has collected for one name into directives.
 func directivesOf(tokens []caddyfile.Token) (list [][]caddyfile.Token) {
 	depth := 0
 	for i, t := range tokens {
@@ -127,7 +127,7 @@ func linesOf(d []caddyfile.Token) (string, error) {
 	var b strings.Builder
 	depth := 0
 	for i, t := range d {
-		if err := checkWord(strings.Trim(t.Text, "{}")); err != nil || t.Text == "" {
+		if err := words.Check(strings.Trim(t.Text, "{}")); err != nil || t.Text == "" {
 			return "", fmt.Errorf("%s %q: not a word that can be said again for stub domains", d[0].Text, t.Text)
 		}
 		if t.Text == "}" {
@@ -148,7 +148,7 @@ func linesOf(d []caddyfile.Token) (string, error) {
 	return b.String(), nil
 }
 
-// forwardTimes returns the lines of options of forward that say how long a server of the root may take.
+// forwardTimes returns the lines with options in times of the first forward directive for the root.
 func forwardTimes(tokens []caddyfile.Token) (lines []string) {
 	for _, d := range directivesOf(tokens) {
 		if len(d) < 2 || d[1].Text != "." {
@@ -156,7 +156,7 @@ func forwardTimes(tokens []caddyfile.Token) (lines []string) {
 		}
 		for i, t := range d[:len(d)-1] {
 			value := d[i+1].Text
-			if slices.Contains(times, t.Text) && (isFirst(d, i) || d[i-1].Text == "{") && !isFirst(d, i+1) && checkWord(value) == nil {
+			if slices.Contains(times, t.Text) && (isFirst(d, i) || d[i-1].Text == "{") && !isFirst(d, i+1) && words.Check(value) == nil {
 				lines = append(lines, "        "+t.Text+" "+value)
 			}
 		}
@@ -165,10 +165,10 @@ func forwardTimes(tokens []caddyfile.Token) (lines []string) {
 	return nil
 }
 
-// parseError is how caddy begins the message of an error in a Corefile.
+// parseError matches the beginning of caddy's message about an error in a Corefile.
 var parseError = regexp.MustCompile(`(:\d+) - (?:Error during parsing|Syntax error): `)
 
-// Plain shortens caddy's errors to the form of ours, FILE:LINE: cause.
+// Plain shortens an error of caddy to the form FILE:LINE: cause.
 func Plain(err error) error {
 	return errors.New(parseError.ReplaceAllString(err.Error(), "$1: "))
 }

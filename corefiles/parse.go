@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// layout is what Render has to know of the structure of a Corefile.
+// layout is the structure of a Corefile, as far as Render needs it.
 type layout struct {
 	tokens   []token
 	servers  []block
@@ -17,8 +17,8 @@ type layout struct {
 // block is a server block or a snippet.
 type block struct {
 	keys       []token // without the commas between them
-	first      int     // index of the token that it begins with
-	head       int     // index of the token before its body: the opening brace, else the last key
+	first      int     // index of the first token
+	head       int     // index of the token before the body: the opening brace, or the last key
 	braces     bool    // false for the form "KEY, line feed, directives up to the end of the file"
 	directives []directive
 }
@@ -27,8 +27,8 @@ type block struct {
 // counts as a directive.
 type directive struct{ first, end int }
 
-// parser mirrors the parser of caddyfile, but follows no imports and is stricter with braces: caddyfile takes a
-// closing brace too many for the name of a server, and forgives one too few after a directive with a block.
+// parser works as the parser of caddyfile does, but does not follow imports and is stricter with braces. caddyfile reads an
+// additional closing brace as the name of a server, and accepts a missing one after a directive with a block.
 type parser struct {
 	layout
 	path string
@@ -57,17 +57,17 @@ func (p *parser) more() bool { return p.pos < len(p.tokens) }
 
 func (p *parser) at(text string) bool { return p.more() && p.tokens[p.pos].text == text }
 
-// newLine reports whether token i stands on another line than the one before.
+// newLine reports whether token i and the token before it are on different lines.
 func (l layout) newLine(i int) bool {
 	return i == 0 || l.tokens[i-1].endLine() < l.tokens[i].line
 }
 
-// sameLine reports whether token i exists and stands on the line of the one before.
+// sameLine reports whether token i exists and is on the line of the token before it.
 func (l layout) sameLine(i int) bool {
 	return i < len(l.tokens) && l.tokens[i-1].endLine() == l.tokens[i].line
 }
 
-// errorf returns an error at token i, or at the last one if there is no such token.
+// errorf returns an error with the line of token i, or of the last token if there is no token i.
 func (p *parser) errorf(i int, format string, args ...any) error {
 	i = min(i, len(p.tokens)-1)
 	return fmt.Errorf("%s:%d: %s", p.path, p.tokens[i].line, fmt.Sprintf(format, args...))
@@ -104,10 +104,10 @@ func (p *parser) block() error {
 	return nil
 }
 
-// keys reads the names of a block and stops at its opening brace, or where its body begins without one. It
-// reports whether it met an import, which may stand for keys.
+// keys reads the keys of a block, and stops at the opening brace or at the first line of a body without braces. It reports
+// whether there is an import, which may stand for keys.
 func (p *parser) keys(b *block) (imported bool, err error) {
-	another := false // the last key had a comma behind it, so that the next line goes on
+	another := false // a comma follows the last key, so the next line may have a key
 	for p.more() {
 		t := p.tokens[p.pos]
 		switch {
@@ -138,7 +138,7 @@ func (p *parser) keys(b *block) (imported bool, err error) {
 	return imported, nil
 }
 
-// nameless refuses a body where keys are expected: only empty strings stood before it.
+// nameless returns an error if a body begins and all keys before it are empty strings.
 func (p *parser) nameless(b *block, imported bool) error {
 	if len(b.keys) == 0 && !imported {
 		return p.errorf(p.pos-1, "server block with an empty name")
@@ -187,10 +187,10 @@ func (p *parser) body(b *block) error {
 	return nil
 }
 
-// directive skips one directive with its block. The brace that closes a snippet may stand on its line; the one
-// that closes a server block may not.
+// directive skips one directive with its block. The closing brace of a snippet may be on the line of the directive. The closing
+// brace of a server block must not be there.
 func (p *parser) directive(inSnippet bool) error {
-	var open []int // tokens of the braces that are open
+	var open []int // indexes of the opening braces without a closing one
 	for p.pos++; p.more(); p.pos++ {
 		switch t := p.tokens[p.pos]; {
 		case t.text == "{":
@@ -214,7 +214,7 @@ func (p *parser) directive(inSnippet bool) error {
 	return nil
 }
 
-// skipImport skips an import, which has exactly one argument.
+// skipImport skips an import. An import has exactly one argument.
 func (p *parser) skipImport() error {
 	if !p.sameLine(p.pos+1) || p.sameLine(p.pos+2) {
 		return p.errorf(p.pos, "import takes one argument, the name of a snippet or file")

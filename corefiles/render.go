@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
 )
 
-// Render returns the Corefile that template stands for. It reads nothing but its arguments and, where there are stub
-// domains, the files that the template imports: the same arguments and files give the same text.
+// Render returns the Corefile for a template and p. Render reads only its arguments and, if there are stub domains, the files that
+// the template imports. The same arguments and files give the same text.
 func Render(template Template, p Params) (Result, error) {
 	r, err := render(template, p)
 	if err != nil {
@@ -18,16 +20,16 @@ func Render(template Template, p Params) (Result, error) {
 	return Result{Text: apply(r.text, r.edits), Warnings: r.warnings}, nil
 }
 
-// rendering is the two steps of Render. The structure of a Corefile can be seen only after the variables are
-// replaced, because one that stands for several words or for none makes other tokens.
+// rendering holds the results of the two steps of Render. The structure of a Corefile is known only after the first step, because
+// a variable may stand for several tokens or for none.
 type rendering struct {
 	substitution        // of the template's text
 	edits        []edit // of the substitution's text
 }
 
 func render(t Template, p Params) (rendering, error) {
-	if len(t.Text) > maxSize {
-		return rendering{}, fmt.Errorf("%s: %d bytes are too many for a template; want %d at most", t.Path, len(t.Text), maxSize)
+	if len(t.Text) > kubedns.MaxSize {
+		return rendering{}, fmt.Errorf("%s: %d bytes are too many for a template; want %d at most", t.Path, len(t.Text), kubedns.MaxSize)
 	}
 	if err := p.check(); err != nil {
 		return rendering{}, err
@@ -66,11 +68,11 @@ func render(t Template, p Params) (rendering, error) {
 	if stubs.text != "" {
 		r.edits = append(r.edits, stubs)
 	}
-	r.warnings = append(r.warnings, p.KubeDNS.warnings()...)
+	r.warnings = append(r.warnings, p.KubeDNS.Warnings()...)
 	return r, nil
 }
 
-// check returns an error if p has something in it that can be in no Corefile, or would make a loop.
+// check returns an error if a value of p cannot be in a Corefile, or would make the cache ask itself.
 func (p Params) check() error {
 	if err := checkAddrs(p.LocalIPs); err != nil {
 		return fmt.Errorf("checking -localip: %w", err)
@@ -81,32 +83,13 @@ func (p Params) check() error {
 	if err := p.Stanza.check(); err != nil {
 		return fmt.Errorf("checking flags: %w", err)
 	}
-	if err := p.KubeDNS.check(); err != nil {
+	if err := p.KubeDNS.Check(); err != nil {
 		return fmt.Errorf("checking kube-dns ConfigMap: %w", err)
 	}
-	return p.checkLoops()
+	return p.KubeDNS.CheckLoops(p.isLocal)
 }
 
-// checkLoops returns a KubeDNSError if a server of the kube-dns ConfigMap is this cache. A list is not shortened as
-// that of resolv.conf is: somebody wrote it for this cluster, and has to hear of it.
-func (p Params) checkLoops() error {
-	const cause = "it is an address of this cache, which would ask itself"
-	for _, domain := range p.KubeDNS.domains() {
-		for _, s := range p.KubeDNS.StubDomains[domain] {
-			if addr, _ := parseServer(s); p.isLocal(addr) {
-				return KubeDNSError{stubDomainsKey, fmt.Errorf("checking kube-dns ConfigMap: %s: %q: server %q: %s", stubDomainsKey, domain, s, cause)}
-			}
-		}
-	}
-	for i, s := range p.KubeDNS.UpstreamNameservers {
-		if addr, _ := parseServer(s); p.isLocal(addr) {
-			return KubeDNSError{upstreamsKey, fmt.Errorf("checking kube-dns ConfigMap: %s: entry %d, %q: %s", upstreamsKey, i+1, s, cause)}
-		}
-	}
-	return nil
-}
-
-// checkAddrs returns an error for an address that would not be one word and an address to all plugins.
+// checkAddrs returns an error for an address that some plugin would not read as an address.
 func checkAddrs(addrs []netip.Addr) error {
 	for _, addr := range addrs {
 		if !addr.IsValid() {
@@ -119,7 +102,7 @@ func checkAddrs(addrs []netip.Addr) error {
 	return nil
 }
 
-// insert puts e into edits, which are in order.
+// insert puts e into edits at its place in the order.
 func insert(edits []edit, e edit) []edit {
 	i := 0
 	for i < len(edits) && edits[i].start < e.start {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/coredns/caddy/caddyfile"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
 )
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
@@ -30,7 +32,7 @@ func addrs(list ...string) []netip.Addr {
 
 func duration(d time.Duration) *time.Duration { return &d }
 
-// params returns those of a usual cluster, changed by change.
+// params returns the parameters of a usual cluster, changed by change.
 func params(change ...func(*Params)) Params {
 	p := Params{
 		LocalIPs:           addrs("169.254.20.10", "10.96.0.10"),
@@ -192,7 +194,7 @@ func TestRenderIdempotent(t *testing.T) {
 	}
 }
 
-// TestRenderUntouched has templates to which there is nothing to do: not a byte may change.
+// TestRenderUntouched has templates without anything to change: every byte must stay.
 func TestRenderUntouched(t *testing.T) {
 	for _, text := range []string{
 		"\ufeff{$ZONE}:{%PORT%} {\r\n\tnodelocal\r\n\tforward . {$UP}\r\n\r\n}\r\n\r\n",
@@ -233,7 +235,7 @@ func TestDefaultPort(t *testing.T) {
 	}
 }
 
-// TestRenderErrors has what does not depend on the text of the template.
+// TestRenderErrors has errors that do not depend on the text of the template.
 func TestRenderErrors(t *testing.T) {
 	for want, p := range map[string]Params{
 		"checking -localip: an address is missing":                            {LocalIPs: []netip.Addr{{}}},
@@ -261,12 +263,22 @@ func TestRenderErrors(t *testing.T) {
 }
 
 func TestRenderSize(t *testing.T) {
-	text := append([]byte(".:53 {\n}\n#"), bytes.Repeat([]byte("x"), maxSize)...)
-	if _, err := Render(Template{"Corefile.base", text[:maxSize]}, params()); err != nil {
+	text := append([]byte(".:53 {\n}\n#"), bytes.Repeat([]byte("x"), kubedns.MaxSize)...)
+	if _, err := Render(Template{"Corefile.base", text[:kubedns.MaxSize]}, params()); err != nil {
 		t.Error(err)
 	}
 	want := "Corefile.base: 1048577 bytes are too many for a template; want 1048576 at most"
-	if _, err := Render(Template{"Corefile.base", text[:maxSize+1]}, params()); err == nil || err.Error() != want {
+	if _, err := Render(Template{"Corefile.base", text[:kubedns.MaxSize+1]}, params()); err == nil || err.Error() != want {
 		t.Errorf("got error %v, want %s", err, want)
 	}
+}
+
+// serverForms ends the errors about a server of the kube-dns ConfigMap.
+const serverForms = "want IP, IP:PORT or [IPv6]:PORT, with or without dns:// or tls:// before it"
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }

@@ -8,10 +8,12 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 )
 
-// nameservers returns the nameservers in the order of the file. It reads what miekg/dns reads, which is what
-// CoreDNS's forward asks: comments are not stripped behind an address because only the second field counts.
+// nameservers returns the nameservers in the order of the file. It reads the file as miekg/dns does for CoreDNS's forward: only
+// the second field of a line counts, so a comment may follow the address.
 func (r ResolvConf) nameservers() []string {
 	var servers []string
 	for line := range strings.Lines(string(r.Text)) {
@@ -22,13 +24,13 @@ func (r ResolvConf) nameservers() []string {
 	return servers
 }
 
-// upstreams returns what forward is given for resolv.conf: its path if all of its nameservers can be used, else
-// the list of those that can.
+// upstreams returns the value of upstreamServers: the path of resolv.conf if all its nameservers can be used, else the list of the
+// nameservers that can.
 func (r ResolvConf) upstreams(isLocal func(netip.Addr) bool) value {
 	if r.Path == "" {
 		return value{err: errors.New("no resolv.conf is given, and the kube-dns ConfigMap sets no upstreamNameservers")}
 	}
-	if err := checkWord(r.Path); err != nil {
+	if err := words.Check(r.Path); err != nil {
 		return value{err: fmt.Errorf("path %q of resolv.conf: %w", r.Path, err)}
 	}
 	if len(r.Text) == 0 {
@@ -42,14 +44,14 @@ func (r ResolvConf) upstreams(isLocal func(netip.Addr) bool) value {
 	for _, s := range all {
 		addr, err := netip.ParseAddr(s)
 		switch {
-		case err != nil || checkWord(s) != nil: // a zone may hold anything, to netip
+		case err != nil || words.Check(s) != nil: // netip allows any text as a zone
 			warnings = append(warnings, fmt.Sprintf("leaving out nameserver %q of %s: not an IP address", s, r.Path))
 		case isLocal(addr):
 			warnings = append(warnings, fmt.Sprintf(
 				"leaving out nameserver %s of %s: it is this cache, which would ask itself", s, r.Path))
 		default:
 			usable = append(usable, s)
-			warnings = append(warnings, zoneWarning(addr, r.Path)...)
+			warnings = append(warnings, words.ZoneWarning(addr, r.Path)...)
 		}
 	}
 	switch len(usable) {
@@ -63,10 +65,9 @@ func (r ResolvConf) upstreams(isLocal func(netip.Addr) bool) value {
 	return value{text: strings.Join(usable, " "), warnings: warnings}
 }
 
-// Detach returns the Corefile text with the nameservers of r in the place of r's path, so that it means the same when
-// that file has changed. Nameservers that cannot be asked, such as those in local, are left out. It is not ok where the
-// path is in text and no nameserver is left: what that text means is not known any more. A text that is no Corefile is
-// returned as it is.
+// Detach replaces the path of r in the Corefile text with the nameservers of r. The text then keeps its meaning when the file
+// changes. Nameservers that cannot be asked, such as those in local, are left out. ok is false if text has the path and no
+// nameserver is left: then the meaning of text is not known. Detach returns a text that is no Corefile unchanged.
 func (r ResolvConf) Detach(text []byte, local []netip.Addr) (detached []byte, ok bool) {
 	tokens, err := scan(text)
 	if err != nil {
@@ -85,11 +86,11 @@ func (r ResolvConf) Detach(text []byte, local []netip.Addr) (detached []byte, ok
 	return apply(text, edits), true
 }
 
-// usable returns the nameservers that can be asked by a cache that serves at local.
+// usable returns the nameservers that a cache at the addresses local can ask.
 func (r ResolvConf) usable(local []netip.Addr) []string {
 	p := Params{LocalIPs: local}
 	return slices.DeleteFunc(r.nameservers(), func(s string) bool {
 		addr, err := netip.ParseAddr(s)
-		return err != nil || checkWord(s) != nil || p.isLocal(addr)
+		return err != nil || words.Check(s) != nil || p.isLocal(addr)
 	})
 }

@@ -61,7 +61,7 @@ func TestResolvConfErrors(t *testing.T) {
 	}
 }
 
-// TestResolvConfUnused makes sure that nobody is warned of a resolv.conf that is not read.
+// TestResolvConfUnused checks that there is no warning of a resolv.conf that is not read.
 func TestResolvConfUnused(t *testing.T) {
 	loop := resolvConf("nameserver 10.96.0.10", "nameserver 192.0.2.1")
 	for text, p := range map[string]Params{

@@ -9,29 +9,28 @@ import (
 	"unicode/utf8"
 )
 
-// token is a token of a Corefile as caddyfile's lexer sees it, and where it stands in the text.
+// token is a token of caddyfile's lexer with its place in the text.
 type token struct {
 	text       string
 	line       int
-	start, end int // bytes in the text, with the quotes
+	start, end int // offsets in the text, in bytes, with the quotes
 	quoted     bool
 }
 
-// endLine is the line on which t ends, as far as caddyfile knows: it counts the line feeds in the text.
+// endLine returns the last line of t as caddyfile computes it: by the line feeds in the text of t.
 func (t token) endLine() int { return t.line + strings.Count(t.text, "\n") }
 
-// scanner mirrors the lexer of github.com/coredns/caddy/caddyfile, which tells lines but not offsets. What it
-// does is copied in its oddities too, because a scanner that is right where the lexer is not sees other blocks:
-// a carriage return is dropped even within a token, and a comment may begin in the middle of a token, but then it
-// ends with the next white space.
+// scanner works as the lexer of github.com/coredns/caddy/caddyfile, which returns lines but no offsets. scanner also has the faults
+// of the lexer, because both must see the same blocks. A carriage return within a token is dropped. A comment may begin within a
+// token, and ends at the next white space then.
 type scanner struct {
 	text []byte
 	pos  int
 	line int
 }
 
-// scan returns the tokens of text. A quoted string that is never closed is an error of the form "LINE: cause";
-// the lexer lets it pass and takes the rest of the file for its content.
+// scan returns the tokens of text. A quoted string without an end is an error of the form "LINE: cause". The lexer accepts it, and
+// takes the rest of the file as its content.
 func scan(text []byte) ([]token, error) {
 	s := scanner{text: text, line: 1}
 	if r, n := utf8.DecodeRune(text); r == '\uFEFF' {
@@ -50,7 +49,7 @@ func scan(text []byte) ([]token, error) {
 	}
 }
 
-// next returns the next token. The third result says that the text ends within quotes.
+// next returns the next token. open says that the text ends within quotes.
 func (s *scanner) next() (t token, ok, open bool) {
 	var val []rune
 	comment := false
@@ -95,7 +94,7 @@ func (s *scanner) next() (t token, ok, open bool) {
 	return token{}, false, false
 }
 
-// quoted reads the rest of a quoted token. A backslash stays unless it stands before a quote.
+// quoted reads the rest of a quoted token. A backslash before a quote is removed; other backslashes stay.
 func (s *scanner) quoted(t token) (token, bool, bool) {
 	var val []rune
 	escaped := false

@@ -47,7 +47,7 @@ func compareTokens(t *testing.T, text []byte) {
 	}
 }
 
-// oddities are texts in which the lexer does what one may not expect.
+// oddities are texts that the lexer reads in an unexpected way.
 var oddities = []string{
 	"",
 	"\ufeff",

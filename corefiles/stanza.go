@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 )
 
 // Stanza is a nodelocal stanza: what the flags say of the node's network, as Corefile text. A zero field was not
@@ -77,7 +79,7 @@ func (s Stanza) options() []string {
 // check returns an error if the text of s would not be the stanza that it is meant to be.
 func (s Stanza) check() error {
 	for _, word := range []string{s.Interface, s.Link, s.Firewall, s.Uplink} {
-		if err := checkWord(word); err != nil {
+		if err := words.Check(word); err != nil {
 			return fmt.Errorf("%q in the nodelocal stanza: %w", word, err)
 		}
 	}

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 )
 
-// stubOptions is the rest of a stub domain's block, for the reasons that the template gives in the block of the root.
+// stubOptions are the last lines of the block of a stub domain. The root block of the template gives the reasons.
 var stubOptions = []string{
 	"    }",
 	"    errors {",
@@ -27,11 +30,11 @@ var stubOptions = []string{
 	"}",
 }
 
-// stubs returns the edit that appends a server block for each stub domain of the kube-dns ConfigMap. text is the Corefile
-// with all other edits; end is the length of the Corefile without them.
+// stubs returns the edit that appends a server block for each stub domain of the kube-dns ConfigMap. text is the Corefile after
+// all other edits. end is the length of the Corefile before them.
 func (l layout) stubs(t Template, text []byte, p Params, end int) (e edit, err error) {
 	e = edit{start: end, end: end}
-	domains := p.KubeDNS.domains()
+	domains := p.KubeDNS.Domains()
 	if len(domains) == 0 {
 		return e, nil
 	}
@@ -41,7 +44,7 @@ func (l layout) stubs(t Template, text []byte, p Params, end int) (e edit, err e
 	}
 	for _, domain := range domains {
 		if err := l.checkStub(t.Path, domain, p, m); err != nil {
-			return e, KubeDNSError{stubDomainsKey, fmt.Errorf("adding stub domain %q of the kube-dns ConfigMap: %w", domain, err)}
+			return e, kubedns.Error{Key: kubedns.StubDomainsKey, Err: fmt.Errorf("adding stub domain %q of the kube-dns ConfigMap: %w", domain, err)}
 		}
 	}
 	eol := eol(text)
@@ -60,7 +63,7 @@ func (l layout) stubs(t Template, text []byte, p Params, end int) (e edit, err e
 
 // stub returns the lines of the server block of a stub domain of p.
 func (m model) stub(domain string, p Params) []string {
-	lines := []string{"", "# A stub domain of the kube-dns ConfigMap.", fmt.Sprintf("%s:%d {", normalName(domain), p.port())}
+	lines := []string{"", "# A stub domain of the kube-dns ConfigMap.", fmt.Sprintf("%s:%d {", words.Normal(domain), p.port())}
 	for _, directive := range []string{"packetcache", "keep"} {
 		if m.has(directive) {
 			lines = append(lines, "    "+directive)
@@ -84,22 +87,22 @@ func (l layout) checkStub(path, domain string, p Params, m model) error {
 	}
 	for _, b := range l.servers {
 		for _, key := range b.keys {
-			if isZone(key.text, normalName(domain), p.port()) {
+			if isZone(key.text, words.Normal(domain), p.port()) {
 				return fmt.Errorf("%s:%d has a server block for it already, %s", path, key.line, key.text)
 			}
 		}
 	}
-	return m.free(path, normalName(domain), p.port())
+	return m.free(path, words.Normal(domain), p.port())
 }
 
-// isZone reports whether a server block's key is the zone called name, in its normal form, at port.
+// isZone reports whether key, of a server block, is the zone name, in its normal form, at port.
 func isZone(key, name string, port uint16) bool {
 	n, at, ok := zone(key, port)
 	return ok && n == name && at == int(port)
 }
 
-// zone returns the normal name and the port of a server block's key; ok is false for what cannot be compared with
-// a stub domain: other protocols, environment variables.
+// zone returns the normal name and the port of a key of a server block. ok is false if the key cannot be compared with a stub
+// domain: it has another protocol or an environment variable.
 func zone(key string, defaultPort uint16) (name string, port int, ok bool) {
 	name = strings.TrimPrefix(key, "dns://")
 	if strings.Contains(name, "://") || strings.ContainsAny(name, "{}") {
@@ -111,5 +114,5 @@ func zone(key string, defaultPort uint16) (name string, port int, ok bool) {
 			name, port = name[:i], n
 		}
 	}
-	return normalName(name), port, true
+	return words.Normal(name), port, true
 }

@@ -5,27 +5,25 @@ package corefiles
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 )
 
-// variable finds variables, and what was meant to be one: words in capitals with double underscores around them.
-var variable = regexp.MustCompile(`__(?:PILLAR|PROMETHEUS|NODELOCALDNS)__(?:(?:[A-Z0-9]+__)+|\w*)`)
-
-// substitution is a template with its variables replaced.
+// substitution is a template whose variables have been replaced.
 type substitution struct {
 	edits    []edit
 	text     []byte
 	warnings []string
-	upstream []span // where in text the value of upstreamServers stands, outside comments
+	upstream []span // places in text of the values of upstreamServers, outside comments
 }
 
 // span is a range of bytes, half open.
 type span struct{ start, end int }
 
-// substitute replaces the variables of t. In a comment a variable that has no value stays: the reference's
-// manifest explains its variables there.
+// substitute replaces the variables of t. A variable without a value stays in a comment: the manifest of k8s-dns-node-cache
+// explains its variables in comments.
 func substitute(t Template, values map[string]value) (substitution, error) {
 	var s substitution
 	tokens, err := scan(t.Text)
@@ -34,7 +32,7 @@ func substitute(t Template, values map[string]value) (substitution, error) {
 	}
 	used := map[string]bool{}
 	next, shift := 0, 0
-	for _, m := range variable.FindAllIndex(t.Text, -1) {
+	for _, m := range words.Variable.FindAllIndex(t.Text, -1) {
 		for next < len(tokens) && tokens[next].end <= m[0] {
 			next++
 		}
@@ -85,13 +83,13 @@ func (v value) at(text []byte, start, end int) string {
 	case bytes.HasPrefix(after, []byte(":")):
 		return v.host
 	case start > 0 && text[start-1] == '[' && bytes.HasPrefix(after, []byte("]:")):
-		return strings.Trim(v.host, "[]") // the form that Kubernetes' documentation gives for IPv6
+		return strings.Trim(v.host, "[]") // Kubernetes' documentation writes the brackets around the variable of an IPv6 address
 	}
 	return v.text
 }
 
-// glued reports whether pos stands in a comment that begins within a token. Such a comment ends with the next
-// white space, so a value of two words would leave it.
+// glued reports whether pos is in a comment that begins within a token. Such a comment ends with the next white space, so the
+// second word of a value would not be in the comment.
 func glued(text []byte, before []token, pos int) bool {
 	if len(before) == 0 || before[len(before)-1].quoted {
 		return false
@@ -100,14 +98,14 @@ func glued(text []byte, before []token, pos int) bool {
 	return !bytes.ContainsFunc(between, func(r rune) bool { return unicode.IsSpace(r) && r != '\r' })
 }
 
-// leftover returns an error if a token still holds a variable, as where a carriage return splits its name.
+// leftover returns an error if a token holds a variable. A carriage return in a name hides the variable from substitute.
 func leftover(path string, text []byte) error {
 	tokens, err := scan(text)
 	if err != nil {
 		return fmt.Errorf("%s:%w", path, err)
 	}
 	for _, t := range tokens {
-		if name := variable.FindString(t.text); name != "" {
+		if name := words.Variable.FindString(t.text); name != "" {
 			return fmt.Errorf("%s:%d: %s is left after the variables were replaced", path, t.line, name)
 		}
 	}

@@ -8,9 +8,11 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 )
 
-// The variables of the reference's templates, and ours.
+// The variables of the templates of k8s-dns-node-cache, and those of this project.
 const (
 	localDNS           = "__PILLAR__LOCAL__DNS__"
 	dnsServer          = "__PILLAR__DNS__SERVER__"
@@ -24,22 +26,22 @@ const (
 	cacheSmall         = "__NODELOCALDNS__CACHE__2048__"
 )
 
-// variables is all of them, in the order in which messages name them.
+// variables holds all variables in the order in which messages name them.
 var variables = []string{localDNS, dnsServer, dnsDomain, clusterDNS, upstreamServers, prometheusEndpoint, stateDir,
 	cacheLarge, cacheMedium, cacheSmall}
 
-// value is what a variable stands for.
+// value is the value of a variable.
 type value struct {
-	text     string   // words with a space between them
-	host     string   // if not empty: takes the place of text before a colon and a port
-	warnings []string // issued if the variable is used
+	text     string   // words, separated by spaces
+	host     string   // replaces the variable before a colon and a port; empty: text does
+	warnings []string // for a template with the variable
 	err      error    // why there is no value
 }
 
-// values returns the value of each variable. That one is missing is an error only if the template uses it.
+// values returns the value of each words.Variable. A missing value is an error only if the template uses it.
 func (p Params) values() map[string]value {
 	values := map[string]value{
-		// The reference's manifest writes both after bind. All addresses are in -localip, and so in the first.
+		// The manifest of k8s-dns-node-cache has both behind bind. localDNS has all addresses of -localip.
 		localDNS:        addrValue(p.LocalIPs, "-localip names no address"),
 		dnsServer:       {},
 		clusterDNS:      p.clusterDNS(),
@@ -48,14 +50,14 @@ func (p Params) values() map[string]value {
 	domain := value{text: p.ClusterDomain}
 	if p.ClusterDomain == "" {
 		domain.err = errors.New("-clusterdomain is empty")
-	} else if err := CheckName(p.ClusterDomain); err != nil {
+	} else if err := words.CheckName(p.ClusterDomain); err != nil {
 		domain.err = fmt.Errorf("-clusterdomain %q: %w", p.ClusterDomain, err)
 	}
 	values[dnsDomain] = domain
 	endpoint := value{text: p.PrometheusEndpoint}
 	if p.PrometheusEndpoint == "" {
 		endpoint.err = errors.New("-prometheus-listen-address is empty")
-	} else if err := checkWord(p.PrometheusEndpoint); err != nil {
+	} else if err := words.Check(p.PrometheusEndpoint); err != nil {
 		endpoint.err = fmt.Errorf("-prometheus-listen-address %q: %w", p.PrometheusEndpoint, err)
 	}
 	values[prometheusEndpoint] = endpoint
@@ -66,18 +68,19 @@ func (p Params) values() map[string]value {
 	return values
 }
 
-// usualEntries is how many entries a half of a cache has without a memory limit.
+// usualEntries is the number of entries of one half of a cache without a memory limit.
 var usualEntries = map[string]int{cacheLarge: 9984, cacheMedium: 4096, cacheSmall: 2048}
 
-// entries returns how many entries that half has with p's memory limit. The plugin cache divides them among 256 shards, of at least 4 entries each.
+// entries returns the number of entries with the memory limit of p. The plugin cache divides them among 256 shards of at least 4
+// entries.
 func (p Params) entries(name string) string {
 	const shards = 256
 	return strconv.Itoa(max(p.Memory.Share(usualEntries[name])/shards, 4) * shards)
 }
 
-// stateDir may be empty: a directive that is given none keeps its state in memory.
+// stateDir may have an empty value: the plugin keep then stores answers in memory only.
 func (p Params) stateDir() value {
-	if err := checkWord(p.StateDir); err != nil {
+	if err := words.Check(p.StateDir); err != nil {
 		return value{err: fmt.Errorf("-statedir %q: %w", p.StateDir, err)}
 	}
 	return value{text: p.StateDir}
@@ -97,8 +100,7 @@ func (p Params) clusterDNS() value {
 		"name another with -upstreamsvc", env, p.UpstreamService))
 }
 
-// upstreams is where names outside the cluster are asked for: the nameservers of the kube-dns ConfigMap, else
-// those of resolv.conf.
+// upstreams returns the servers for names outside the cluster: the nameservers of the kube-dns ConfigMap, or of resolv.conf.
 func (p Params) upstreams() value {
 	if servers := p.KubeDNS.UpstreamNameservers; len(servers) > 0 {
 		return value{text: strings.Join(servers, " ")}

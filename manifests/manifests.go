@@ -2,8 +2,8 @@
 
 // Package manifests holds the YAML files of this directory, and fills them in.
 //
-// Kustomize reads the files as they are. The single file nodelocaldns.yaml, for users of the reference's sed lines,
-// and what "nodelocaldns render manifests" prints are made of the same files by replacing words.
+// Kustomize reads the files unchanged. nodelocaldns.yaml, for users of the sed lines in the Kubernetes guide, and the output of
+// "nodelocaldns render manifests" are made from the same files by replacing words.
 package manifests
 
 //go:generate go test . -run Current -update
@@ -20,20 +20,20 @@ import (
 //go:embed common base overlays/cilium
 var files embed.FS
 
-// Mode is who brings DNS to the cache.
+// Mode is the program that sends DNS to the cache.
 type Mode string
 
-// The modes. IPTables is for kube-proxy's nftables mode, too.
+// The modes. IPTables is also for kube-proxy in nftables mode.
 const (
 	IPTables Mode = "iptables"
 	IPVS     Mode = "ipvs"
 	Cilium   Mode = "cilium"
 )
 
-// Image is the image that the files name.
+// Image is the image in the files.
 const Image = "ghcr.io/nodelocaldns/nodelocaldns:dev"
 
-// Values is what a cluster's manifest depends on.
+// Values holds the properties of a cluster.
 type Values struct {
 	Mode          Mode
 	LocalIPs      []netip.Addr // the cache's own addresses; not used with Cilium
@@ -43,7 +43,7 @@ type Values struct {
 	Image         string
 }
 
-// Render returns the manifest for a cluster. What stays to be filled in, the cache fills in when it starts.
+// Render returns the manifest for a cluster. The cache replaces the remaining variables when it starts.
 func Render(v Values) (string, error) {
 	if v.Mode == Cilium {
 		return strings.NewReplacer(
@@ -68,8 +68,8 @@ func Render(v Values) (string, error) {
 	return text, nil
 }
 
-// fallback returns the arguments that name a ClusterIP of each family, which the cache cannot find out, where it has
-// addresses of its own in both.
+// fallback returns the arguments that name a ClusterIP of each family, if the cache has own addresses of both families. The cache
+// itself can find a ClusterIP of one family only.
 func (v Values) fallback() string {
 	if !both(v.LocalIPs) || !both(v.DNSServers) {
 		return ""
@@ -77,12 +77,12 @@ func (v Values) fallback() string {
 	return "        - -fallback\n        - \"" + list(v.DNSServers, ",") + "\"\n"
 }
 
-// both reports whether addresses of both families are there.
+// both reports whether addrs has addresses of both families.
 func both(addrs []netip.Addr) bool {
 	return slices.ContainsFunc(addrs, netip.Addr.Is4) && slices.ContainsFunc(addrs, netip.Addr.Is6)
 }
 
-// addresses returns what the cache listens on; its own come first, since health and readiness are asked at the first.
+// addresses returns the addresses of the cache. Its own addresses come first: the probes for health and readiness use the first.
 func (v Values) addresses() ([]netip.Addr, error) {
 	switch {
 	case len(v.LocalIPs) == 0:
@@ -105,7 +105,7 @@ func list(addrs []netip.Addr, sep string) string {
 	return strings.Join(words, sep)
 }
 
-// host is how an address stands before a port.
+// host returns a in the form before a port.
 func host(a netip.Addr) string {
 	if a.Is6() {
 		return "[" + a.String() + "]"

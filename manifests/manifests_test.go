@@ -79,7 +79,7 @@ func TestRender(t *testing.T) {
 	}
 }
 
-// newLines returns the lines of text that are not in old: what was filled in, without all the rest.
+// newLines returns the lines of text that are not in old: the lines that were filled in.
 func newLines(old, text string) string {
 	known := map[string]bool{}
 	for line := range strings.Lines(old) {

@@ -8,7 +8,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 )
 
-// The variables that the reference's users replace with sed before they apply the manifest.
+// Users replace these variables with sed before they apply the manifest.
 const (
 	localDNS  = "__PILLAR__LOCAL__DNS__"
 	dnsServer = "__PILLAR__DNS__SERVER__"
@@ -34,7 +34,7 @@ data:
   Corefile: |
 `
 
-// singleFile returns nodelocaldns.yaml: the parts of base, with variables in the place of a usual cluster's values.
+// singleFile returns nodelocaldns.yaml: the parts of base with variables in the place of values.
 func singleFile() string {
 	daemonSet := strings.NewReplacer(
 		"169.254.20.10,$(KUBE_DNS_SERVICE_HOST)", localDNS+","+dnsServer,
@@ -44,11 +44,11 @@ func singleFile() string {
 	return singleFileHead + join(append(parts(referenceTemplate()), daemonSet))
 }
 
-// template is the Corefile of the kustomize bases, in which the cache itself fills in everything.
+// template returns the Corefile of the kustomize bases. The cache replaces all its variables.
 func template() string { return string(corefiles.Kubernetes) }
 
-// referenceTemplate is template as sed needs it: there the first variable becomes the link-local address alone, so
-// that a second one has to stand for the ClusterIP. What sed leaves of the two the cache fills in as it does the first.
+// referenceTemplate returns template for the sed lines. sed replaces localDNS with the link-local address only, so dnsServer must
+// follow for the ClusterIP. If sed leaves one of the two variables, the cache replaces it.
 func referenceTemplate() string {
 	return strings.ReplaceAll(template(), "bind "+localDNS, "bind "+localDNS+" "+dnsServer)
 }
@@ -104,7 +104,7 @@ func parts(corefile string, names ...string) []string {
 	return p
 }
 
-// join makes one file of several.
+// join joins several files to one.
 func join(parts []string) string {
 	for i, p := range parts {
 		parts[i] = strings.TrimPrefix(p, licence)

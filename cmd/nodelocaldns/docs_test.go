@@ -230,6 +230,9 @@ func TestMetricsOfTheDocs(t *testing.T) {
 		}
 		known["coredns_"+subsystem+"_"+m[2]] = true
 	}
+	for _, m := range regexp.MustCompile(`metric\.Of\("(\w+)"\)\.\w+\("([a-z_]+)"`).FindAllStringSubmatch(source, -1) {
+		known["coredns_"+m[1]+"_"+m[2]] = true
+	}
 	if len(known) < 10 {
 		t.Fatalf("found %v", known)
 	}

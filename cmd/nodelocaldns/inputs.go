@@ -15,6 +15,7 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
 	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
 
@@ -118,7 +119,7 @@ func (in *inputs) params(t corefiles.Template, skip []string) (p corefiles.Param
 		notes = append(notes, note)
 	}
 	if dir != "" && !slices.Contains(skip, "") {
-		if p.KubeDNS, err = corefiles.ReadKubeDNS(dir, skip...); err != nil {
+		if p.KubeDNS, err = kubedns.Read(dir, skip...); err != nil {
 			return p, notes, err
 		}
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/coredns/caddy"
 
-	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
@@ -130,7 +130,7 @@ func (s *starter) withoutKubeDNS(text []byte, fault error) (standIn, error) {
 	var keys []string
 	all := fault
 	for range 2 {
-		bad := corefiles.KubeDNSError{}
+		bad := kubedns.Error{}
 		if !errors.As(fault, &bad) {
 			return standIn{}, fault
 		}

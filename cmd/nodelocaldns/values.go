@@ -16,7 +16,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
 
@@ -198,7 +198,7 @@ func parseInterfaceName(s string) (string, error) {
 
 func parseDomain(s string) (string, error) {
 	s = strings.TrimSuffix(s, ".")
-	return s, corefiles.CheckName(s)
+	return s, words.CheckName(s)
 }
 
 // parseStateDir checks the directory for what outlives the process; empty is none.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kubeletconfig changes clusterDNS in the kubelet's configuration file, and puts it back.
+// Package kubeletconfig changes clusterDNS in the kubelet's configuration file, and restores the old value.
 package kubeletconfig
 
 import (
@@ -12,8 +12,7 @@ import (
 	"strings"
 )
 
-// In the kubelet's configuration the lines from before stay, as comments with
-// oldMark before them, so that they can be put back, by hand too.
+// The old lines stay in the file as comments that begin with oldMark. UndoClusterDNS or an operator can restore them.
 const (
 	noteMark = "# nodelocaldns kubelet-dns changed clusterDNS, which was:"
 	oldMark  = "# was: "
@@ -26,8 +25,7 @@ var (
 	listItem    = regexp.MustCompile(`^\s*- `)
 )
 
-// SetClusterDNS returns the configuration text with addrs for clusterDNS. Only
-// those lines change: the file has an author, and comments.
+// SetClusterDNS returns the configuration text with addrs as clusterDNS. All other lines stay.
 func SetClusterDNS(text []byte, addrs []netip.Addr) ([]byte, error) {
 	lines, old, at, err := cutClusterDNS(text)
 	if err != nil {
@@ -70,7 +68,7 @@ func UndoClusterDNS(text []byte) ([]byte, error) {
 	return unlines(slices.Replace(lines, mark, end, old...)), nil
 }
 
-// cutClusterDNS takes the lines of clusterDNS out of the text's lines, and says where they were, or may be put.
+// cutClusterDNS returns the lines of text without clusterDNS, the lines of clusterDNS, and their index at, where new lines may be put.
 func cutClusterDNS(text []byte) (lines, old []string, at int, err error) {
 	if !kubeletKind.Match(text) {
 		return nil, nil, 0, errors.New("not a KubeletConfiguration in YAML")

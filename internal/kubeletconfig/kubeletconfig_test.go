@@ -10,7 +10,7 @@ import (
 
 const head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
 
-// TestClusterDNS changes every form that the kubelet's configuration may have, twice, and puts it back.
+// TestClusterDNS changes every form of the kubelet's configuration twice, and restores it.
 func TestClusterDNS(t *testing.T) {
 	const note = "# nodelocaldns kubelet-dns changed clusterDNS, which was:\n"
 	const entry = "clusterDNS:\n- \"169.254.20.10\"\n"

@@ -12,18 +12,17 @@ import (
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 )
 
-// EndPatience bounds how long the process waits at its end for its last lines to be read: first for those on stdout, then
-// for those on stderr.
+// EndPatience bounds the time that the process waits at its end for a reader of its last lines: first on stdout, then on stderr.
 const EndPatience = 250 * time.Millisecond
 
-// installed is the Writer of the process's log; nil: none.
+// installed is the Writer of the process's log, or nil.
 var (
 	mu        sync.Mutex
 	installed *Writer
 )
 
-// Install has the loggers of CoreDNS and of package log, and whatever is printed on os.Stdout from now on, write to the
-// present os.Stdout through a Writer. It is for the program whose log this is; to call it twice changes nothing.
+// Install lets the loggers of CoreDNS and of package log write to os.Stdout through a Writer. Output on os.Stdout goes through the
+// Writer, too. The program that owns the log calls Install. A second call changes nothing.
 func Install() error {
 	mu.Lock()
 	defer mu.Unlock()
@@ -35,13 +34,13 @@ func Install() error {
 		return err
 	}
 	installed = New(os.Stdout)
-	os.Stdout = to // CoreDNS prints the zones there at each load, and plugins what they like
+	os.Stdout = to // CoreDNS prints its zones to os.Stdout at each load
 	go relay(from, installed)
 	clog.SetOutput(installed)
 	return nil
 }
 
-// relay hands on what is printed, line by line. A line that is longer than a page comes in pieces.
+// relay copies lines from a pipe to w. A line longer than a page is copied in pieces.
 func relay(from *os.File, w *Writer) {
 	r := bufio.NewReaderSize(from, os.Getpagesize())
 	for {
@@ -55,8 +54,8 @@ func relay(from *os.File, w *Writer) {
 	}
 }
 
-// InstallLogger is Install for a plugin in somebody else's program: only the loggers are changed, and only if package log
-// still writes to a file. It does nothing for JSON logs.
+// InstallLogger is Install for a plugin in another program. It changes only the loggers, and only if package log writes to a file,
+// which is not so for JSON logs.
 func InstallLogger() {
 	mu.Lock()
 	defer mu.Unlock()
@@ -66,7 +65,7 @@ func InstallLogger() {
 	}
 }
 
-// Flush waits until the lines of the process's log are written, EndPatience at most.
+// Flush waits until all lines of the process's log are written, for EndPatience at most.
 func Flush() {
 	mu.Lock()
 	w := installed

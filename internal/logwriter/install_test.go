@@ -81,7 +81,7 @@ func TestInstallLogger(t *testing.T) {
 	installed.close()
 }
 
-// TestInstallLoggerNot is for logs that somebody has put elsewhere.
+// TestInstallLoggerNot has a log that goes elsewhere.
 func TestInstallLoggerNot(t *testing.T) {
 	uninstalled(t)
 	var elsewhere bytes.Buffer

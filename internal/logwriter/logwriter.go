@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package logwriter prints the lines of a process and never makes the process wait for whoever reads them.
+// Package logwriter writes the log of a process. The process never waits for the reader of the log.
 //
-// A write to a pipe that nobody reads blocks for ever, and package log holds a mutex during each write. So one full
-// pipe (a hung log collector, a restarted container runtime) would stop every goroutine that has something to say,
-// with the locks that it holds. With this writer a log line may be written anywhere, also under a lock. The writer does
-// not carry the stack of a crash, which the Go runtime writes to file descriptor 2. The last lines before a crash may be
-// lost.
+// A write to a full pipe without a reader blocks for ever, and package log holds a mutex during each write. So a hung log collector
+// or a restarted container runtime would stop every goroutine that logs a line, together with the locks that the goroutine holds.
+// With this package a goroutine may log a line under a lock. The stack of a crash does not go through the Writer: the Go runtime
+// writes it to file descriptor 2. The last lines before a crash may be lost.
 package logwriter
 
 import (
@@ -16,30 +15,25 @@ import (
 	"sync"
 	"time"
 
-	"github.com/coredns/coredns/plugin"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/nodelocaldns/nodelocaldns/internal/metric"
 )
 
 const (
-	// maxLines and maxOctets bound what waits to be written.
+	// maxLines and maxOctets bound the queue.
 	maxLines, maxOctets = 4096, 1 << 20
-	// prefix begins the lines that the writer adds.
+	// prefix is the beginning of the lines that the Writer adds.
 	prefix = "[WARNING] plugin/nodelocal: "
 )
 
 // The values of the label reason.
 const (
-	reasonFull  = "full"  // nobody reads what is written
-	reasonRate  = "rate"  // too many of a kind
+	reasonFull  = "full"  // no program reads the log
+	reasonRate  = "rate"  // too many lines of one kind
 	reasonError = "error" // the write failed: a full disk, a pipe without a reader
 )
 
-var dropped = promauto.NewCounterVec(prometheus.CounterOpts{
-	Namespace: plugin.Namespace, Subsystem: "nodelocal", Name: "log_lines_dropped_total",
-	Help: "Counter of lines of the log that were not written, by reason: full (nobody reads the log), rate (too many of one kind), error (a write failed).",
-}, []string{"reason"})
+var dropped = metric.Of("nodelocal").CounterVec("log_lines_dropped_total",
+	"Counter of lines of the log that were not written, by reason: full (nobody reads the log), rate (too many of one kind), error (a write failed).", "reason")
 
 func init() {
 	for _, reason := range []string{reasonFull, reasonRate, reasonError} {
@@ -51,15 +45,15 @@ func init() {
 type Writer struct {
 	out  io.Writer
 	rate rate
-	wake chan struct{} // there is something to do
+	wake chan struct{} // a line or a flush waits
 	quit chan struct{}
 	done chan struct{} // the goroutine has ended
 
-	mu     sync.Mutex // never held while something is written
+	mu     sync.Mutex // not held during a write
 	lines  [][]byte
-	octets int             // of the lines
-	lost   int             // lines dropped since the queue was full; all are until it is half empty
-	idle   []chan struct{} // to be closed when all lines are written
+	octets int             // sum of the lengths of lines
+	lost   int             // lines that were dropped since the queue was full; all lines are dropped until half of it is free
+	idle   []chan struct{} // closed when all lines are written
 }
 
 // New returns a Writer to out. Its goroutine lives as long as the process.
@@ -70,12 +64,12 @@ func New(out io.Writer) *Writer {
 	return w
 }
 
-// Write takes one line, or several that belong together, with a line feed at the end. It never fails. It leaves
-// out lines of level ERROR and WARNING beyond the limit of their kind, and lines for which the queue has no room. It waits
-// only for a line of level FATAL, at most EndPatience, since the caller ends the process then (clog.Fatal).
+// Write queues one line, or several lines that belong together, with a line feed at the end. It never fails. It drops lines of the
+// levels ERROR and WARNING beyond the limit of their kind, and lines for which the queue has no room. Write waits only after a
+// line of level FATAL, for EndPatience at most: the caller ends the process then (clog.Fatal).
 func (w *Writer) Write(line []byte) (int, error) {
 	if w.rate.allow(line) {
-		w.put(append([]byte(nil), line...)) // the caller uses its memory again
+		w.put(append([]byte(nil), line...)) // the caller reuses the memory of line
 	}
 	if bytes.HasPrefix(line, []byte("[FATAL] ")) {
 		w.Flush(EndPatience)
@@ -83,13 +77,13 @@ func (w *Writer) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// put queues a line, or counts it.
+// put queues a line, or drops and counts it.
 func (w *Writer) put(line []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	room := 1
 	if w.lost > 0 {
-		room = 2 // a reader that is slow for long would have a line about lost ones behind each line
+		room = 2 // otherwise a slow reader would get a line about lost lines after each line
 	}
 	if len(w.lines) >= maxLines/room || w.octets+len(line) > maxOctets/room {
 		w.lost++
@@ -100,7 +94,7 @@ func (w *Writer) put(line []byte) {
 	w.queue(line)
 }
 
-// mention queues the number of the lines that were lost, if there are any. The caller holds mu.
+// mention queues a line with the number of lost lines, if there are any. The caller holds mu.
 func (w *Writer) mention() {
 	if w.lost > 0 {
 		w.queue(fmt.Appendf(nil, "%s%d lines of the log are missing here: nobody read it\n", prefix, w.lost))
@@ -108,7 +102,7 @@ func (w *Writer) mention() {
 	}
 }
 
-// queue is called with mu held.
+// queue appends a line. The caller holds mu.
 func (w *Writer) queue(line []byte) {
 	w.lines = append(w.lines, line)
 	w.octets += len(line)
@@ -118,11 +112,11 @@ func (w *Writer) queue(line []byte) {
 func (w *Writer) awake() {
 	select {
 	case w.wake <- struct{}{}:
-	default: // it is awake
+	default: // the goroutine is awake
 	}
 }
 
-// run writes line by line, so that those of two processes with one pipe do not mix.
+// run writes each line with one call, so that the lines of two processes on one pipe do not mix.
 func (w *Writer) run() {
 	defer close(w.done)
 	for {
@@ -133,13 +127,13 @@ func (w *Writer) run() {
 		}
 		for line := w.next(); line != nil; line = w.next() {
 			if _, err := w.out.Write(line); err != nil {
-				dropped.WithLabelValues(reasonError).Inc() // there is nobody else to be told
+				dropped.WithLabelValues(reasonError).Inc() // the log itself cannot report the error
 			}
 		}
 	}
 }
 
-// next takes the first line; nil if there is none.
+// next removes the first line from the queue and returns it, or nil if there is none.
 func (w *Writer) next() []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -147,7 +141,7 @@ func (w *Writer) next() []byte {
 		w.mention()
 	}
 	if len(w.lines) == 0 {
-		w.lines = nil // and the memory of a long queue with it
+		w.lines = nil // frees the memory of a long queue
 		for _, idle := range w.idle {
 			close(idle)
 		}
@@ -160,7 +154,7 @@ func (w *Writer) next() []byte {
 	return line
 }
 
-// Flush waits until all lines are written, patience at most.
+// Flush waits until all lines are written, for patience at most.
 func (w *Writer) Flush(patience time.Duration) {
 	w.rate.flush()
 	idle := make(chan struct{})
@@ -174,7 +168,7 @@ func (w *Writer) Flush(patience time.Duration) {
 	}
 }
 
-// close ends the goroutine when all is written.
+// close ends the goroutine after all lines are written.
 func (w *Writer) close() {
 	w.Flush(time.Hour)
 	close(w.quit)

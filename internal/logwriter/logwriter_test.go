@@ -15,7 +15,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// reader is what a Writer writes to. It takes nothing while it is shut.
+// reader is the output of a Writer. While it is shut, a write blocks.
 type reader struct {
 	gate sync.RWMutex
 	mu   sync.Mutex
@@ -63,7 +63,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// broken is what a full disk is to a Writer.
+// broken is an output that fails, like a full disk.
 type broken struct{}
 
 func (broken) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
@@ -80,7 +80,7 @@ func TestWriteFails(t *testing.T) {
 	}
 }
 
-// TestNobodyReads fills the queue. No call waits, what is too much is counted, and one line says how many are missing where they are.
+// TestNobodyReads fills the queue. No call waits, lost lines are counted, and a line in their place has their number.
 func TestNobodyReads(t *testing.T) {
 	before := counts(t)
 	r := &reader{}
@@ -127,7 +127,7 @@ func awaitTaken(t *testing.T, w *Writer) {
 	}
 }
 
-// TestFatal has the line be written when Write returns, as the process ends then, and a reader that takes nothing not hold that up.
+// TestFatal checks that Write returns after the line is written, since the process ends then, and that a blocked reader does not delay Write for long.
 func TestFatal(t *testing.T) {
 	r := &reader{}
 	w := New(r)
@@ -164,7 +164,7 @@ func TestOctets(t *testing.T) {
 	w.close()
 }
 
-// TestRate has a flood of one kind of line. Others are not touched.
+// TestRate writes a flood of one kind of line. Lines of other kinds are written.
 func TestRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		before := counts(t)
@@ -219,7 +219,7 @@ func TestKindOf(t *testing.T) {
 	}
 }
 
-// TestManyKinds bounds what is remembered.
+// TestManyKinds bounds the number of kinds.
 func TestManyKinds(t *testing.T) {
 	r := rate{report: func(string) {}}
 	defer r.flush()

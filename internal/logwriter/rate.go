@@ -11,31 +11,31 @@ import (
 )
 
 const (
-	// burst lines of a kind may come at once, and perSecond of them in the long run.
+	// burst lines of a kind may be written at once, and perSecond lines a second in the long run.
 	burst, perSecond = 200, 20
-	// sumInterval is the time after which the lines that were left out are summed up.
+	// sumInterval is the time between two reports of the number of omitted lines.
 	sumInterval = 30 * time.Second
-	// maxKinds bounds the kinds. A kind is a level and a plugin, so there are few; what is beyond has one bucket a level.
+	// maxKinds bounds the kinds. A kind is a level and a plugin. Beyond maxKinds a kind is a level.
 	maxKinds = 100
 )
 
-// rate bounds how many lines of one kind are written: what a packet can cause must not push everything else out of the log.
+// rate bounds the lines of each kind: lines that packets cause must not push other lines out of the log.
 type rate struct {
-	report func(line string) // called with the sum of what was left out
+	report func(line string) // called with a line about omitted lines
 
 	mu    sync.Mutex
 	kinds map[string]*bucket
 }
 
-// A bucket holds what may be written of a kind.
+// A bucket is a token bucket of one kind.
 type bucket struct {
 	tokens  float64
 	filled  time.Time
-	omitted int         // since the last report
-	timer   *time.Timer // of the next report; nil: there is nothing to report
+	omitted int         // lines since the last report
+	timer   *time.Timer // for the next report; nil: no line was omitted
 }
 
-// allow reports whether the line may be written, and counts it if not.
+// allow reports whether line may be written. It counts a line that must not.
 func (r *rate) allow(line []byte) bool {
 	kind := kindOf(line)
 	if kind == nil {
@@ -79,7 +79,7 @@ func (r *rate) bucketOf(kind []byte) (*bucket, string) {
 	return b, name
 }
 
-// sum reports what was left out of a kind.
+// sum reports the number of omitted lines of a kind.
 func (r *rate) sum(name string, b *bucket) {
 	r.mu.Lock()
 	n := b.omitted
@@ -90,7 +90,7 @@ func (r *rate) sum(name string, b *bucket) {
 	}
 }
 
-// flush reports at once what is left to report.
+// flush makes all reports that are due later.
 func (r *rate) flush() {
 	r.mu.Lock()
 	waiting := map[string]*bucket{}
@@ -105,8 +105,8 @@ func (r *rate) flush() {
 	}
 }
 
-// kindOf returns the beginning of a line of level ERROR or WARNING, as far as it does not depend on what happened:
-// "[ERROR] plugin/NAME" of a plugin, else "[ERROR]". It returns nil for other lines, which are not limited.
+// kindOf returns the kind of a line of level ERROR or WARNING: "[ERROR] plugin/NAME" for a plugin, otherwise "[ERROR]". It returns
+// nil for other lines. They are not bounded.
 func kindOf(line []byte) []byte {
 	level, rest, _ := bytes.Cut(line, []byte(" "))
 	if string(level) != "[ERROR]" && string(level) != "[WARNING]" {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package manpage is for the test of a plugin's README.md, which lies in the test's working directory.
+// Package manpage helps to test the README.md of a plugin. The file is in the working directory of the test.
 package manpage
 
 import (
@@ -14,7 +14,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Text returns README.md.
+// Text returns the content of README.md.
 func Text(t testing.TB) string {
 	t.Helper()
 	text, err := os.ReadFile("README.md")
@@ -24,13 +24,13 @@ func Text(t testing.TB) string {
 	return string(text)
 }
 
-// An Example is a Corefile of README.md and its one server block.
+// An Example is a Corefile in README.md with one server block.
 type Example struct {
 	Text  string
 	Block caddyfile.ServerBlock
 }
 
-// Examples returns the examples of README.md, of which there must be n with one server block each.
+// Examples returns the examples of README.md. The test fails unless there are n examples with one server block each.
 func Examples(t testing.TB, n int) (all []Example) {
 	t.Helper()
 	parts := strings.Split(Text(t), "~~~ corefile\n")
@@ -48,8 +48,8 @@ func Examples(t testing.TB, n int) (all []Example) {
 	return all
 }
 
-// CheckMetrics checks that there are n metrics whose names begin with coredns_PLUGIN_, that their names are good, and that README.md
-// has them. Each must have had a value.
+// CheckMetrics checks that n metrics have names that begin with coredns_PLUGIN_, that promlint accepts the names, and that
+// README.md describes each metric. Each metric must have a value.
 func CheckMetrics(t testing.TB, plugin string, n int) {
 	t.Helper()
 	all, err := prometheus.DefaultGatherer.Gather()

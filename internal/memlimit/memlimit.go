@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package memlimit finds out how much memory the process may take, and computes the sizes of its caches from that.
+// Package memlimit finds the memory limit of the process and computes the sizes of its caches.
 package memlimit
 
 import (
@@ -11,29 +11,29 @@ import (
 	"strings"
 )
 
-// A Limit is the memory that a process may take, in octets. 0 is none.
+// A Limit is the memory limit of a process, in octets. 0 means no limit.
 type Limit int64
 
 const (
 	mib = 1 << 20
 
-	// own is what the process takes beside its caches: 28 MB at rest, 30 MB for what is in flight while no upstream answers,
-	// and some garbage (docs/operations.md, Sizing).
+	// own is the memory of the process beside its caches: 28 MB at rest, 30 MB for questions while no upstream answers, and
+	// garbage (docs/operations.md, Sizing).
 	own = 64 * mib
-	// usual is what the caches take when they have their usual sizes and are full: 36 MB of the cache plugin, 30 MB of
-	// packetcache at two addresses, 10 MB of keep, and as much garbage as fits between them and the limit.
+	// usual is the memory of full caches of the usual sizes: 36 MB of the plugin cache, 30 MB of packetcache at two addresses,
+	// 10 MB of keep, and garbage.
 	usual = 128 * mib
-	// leastShare and mostShare bound the caches' sizes, in sixteenths of the usual ones.
+	// leastShare and mostShare bound the sizes of caches, in sixteenths of the usual sizes.
 	leastShare, mostShare = 1, 160
 
-	// Enough is the least limit with which nobody need be warned: the caches have a quarter of their usual sizes.
+	// Enough is the least limit without a warning: the caches have a quarter of their usual sizes.
 	Enough Limit = own + usual/4
 	// Usual is the least limit with which the caches have their usual sizes.
 	Usual Limit = own + usual
 )
 
-// Share returns what a cache of the usual size n has with the limit: in proportion to the memory that is left for caches, between
-// a sixteenth and ten times of n.
+// Share returns the size of a cache with the usual size n under the limit l. The result is in proportion to the memory that l leaves
+// for caches, between n/16 and 10n.
 func (l Limit) Share(n int) int {
 	if l == 0 {
 		return n
@@ -42,14 +42,14 @@ func (l Limit) Share(n int) int {
 	return int(int64(n) * (room / mib) / (usual / mib))
 }
 
-// units are those of Kubernetes' quantities that make sense here, the longer ones first.
+// units are units of Kubernetes' quantities, the longer names first.
 var units = []struct {
 	suffix string
 	octets int64
 }{{"Ki", 1 << 10}, {"Mi", mib}, {"Gi", 1 << 30}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}}
 
-// Parse reads octets, or a number with one of the units Ki, Mi, Gi, k, M and G. It refuses less than 16Mi, with which no Go
-// program of this size starts, and more than 1024Gi.
+// Parse reads a number of octets, or a number with one of the units Ki, Mi, Gi, k, M and G. It refuses less than 16Mi, with which the
+// program does not start, and more than 1024Gi.
 func Parse(s string) (Limit, error) {
 	number, unit := s, int64(1)
 	for _, u := range units {
@@ -65,11 +65,11 @@ func Parse(s string) (Limit, error) {
 	return Limit(n * unit), nil
 }
 
-// String returns the limit in Mi, without what is less.
+// String returns the limit in Mi, rounded down.
 func (l Limit) String() string { return fmt.Sprintf("%dMi", l/mib) }
 
-// Set gives Go's memory limit nine tenths of given, or, if that is 0, of the container's limit, so that the garbage collector
-// works harder before the kernel kills. GOMEMLIMIT in the environment wins, unless that is off. Set returns the limit of the
+// Set sets Go's memory limit to nine tenths of given, or of the container's limit if given is 0. The garbage collector then works
+// harder before the kernel kills the process. Set changes nothing if GOMEMLIMIT is in the environment. It returns the limit of the
 // process.
 func Set(given Limit) Limit {
 	if os.Getenv("GOMEMLIMIT") != "" {
@@ -87,10 +87,10 @@ func Set(given Limit) Limit {
 	return given
 }
 
-// most is the greatest limit that makes a difference to anything here.
+// most is the greatest limit. A greater limit counts as none.
 const most = 1 << 40
 
-// Process returns the limit of the process, of which nine tenths are Go's.
+// Process returns the limit of the process. Go's memory limit is nine tenths of it.
 func Process() Limit {
 	n := debug.SetMemoryLimit(-1)
 	if n > most {

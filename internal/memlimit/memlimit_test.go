@@ -47,7 +47,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestContainer reads trees as containers and services have them.
+// TestContainer reads cgroup trees of containers and services.
 func TestContainer(t *testing.T) {
 	for _, tt := range []struct {
 		name, self string

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package serverblocks tells a plugin's setup function what the Corefile says around its own directive.
+// Package serverblocks gives the setup function of a plugin all server blocks of the Corefile.
 //
-// caddy hands a setup function the tokens of one directive and no others.
+// caddy gives a setup function only the tokens of its own directive.
 package serverblocks
 
 import (
@@ -15,9 +15,8 @@ import (
 
 type key struct{}
 
-// Of returns all server blocks of the Corefile that c belongs to, in order; c.ServerBlockIndex is the place of
-// the caller's own. Imports and environment variables are expanded. The Corefile is parsed once for each
-// configuration, whatever the number of callers.
+// Of returns all server blocks of the Corefile of c, in order. c.ServerBlockIndex is the index of the caller's block. Imports and
+// environment variables are expanded. Of parses the Corefile once for each configuration.
 func Of(c *caddy.Controller) ([]caddyfile.ServerBlock, error) {
 	if blocks, ok := c.Get(key{}).([]caddyfile.ServerBlock); ok {
 		return blocks, nil
@@ -26,7 +25,7 @@ func Of(c *caddy.Controller) ([]caddyfile.ServerBlock, error) {
 	if len(instances) == 0 {
 		return nil, errors.New("no configuration is being set up")
 	}
-	input := instances[len(instances)-1].Caddyfile() // the latest is the one that is being set up
+	input := instances[len(instances)-1].Caddyfile() // the last one is being set up
 	blocks, err := caddyfile.Parse(input.Path(), bytes.NewReader(input.Body()), nil)
 	if err != nil {
 		return nil, err

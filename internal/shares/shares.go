@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package shares keeps one client from taking from the others what there is a bounded number of: questions that wait for an
-// upstream, queries that are with the plugins, TCP connections.
+// Package shares divides a bounded number of places among clients, so that one client cannot take them all. A place is a question
+// that waits for an upstream, a query in the plugins, or a TCP connection.
 package shares
 
 import (
@@ -24,12 +24,12 @@ func (v Verdict) String() string { return [...]string{"admitted", "share", "full
 
 // Places are a bounded number of places that clients hold for a while.
 //
-// While half of them are free, everybody is admitted. Beyond that a client is admitted as long as it holds less than its
-// share: all places divided by the clients that hold one now. So a client that is alone may hold all. A share is never less than
-// a 256th of the places: as many clients as an IPv4 /24 has, from which one pod can send, do not fill the reserve.
+// While half of the places are free, every client is admitted. Beyond that a client is admitted while it holds less than its share:
+// the number of places divided by the number of clients that hold places now. So a single client may hold all places. A share is
+// at least a 256th of the places: one pod can send from all 256 addresses of an IPv4 /24, and must not fill the reserve.
 //
-// The reserve is a quarter more. When all places are taken, it admits the clients that hold less than their share, and its first
-// half admits the favoured queries, too. The reserve is why a client that comes second finds a place at once.
+// The reserve is a quarter of the places, in addition. When all places are taken, the reserve admits clients that hold less than
+// their share. The first half of the reserve also admits favoured queries. So a second client finds a place at once.
 type Places struct {
 	max  int
 	tell func(client netip.Addr, refused int)
@@ -42,19 +42,19 @@ type Places struct {
 	tally    Tally              // of refusals
 }
 
-// New returns max places, which must be at least 1. tell is called, without a lock, at the first refusal and at most each 30 s
-// after that, with the client that was refused most and the number of its refusals; tell may be nil.
+// New returns max places; max must be at least 1. Enter calls tell at the first refusal, and later every 30 s at
+// most, with the client that has the most refusals and their number. Enter holds no lock then. tell may be nil.
 func New(max int, tell func(client netip.Addr, refused int)) *Places {
 	return &Places{max: max, tell: tell, now: time.Now, held: map[netip.Addr]int{}, networks: map[netip.Addr]int{}}
 }
 
-// Client returns the address under which the places of a are counted: a without its zone, and an IPv4 address that is mapped
-// to IPv6 as IPv4. An IPv6 client is not its /64, since all pods of a Kubernetes node are in one /64
-// (kube-controller-manager, -node-cidr-mask-size-ipv6).
+// Client returns the address under which the places of a are counted: a without its zone, and an IPv4-mapped address as IPv4. The
+// places of an IPv6 /64 are not counted together, since all pods of a Kubernetes node are in one /64 (kube-controller-manager,
+// -node-cidr-mask-size-ipv6).
 func Client(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
-// Enter takes a place for a client, which is what Client returned. A favoured query may use half of the reserve although its
-// client holds its share. After Admitted the caller has to call Leave, once.
+// Enter takes a place for client, a result of Client. A favoured query may use half of the reserve although its client holds its
+// share. After Admitted the caller must call Leave once.
 func (p *Places) Enter(client netip.Addr, favoured bool) Verdict {
 	p.mu.Lock()
 	v := p.verdict(client, favoured)
@@ -86,13 +86,13 @@ func (p *Places) verdict(client netip.Addr, favoured bool) Verdict {
 		return OverShare
 	case held < p.share(held == 0):
 		return Admitted
-	case len(p.held) == 1: // the client is alone, and its share is all there is
+	case len(p.held) == 1: // the client is alone, and its share is all places
 		return Full
 	}
 	return OverShare
 }
 
-// share returns how many places each client may hold; another says that one more client is about to hold some.
+// share returns the number of places that each client may hold. another says that one more client is about to hold a place.
 func (p *Places) share(another bool) int {
 	clients := len(p.held)
 	if another {
@@ -101,7 +101,7 @@ func (p *Places) share(another bool) int {
 	return max(p.max/clients, p.max/256, 1)
 }
 
-// Leave gives back a place that Enter admitted the client to.
+// Leave returns a place that Enter gave to client.
 func (p *Places) Leave(client netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,9 +119,8 @@ func (p *Places) Leave(client netip.Addr) {
 	}
 }
 
-// crowd is more clients of one IPv6 /64 than a node has pods (110 by the kubelet's default, 250 where that is raised). If so
-// many clients of one /64 hold places, they are one host with many addresses, its own or invented. Such a /64 gets nothing
-// of the reserve.
+// crowd is greater than the number of pods of a node: 110 by the kubelet's default, and up to 250. If so many clients of one IPv6 /64
+// hold places, they are one host with many real or forged addresses. Such a /64 gets no place of the reserve.
 const crowd = 256
 
 // network returns the first address of the /64 of an IPv6 address.
@@ -130,8 +129,8 @@ func network(client netip.Addr) netip.Addr {
 	return p.Addr()
 }
 
-// Excess returns how many places each client holds beyond its share of max. It is for places that are taken without Enter.
-// While at most half of max are held, no client is in the result. A client that is alone may hold max.
+// Excess returns the number of places that each client holds beyond its share of max, for places that are taken without Enter. While
+// at most half of max are held, the result is empty. A single client may hold max.
 func Excess(max int, held map[netip.Addr]int) map[netip.Addr]int {
 	used := 0
 	for _, n := range held {
@@ -150,8 +149,8 @@ func Excess(max int, held map[netip.Addr]int) map[netip.Addr]int {
 	return over
 }
 
-// Most returns how many of limit places are the share of each client, if held are the clients that hold some. The share is at
-// least a 256th of the places, unless the clients would hold more than limit with that.
+// Most returns the share of each client of limit places, if held has the clients that hold places. The share is at least a 256th of
+// the places, unless the clients would then hold more than limit.
 func Most(limit int, held map[netip.Addr]int) int {
 	p := Places{max: limit, held: held}
 	share, all := p.share(len(held) == 0), 0

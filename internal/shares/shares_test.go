@@ -37,7 +37,7 @@ func TestAloneMayHaveAll(t *testing.T) {
 	}
 }
 
-// A client that comes second finds places at once, and in the end each has its share.
+// A second client finds places at once, and in the end each client has its share.
 func TestSecondFindsAPlace(t *testing.T) {
 	p := New(1000, nil)
 	enter(p, a, 1000, false)

@@ -14,15 +14,15 @@ const (
 	maxTally = 1024
 )
 
-// A Tally counts what was denied to clients, for a report that comes seldom. Its zero value is ready. It is not safe for use by
-// several goroutines at once.
+// A Tally counts the refusals of each client between two reports. The zero value is ready. Only one goroutine may use a Tally at a
+// time.
 type Tally struct {
-	counts map[netip.Addr]int // since told
-	told   time.Time
+	counts map[netip.Addr]int // refusals since told
+	told   time.Time          // of the last report
 }
 
-// Add counts n for a client. At the first call, and at most each 30 s after that, it returns the client with the most since the
-// last report, and its number; else a number of 0.
+// Add counts n refusals of client. At the first call, and later every 30 s at most, a report is due: Add returns the client with the
+// most refusals since the last report, and their number. Otherwise most is 0.
 func (t *Tally) Add(client netip.Addr, n int, now time.Time) (busiest netip.Addr, most int) {
 	if t.counts == nil {
 		t.counts = map[netip.Addr]int{}

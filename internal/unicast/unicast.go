@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package unicast says which addresses a flag, a Corefile, a ConfigMap or the environment may name as that of one host
-// or Service.
+// Package unicast checks that an address from a flag, a Corefile, a ConfigMap or the environment belongs to one host or Service.
 package unicast
 
 import (
@@ -9,8 +8,8 @@ import (
 	"net/netip"
 )
 
-// Check returns an error if a is not the address of one host: the unspecified address, multicast (RFC 1112, RFC 4291)
-// or the limited broadcast address (RFC 919). A loopback address is one, of the host itself.
+// Check returns an error if a is the unspecified address, a multicast address (RFC 1112, RFC 4291) or the limited broadcast address
+// (RFC 919). A loopback address passes: it belongs to the host itself.
 func Check(a netip.Addr) error {
 	kind := ""
 	switch a = a.Unmap().WithZone(""); {
@@ -26,7 +25,7 @@ func Check(a netip.Addr) error {
 	return fmt.Errorf("%s is %s, not that of one host", a, kind)
 }
 
-// CheckService returns an error if a is not the address of one host, or a loopback address, which no Service has.
+// CheckService returns an error if Check does, or if a is a loopback address: no Service has one.
 func CheckService(a netip.Addr) error {
 	if a.Unmap().IsLoopback() {
 		return fmt.Errorf("%s is a loopback address, which no Service has", a)

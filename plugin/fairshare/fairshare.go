@@ -24,8 +24,8 @@ type Fairshare struct {
 	waiting prometheus.Gauge
 }
 
-// New returns the plugin for the server block of zone. At most most questions wait at the same time, and a quarter more in
-// the reserve (package shares). most must be at least 1.
+// New returns the plugin for the server block of zone. At most most questions wait at the same time, and a quarter of most in the
+// reserve (package shares). most must be at least 1.
 func New(zone string, most int) *Fairshare {
 	f := &Fairshare{zone: zone, waiting: waiting.WithLabelValues(zone)}
 	f.places = shares.New(most, f.tell)
@@ -35,9 +35,9 @@ func New(zone string, most int) *Fairshare {
 // Name implements plugin.Handler.
 func (f *Fairshare) Name() string { return "fairshare" }
 
-// ServeDNS implements plugin.Handler. A refusal is SERVFAIL without an error. The plugin cache takes an error for one of the
-// upstream: with its option servfail it would answer all other clients with SERVFAIL for the same name. The plugin errors
-// would log each refusal.
+// ServeDNS implements plugin.Handler. A refusal is SERVFAIL without an error. The plugin cache would take an error as an error of
+// the upstream, and with its option servfail answer other clients with SERVFAIL for the same name. The plugin errors would log
+// each refusal.
 func (f *Fairshare) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	client := shares.Client(addressOf(w.RemoteAddr()))
 	if v := f.places.Enter(client, false); v != shares.Admitted {
@@ -50,20 +50,17 @@ func (f *Fairshare) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 	return plugin.NextOrFailure(f.Name(), f.Next, ctx, w, r)
 }
 
-// addressOf returns the IP address of a. The zero address is the server itself: cache, keep and searchpath have no address
-// when they renew what they know.
+// addressOf returns the IP address of a. The zero address is the server itself: the questions with which cache, keep and
+// searchpath renew answers have no address.
 func addressOf(a net.Addr) netip.Addr {
 	if with, ok := a.(interface{ AddrPort() netip.AddrPort }); ok { // *net.UDPAddr, *net.TCPAddr
 		return with.AddrPort().Addr()
 	}
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.Addr{}
-	}
+	ap, _ := netip.ParseAddrPort(a.String()) // after an error ap has the zero address
 	return ap.Addr()
 }
 
-// tell logs who is refused.
+// tell logs the client with the most refusals.
 func (f *Fairshare) tell(client netip.Addr, refused int) {
 	who := client.String()
 	if !client.IsValid() {

@@ -18,7 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// A client asks from an address, and counts what it is told.
+// A client asks from an address, and counts the answers.
 type client struct {
 	test.ResponseWriter
 	addr    net.Addr
@@ -34,7 +34,7 @@ func (c *client) WriteMsg(*dns.Msg) error {
 
 func udp(ip string) net.Addr { return &net.UDPAddr{IP: net.ParseIP(ip), Port: 4242} }
 
-// asleep is a plugin behind the tested one: it answers when it is woken, and says when a question has come.
+// asleep is a plugin behind the tested one. It reports each question, and answers when it is woken.
 type asleep struct {
 	arrived, wake chan struct{}
 	wg            sync.WaitGroup
@@ -50,7 +50,7 @@ func (s *asleep) handler() plugin.Handler {
 	})
 }
 
-// fill has n questions of one client wait.
+// fill lets n questions of one client wait.
 func (s *asleep) fill(t *testing.T, f *Fairshare, addr net.Addr, n int) {
 	t.Helper()
 	for range n {

@@ -2,22 +2,12 @@
 
 package fairshare
 
-import (
-	"github.com/coredns/coredns/plugin"
+import "github.com/nodelocaldns/nodelocaldns/internal/metric"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
-)
-
-const subsystem = "fairshare"
+const of = metric.Of("fairshare")
 
 var (
-	refusedTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "refused_total",
-		Help: "Number of questions answered with SERVFAIL at once, by reason: share (the client has its share of the places), full.",
-	}, []string{"zone", "reason"})
-	waiting = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "waiting",
-		Help: "Number of questions that wait for an answer.",
-	}, []string{"zone"})
+	refusedTotal = of.CounterVec("refused_total",
+		"Number of questions answered with SERVFAIL at once, by reason: share (the client has its share of the places), full.", "zone", "reason")
+	waiting = of.GaugeVec("waiting", "Number of questions that wait for an answer.", "zone")
 )

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestARefusalIsNotKept has one client refused for a name, and then another one ask for the same name.
+// TestARefusalIsNotKept refuses one client for a name. Then another client asks for the same name.
 func TestARefusalIsNotKept(t *testing.T) {
 	for _, chain := range []string{"", "keep", "packetcache\n keep"} {
 		t.Run(strings.ReplaceAll(chain, "\n", ""), func(t *testing.T) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fairshare bounds how many questions wait for what is behind it, and how many of them are one client's once places
-// are short.
+// Package fairshare bounds the questions that wait for the plugins behind it. When places are short, fairshare also bounds the
+// questions of each client.
 package fairshare
 
 import (
@@ -36,7 +36,7 @@ func setup(c *caddy.Controller) error {
 	return nil
 }
 
-// parse reads one directive, and returns how many questions may wait.
+// parse reads one directive and returns the number of questions that may wait.
 func parse(c *caddy.Controller) (most int, err error) {
 	most = defaultMost
 	for i := 0; c.Next(); i++ {

@@ -4,19 +4,20 @@ package hedge
 
 import "sync"
 
-// A budget bounds the attempts beside others, in the long run to a share of the questions. Without a bound an upstream
-// that is too slow would get slower by them.
+// A budget bounds the attempts beside other attempts. In the long run they are a share of the questions. Without a budget the
+// additional attempts would make a slow upstream slower.
 type budget struct {
-	share float64 // what a question adds
-	burst float64 // the most that is saved
+	share float64 // attempts that each question earns
+	burst float64 // bound of saved
 
 	mu    sync.Mutex
 	saved float64
 }
 
-// budgets are those of one directive. An attempt that is acknowledged has arrived, and its answer may still come: another
-// one is twice the work for the upstream. One that is not acknowledged was most likely lost, and the next one is the first
-// that the upstream sees. But a network that loses packets because it has too many must not get ever more.
+// budgets are the budgets of one directive: slow for attempts beside an acknowledged one, lost for attempts beside one that has
+// no acknowledgement. An acknowledged attempt has arrived, so another attempt doubles the work of the upstream. An attempt
+// without an acknowledgement was probably lost, so another attempt is the first that the upstream sees. The budget lost bounds
+// the packets that an overloaded network gets.
 type budgets struct{ slow, lost budget }
 
 func newBudgets() *budgets {
@@ -29,7 +30,7 @@ func (b *budgets) earn() {
 	b.lost.earn()
 }
 
-// spend reports whether a question may be sent again beside an attempt; lost says that that one has not arrived.
+// spend reports whether a question may be sent once more. lost says that the latest attempt has no acknowledgement.
 func (b *budgets) spend(lost bool) bool {
 	if lost {
 		return b.lost.spend()
@@ -43,7 +44,7 @@ func (b *budget) earn() {
 	b.mu.Unlock()
 }
 
-// spend reports whether one more attempt may begin.
+// spend reports whether one more attempt may begin, and counts the attempt.
 func (b *budget) spend() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

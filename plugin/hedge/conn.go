@@ -12,55 +12,66 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A conn is one TCP connection to an upstream. It carries one question at a time: a DNS server may answer the
-// questions of a connection in their order (RFC 7766 section 6.2.1.1), and a slow one would hold up the others.
+// A conn is one TCP connection to an upstream. It carries one question at a time: a DNS server may answer the questions of a
+// connection in order (RFC 7766, section 6.2.1.1), so a slow answer would delay the others.
 type conn struct {
 	tcp      *net.TCPConn
-	way      time.Duration // there and back, as the handshake took: no acknowledgement is delayed in it
-	born     time.Time     // when it was established, or last known to be the best that can be had
-	answered time.Time     // when it last carried an answer; at first: when it was established
-	retired  bool          // a younger one has taken its place: close it in place of using it
-	asked    bool          // it has had a question
-	spoiled  bool          // more has come than was asked for: it is of no use for another question
+	way      time.Duration // round-trip time, measured with the handshake, which no kernel delays
+	born     time.Time     // when the conn was established, or when renew last failed to replace it
+	answered time.Time     // when the last answer came; before the first answer: when the conn was established
+	retired  bool          // renew has replaced the conn: it gets no more questions. The pool's lock guards it.
+	wear     wear          // only the goroutine that has the conn uses it
 
-	in   []byte // what has been read; in[:have] is valid
+	in   []byte // what was read; in[:have] is valid
 	have int
 }
 
-// usualAnswer is the room, in octets, that a connection keeps for an answer.
+// A wear is the life of a conn. It only grows.
+type wear int
+
+const (
+	fresh   wear = iota // the conn has carried no question
+	used                // the conn has carried questions
+	spoiled             // more than the answer came: the conn can carry no other question
+)
+
+// grown is the state of a conn in state w after an event that leads to state to.
+func (w wear) grown(to wear) wear { return max(w, to) }
+
+// usualAnswer is the size of the buffer for an answer, in octets.
 const usualAnswer = 1024
 
-// newConn is told how long it took to establish the connection.
+// newConn returns the conn for tcp. took is the time of the handshake.
 func newConn(tcp *net.TCPConn, took time.Duration) *conn {
 	now := time.Now()
 	return &conn{tcp: tcp, way: min(took, mostDialPatience), born: now, answered: now, in: make([]byte, usualAnswer)}
 }
 
-// until bounds what follows.
-func (c *conn) until(deadline time.Time) { _ = c.tcp.SetDeadline(deadline) } // an error of a closed one comes again
+// until sets the deadline of the next reads and writes.
+func (c *conn) until(deadline time.Time) { _ = c.tcp.SetDeadline(deadline) } // a closed conn reports the error at the next use
 
-// A flight is a question that is being sent over a connection.
+// A flight is a question on its way over a connection.
 type flight struct {
 	conn     *conn
 	sent     time.Time
-	patience time.Duration // after which a packet that is not acknowledged is lost
+	patience time.Duration // a packet without an acknowledgement is lost after this time
 }
 
-// ask notes that a question is about to be sent, which ends at the deadline. Its answer is first waited for until patient:
-// a process that did not run for so long must still send.
+// ask returns the flight of a question that the caller sends next. The question ends at deadline. Reads end at patient, and
+// writes at deadline: a process that did not run until patient must still send.
 func (c *conn) ask(patient, deadline time.Time) flight {
 	f := flight{conn: c, sent: time.Now(), patience: newPatience + 2*c.way}
-	if c.asked {
+	if c.wear != fresh {
 		f.patience = oldPatience + 2*c.way
 	}
-	c.asked = true
-	_ = c.tcp.SetWriteDeadline(deadline) // an error of a closed connection comes again
+	c.wear = c.wear.grown(used)
+	_ = c.tcp.SetWriteDeadline(deadline) // a closed conn reports the error at the next use
 	_ = c.tcp.SetReadDeadline(patient)
 	return f
 }
 
-// exchange sends wire, a message with its length in front, and returns the answer. After os.ErrDeadlineExceeded
-// the answer can still come: receive goes on waiting for it.
+// exchange sends wire, a message behind its length, and returns the answer. After os.ErrDeadlineExceeded the answer can still
+// come: the caller may wait with receive.
 func (c *conn) exchange(wire []byte) ([]byte, error) {
 	if _, err := c.tcp.Write(wire); err != nil {
 		return nil, err
@@ -68,7 +79,7 @@ func (c *conn) exchange(wire []byte) ([]byte, error) {
 	return c.receive()
 }
 
-// receive returns the next message, which is valid until the next call.
+// receive returns the next message. The slice is valid until the next call.
 func (c *conn) receive() ([]byte, error) {
 	if err := c.fill(2); err != nil {
 		return nil, err
@@ -77,7 +88,9 @@ func (c *conn) receive() ([]byte, error) {
 	if err := c.fill(size); err != nil {
 		return nil, err
 	}
-	c.spoiled = c.spoiled || c.have > size
+	if c.have > size {
+		c.wear = c.wear.grown(spoiled)
+	}
 	c.have = 0
 	answer := c.in[2:size]
 	if len(c.in) > usualAnswer {
@@ -89,7 +102,7 @@ func (c *conn) receive() ([]byte, error) {
 // fill reads until there are n octets.
 func (c *conn) fill(n int) error {
 	for c.have < n {
-		if c.have == len(c.in) { // what a length announces need not come
+		if c.have == len(c.in) { // grow slowly: an upstream may announce a length and send less
 			c.in = append(c.in, make([]byte, min(n, 2*c.have)-c.have)...)
 		}
 		got, err := c.tcp.Read(c.in[c.have:])
@@ -101,16 +114,16 @@ func (c *conn) fill(n int) error {
 	return nil
 }
 
-// How long the other side's kernel may take to acknowledge a packet. On a new connection it does so at once
-// (tcp_enter_quickack_mode, net/ipv4/tcp_input.c), later it waits for an answer to go with it (TCP_DELACK_MIN, 40 ms,
-// include/net/tcp.h).
+// The kernel of the upstream acknowledges a packet within newPatience on a new connection (tcp_enter_quickack_mode,
+// net/ipv4/tcp_input.c). On an old connection the kernel waits for an answer to send with the acknowledgement, for 40 ms at most
+// (TCP_DELACK_MIN, include/net/tcp.h).
 const (
 	newPatience = 20 * time.Millisecond
 	oldPatience = 45 * time.Millisecond
 )
 
-// lost reports whether the question was lost on its way: it is longer unacknowledged than the kernel of a pod that is there
-// takes. A server that is slow, or even stopped, has a kernel that acknowledges.
+// lost reports whether the question was lost on its way: it has no acknowledgement within its patience. The kernel below a slow
+// or stopped server still acknowledges.
 func (f flight) lost() bool {
 	if time.Since(f.sent) < f.patience {
 		return false
@@ -126,10 +139,9 @@ func (f flight) lost() bool {
 	return info.Unacked > 0
 }
 
-// abort closes the connection without a farewell: nothing that is still on its way is wanted, and a peer that is gone
-// would not acknowledge one.
+// abort closes the connection with a reset. Data on the way are of no use, and a pod that is gone would not answer a FIN.
 func (c *conn) abort() {
-	_ = c.tcp.SetLinger(0) // only how it is closed
+	_ = c.tcp.SetLinger(0) // an error changes nothing: Close follows
 	_ = c.tcp.Close()
 }
 

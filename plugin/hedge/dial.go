@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// dialLoop runs while questions wait for a connection. It keeps as many connections being established as there are
-// waiters, and does not count those that should be there by now.
+// dialLoop runs while questions wait for a connection. It dials one connection for each waiter. An attempt that lasts longer than
+// patience does not count, and another one is made beside it.
 func (p *pool) dialLoop() {
 	tick := time.NewTimer(0)
 	defer tick.Stop()
@@ -57,7 +57,7 @@ func (p *pool) mostDials(now time.Time) int {
 	return maxDials
 }
 
-// refuse gives up for those that have waited while all connections were refused.
+// refuse returns the refusal to waiters that have waited for refusalPatience while the upstream refused all connections.
 func (p *pool) refuse() {
 	for p.refusals > atOnce && len(p.waiters) > 0 && time.Since(p.waiters[0].since) > refusalPatience {
 		p.waiters[0].got <- grant{err: p.refusal}
@@ -65,7 +65,7 @@ func (p *pool) refuse() {
 	}
 }
 
-// dialFor establishes a connection for whoever waits first.
+// dialFor establishes a connection, and gives it to the first waiter.
 func (p *pool) dialFor(began time.Time) {
 	c, err := p.dial()
 	var timeout net.Error
@@ -91,7 +91,7 @@ func (p *pool) dialFor(began time.Time) {
 	}
 }
 
-// learn takes the time that a connection took. The caller has the lock.
+// learn updates the usual time of a handshake with took. The caller holds the lock.
 func (p *pool) learn(took time.Duration) {
 	took = min(took, mostDialTimeout)
 	if p.rtt == 0 {
@@ -116,7 +116,7 @@ func (p *pool) dial() (*conn, error) {
 	return newConn(c.(*net.TCPConn), time.Since(began)), nil
 }
 
-// renew replaces a connection that is older than maxAge, so that pods which have come since get their share. The old one
+// renew replaces a connection that is older than maxAge, so that new pods of the Service get questions, too. The old connection
 // stays in use until the new one is established.
 func (p *pool) renew(old *conn) {
 	fresh, err := p.dial()
@@ -125,7 +125,7 @@ func (p *pool) renew(old *conn) {
 	if err == nil {
 		old.retired = true
 	} else {
-		old.born = time.Now().Add(expire - p.maxAge) // the next try is after that time
+		old.born = time.Now().Add(expire - p.maxAge) // renew tries again after expire
 	}
 	p.mu.Unlock()
 	if err == nil {

@@ -8,37 +8,38 @@ import (
 	"time"
 )
 
-// probeInterval is the time between two probes of an upstream that does not answer, and how long one of them may take.
+// probeInterval is the time between the beginnings of two probes, and the timeout of a probe.
 const probeInterval = time.Second
 
-// A verdict is what is known of an upstream.
+// A verdict is the state of an upstream in one configuration.
 type verdict int32
 
 const (
-	answering verdict = iota // the usual case, and the first
-	suspect                  // a question had no answer, and none came to others meanwhile: the probe decides
-	silent                   // it has not answered the probe
-	closed                   // this configuration ends
+	prepared  verdict = iota // the configuration does not serve yet
+	answering                // the usual state
+	suspect                  // a question had no answer, and neither had the later ones: a probe decides
+	silent                   // a probe had no answer
+	closed                   // the configuration has ended
 )
 
-// A health follows whether an upstream answers at all. One question without an answer says little: it may be the name's own
-// server that is silent, somewhere behind the upstream. So the upstream is asked for something that it knows by itself.
+// A health follows whether an upstream answers at all. A question without an answer says little: perhaps a server behind the
+// upstream is silent, which serves only that name. So a probe asks the upstream for a name that the upstream itself serves.
 type health struct {
 	probe   func(timeout time.Duration) bool // asks once
-	changed func(verdict, time.Time)         // from answering to silent and back, with the time of the last answer
+	changed func(verdict, time.Time)         // called on the way to silent and back, with the time of the last answer
 
 	state atomic.Int32
-	last  atomic.Int64 // when it last answered, as the time since epoch; at first: the start
+	last  atomic.Int64 // time of the last answer since epoch; without an answer the time of newHealth
 
 	mu     sync.Mutex // orders the changes of state
 	ending chan struct{}
 	probes sync.WaitGroup
 }
 
-// epoch is what times are measured from: a change of the wall clock is none of the answers'.
+// epoch is the zero of times in health. A change of the wall clock does not move them.
 var epoch = time.Now()
 
-// wall returns the time of the wall clock at which the time since epoch was since.
+// wall returns the time of the wall clock for a time since epoch.
 func wall(since int64) time.Time {
 	return time.Now().Add(time.Duration(since) - time.Since(epoch))
 }
@@ -52,7 +53,7 @@ func newHealth(probe func(time.Duration) bool, changed func(verdict, time.Time))
 // ok reports whether the upstream is not known to be silent.
 func (h *health) ok() bool { return verdict(h.state.Load()) != silent }
 
-// answered is called with each answer.
+// answered is called for each answer.
 func (h *health) answered(now time.Time) {
 	last := wall(h.last.Swap(int64(now.Sub(epoch))))
 	if verdict(h.state.Load()) == answering {
@@ -61,34 +62,35 @@ func (h *health) answered(now time.Time) {
 	h.move(answering, last)
 }
 
-// failed is called for each question without an answer, with the time at which it was asked.
+// failed is called for each question without an answer; asked is the time of the question.
 func (h *health) failed(asked time.Time) {
 	if verdict(h.state.Load()) == answering && h.last.Load() <= int64(asked.Sub(epoch)) {
 		h.move(suspect, time.Time{})
 	}
 }
 
-// close ends the probes. It reports whether it is the first call.
+// close ends the probes. It reports whether the upstream has served until this call.
 func (h *health) close() bool {
-	first := h.move(closed, time.Time{})
+	from, first := h.move(closed, time.Time{})
 	if first {
 		close(h.ending)
 	}
 	h.probes.Wait()
-	return first
+	return first && from != prepared
 }
 
-// move changes the state if there is a way from the present one, and reports whether there was.
+// move changes the state if that is allowed. It returns the state before, and whether the state has changed.
 //
+//	prepared  -> answering  the configuration begins to serve
 //	answering -> suspect    a question had no answer: probes begin
 //	suspect   -> silent     a probe had no answer
 //	suspect   -> answering  an answer came
 //	silent    -> answering  an answer came
-//	any       -> closed     and nothing follows
-func (h *health) move(to verdict, last time.Time) bool {
+//	any       -> closed     the configuration ends: no state follows
+func (h *health) move(to verdict, last time.Time) (from verdict, ok bool) {
 	h.mu.Lock()
-	from := verdict(h.state.Load())
-	ok := allowed(from, to)
+	from = verdict(h.state.Load())
+	ok = allowed(from, to)
 	if ok {
 		h.state.Store(int32(to))
 	}
@@ -100,7 +102,7 @@ func (h *health) move(to verdict, last time.Time) bool {
 	if ok && (to == silent || from == silent && to == answering) {
 		h.changed(to, last)
 	}
-	return ok
+	return from, ok
 }
 
 func allowed(from, to verdict) bool {
@@ -110,14 +112,14 @@ func allowed(from, to verdict) bool {
 	case silent:
 		return from == suspect
 	case answering:
-		return from == suspect || from == silent
+		return from == prepared || from == suspect || from == silent
 	case closed:
 		return from != closed
 	}
 	return false
 }
 
-// watch probes until the upstream answers, whomever.
+// watch probes until the upstream answers a probe or a question.
 func (h *health) watch() {
 	defer h.probes.Done()
 	timer := time.NewTimer(probeInterval)

@@ -14,13 +14,14 @@ import (
 // TestMoves has each pair of states.
 func TestMoves(t *testing.T) {
 	want := map[[2]verdict]bool{
+		{prepared, answering}: true, {prepared, closed}: true,
 		{answering, suspect}: true,
 		{suspect, silent}:    true, {suspect, answering}: true,
 		{silent, answering}: true,
 		{answering, closed}: true, {suspect, closed}: true, {silent, closed}: true,
 	}
-	for from := answering; from <= closed; from++ {
-		for to := answering; to <= closed; to++ {
+	for from := prepared; from <= closed; from++ {
+		for to := prepared; to <= closed; to++ {
 			if got := allowed(from, to); got != want[[2]verdict{from, to}] {
 				t.Errorf("from %d to %d: %v", from, to, got)
 			}
@@ -28,7 +29,21 @@ func TestMoves(t *testing.T) {
 	}
 }
 
-// TestHealth has the state follow questions without answers.
+// TestWear has each pair of states: the later one stays.
+func TestWear(t *testing.T) {
+	want := map[[2]wear]wear{
+		{fresh, fresh}: fresh, {fresh, used}: used, {fresh, spoiled}: spoiled,
+		{used, fresh}: used, {used, used}: used, {used, spoiled}: spoiled,
+		{spoiled, fresh}: spoiled, {spoiled, used}: spoiled, {spoiled, spoiled}: spoiled,
+	}
+	for pair, want := range want {
+		if got := pair[0].grown(pair[1]); got != want {
+			t.Errorf("%d after %d: %d, want %d", pair[1], pair[0], got, want)
+		}
+	}
+}
+
+// TestHealth checks the states after questions without answers.
 func TestHealth(t *testing.T) {
 	asked, result := make(chan bool), make(chan bool)
 	changes := make(chan verdict, 10)
@@ -62,7 +77,7 @@ func TestHealth(t *testing.T) {
 	h.failed(time.Now())
 }
 
-// TestUpstreamUp has the gauge follow a server that falls silent, and answers again without a client's question.
+// TestUpstreamUp checks the gauge while a server stops answering, and answers a probe later.
 func TestUpstreamUp(t *testing.T) {
 	var quiet atomic.Bool
 	s := serve(t, func(_ int, q *dns.Msg) ([]*dns.Msg, bool) {

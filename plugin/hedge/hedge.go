@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,11 +23,11 @@ type Hedge struct {
 	options
 	upstreams []*upstream
 	budgets   *budgets
-	turn      atomic.Uint32 // of the upstreams
-	waiting   atomic.Int64  // questions
+	turn      atomic.Uint32 // number of questions, which selects the first upstream
+	waiting   atomic.Int64  // number of questions without an answer
 }
 
-// buffers are for questions on their way.
+// buffers hold packed questions.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 512); return &b }}
 
 // ServeDNS implements plugin.Handler.
@@ -50,7 +51,7 @@ func (h *Hedge) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) 
 // Name implements plugin.Handler.
 func (h *Hedge) Name() string { return "hedge" }
 
-// ask returns the upstreams' answer to r.
+// ask returns the answer of the upstreams to r.
 func (h *Hedge) ask(ctx context.Context, r *dns.Msg) (*dns.Msg, error) {
 	now, u := time.Now(), h.first()
 	buf := buffers.Get().(*[]byte)
@@ -79,7 +80,7 @@ func (h *Hedge) ask(ctx context.Context, r *dns.Msg) (*dns.Msg, error) {
 	return nil, fmt.Errorf("asking %s: %w", u.addr, err)
 }
 
-// first returns the upstream for the first attempt: each in turn, but for those that are known to be silent.
+// first returns the upstream for the first attempt. The upstreams take turns; silent upstreams are left out.
 func (h *Hedge) first() *upstream {
 	if len(h.upstreams) == 1 {
 		return h.upstreams[0]
@@ -93,16 +94,12 @@ func (h *Hedge) first() *upstream {
 	return h.upstreams[turn%len(h.upstreams)]
 }
 
-// next returns the upstream to ask beside one that has not answered yet: another one, where there is one.
+// next returns the upstream for another attempt: the next one that is not silent, or after if there is none.
 func (h *Hedge) next(after *upstream) *upstream {
-	for i, u := range h.upstreams {
-		if u != after {
-			continue
-		}
-		for j := 1; j < len(h.upstreams); j++ {
-			if other := h.upstreams[(i+j)%len(h.upstreams)]; other.health.ok() {
-				return other
-			}
+	i := slices.Index(h.upstreams, after)
+	for j := 1; j < len(h.upstreams); j++ {
+		if other := h.upstreams[(i+j)%len(h.upstreams)]; other.health.ok() {
+			return other
 		}
 	}
 	return after

@@ -32,7 +32,7 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-// TestOtherZone passes on what is not below the zone.
+// TestOtherZone asks for a name outside the zone: the next plugin gets the question.
 func TestOtherZone(t *testing.T) {
 	h := hedge(t, func(o *options) { o.From = "example.org." }, "127.0.0.1:1")
 	if _, rcode, err := ask(h, "example.net."); rcode != dns.RcodeNotImplemented || err != nil {
@@ -40,7 +40,7 @@ func TestOtherZone(t *testing.T) {
 	}
 }
 
-// TestManners is what becomes of questions to servers that are not as they should be.
+// TestManners asks servers with faults.
 func TestManners(t *testing.T) {
 	fail := func(rcode int) manner {
 		return func(_ int, q *dns.Msg) ([]*dns.Msg, bool) { return []*dns.Msg{new(dns.Msg).SetRcode(q, rcode)}, true }
@@ -124,7 +124,7 @@ func TestLarge(t *testing.T) {
 	}
 }
 
-// TestRefused asks where nobody listens.
+// TestRefused asks at an address at which no process listens.
 func TestRefused(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -143,7 +143,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestComesBack has the upstream listen while a question waits.
+// TestComesBack starts the upstream while a question waits.
 func TestComesBack(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -181,7 +181,7 @@ func (s *server) one(c net.Conn) {
 	s.connection(c, 0, answersAll, make(chan struct{}))
 }
 
-// TestMaxConcurrent has more questions wait than may.
+// TestMaxConcurrent sends more questions than may wait.
 func TestMaxConcurrent(t *testing.T) {
 	s := serve(t, silentAlways)
 	h := hedge(t, func(o *options) { o.MaxConcurrent = 3 }, s.addr)
@@ -225,7 +225,7 @@ func TestCanceled(t *testing.T) {
 	}
 }
 
-// TestOtherUpstream asks the second one beside the first, which is silent.
+// TestOtherUpstream has a first upstream that is silent: the second one answers.
 func TestOtherUpstream(t *testing.T) {
 	a, b := serve(t, silentAlways), serve(t, answersAll)
 	h := hedge(t, nil, a.addr, b.addr)
@@ -239,7 +239,7 @@ func TestOtherUpstream(t *testing.T) {
 	}
 }
 
-// TestOverload has a server that answers 500 questions a second be asked 1,000: all are late, and none is lost.
+// TestOverload sends 1,000 questions a second to a server that answers 500: all answers are late, and none is lost.
 func TestOverload(t *testing.T) {
 	const questions, rate = 4000, 1000
 	var mu sync.Mutex // one at a time

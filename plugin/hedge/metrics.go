@@ -12,38 +12,25 @@ import (
 	_ "github.com/coredns/coredns/plugin/pkg/proxy" // registers the metrics of upstreams, which are shared with it
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/metric"
 )
 
 const subsystem = "hedge"
 
-var (
-	attemptsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "attempts_total",
-		Help: "Number of times a question was sent. kind is first, hedge (beside an attempt without an answer) or retry (after one that was refused or reset).",
-	}, []string{"to", "kind"})
-	winsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "wins_total",
-		Help: "Number of questions that were answered by another attempt than the first.",
-	}, []string{"to"})
-	exhaustedTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "budget_exhausted_total",
-		Help: "Number of attempts that were not made because too many others had been made beside the first ones.",
-	}, []string{"to"})
-	failuresTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "failures_total",
-		Help: "Number of questions without an answer: their clients got an old one, or SERVFAIL.",
-	}, []string{"to"})
-	upstreamUp = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "upstream_up",
-		Help: "1 if the upstream answers, 0 if it has answered neither a question nor a probe.",
-	}, []string{"to"})
-	rejects = promauto.NewCounter(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "max_concurrent_rejects_total",
-		Help: "Number of questions answered with SERVFAIL because max_concurrent others were waiting.",
-	})
+const of = metric.Of(subsystem)
 
-	// The metrics of upstreams that dashboards know. Their help texts are those of CoreDNS, whose collectors these are.
+var (
+	attemptsTotal = of.CounterVec("attempts_total",
+		"Number of times a question was sent. kind is first, hedge (beside an attempt without an answer) or retry (after one that was refused or reset).", "to", "kind")
+	winsTotal      = of.CounterVec("wins_total", "Number of questions that were answered by another attempt than the first.", "to")
+	exhaustedTotal = of.CounterVec("budget_exhausted_total",
+		"Number of attempts that were not made because too many others had been made beside the first ones.", "to")
+	failuresTotal = of.CounterVec("failures_total", "Number of questions without an answer. The client got an old answer or SERVFAIL.", "to")
+	upstreamUp    = of.GaugeVec("upstream_up", "1 if the upstream answers, 0 if it has answered neither a question nor a probe.", "to")
+	rejects       = of.Counter("max_concurrent_rejects_total", "Number of questions answered with SERVFAIL because max_concurrent others were waiting.")
+
+	// Dashboards know these metrics of upstreams. CoreDNS registers them, with the same help texts.
 	requestDuration = shared(prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: plugin.Namespace, Subsystem: "proxy", Name: "request_duration_seconds", Buckets: plugin.TimeBuckets,
 		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor, Help: "Histogram of the time each request took.",
@@ -58,8 +45,8 @@ var (
 	}, []string{"proxy_name", "to", "proto"}))
 )
 
-// shared returns the collector that is registered already in the place of c. If there is none that is the same, as in
-// another version of CoreDNS, c counts and is not seen.
+// shared registers c, or returns the registered collector with the same description. If another version of CoreDNS has
+// registered a collector with another description, c counts and is not exported.
 func shared[C prometheus.Collector](c C) C {
 	var registered prometheus.AlreadyRegisteredError
 	if err := prometheus.Register(c); errors.As(err, &registered) {
@@ -70,7 +57,7 @@ func shared[C prometheus.Collector](c C) C {
 	return c
 }
 
-// metrics are those of one upstream.
+// metrics are the metrics of one upstream.
 type metrics struct {
 	first, hedges, retries, wins, exhausted, failures, hits, misses prometheus.Counter
 	duration                                                        prometheus.ObserverVec
@@ -108,15 +95,15 @@ func (m metrics) observe(rcode int, d time.Duration) {
 	o.Observe(d.Seconds())
 }
 
-// gauges are upstreamUp's, which outlive a configuration: the next one may have the same upstreams, or not.
+// gauges holds the values of upstreamUp. They outlive a configuration: the next one may have some of the same upstreams.
 var gauges = &ups{users: map[string]int{}}
 
 type ups struct {
 	mu    sync.Mutex
-	users map[string]int // configurations by upstream
+	users map[string]int // number of configurations with an upstream, by address
 }
 
-// begin has the gauge of an upstream that a configuration begins with.
+// begin exports the gauge of an upstream, with 1. A configuration calls begin when it starts to serve.
 func (g *ups) begin(addr string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -124,7 +111,7 @@ func (g *ups) begin(addr string) {
 	upstreamUp.WithLabelValues(addr).Set(1)
 }
 
-// set changes it, as long as a configuration has the upstream.
+// set changes the gauge while a configuration has the upstream.
 func (g *ups) set(addr string, value float64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -133,7 +120,7 @@ func (g *ups) set(addr string, value float64) {
 	}
 }
 
-// end takes it away with the last configuration.
+// end deletes the gauge when the last configuration with the upstream has ended.
 func (g *ups) end(addr string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

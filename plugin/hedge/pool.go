@@ -14,34 +14,34 @@ import (
 )
 
 const (
-	// expire is how long a connection may be idle. CoreDNS's servers close one after 10 s.
+	// expire is how long a connection may be idle. A CoreDNS server closes an idle connection after 10 s.
 	expire = 5 * time.Second
 	// maxIdle bounds the idle connections of one upstream.
 	maxIdle = 64
-	// maxDials bounds the connections of one upstream that are being established, and maxSilentDials while none was
-	// established for silence: each of these is an entry in connection tracking for two minutes
+	// maxDials bounds the connections of one upstream that are being established. If none was established for the time silence,
+	// the bound is maxSilentDials: each attempt leaves an entry in connection tracking for two minutes
 	// (nf_conntrack_tcp_timeout_syn_sent).
 	maxDials       = 64
 	maxSilentDials = 8
 	silence        = time.Second
-	// dialPatience is the least time after which a connection that is not established yet is doubted: another one is tried
-	// beside it. Behind the ClusterIP of a Service that one may lead to another pod.
+	// dialPatience is the least time before another connection is tried beside one that is not established yet. Behind the
+	// ClusterIP of a Service the other connection may lead to another pod. mostDialPatience is the longest such time.
 	dialPatience = 10 * time.Millisecond
-	// A connection that takes ten times the usual will not be established, as the kernel sends a lost SYN again after 1 s only.
-	// It is given up after that time, or the least of these; and after the most while nothing is known, or nobody answers.
+	// A connection that takes ten times the usual time will not be established: the kernel repeats a lost SYN after 1 s. So the
+	// timeout is ten times the usual time, between these bounds. While the usual time is not known, or no connection was
+	// established for the time silence, the timeout is mostDialTimeout.
 	leastDialTimeout, mostDialTimeout = 100 * time.Millisecond, 900 * time.Millisecond
-	// mostDialPatience bounds the time after which a connection is doubted.
-	mostDialPatience = 300 * time.Millisecond
-	// refusalPatience is how long a question waits while all connections are refused.
+	mostDialPatience                  = 300 * time.Millisecond
+	// refusalPatience is how long a question waits while the upstream refuses all connections.
 	refusalPatience = 250 * time.Millisecond
-	// atOnce is how many refusals in a row are answered by another attempt at once; the next ones wait for dialPatience.
+	// atOnce is the number of refusals in a row after which the next attempt follows at once. Later attempts wait for dialPatience.
 	atOnce = 3
 )
 
 var errTimeout = errors.New("no answer in time")
 
-// A pool has the connections to one upstream. Idle ones are a stack: the one that answered last is used first, and those
-// that lead to a pod that is gone are left at the bottom until they expire.
+// A pool holds the connections to one upstream. The idle connections are a stack: the connection with the latest answer is used
+// first. Connections to a pod that is gone sink to the bottom and expire.
 type pool struct {
 	addr   string
 	maxAge time.Duration
@@ -52,26 +52,26 @@ type pool struct {
 	closed   bool
 	idle     []*conn
 	waiters  []*waiter
-	dials    []time.Time // when those that are under way began
+	dials    []time.Time // beginnings of the attempts that are under way
 	dialing  bool        // dialLoop runs
 	renewing bool        // renew runs
 	sweeping bool        // a sweep is due
-	dialed   time.Time   // when one was last established, or dialLoop began
+	dialed   time.Time   // when a connection was last established, or dialLoop began
 	refusals int         // in a row
-	refused  time.Time   // when the last of them came
-	refusal  error       // what it was
+	refused  time.Time   // time of the last refusal
+	refusal  error       // the last refusal
 	rtt      time.Duration
 	wake     chan struct{} // for dialLoop
 	dialer   net.Dialer
 }
 
-// A waiter is a question without a connection. One value comes over the channel.
+// A waiter is a question without a connection. The pool sends one grant over the channel.
 type waiter struct {
 	since time.Time
 	got   chan grant
 }
 
-// A grant is a connection, or why there is none.
+// A grant is a connection or an error.
 type grant struct {
 	conn *conn
 	err  error
@@ -81,8 +81,9 @@ func newPool(addr string, maxAge time.Duration, hits, misses prometheus.Counter)
 	return &pool{addr: addr, maxAge: maxAge, hits: hits, misses: misses, wake: make(chan struct{}, 1)}
 }
 
-// get returns a connection: an idle one that has answered at or after since, or else the first that can be established
-// or is put back. It gives up at the deadline, or when done is closed, or when connections are refused for a while.
+// get returns an idle connection that has answered at or after since. If there is none, get waits for the first connection that
+// is established or put back. It returns an error at the deadline, when done is closed, and when the upstream has refused
+// connections for refusalPatience.
 func (p *pool) get(since, deadline time.Time, done <-chan struct{}) (*conn, error) {
 	p.mu.Lock()
 	if c := p.pop(since); c != nil {
@@ -102,25 +103,23 @@ func (p *pool) get(since, deadline time.Time, done <-chan struct{}) (*conn, erro
 	p.mu.Unlock()
 	p.misses.Inc()
 	p.wakeUp()
-	timer := time.NewTimer(time.Until(deadline))
-	defer timer.Stop()
 	select {
 	case r := <-w.got:
 		return r.conn, r.err
-	case <-timer.C:
+	case <-time.After(time.Until(deadline)):
 		return nil, p.leave(w, errTimeout)
 	case <-done:
 		return nil, p.leave(w, context.Canceled)
 	}
 }
 
-// pop takes the connection that answered last off the stack if that was at or after since.
+// pop takes the top of the stack, if it has answered at or after since.
 func (p *pool) pop(since time.Time) *conn {
 	now := time.Now()
 	for n := len(p.idle); n > 0; n = len(p.idle) {
 		c := p.idle[n-1]
 		if now.Sub(c.answered) > expire {
-			p.dropAll() // those below it are older
+			p.dropAll() // the connections below are older
 			return nil
 		}
 		if c.answered.Before(since) {
@@ -142,7 +141,7 @@ func (p *pool) dropAll() {
 	p.idle = nil
 }
 
-// leave takes a waiter out of the queue, and puts back what it was given in the same moment.
+// leave removes a waiter from the queue. If the waiter has just got a connection, leave puts it back.
 func (p *pool) leave(w *waiter, err error) error {
 	p.mu.Lock()
 	if i := slices.Index(p.waiters, w); i >= 0 {
@@ -159,15 +158,15 @@ func (p *pool) leave(w *waiter, err error) error {
 	return err
 }
 
-// put takes a connection that carries no question: one that has just answered, or is new.
+// put takes a connection that carries no question: a new one, or one that has answered.
 func (p *pool) put(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case c.retired || c.spoiled:
+	case c.retired || c.wear == spoiled:
 		c.abort()
 		return
-	case len(p.waiters) > 0: // also after close: those that wait are answered
+	case len(p.waiters) > 0: // also after close: questions that wait are still answered
 		w := p.waiters[0]
 		p.waiters = p.waiters[1:]
 		w.got <- grant{conn: c}
@@ -184,7 +183,7 @@ func (p *pool) put(c *conn) {
 	}
 }
 
-// sweepLater has the idle connections that have expired closed, also when no question comes any more.
+// sweepLater closes the expired idle connections later, even if no question comes.
 func (p *pool) sweepLater() {
 	if p.sweeping {
 		return
@@ -208,7 +207,7 @@ func (p *pool) sweepLater() {
 	})
 }
 
-// close closes the idle connections. Those in use are closed when they are put back.
+// close closes the idle connections. put closes the others.
 func (p *pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -24,13 +24,13 @@ func take(t *testing.T, p *pool) *conn {
 	return c
 }
 
-// answer puts c back as one that has just answered.
+// answer puts c back after an answer.
 func answer(p *pool, c *conn) {
 	c.answered = time.Now()
 	p.put(c)
 }
 
-// age makes c older than any may be.
+// age makes c older than the bound.
 func age(p *pool, c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -75,7 +75,7 @@ func TestExpired(t *testing.T) {
 	until(t, "the expired are closed", func() bool { return s.open.Load() == 1 })
 }
 
-// TestHandedOver has more questions than connections: each that is put back goes to the one that waits longest.
+// TestHandedOver has more questions than connections: the first waiter gets each connection that is put back.
 func TestHandedOver(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -98,7 +98,7 @@ func TestHandedOver(t *testing.T) {
 	c.abort()
 }
 
-// TestGivesUp ends waiting by deadline and by the client.
+// TestGivesUp ends the wait by the deadline and by the client.
 func TestGivesUp(t *testing.T) {
 	p := testPool("192.0.2.1:53", 0) // documentation, RFC 5737: nobody is asked, as the dialer below fails by its deadline
 	p.dialer.Deadline = time.Unix(1, 0)
@@ -114,7 +114,7 @@ func TestGivesUp(t *testing.T) {
 	until(t, "the end of dialing", func() bool { p.mu.Lock(); defer p.mu.Unlock(); return !p.dialing && len(p.dials) == 0 })
 }
 
-// TestDialsAreBounded has many questions wait for a server that accepts nobody.
+// TestDialsAreBounded has many questions wait for a server that accepts no connection.
 func TestDialsAreBounded(t *testing.T) {
 	p := testPool("192.0.2.1:53", 0)
 	p.dialer.Deadline = time.Unix(1, 0)
@@ -136,7 +136,7 @@ func TestDialsAreBounded(t *testing.T) {
 	}
 }
 
-// TestRenewed replaces a connection that is too old, without a question that waits.
+// TestRenewed replaces a connection that is too old. No question waits meanwhile.
 func TestRenewed(t *testing.T) {
 	s := serve(t, answersAll)
 	p := testPool(s.addr, time.Hour)

@@ -16,22 +16,22 @@ import (
 // maxAttempts bounds the connections over which one question is sent.
 const maxAttempts = 8
 
-// A question is one client's, on its way to the upstreams.
+// A question is the question of one client on its way to the upstreams.
 type question struct {
 	h        *Hedge
-	what     dns.Question // a copy: attempts may go on when the client's message is used for something else
-	reply    uint16       // the ID that the client has given it
-	id       uint16       // that it has on its way
-	wire     []byte       // with the length in front
+	what     dns.Question // a copy: an attempt may outlive the message of the client
+	reply    uint16       // ID of the message of the client
+	id       uint16       // ID of the messages to the upstreams
+	wire     []byte       // message to the upstreams, behind its length
 	asked    time.Time
 	deadline time.Time
-	done     <-chan struct{} // of the client's context
-	sent     int             // attempts
-	by       *upstream       // who has answered
-	shared   bool            // attempts beside this goroutine may still use wire
+	done     <-chan struct{} // closed when the client's context ends
+	sent     int             // number of attempts
+	by       *upstream       // the upstream that has answered
+	shared   bool            // goroutines of attempts may still read wire
 }
 
-// pack returns the message, with its length in front and with id, in buf if that is large enough.
+// pack returns m with the ID id, behind its length. The result is in buf if buf is large enough.
 func pack(m *dns.Msg, id uint16, buf []byte) ([]byte, error) {
 	if cap(buf) < 512 {
 		buf = make([]byte, 512)
@@ -41,7 +41,7 @@ func pack(m *dns.Msg, id uint16, buf []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if &wire[0] != &buf[2] { // PackBuffer has made a larger one
+	if &wire[0] != &buf[2] { // PackBuffer has allocated a larger buffer
 		buf = append(make([]byte, 2, len(wire)+2), wire...)
 	}
 	buf = buf[:len(wire)+2]
@@ -50,7 +50,7 @@ func pack(m *dns.Msg, id uint16, buf []byte) ([]byte, error) {
 	return buf, nil
 }
 
-// ask returns the answer. The usual case is all in here: a connection, the question, the answer.
+// ask returns the answer. Without trouble ask does all the work: it gets a connection, sends the question, reads the answer.
 func (q *question) ask(u *upstream) (*dns.Msg, error) {
 	q.h.budgets.earn()
 	since, attempts := time.Time{}, u.metrics.first
@@ -78,18 +78,18 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 				q.by = u
 				return m, bad
 			}
-			since, attempts = q.asked, u.metrics.retries // what came was for an earlier question: a new connection
+			since, attempts = q.asked, u.metrics.retries // the message answered an earlier question: use a new connection
 			continue
 		case timedOut(err):
 			q.shared = true
 			return newRace(q, u, f).run()
 		}
-		c.abort() // reset, or closed by a server for which it was idle too long
+		c.abort() // the server has reset the connection, or closed an idle one
 		if q.sent >= maxAttempts {
 			return nil, err
 		}
-		// The others that have been idle as long have most likely gone with it. A server that closes what it has just accepted
-		// is not asked without a pause.
+		// The server has probably closed the other idle connections, too. If the server closes new connections, ask pauses before
+		// the next one.
 		since, attempts = q.asked, u.metrics.retries
 		if q.sent > atOnce && !q.pause(newPatience) {
 			return nil, err
@@ -97,12 +97,10 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 	}
 }
 
-// pause waits. It returns false if the client is gone meanwhile.
+// pause waits for d. It returns false if the client gives up before.
 func (q *question) pause(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return true
 	case <-q.done:
 		return false
@@ -114,7 +112,7 @@ func (q *question) count(attempts prometheus.Counter) {
 	attempts.Inc()
 }
 
-// accept returns the answer in data, and puts the connection back.
+// accept returns the answer in data and puts the connection back.
 func (q *question) accept(u *upstream, c *conn, data []byte) (*dns.Msg, error) {
 	m, err := readAnswer(data, q.id, q.what)
 	if err != nil {

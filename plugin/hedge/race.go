@@ -11,32 +11,32 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// drain is how long a connection may wait for an answer that nobody needs any more.
+// drain is how long a connection waits for an answer after the race: with the answer the connection can be used again.
 const drain = time.Second
 
-// A race is a question whose first attempt has had no answer for a while. Attempts over other connections begin beside
-// it, one after the other, and the first good answer counts.
+// A race is a question whose first attempt has had no answer for the time after. Attempts over other connections begin beside the
+// first one, and the first good answer wins.
 type race struct {
 	q        *question
 	upstream *upstream // of the latest attempt
-	latest   flight    // of its question; zero: it has no connection yet
-	begun    time.Time // the latest attempt
+	latest   flight    // of the latest attempt; zero: it has no connection yet
+	begun    time.Time // beginning of the latest attempt; zero for the first attempt
 	running  int
-	pause    time.Duration // until the next attempt, if the latest is slow
+	pause    time.Duration // time until the next attempt if the latest one is slow
 	timer    *time.Timer
 	events   chan event
-	best     event // an answer that another one may better, or the latest error
+	best     event // the best answer so far, which is not good; without one the latest error
 	ctx      context.Context
 	cancel   context.CancelFunc
 }
 
-// An event is that an attempt has got a connection, or how it has ended.
+// An event says that an attempt has got a connection (flight), or how an attempt has ended.
 type event struct {
 	flight flight
 	from   *upstream
 	msg    *dns.Msg
 	err    error
-	hedge  bool // the attempt was one beside others
+	hedge  bool // the attempt was not the first one
 }
 
 func newRace(q *question, u *upstream, first flight) *race {
@@ -50,14 +50,14 @@ func newRace(q *question, u *upstream, first flight) *race {
 	return r
 }
 
-// run returns the first good answer, or else another one, or an error.
+// run returns the first good answer. If there is none, it returns another answer, or an error.
 func (r *race) run() (*dns.Msg, error) {
-	defer r.cancel() // no new connection for the attempts that are left
+	defer r.cancel() // attempts that still wait for a connection end
 	defer r.timer.Stop()
 	for r.running > 0 {
 		select {
 		case <-r.timer.C:
-			if r.best.msg != nil { // the others have had their time
+			if r.best.msg != nil { // the other attempts have had the time after for a better answer
 				return r.second()
 			}
 			r.consider()
@@ -87,23 +87,23 @@ func (r *race) run() (*dns.Msg, error) {
 	return r.second()
 }
 
-// second returns what there is without a good answer.
+// second returns the best answer if there is no good one.
 func (r *race) second() (*dns.Msg, error) {
 	r.q.by = r.best.from
 	return r.best.msg, r.best.err
 }
 
-// consider begins another attempt if there is reason to, and sets the time of the next look.
+// consider begins another attempt if there is a reason, and sets the time of the next call.
 func (r *race) consider() {
 	wait := newPatience
 	switch {
 	case r.latest.conn == nil && r.q.h.next(r.upstream) != r.upstream && time.Since(r.begun) >= r.q.h.After:
 		r.more(true) // with another upstream
-	case r.latest.conn != nil: // else the pool is busy with connections, and one more would only wait for the same
+	case r.latest.conn != nil: // without a connection another attempt at the same upstream would wait for the same pool
 		lost := r.latest.lost()
 		r.more(lost)
 		if lost && r.q.sent > 2 {
-			r.more(lost) // a network that has lost two of two packets loses many
+			r.more(lost) // the network has lost two of two packets, so it loses many
 		}
 		if !lost {
 			wait, r.pause = r.pause, 2*r.pause
@@ -112,7 +112,7 @@ func (r *race) consider() {
 	r.timer.Reset(wait)
 }
 
-// more begins another attempt, as far as the budget goes.
+// more begins another attempt if the budget allows one.
 func (r *race) more(lost bool) {
 	switch {
 	case r.q.sent >= maxAttempts:
@@ -123,7 +123,7 @@ func (r *race) more(lost bool) {
 	}
 }
 
-// ended is called when an attempt has ended without a good answer. One that was refused or reset is made again.
+// ended records an attempt that has ended without a good answer. After a refusal or a reset another attempt begins.
 func (r *race) ended(e event) {
 	r.running--
 	if e.msg != nil || r.best.msg == nil {
@@ -145,7 +145,7 @@ func (r *race) begin(attempts prometheus.Counter) {
 	}()
 }
 
-// attempt asks u over a connection that is known to have been alive since the question was asked.
+// attempt asks u over a new connection, or over one that has answered since the question was asked.
 func (r *race) attempt(u *upstream) (*dns.Msg, error) {
 	c, err := u.pool.get(r.q.asked, r.q.deadline, r.ctx.Done())
 	if err != nil {
@@ -155,8 +155,8 @@ func (r *race) attempt(u *upstream) (*dns.Msg, error) {
 	return r.await(u, c, func() ([]byte, error) { return c.exchange(r.q.wire) })
 }
 
-// await returns the answer that receive brings over c. When the race ends first, the answer may still come: the connection
-// is of use again then. A packet that was lost is sent again by TCP, after 200 ms and more.
+// await returns the answer that receive reads from c. If the race ends before, await waits for drain: TCP repeats a lost packet
+// after 200 ms or more, and the connection can be used again after the answer.
 func (r *race) await(u *upstream, c *conn, receive func() ([]byte, error)) (*dns.Msg, error) {
 	bounded := make(chan struct{})
 	stop := context.AfterFunc(r.ctx, func() {
@@ -165,7 +165,7 @@ func (r *race) await(u *upstream, c *conn, receive func() ([]byte, error)) (*dns
 	})
 	data, err := receive()
 	if !stop() {
-		<-bounded // else it would bound the next question over this connection
+		<-bounded // the deadline is set before the next question uses the connection
 	}
 	if err != nil {
 		c.abort()
@@ -174,10 +174,10 @@ func (r *race) await(u *upstream, c *conn, receive func() ([]byte, error)) (*dns
 	return r.q.accept(u, c, data)
 }
 
-// broken reports whether err is one of a connection that was refused or reset, or that ended.
+// broken reports whether err says that the connection was refused, reset or closed.
 func broken(err error) bool {
 	return !timedOut(err) && !errors.Is(err, errTimeout) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
-// good reports whether a better answer need not be waited for.
+// good reports whether m ends the race. Another upstream may have a better answer than SERVFAIL or REFUSED.
 func good(m *dns.Msg) bool { return m.Rcode != dns.RcodeServerFailure && m.Rcode != dns.RcodeRefused }

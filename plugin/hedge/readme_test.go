@@ -42,7 +42,7 @@ func TestMetricsAreNamedWellAndDocumented(t *testing.T) {
 	}
 }
 
-// TestSharedMetrics has the metrics of upstreams be those that CoreDNS registers.
+// TestSharedMetrics checks that the metrics of upstreams are the collectors of CoreDNS.
 func TestSharedMetrics(t *testing.T) {
 	m := newMetrics("192.0.2.2:53")
 	m.hits.Inc()

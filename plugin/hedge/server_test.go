@@ -20,7 +20,7 @@ import (
 // connection from 0 on. It returns what is sent, nil for nothing; ok false closes the connection.
 type manner func(connection int, q *dns.Msg) (answer []*dns.Msg, ok bool)
 
-// A server is an upstream that does what the test says.
+// A server is an upstream with a manner.
 type server struct {
 	addr        string
 	connections atomic.Int64

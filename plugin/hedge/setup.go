@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package hedge sends questions to upstreams over TCP, and asks again over another connection, beside the first attempt,
-// when an answer does not come.
+// Package hedge sends questions to upstreams over TCP. If an answer does not come, hedge sends the question again over another
+// connection, beside the first attempt.
 package hedge
 
 import (
@@ -21,22 +21,22 @@ var log = clog.NewWithPlugin("hedge")
 func init() { plugin.Register("hedge", setup) }
 
 const (
-	maxUpstreams = 15 // as many as forward takes
-	// defaultConcurrent is beyond what a fairshare in front, with its own default, lets through.
+	maxUpstreams = 15 // the limit of the plugin forward
+	// defaultConcurrent is more than the plugin fairshare admits by default.
 	defaultConcurrent = 2000
 )
 
-// options is what one directive says.
+// options are the options of one directive.
 type options struct {
 	From          string        // the zone
 	To            []string      // ADDRESS:PORT
-	After         time.Duration // how long the first attempt is alone
-	Timeout       time.Duration // of a whole question
-	MaxAge        time.Duration // of a connection; 0: any
-	MaxConcurrent int           // questions without an answer
+	After         time.Duration // time before a second attempt
+	Timeout       time.Duration // of a question with all its attempts
+	MaxAge        time.Duration // of a connection; 0: no bound
+	MaxConcurrent int           // bound of the questions without an answer
 }
 
-// The directives of a configuration share an upstream that they name alike: its connections, and what is known of it.
+// The directives of a configuration share the connections and the health of an upstream with the same address and max_age.
 type (
 	upstreamsKey struct{}
 	upstreamKey  struct {
@@ -74,8 +74,8 @@ func setup(c *caddy.Controller) error {
 	return nil
 }
 
-// probeZone returns the zone whose SOA the upstream should know by itself: the one that is asked there, or else that of the
-// server block.
+// probeZone returns the zone whose SOA a probe asks for: the zone of the directive. For the root it is the zone of the server
+// block.
 func probeZone(c *caddy.Controller, o options) string {
 	if o.From != "." || len(c.ServerBlockKeys) == 0 {
 		return o.From

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hole returns an address where connections are never established: of a socket whose queue is full.
+// hole returns an address at which connections are never established: the queue of its socket is full.
 func hole(t *testing.T) string {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -46,7 +46,7 @@ func hole(t *testing.T) string {
 	}
 }
 
-// refuses returns an address where nobody listens.
+// refuses returns an address at which no process listens.
 func refuses(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -57,7 +57,7 @@ func refuses(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// TestHole has every question to a single upstream that is a hole end in its time, from the first on.
+// TestHole asks a single upstream that is a hole: every question ends in its time, also the first one.
 func TestHole(t *testing.T) {
 	h := hedge(t, nil, hole(t))
 	var wg sync.WaitGroup
@@ -73,7 +73,7 @@ func TestHole(t *testing.T) {
 	wg.Wait()
 }
 
-// TestOneOfSeveral has one upstream, or two, of several be of no use.
+// TestOneOfSeveral has several upstreams, of which one or two do not work.
 func TestOneOfSeveral(t *testing.T) {
 	good := serve(t, answersAll).addr
 	for name, to := range map[string][]string{
@@ -92,7 +92,7 @@ func TestOneOfSeveral(t *testing.T) {
 	}
 }
 
-// TestRefusedByAll counts the connections that are tried while many ask an upstream that refuses.
+// TestRefusedByAll counts the attempts to connect while many clients ask an upstream that refuses.
 func TestRefusedByAll(t *testing.T) {
 	h := hedge(t, nil, refuses(t))
 	p := h.upstreams[0].pool
@@ -133,7 +133,7 @@ func TestCloseServesThoseWhoWait(t *testing.T) {
 	until(t, "all connections closed", func() bool { return s.open.Load() == 0 })
 }
 
-// TestFailureIsNotHeldBack has the first connection silent, and others say SERVFAIL.
+// TestFailureIsNotHeldBack has no answer on the first connection, and SERVFAIL on the others.
 func TestFailureIsNotHeldBack(t *testing.T) {
 	s := serve(t, func(n int, q *dns.Msg) ([]*dns.Msg, bool) {
 		if n == 0 {
@@ -149,7 +149,7 @@ func TestFailureIsNotHeldBack(t *testing.T) {
 	}
 }
 
-// TestLateMessage has a server send a second message to each question: whoever uses the connection next must not suffer.
+// TestLateMessage has a server that sends a second message to each question: the next question must get its own answer.
 func TestLateMessage(t *testing.T) {
 	s := serve(t, func(_ int, q *dns.Msg) ([]*dns.Msg, bool) { return []*dns.Msg{reply(q), reply(q)}, true })
 	h := hedge(t, nil, s.addr)
@@ -160,7 +160,7 @@ func TestLateMessage(t *testing.T) {
 	}
 }
 
-// TestMessageMayChange changes the client's message as soon as it is answered, while another attempt goes on.
+// TestMessageMayChange changes the message of the client after the answer, while another attempt goes on.
 func TestMessageMayChange(t *testing.T) {
 	s := serve(t, func(n int, q *dns.Msg) ([]*dns.Msg, bool) {
 		if n == 0 {
@@ -182,7 +182,7 @@ func TestMessageMayChange(t *testing.T) {
 	})
 }
 
-// TestGauge has a configuration come, another one take its place, and an upstream go.
+// TestGauge begins a configuration, replaces it, and removes an upstream.
 func TestGauge(t *testing.T) {
 	a, b := newUpstream("192.0.2.77:53", ".", 0), newUpstream("192.0.2.77:53", ".", 0)
 	value := func() (float64, int) {

@@ -10,11 +10,10 @@ import (
 	"github.com/miekg/dns"
 )
 
-// An upstream is one address that questions are sent to.
+// An upstream is one server that answers questions.
 type upstream struct {
 	addr    string
-	zone    string // that a probe asks for
-	started bool   // the configuration has begun to serve
+	zone    string // a probe asks for its SOA
 	pool    *pool
 	health  *health
 	metrics metrics
@@ -29,19 +28,19 @@ func newUpstream(addr, zone string, maxAge time.Duration) *upstream {
 
 // start is called when the configuration begins to serve.
 func (u *upstream) start() error {
-	u.started = true
+	u.health.move(answering, time.Time{})
 	gauges.begin(u.addr)
 	return nil
 }
 
 func (u *upstream) close() {
-	if u.health.close() && u.started {
+	if u.health.close() {
 		gauges.end(u.addr)
 	}
 	u.pool.close()
 }
 
-// probe asks for what the upstream should know without asking others. Any answer counts.
+// probe asks for the SOA of a zone that the upstream should serve itself. Any answer counts.
 func (u *upstream) probe(timeout time.Duration) bool {
 	m := new(dns.Msg).SetQuestion(u.zone, dns.TypeSOA)
 	wire, err := pack(m, m.Id, nil)
@@ -49,7 +48,7 @@ func (u *upstream) probe(timeout time.Duration) bool {
 		return false
 	}
 	deadline := time.Now().Add(timeout)
-	c, err := u.pool.get(time.Now(), deadline, u.health.ending) // a new connection: handed over, or established
+	c, err := u.pool.get(time.Now(), deadline, u.health.ending) // not an idle connection: the upstream may have dropped it
 	if err != nil {
 		return false
 	}
@@ -62,7 +61,7 @@ func (u *upstream) probe(timeout time.Duration) bool {
 	return true
 }
 
-// done puts back a connection that has just carried an answer.
+// done puts a connection back after an answer.
 func (u *upstream) done(c *conn) {
 	now := time.Now()
 	c.answered = now
@@ -70,7 +69,7 @@ func (u *upstream) done(c *conn) {
 	u.pool.put(c)
 }
 
-// changed tells the operator.
+// changed logs the new state and sets the gauge.
 func (u *upstream) changed(v verdict, last time.Time) {
 	if v == answering {
 		gauges.set(u.addr, 1)
@@ -84,7 +83,7 @@ func (u *upstream) changed(v verdict, last time.Time) {
 
 var errReply = errors.New("the answer is not to the question")
 
-// readAnswer returns the answer in data if it is one to q, sent with id.
+// readAnswer returns the answer in data. It returns an error if data is not an answer to q with the ID id.
 func readAnswer(data []byte, id uint16, q dns.Question) (*dns.Msg, error) {
 	m := new(dns.Msg)
 	if err := m.Unpack(data); err != nil {
@@ -96,7 +95,7 @@ func readAnswer(data []byte, id uint16, q dns.Question) (*dns.Msg, error) {
 	return m, nil
 }
 
-// sameQuestion allows an answer without a question, which some servers give with an error.
+// sameQuestion reports whether m answers q. An error may come without a question: some servers answer so.
 func sameQuestion(m *dns.Msg, q dns.Question) bool {
 	if len(m.Question) == 0 {
 		return m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError

@@ -3,6 +3,7 @@
 package keep
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -12,15 +13,17 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/response"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
-// judge returns of which kind the answer m is, and its lifetime: that which the plugin cache would give it,
-// or, for a denial without SOA, bare_denial. The lifetime of what is not kept is 0.
-func (r *rules) judge(m *dns.Msg) (kind, time.Duration) {
+// judge returns the kind and the lifetime of the answer m. The lifetime is that of the plugin cache; for a denial without SOA it
+// is bare_denial. A lifetime of 0 means that m is not kept.
+func (r *rules) judge(m *dns.Msg) (store.Kind, time.Duration) {
 	if m.Truncated || len(m.Question) != 1 {
-		return denial, 0
+		return store.Denial, 0
 	}
-	var now time.Time // only signatures need it, and they come with DO
+	var now time.Time // Typify checks signatures with it, which come only with DO
 	if opt := m.IsEdns0(); opt != nil && opt.Do() {
 		now = time.Now()
 	}
@@ -28,36 +31,31 @@ func (r *rules) judge(m *dns.Msg) (kind, time.Duration) {
 	switch {
 	case t == response.NoError && answers(m):
 		if plugin.Zones(r.successOff).Contains(m.Question[0].Name) {
-			return positive, 0
+			return store.Positive, 0
 		}
-		return positive, bound(dnsutil.MinimalTTLWithMaximum(m, t, r.success.most), r.success)
+		return store.Positive, bound(dnsutil.MinimalTTLWithMaximum(m, t, r.success.most), r.success)
 	case t != response.NoError && t != response.NoData && t != response.NameError:
-		return denial, 0
+		return store.Denial, 0
 	case plugin.Zones(r.denialOff).Contains(m.Question[0].Name):
-		return denial, 0
+		return store.Denial, 0
 	case has(m.Ns, dns.TypeSOA):
-		return denial, bound(dnsutil.MinimalTTLWithMaximum(m, response.NoData, r.denial.most), r.denial)
+		return store.Denial, bound(dnsutil.MinimalTTLWithMaximum(m, response.NoData, r.denial.most), r.denial)
 	case has(m.Ns, dns.TypeNS):
-		return denial, 0 // a referral
+		return store.Denial, 0 // a referral
 	case len(m.Answer) == 0:
-		return denial, r.bareDenial
+		return store.Denial, r.bareDenial
 	}
-	return denial, dnsutil.MinimalTTLWithMaximum(m, t, r.bareDenial) // aliases that lead to nothing
+	return store.Denial, dnsutil.MinimalTTLWithMaximum(m, t, r.bareDenial) // a chain of aliases without a record at its end
 }
 
 func bound(ttl time.Duration, l limits) time.Duration { return min(max(ttl, l.least), l.most) }
 
 func has(rrs []dns.RR, t uint16) bool {
-	for _, rr := range rrs {
-		if rr.Header().Rrtype == t {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(rrs, func(rr dns.RR) bool { return rr.Header().Rrtype == t })
 }
 
-// answers reports whether m has a record of the type asked for at the end of the aliases that begin with the
-// name asked for (RFC 1034, 3.6.2).
+// answers reports whether m has a record of the type in the question for the name in the question, or at the end of the aliases of
+// that name (RFC 1034, section 3.6.2).
 func answers(m *dns.Msg) bool {
 	q := &m.Question[0]
 	name := q.Name
@@ -83,16 +81,16 @@ func answers(m *dns.Msg) bool {
 	return false
 }
 
-// buffers are for packing; the longest answer to be kept is the longest message.
+// buffers hold packed answers.
 var buffers = sync.Pool{New: func() any { return new([4096]byte) }}
 
-// packed calls use with m in wire format, without its OPT records, and reports whether it could be packed.
-// The octets are valid until use returns.
+// packed calls use with m in wire format, without its OPT records. The octets are valid until use returns. packed returns false
+// if m cannot be packed.
 func packed(m *dns.Msg, use func(wire []byte)) bool {
 	buf := buffers.Get().(*[4096]byte)
 	defer buffers.Put(buf)
 	bare := *m
-	bare.Compress = false // costs more than the octets that it saves
+	bare.Compress = false // compression costs more CPU than the octets are worth
 	bare.Extra = withoutOPT(m.Extra)
 	wire, err := bare.PackBuffer(buf[:])
 	if err != nil || len(wire) > dns.MaxMsgSize {
@@ -106,23 +104,17 @@ func withoutOPT(rrs []dns.RR) []dns.RR {
 	if !has(rrs, dns.TypeOPT) {
 		return rrs
 	}
-	var others []dns.RR
-	for _, rr := range rrs {
-		if rr.Header().Rrtype != dns.TypeOPT {
-			others = append(others, rr)
-		}
-	}
-	return others
+	return slices.DeleteFunc(slices.Clone(rrs), func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeOPT })
 }
 
-// reply makes an answer in wire format the one to r. It returns nil for what is no answer to r.
+// reply returns the answer to r in wire, or nil if wire is no answer to r.
 func reply(r *dns.Msg, wire []byte) *dns.Msg {
 	m := new(dns.Msg)
 	if m.Unpack(wire) != nil || !isReply(m, r) {
 		return nil
 	}
 	m.Id = r.Id
-	m.Question = append([]dns.Question(nil), r.Question...) // in the client's spelling
+	m.Question = append([]dns.Question(nil), r.Question...) // in the spelling of the client
 	m.RecursionDesired, m.CheckingDisabled = r.RecursionDesired, r.CheckingDisabled
 	return m
 }

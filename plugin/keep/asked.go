@@ -10,30 +10,32 @@ import (
 	"github.com/coredns/coredns/plugin"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
-// asked is one question, and the writer of what the next plugin says to it.
+// asked is one question, and the writer for the answer of the next plugin.
 type asked struct {
 	dns.ResponseWriter
-	caller  dns.ResponseWriter // the same, as the plugin cache made it
+	caller  dns.ResponseWriter // the writer of the plugin cache inside ResponseWriter
 	k       *Keep
 	request *dns.Msg
-	key     key
+	key     store.Key
 	who     asker
 	own     flight
-	flight  *flight // while this is the one question of its kind that is with the upstream; most often &own
-	filter  func(*dns.Msg) bool
+	flight  *flight             // not nil while this question leads a flight; usually &own
+	filter  func(*dns.Msg) bool // which answers go to ResponseWriter; nil: all
 }
 
-// find returns what is known, ready to be given. What cannot be read is not known.
-func (a *asked) find() (found, *dns.Msg) {
-	known := a.k.process.store.Load().find(a.key.bytes(), &a.k.rules, a.k.process.now())
-	if known.freshness == none {
+// find returns what the store knows, and the answer for the client. An answer that cannot be unpacked counts as unknown.
+func (a *asked) find() (store.Found, *dns.Msg) {
+	known := a.k.process.Store().Find(a.key.Bytes(), a.k.rules.limits(), a.k.process.Now())
+	if known.Freshness == store.None {
 		return known, nil
 	}
-	m := reply(a.request, known.wire)
+	m := reply(a.request, known.Wire)
 	if m == nil {
-		return found{}, nil
+		return store.Found{}, nil
 	}
 	setTTL(m, a.k.rules.ttl(known))
 	if !a.wantsAD() {
@@ -42,22 +44,22 @@ func (a *asked) find() (found, *dns.Msg) {
 	return known, m
 }
 
-// answer answers with what is known, past the cache. cache takes an error for one of the upstream, and would tell
-// everybody SERVFAIL because one client is gone; so it is told none.
-func (a *asked) answer(f freshness, m *dns.Msg) (int, error) {
+// answer sends m to the client past the plugin cache. answer never returns an error: cache would take it as an error of the
+// upstream, and answer other clients with SERVFAIL because one client is gone.
+func (a *asked) answer(f store.Freshness, m *dns.Msg) (int, error) {
 	hits[f].Inc()
 	_ = beyond(a.caller).WriteMsg(m)
 	return dns.RcodeSuccess, nil
 }
 
-// wantsAD reports whether the client is to see the AD bit. With AD in a query it may (RFC 6840, 5.7); but cache
-// sets that in all that it hands on, so that only DO is sure.
+// wantsAD reports whether the answer may have the AD bit. The client asks for the bit with DO, or with AD in the query (RFC 6840,
+// section 5.7). Behind the plugin cache AD says nothing, because cache sets AD in every query.
 func (a *asked) wantsAD() bool {
 	opt := a.request.IsEdns0()
 	return opt != nil && opt.Do() || !a.k.rules.cached && a.request.AuthenticatedData
 }
 
-// begin finds an answer. The cache's own question is always one to the upstream.
+// begin answers the question. A question of the plugin cache itself always goes to the upstream.
 func (a *asked) begin(ctx context.Context) (int, error) {
 	if a.who == cacheItself {
 		return a.ask(ctx)
@@ -65,37 +67,37 @@ func (a *asked) begin(ctx context.Context) (int, error) {
 	return a.serve(ctx)
 }
 
-// serve answers a client.
+// serve answers a client from the store or from the upstream.
 func (a *asked) serve(ctx context.Context) (int, error) {
-	puts := a.k.process.store.Load().puts.Load()
+	puts := a.k.process.Store().Puts()
 	known, m := a.find()
-	if known.freshness == fresh || known.freshness == old && a.k.process.now() < known.retry {
-		return a.answer(known.freshness, m)
+	if known.Freshness == store.Fresh || known.Freshness == store.Spared {
+		return a.answer(known.Freshness, m)
 	}
-	fl, first := a.k.flights.join(a.key.bytes(), &a.own)
+	fl, first := a.k.flights.join(a.key.Bytes(), &a.own)
 	if !first {
-		if known.freshness == old {
-			return a.answer(old, m) // as cache does: only the one who asks waits
+		if known.Freshness == store.Old {
+			return a.answer(store.Old, m) // as in cache, only the leader of the flight waits
 		}
 		return a.share(ctx, fl)
 	}
 	a.flight = fl
-	if a.k.process.store.Load().puts.Load() != puts {
-		known, m = a.find() // another flight may have landed since
+	if a.k.process.Store().Puts() != puts {
+		known, m = a.find() // another flight has stored an answer meanwhile
 	}
-	switch known.freshness {
-	case fresh:
+	switch known.Freshness {
+	case store.Fresh, store.Spared:
 		a.land(outcome{state: withdrawn})
-		return a.answer(fresh, m)
-	case old:
+		return a.answer(known.Freshness, m)
+	case store.Old:
 		return a.renew(ctx, m)
 	}
 	return a.lead(ctx)
 }
 
-// ask asks the upstream, or waits for another question's answer.
+// ask asks the upstream, or waits for the flight of the same question.
 func (a *asked) ask(ctx context.Context) (int, error) {
-	fl, first := a.k.flights.join(a.key.bytes(), &a.own)
+	fl, first := a.k.flights.join(a.key.Bytes(), &a.own)
 	if !first {
 		return a.share(ctx, fl)
 	}
@@ -103,17 +105,17 @@ func (a *asked) ask(ctx context.Context) (int, error) {
 	return a.lead(ctx)
 }
 
-// leading is the key of a mark in the context of what is asked on behalf of a flight.
+// leading is the key of a mark in the context of questions that a flight depends on.
 type leading struct{}
 
-// lead asks the upstream. Plugins below may ask the server again, with the same context: for the target of an alias.
+// lead asks the upstream. A plugin below may ask this server for the target of an alias, with the same context.
 func (a *asked) lead(ctx context.Context) (rcode int, err error) {
 	defer func() {
 		if a.flight == nil {
 			return // answered
 		}
-		// An error comes from the upstream. A failure without an error is a refusal of fairshare, of this client alone.
-		if ctx.Err() != nil || plugin.ClientWrite(rcode) || err == nil { // or a panic is on its way
+		// An error comes from the upstream. A failure without an error comes from fairshare, which refuses this client only.
+		if ctx.Err() != nil || plugin.ClientWrite(rcode) || err == nil { // err is nil also during a panic
 			a.land(outcome{state: withdrawn})
 			return
 		}
@@ -123,8 +125,8 @@ func (a *asked) lead(ctx context.Context) (rcode int, err error) {
 	return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a, a.request)
 }
 
-// share waits for the answer of fl. What is asked on behalf of a flight does not wait for another one: aliases that
-// lead back to their beginning would wait for themselves, and those of two flights for each other.
+// share waits for the answer of fl. A question that a flight depends on does not wait for a flight: with a loop of aliases a
+// flight would wait for itself, or two flights for each other.
 func (a *asked) share(ctx context.Context, fl *flight) (int, error) {
 	if ctx.Value(leading{}) != nil {
 		return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a.ResponseWriter, a.request)
@@ -132,22 +134,20 @@ func (a *asked) share(ctx context.Context, fl *flight) (int, error) {
 	return a.follow(ctx, fl)
 }
 
-// follow waits for the answer to the same question.
+// follow waits until fl lands, for patience at most.
 func (a *asked) follow(ctx context.Context, fl *flight) (int, error) {
 	coalescedTotal.Inc()
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
 	select {
 	case <-fl.done:
 	case <-ctx.Done():
 		return dns.RcodeServerFailure, ctx.Err()
-	case <-timer.C:
+	case <-time.After(patience):
 		impatientTotal.Inc()
-		return dns.RcodeServerFailure, nil // an error would make cache tell everybody the same
+		return dns.RcodeServerFailure, nil // with an error cache would answer other clients with SERVFAIL, too
 	}
 	switch fl.state {
 	case failed:
-		return fl.rcode, nil // the one who asked returns the error, so that it is logged once
+		return fl.rcode, nil // the leader returns the error, so that the error is logged once
 	case answered:
 		if m := reply(a.request, fl.wire); m != nil {
 			return dns.RcodeSuccess, a.ResponseWriter.WriteMsg(m)
@@ -158,7 +158,7 @@ func (a *asked) follow(ctx context.Context, fl *flight) (int, error) {
 	return a.begin(ctx)
 }
 
-// WriteMsg implements dns.ResponseWriter: it is what the next plugin answers with.
+// WriteMsg implements dns.ResponseWriter. The next plugin calls it with the answer.
 func (a *asked) WriteMsg(m *dns.Msg) error {
 	if a.flight != nil {
 		a.take(m)
@@ -169,7 +169,7 @@ func (a *asked) WriteMsg(m *dns.Msg) error {
 	return a.ResponseWriter.WriteMsg(m)
 }
 
-// Write implements dns.ResponseWriter. What is packed already is for this client alone.
+// Write implements dns.ResponseWriter. A packed answer goes to this client only.
 func (a *asked) Write(b []byte) (int, error) {
 	if a.flight != nil {
 		a.land(outcome{state: alone})
@@ -177,7 +177,7 @@ func (a *asked) Write(b []byte) (int, error) {
 	return a.ResponseWriter.Write(b)
 }
 
-// take keeps m, and gives it to those who wait. It packs m once, and not at all if nobody wants it.
+// take stores m, and gives it to the followers of the flight. It packs m only if m is stored or a follower waits.
 func (a *asked) take(m *dns.Msg) {
 	o := outcome{state: alone}
 	if m == nil || !isReply(m, a.request) {
@@ -191,7 +191,7 @@ func (a *asked) take(m *dns.Msg) {
 	if lifetime > 0 {
 		packed(m, func(wire []byte) {
 			a.put(kind, lifetime, wire)
-			// Not before it is stored: who comes later finds it there.
+			// The flight is closed after put: a client that comes later finds the answer in the store.
 			if closed, waiting = true, a.k.flights.close(fl); waiting {
 				o = outcome{state: answered, wire: bytes.Clone(wire)}
 			}
@@ -203,8 +203,8 @@ func (a *asked) take(m *dns.Msg) {
 	a.k.flights.land(fl, o)
 }
 
-// forAll reports whether an answer with this rcode is one to the question alone. Others, FORMERR and NOTIMP among
-// them, may be about the EDNS record of the client that asked, which is no part of the key.
+// forAll reports whether an answer with this rcode depends on the key only. Other answers, such as FORMERR and NOTIMP, may depend
+// on the OPT record of the client, which is no part of the key.
 func forAll(rcode int) bool {
 	switch rcode {
 	case dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeServerFailure, dns.RcodeRefused:
@@ -213,19 +213,19 @@ func forAll(rcode int) bool {
 	return false
 }
 
-func (a *asked) put(kind kind, lifetime time.Duration, wire []byte) {
-	now := a.k.process.now()
+func (a *asked) put(kind store.Kind, lifetime time.Duration, wire []byte) {
+	now := a.k.process.Now()
 	until := now + int64(lifetime)
-	if kind == positive {
+	if kind == store.Positive {
 		until += int64(a.k.rules.stale.upTo)
 	}
-	a.k.process.store.Load().put(&record{
-		stored: now, lifetime: int64(lifetime), until: until, kind: kind,
-		final: kind == denial && !a.k.rules.stale.preferPositive, key: a.key.bytes(), wire: wire,
+	a.k.process.Store().Put(&store.Record{
+		Stored: now, Lifetime: int64(lifetime), Until: until, Kind: kind,
+		Final: kind == store.Denial && !a.k.rules.stale.preferPositive, Key: a.key.Bytes(), Wire: wire,
 	})
 }
 
-// land ends the flight.
+// land ends the flight, if this question leads one.
 func (a *asked) land(o outcome) {
 	if a.flight == nil {
 		return

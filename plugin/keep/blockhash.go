@@ -12,28 +12,26 @@ import (
 	"slices"
 
 	"github.com/coredns/caddy/caddyfile"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
-// format is the version of the file and of what a block's hash covers.
-const format = 1
-
-// maxConfigFile is how much of a file that a directive names counts, in octets.
+// maxConfigFile bounds the octets of a file that the hash covers.
 const maxConfigFile = 1 << 20
 
-// besides are directives that no answer depends on. Two instances of an update may differ in them. Of keep's own
-// options bare_denial alone says what is kept: a denial that came under another value lives out its lifetime, 5
-// minutes at most.
+// besides are directives that no answer depends on. Two versions of a Corefile may differ in them and share answers. Of the
+// options of keep only bare_denial changes what is kept. A denial that was stored under another value is used until its lifetime
+// ends, for 5 minutes at most.
 var besides = []string{
 	"bind", "debug", "errors", "fairshare", "health", "keep", "log", "loop", "nodelocal", "packetcache", "pprof", "prometheus", "ready", "reload",
 }
 
-// hashOf returns a hash of what the answers of a server block depend on. The hash covers the block's keys, the
-// directives that are not in besides, and the files that these directives name, such as resolv.conf or a zone. The order
-// of the lines in a directive counts; the order of the directives does not. An answer is used only for a block with
-// the same hash.
-func hashOf(b caddyfile.ServerBlock) (sum [hashLen]byte) {
+// hashOf returns a hash of everything that the answers of a server block depend on. The hash covers the keys of the block, the
+// directives that are not in besides, and the files that these directives name, such as resolv.conf or a zone. The order of the
+// lines in a directive counts; the order of the directives does not. An answer is used only for a block with the same hash.
+func hashOf(b caddyfile.ServerBlock) (sum [store.HashLen]byte) {
 	h := sha256.New()
-	fmt.Fprintf(h, "%d %q\n", format, b.Keys)
+	fmt.Fprintf(h, "%d %q\n", store.Format, b.Keys)
 	for _, name := range slices.Sorted(maps.Keys(b.Tokens)) {
 		if slices.Contains(besides, name) {
 			continue
@@ -59,11 +57,11 @@ func hashOf(b caddyfile.ServerBlock) (sum [hashLen]byte) {
 func addFile(h hash.Hash, name string) {
 	info, err := os.Stat(name)
 	if err != nil || !info.Mode().IsRegular() {
-		return // no file: a word like all others
+		return // the word is not the name of a file
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return // the plugin whose file it is says so
+		return // the plugin that reads the file reports the error
 	}
 	defer f.Close()
 	fmt.Fprintf(h, "%d:", info.Size())

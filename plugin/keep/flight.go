@@ -8,28 +8,28 @@ import (
 	"sync"
 )
 
-// flights are the questions that are with the upstream, by the hash of their keys.
+// flights are the questions on their way to the upstream, by the hash of their keys.
 type flights struct {
 	mu sync.Mutex
 	m  map[uint64]*flight
 }
 
-// seed is of the hashes of keys, in this process.
+// seed is the seed of the hashes.
 var seed = maphash.MakeSeed()
 
-// A flight is one question that is with the upstream, and those who wait for its answer.
+// A flight is one question on its way to the upstream. The leader asks; followers wait for the answer.
 type flight struct {
 	key  []byte
 	hash uint64
-	done chan struct{} // closed when outcome is set; nil while nobody waits
+	done chan struct{} // closed when outcome is set; nil while there is no follower
 	outcome
 }
 
-// outcome is what became of a flight.
+// outcome is the end of a flight.
 type outcome struct {
 	state outcomeState
-	wire  []byte // of the answer, without OPT
-	rcode int    // of a failure
+	wire  []byte // the packed answer, without OPT
+	rcode int    // of a failed flight
 }
 
 type outcomeState int
@@ -37,14 +37,13 @@ type outcomeState int
 const (
 	inFlight  outcomeState = iota
 	answered               // wire is the answer
-	failed                 // there is no answer; the server is to say rcode
-	withdrawn              // the one who asked gave up: somebody else has to ask
-	alone                  // the answer is of no use to others: everybody has to ask
+	failed                 // there is no answer: the server answers rcode
+	withdrawn              // the leader gave up: a follower has to ask
+	alone                  // the answer is for the leader only: each follower has to ask
 )
 
-// join returns the flight of key, and whether the caller is the one who asks. That one's flight is own, and it
-// has to call close and land; key stays as it is until then. In the rare case that another key has the same hash
-// there is no flight.
+// join returns the flight of key, and whether the caller leads it. The flight of a leader is own. The leader must call close and
+// land, and must not change key before. If another key has the same hash, which is rare, the flight is nil.
 func (f *flights) join(key []byte, own *flight) (fl *flight, first bool) {
 	h := maphash.Bytes(seed, key)
 	f.mu.Lock()
@@ -66,8 +65,7 @@ func (f *flights) join(key []byte, own *flight) (fl *flight, first bool) {
 	return own, true
 }
 
-// wait returns a channel that is closed when the outcome of fl is set. It is for the one who asks, before the
-// question is on its way.
+// wait returns a channel that is closed when the outcome of fl is set. The leader calls wait before it asks.
 func (f *flights) wait(fl *flight) <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -77,8 +75,7 @@ func (f *flights) wait(fl *flight) <-chan struct{} {
 	return fl.done
 }
 
-// close ends a flight: from here on its question is a new one. It reports whether somebody waits for what land
-// will say.
+// close ends the joining of a flight: the next join of its key begins a new flight. close reports whether fl has followers.
 func (f *flights) close(fl *flight) (waiting bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -89,7 +86,7 @@ func (f *flights) close(fl *flight) (waiting bool) {
 // land sets the outcome of a closed flight.
 func (f *flights) land(fl *flight, o outcome) {
 	fl.outcome = o
-	if fl.done != nil { // nobody can join any more
+	if fl.done != nil { // no follower can join after close
 		close(fl.done)
 	}
 }

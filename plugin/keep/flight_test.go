@@ -35,7 +35,7 @@ func newCrowd(t *testing.T, next func(c *crowd, ctx context.Context, n int64, w 
 	return c
 }
 
-// ask asks in a goroutine.
+// ask sends a question from a goroutine.
 func (c *crowd) ask(ctx context.Context, name string) {
 	c.wg.Go(func() {
 		w := new(someone)
@@ -60,7 +60,7 @@ func (c *crowd) ask(ctx context.Context, name string) {
 	})
 }
 
-// wait returns how often each thing was told.
+// wait returns the number of each answer.
 func (c *crowd) wait() map[string]int {
 	c.wg.Wait()
 	n := map[string]int{}
@@ -203,7 +203,7 @@ func TestAClientJoinsAPrefetch(t *testing.T) {
 	})
 	r := new(dns.Msg).SetQuestion("a.test.", dns.TypeA)
 	a := &asked{k: c.k, ResponseWriter: new(someone), request: r, who: cacheItself}
-	a.key.set(&c.k.block, r)
+	a.key.Set(&c.k.block, r)
 	c.wg.Go(func() { _, _ = a.begin(t.Context()) })
 	eventually(t, "cache asks", func() bool { return c.asked.Load() == 1 })
 	c.waiting(t, 3)
@@ -213,21 +213,21 @@ func TestAClientJoinsAPrefetch(t *testing.T) {
 	}
 }
 
-// TestAPrefetchGoesUpstream is of the cache's own question: it is not answered from what is kept.
+// TestAPrefetchGoesUpstream has cache ask on its own: the store does not answer such a question.
 func TestAPrefetchGoesUpstream(t *testing.T) {
 	u := newUpstream(t)
 	m := serve(t, corefile(u, "keep", strings.Replace(plainCache, "success 9984 30", "success 9984 30\n prefetch 1 1m 90%\n serve_stale 1h immediate", 1)))
 	u.set(address("192.0.2.1", 1)) // cache makes that 5 s
 	m.told("a.test.")
 	u.set(address("192.0.2.2", 30))
-	// cache asks anew within 5 s, or when its answer is out of date; keep knows the answer, and lets that pass.
+	// cache asks again within 5 s, or when its answer is out of date. keep has the answer, and passes the question on.
 	eventually(t, "the next answer", func() bool { return strings.HasPrefix(m.told("a.test."), "192.0.2.2") })
 	if n := u.asked.Load(); n != 2 {
 		t.Errorf("asked %d times", n)
 	}
 }
 
-// TestAQuestionThatLeadsBackToItself is of plugins below that ask the server again for the targets of aliases.
+// TestAQuestionThatLeadsBackToItself has a plugin below that asks the server for the target of an alias.
 func TestAQuestionThatLeadsBackToItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t, func(c *crowd, ctx context.Context, n int64, w dns.ResponseWriter, r *dns.Msg) (int, error) {
@@ -254,7 +254,7 @@ func TestAQuestionThatLeadsBackToItself(t *testing.T) {
 	})
 }
 
-// TestTwoQuestionsThatLeadToEachOther is of two clients whose questions need each other's answers.
+// TestTwoQuestionsThatLeadToEachOther has two clients. Each question needs the answer to the other one.
 func TestTwoQuestionsThatLeadToEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t, func(c *crowd, ctx context.Context, n int64, w dns.ResponseWriter, r *dns.Msg) (int, error) {
@@ -276,7 +276,7 @@ func TestTwoQuestionsThatLeadToEachOther(t *testing.T) {
 	})
 }
 
-// renamed gives what it is told as the answer to another question.
+// renamed sends its answer as the answer to another question.
 type renamed struct {
 	dns.ResponseWriter
 	r *dns.Msg

@@ -24,17 +24,14 @@ import (
 	_ "github.com/nodelocaldns/nodelocaldns/plugin/packetcache"
 
 	"github.com/miekg/dns"
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 )
 
 // TestMain orders the plugins as plugin.cfg does.
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(victimDir); dir != "" {
-		victim(dir)
-		return
-	}
-	shared.now = func() int64 { return boottime() + skew.Load() }
+	shared.Now = func() int64 { return store.Boottime() + skew.Load() }
 	dnsserver.Directives = []string{"packetcache", "bind", "rewrite", "cache", "keep", "forward"}
 	dnsserver.Quiet, caddy.Quiet = true, true
 	os.Exit(m.Run())
@@ -49,7 +46,7 @@ type upstream struct {
 	hold   chan struct{}             // closed: answers go out
 }
 
-// newUpstream starts one that says 192.0.2.1 with a TTL of 30 s.
+// newUpstream starts an upstream that answers 192.0.2.1 with a TTL of 30 s.
 func newUpstream(t testing.TB) *upstream {
 	t.Helper()
 	u := &upstream{answer: address("192.0.2.1", 30)}
@@ -64,7 +61,7 @@ func newUpstream(t testing.TB) *upstream {
 	return u
 }
 
-// set changes what the upstream says.
+// set changes the answer of the upstream.
 func (u *upstream) set(answer func(*dns.Msg) *dns.Msg) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -86,7 +83,7 @@ func (u *upstream) ServeDNS(w dns.ResponseWriter, r *dns.Msg) {
 	}
 }
 
-// silence is an upstream that says nothing.
+// silence gives no answer.
 func silence(*dns.Msg) *dns.Msg { return nil }
 
 // address answers with an address.
@@ -99,7 +96,7 @@ func address(ip string, ttl int) func(*dns.Msg) *dns.Msg {
 	}
 }
 
-// rcode answers with one, and with a SOA if there is a TTL.
+// rcode answers with code, and with a SOA if there is a TTL.
 func rcode(code, ttl int) func(*dns.Msg) *dns.Msg {
 	return func(r *dns.Msg) *dns.Msg {
 		m := new(dns.Msg).SetRcode(r, code)
@@ -118,7 +115,7 @@ func record4(text string) dns.RR {
 	return rr
 }
 
-// A machine is a server in this process, which can be reloaded, and end and start again.
+// A machine is a server in this process. It can reload, end and start again.
 type machine struct {
 	t    testing.TB
 	addr string
@@ -157,7 +154,7 @@ func (m *machine) reload(text string) {
 	m.inst = next
 }
 
-// stop ends the server, and forgets what the process knows, as its end would. A file stays.
+// stop ends the server and the store, as the end of the process does. The file stays.
 func (m *machine) stop() {
 	if m.inst == nil {
 		return
@@ -165,24 +162,7 @@ func (m *machine) stop() {
 	m.inst.ShutdownCallbacks()
 	_ = m.inst.Stop()
 	m.inst = nil
-	forget(&shared)
-}
-
-// forget ends the store of p.
-func forget(p *process) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if s := p.store.Swap(nil); s != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		_ = s.own.close()
-		for _, peer := range s.peers {
-			_ = peer.close()
-		}
-		s.use(new(file))
-		s.peers = nil
-	}
-	p.options = options{}
+	_ = shared.Close()
 }
 
 // ask sends one question and returns the answer; nil if there is none.
@@ -194,7 +174,7 @@ func (m *machine) ask(name string) *dns.Msg {
 	return r
 }
 
-// told is ask, in short: the address and the TTL, the rcode, or "nothing".
+// told returns the answer as text: the address and the TTL, the rcode, or "nothing".
 func (m *machine) told(name string) string { return short(m.ask(name)) }
 
 func short(r *dns.Msg) string {
@@ -207,7 +187,7 @@ func short(r *dns.Msg) string {
 	return dns.RcodeToString[r.Rcode]
 }
 
-// freePort returns an address where nobody listens, neither over UDP nor over TCP.
+// freePort returns an address at which no process listens, neither over UDP nor over TCP.
 func freePort(t testing.TB) string {
 	t.Helper()
 	for range 20 {
@@ -243,17 +223,14 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// skew is how far the clock of the store is ahead; tests move it instead of waiting.
+// skew is how far the clock of the store is ahead. Tests change it instead of waiting.
 var skew atomic.Int64
 
-// age makes all that is kept older.
+// age makes all records older.
 func age(d time.Duration) { skew.Add(int64(d)) }
 
-// coalesced is how many questions have waited for others.
+// coalesced returns the number of questions that have waited for others.
 func coalesced() int { return counted(coalescedTotal) }
-
-// recovered is how many answers were taken over from files.
-func recovered() int { return counted(recoveredTotal) }
 
 func counted(c prometheus.Counter) int {
 	m := new(dto.Metric)

@@ -4,7 +4,6 @@ package keep
 
 import (
 	"context"
-	"net"
 	"reflect"
 	"time"
 
@@ -12,22 +11,28 @@ import (
 	"github.com/coredns/coredns/plugin/cache"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/capture"
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
-// patience bounds how long a question waits for the answer to another one, and how long one lives that is asked
-// behind a client's back. forward gives up after 5 s (defaultTimeout).
+// patience bounds the time for which a follower waits, and the time of a question in the background. The plugin forward gives up
+// after 5 s (defaultTimeout).
 const patience = 10 * time.Second
 
 // Keep is the plugin's handler.
 type Keep struct {
 	Next plugin.Handler
 
-	block   [hashLen]byte // hash of the server block
+	block   [store.HashLen]byte // hash of the server block
 	rules   rules
-	process *process
+	process *store.Process
 	flights flights
 	behind  background
 }
+
+// shared is the process's store, which outlives reloads.
+var shared = store.Process{Now: new(store.Clock).Now}
 
 // Name implements plugin.Handler.
 func (k *Keep) Name() string { return "keep" }
@@ -40,7 +45,7 @@ func (k *Keep) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
 	}
 	a := &asked{k: k, ResponseWriter: w, caller: caller, who: who, request: r}
-	if !a.key.set(&k.block, r) {
+	if !a.key.Set(&k.block, r) {
 		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
 	}
 	if who == client {
@@ -49,10 +54,10 @@ func (k *Keep) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (
 	return a.begin(ctx)
 }
 
-// tracker is the name of the type of the writer that plugin.NextOrFailure puts around that of each plugin.
+// tracker is the type of the writer with which plugin.NextOrFailure wraps the writer of each plugin.
 const tracker = "*plugin.pluginWriter"
 
-// callerOf returns the writer that the plugin before this one made.
+// callerOf returns the writer of the plugin before keep.
 func callerOf(w dns.ResponseWriter) dns.ResponseWriter {
 	v := reflect.ValueOf(w)
 	if v.Type().String() != tracker {
@@ -64,20 +69,20 @@ func callerOf(w dns.ResponseWriter) dns.ResponseWriter {
 	return w
 }
 
-// asker is who wants an answer.
+// asker is the origin of a question.
 type asker int
 
 const (
 	client      asker = iota
-	cacheItself       // it renews what it has, and wants to hear what the upstream says now
-	passerby          // one whom cache lets pass
+	cacheItself       // the plugin cache renews an answer: the upstream must be asked
+	passerby          // cache does not handle the question
 )
 
-// verifier is the name of the type of cache's writer that checks a stale answer.
+// verifier is the type of the writer with which cache verifies a stale answer.
 const verifier = "*cache.verifyStaleResponseWriter"
 
-// askerOf tells by its writer who asks. A client's question that cache has no answer to comes with cache's
-// writer around the client's; one to renew an answer has none inside.
+// askerOf returns the origin of a question with the writer w. If cache has no answer for a client, w is the writer of cache around
+// the writer of the client. If cache renews an answer, the writer of cache has no writer inside.
 func (k *Keep) askerOf(w dns.ResponseWriter) asker {
 	if !k.rules.cached {
 		return client
@@ -94,8 +99,8 @@ func (k *Keep) askerOf(w dns.ResponseWriter) asker {
 	return passerby
 }
 
-// beyond returns the writer that is behind cache's. What keep answers goes there: cache would store it anew,
-// with a lifetime that begins now.
+// beyond returns the writer inside the writer of cache. Answers from the store go there: cache would store them with a new
+// lifetime.
 func beyond(w dns.ResponseWriter) dns.ResponseWriter {
 	if cw, ok := w.(*cache.ResponseWriter); ok {
 		return cw.ResponseWriter
@@ -103,10 +108,10 @@ func beyond(w dns.ResponseWriter) dns.ResponseWriter {
 	return w
 }
 
-// detached returns a writer that has the effects of w but for the client's answer: cache stores what it gets. It has the client's
-// address: fairshare counts the question as that client's, so that one client's old answers do not keep others' from being renewed.
+// detached returns a writer that lets cache store the answer, and sends nothing to the client. It has the address of the client,
+// so that fairshare counts the question as the client's: the renewals of one client do not displace those of other clients.
 func detached(w dns.ResponseWriter) dns.ResponseWriter {
-	end := &nobody{local: w.LocalAddr(), remote: w.RemoteAddr()}
+	end := &capture.Writer{Local: w.LocalAddr(), Remote: w.RemoteAddr()}
 	if cw, ok := w.(*cache.ResponseWriter); ok {
 		own := *cw
 		own.ResponseWriter = end
@@ -114,15 +119,3 @@ func detached(w dns.ResponseWriter) dns.ResponseWriter {
 	}
 	return end
 }
-
-// nobody is a writer for answers that no client waits for.
-type nobody struct{ local, remote net.Addr }
-
-func (n *nobody) LocalAddr() net.Addr         { return n.local }
-func (n *nobody) RemoteAddr() net.Addr        { return n.remote }
-func (n *nobody) WriteMsg(*dns.Msg) error     { return nil }
-func (n *nobody) Write(b []byte) (int, error) { return len(b), nil }
-func (n *nobody) Close() error                { return nil }
-func (n *nobody) TsigStatus() error           { return nil }
-func (n *nobody) TsigTimersOnly(bool)         {}
-func (n *nobody) Hijack()                     {}

@@ -3,42 +3,28 @@
 package keep
 
 import (
-	"github.com/coredns/coredns/plugin"
-
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/metric"
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
-const subsystem = "keep"
+const of = metric.Of("keep")
 
 var (
-	requestsTotal = promauto.NewCounter(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "requests_total",
-		Help: "Counter of clients' queries that came to keep, since the plugin cache had no answer.",
-	})
-	hitsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "hits_total",
-		Help: "Counter of queries that were answered from what is kept, fresh or stale.",
-	}, []string{"kind"})
-	coalescedTotal = promauto.NewCounter(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "coalesced_total",
-		Help: "Counter of queries that waited for the answer to the same question instead of asking the upstream.",
-	})
-	impatientTotal = promauto.NewCounter(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "impatient_total",
-		Help: "Counter of queries that were told SERVFAIL, since the answer to the same question did not come within 10 s.",
-	})
-	recoveredTotal = promauto.NewCounter(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "recovered_total",
-		Help: "Counter of answers that were taken over from files, of earlier processes and of those that live.",
-	})
-	// hits are by freshness.
-	hits = map[freshness]prometheus.Counter{fresh: hitsTotal.WithLabelValues("fresh"), old: hitsTotal.WithLabelValues("stale")}
+	requestsTotal  = of.Counter("requests_total", "Counter of clients' queries that came to keep, since the plugin cache had no answer.")
+	hitsTotal      = of.CounterVec("hits_total", "Counter of queries that were answered from what is kept, fresh or stale.", "kind")
+	coalescedTotal = of.Counter("coalesced_total", "Counter of queries that waited for the answer to the same question instead of asking the upstream.")
+	impatientTotal = of.Counter("impatient_total", "Counter of queries that were told SERVFAIL, since the answer to the same question did not come within 10 s.")
+	// hits has the counter of each Freshness.
+	hits = map[store.Freshness]prometheus.Counter{
+		store.Fresh: hitsTotal.WithLabelValues("fresh"), store.Old: hitsTotal.WithLabelValues("stale"), store.Spared: hitsTotal.WithLabelValues("stale"),
+	}
 )
 
 func init() { prometheus.MustRegister(usage{}) }
 
-// usage collects how much the store of this process holds.
+// usage collects the sizes of the store.
 type usage struct{}
 
 var (
@@ -54,12 +40,12 @@ func (usage) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (usage) Collect(ch chan<- prometheus.Metric) {
-	s := shared.store.Load()
+	s := shared.Store()
 	if s == nil {
 		return
 	}
-	for k := range kinds {
-		entries, octets := s.usage(k)
+	for k := range store.Kinds {
+		entries, octets := s.Usage(k)
 		ch <- prometheus.MustNewConstMetric(entriesDesc, prometheus.GaugeValue, float64(entries), k.String())
 		ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, float64(octets), k.String())
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/coredns/coredns/plugin/cache"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
 // gone is the writer of a client that has closed its connection.
@@ -19,7 +21,7 @@ type gone struct{ someone }
 
 func (*gone) WriteMsg(*dns.Msg) error { return errors.New("broken pipe") }
 
-// underCache returns a handler below the plugin cache, which stores SERVFAIL for 5 s when it is told an error.
+// underCache returns a handler below the plugin cache. After an error cache stores SERVFAIL for 5 s.
 func underCache(t *testing.T, next plugin.HandlerFunc) (*cache.Cache, *Keep) {
 	k := newKeep(t, "", next)
 	k.rules.cached = true
@@ -28,15 +30,15 @@ func underCache(t *testing.T, next plugin.HandlerFunc) (*cache.Cache, *Keep) {
 	return c, k
 }
 
-// TestAClientThatIsGoneFailsNobodyElse is of a name that keep knows, and cache does not.
+// TestAClientThatIsGoneFailsNobodyElse asks for a name that keep knows and cache does not.
 func TestAClientThatIsGoneFailsNobodyElse(t *testing.T) {
 	c, k := underCache(t, nil)
 	r := new(dns.Msg).SetQuestion("a.test.", dns.TypeA)
 	a := &asked{k: k, request: r}
 	withAD := r.Copy()
 	withAD.AuthenticatedData = true // as cache asks
-	a.key.set(&k.block, withAD)
-	packed(address("192.0.2.1", 30)(r), func(wire []byte) { a.put(positive, 3e10, wire) })
+	a.key.Set(&k.block, withAD)
+	packed(address("192.0.2.1", 30)(r), func(wire []byte) { a.put(store.Positive, 3e10, wire) })
 	for i, w := range []dns.ResponseWriter{new(gone), new(someone)} {
 		if code, err := c.ServeDNS(t.Context(), w, r); code != dns.RcodeSuccess || err != nil {
 			t.Errorf("client %d: %d, %v", i, code, err)
@@ -47,7 +49,7 @@ func TestAClientThatIsGoneFailsNobodyElse(t *testing.T) {
 	}
 }
 
-// TestImpatienceIsNotKept is of an upstream that says nothing for 10 s, and then answers.
+// TestImpatienceIsNotKept has an upstream that answers after 10 s.
 func TestImpatienceIsNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hold := make(chan struct{})

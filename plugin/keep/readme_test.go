@@ -9,6 +9,7 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/manpage"
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
 func TestExamplesOfTheREADME(t *testing.T) {
@@ -20,16 +21,16 @@ func TestExamplesOfTheREADME(t *testing.T) {
 			t.Errorf("%v\n%s", err, e.Text)
 		}
 		r := rulesOf(e.Block.Tokens["cache"])
-		if !r.cached || i == 0 && (d.Dir != "/run/nodelocaldns" || r.stale.mode != staleVerify) || i == 1 && (d.Size != 4*defaultSize || d.bareDenial == 0) {
+		if !r.cached || i == 0 && (d.Dir != "/run/nodelocaldns" || r.stale.mode != staleVerify) || i == 1 && (d.Size != 4*store.DefaultSize || d.bareDenial == 0) {
 			t.Errorf("%+v, %+v", d, r)
 		}
 	}
 }
 
 func TestMetricsAreNamedWellAndDocumented(t *testing.T) {
-	if err := shared.open(options{"", minSize}); err != nil {
+	if err := shared.Open(store.Options{Size: store.MinSize}); err != nil {
 		t.Fatal(err)
 	}
-	defer forget(&shared)
+	defer func() { _ = shared.Close() }()
 	manpage.CheckMetrics(t, "keep", 7)
 }

@@ -10,43 +10,54 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/dnsutil"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
-// rules say how long answers of a server block are used. They are those of its plugin cache.
+// rules say how long the answers of a server block are used. They are the rules of the plugin cache in the block.
 type rules struct {
 	cached          bool // the block has the plugin cache
 	success, denial limits
 	successOff      []string // zones of "disable success"
 	denialOff       []string
-	keepTTL         bool // answers have the TTL that they came with
+	keepTTL         bool // answers keep the TTL of the upstream
 	stale           stale
-	bareDenial      time.Duration // lifetime of denials without SOA; 0: they are not kept
+	bareDenial      time.Duration // lifetime of denials without SOA; 0: such denials are not kept
+}
+
+// limits returns how long the store may use answers under these rules.
+func (r *rules) limits() store.Limits {
+	l := store.Limits{Positive: r.success.most, Denial: max(r.denial.most, r.bareDenial), PreferPositive: r.stale.preferPositive}
+	if r.stale.mode != staleNever {
+		l.Stale = r.stale.upTo
+	}
+	return l
 }
 
 // limits are the bounds of a lifetime.
 type limits struct{ least, most time.Duration }
 
-// stale is what serve_stale says.
+// stale holds the options serve_stale and serve_stale_policy.
 type stale struct {
 	mode           staleMode
-	upTo           time.Duration // beyond the lifetime
-	timeout        time.Duration // of an upstream, in the mode verify; 0: its own
-	ttl            time.Duration // in stale answers
-	recheck        time.Duration // after a failure
-	preferPositive bool          // an old answer counts more than a new denial
+	upTo           time.Duration // stale time, behind the lifetime
+	timeout        time.Duration // of the upstream, in the mode staleVerify; 0: patience
+	ttl            time.Duration // of stale answers
+	recheck        time.Duration // time after a failure before the upstream is asked again
+	preferPositive bool          // a stale positive answer counts more than a newer denial
 }
 
-// staleMode says whether and when stale answers are given.
+// staleMode says when stale answers are sent.
 type staleMode int
 
 const (
 	staleNever     staleMode = iota
-	staleImmediate           // at once; the upstream is asked behind it
-	staleVerify              // when the upstream was asked and says nothing, or fails
+	staleImmediate           // at once; the upstream is asked in the background
+	staleVerify              // after the upstream has failed, or has not answered within the timeout
 )
 
-// rulesOf reads the tokens of the directive cache in a server block, as coredns/plugin/cache/setup.go does.
-// That one has refused what is wrong; what it does not refuse and rulesOf does not know is left out.
+// rulesOf reads the tokens of the directive cache in a server block, as coredns/plugin/cache/setup.go does. The plugin cache has
+// refused wrong options. rulesOf ignores options that it does not know.
 func rulesOf(tokens []caddyfile.Token) rules {
 	r := rules{
 		cached:  len(tokens) > 0,
@@ -109,27 +120,25 @@ func (s *stale) set(args []string) {
 	}
 }
 
-// seconds sets to if the argument with number i is a number.
+// seconds sets *to to argument i, if that is a number of seconds.
 func seconds(args []string, i int, to *time.Duration) {
-	if i >= len(args) {
-		return
-	}
-	if n, err := strconv.Atoi(args[i]); err == nil && n >= 0 {
-		*to = time.Duration(n) * time.Second
+	if i < len(args) {
+		if n, err := strconv.Atoi(args[i]); err == nil && n >= 0 {
+			*to = time.Duration(n) * time.Second
+		}
 	}
 }
 
-// duration sets to if the argument with number i is a duration.
+// duration sets *to to argument i, if that is a duration.
 func duration(args []string, i int, to *time.Duration) {
-	if i >= len(args) {
-		return
-	}
-	if d, err := time.ParseDuration(args[i]); err == nil && d >= 0 {
-		*to = d
+	if i < len(args) {
+		if d, err := time.ParseDuration(args[i]); err == nil && d >= 0 {
+			*to = d
+		}
 	}
 }
 
-// zones are those of a line that means all zones if it names none.
+// zones returns the zones in args, or the root if args is empty.
 func zones(args []string) []string {
 	if len(args) == 0 {
 		return []string{"."}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package keep remembers what upstreams answered, in bounded memory that outlives a configuration and, with a
-// directory, the process. Identical questions go to the upstream once.
+// Package keep stores the answers of upstreams in bounded memory that outlives the configuration. With a directory the answers
+// outlive the process, too. Of identical questions at the same time only one goes to the upstream.
 package keep
 
 import (
@@ -13,41 +13,28 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
-	clog "github.com/coredns/coredns/plugin/pkg/log"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
 	"github.com/nodelocaldns/nodelocaldns/internal/serverblocks"
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
-
-var log = clog.NewWithPlugin("keep")
 
 func init() { plugin.Register("keep", setup) }
 
-const (
-	defaultSize   = 8 << 20
-	minSize       = 256 << 10
-	maxSize       = 1 << 30
-	maxBareDenial = 5 * time.Minute
-)
+const maxBareDenial = 5 * time.Minute
 
-// options is what the directives of a Corefile say of the store that they share.
-type options struct {
-	Dir  string // where the file is; empty: memory only
-	Size int    // octets
-}
-
-// directive is one of them.
+// directive is one directive of a Corefile.
 type directive struct {
-	options
+	store.Options
 	givenDir, givenSize bool
 	bareDenial          time.Duration
-	where               string // file and line
+	where               string // FILE:LINE
 }
 
-// config is one configuration: all directives of a Corefile.
+// config holds the options of all directives of a Corefile.
 type config struct {
-	options
-	dirAt, sizeAt string // the first that says something of it
+	store.Options
+	dirAt, sizeAt string // FILE:LINE of the first directive with the option
 }
 
 type configKey struct{}
@@ -63,9 +50,9 @@ func setup(c *caddy.Controller) error {
 	}
 	conf, ok := c.Get(configKey{}).(*config)
 	if !ok {
-		conf = &config{options: options{Size: min(defaultSize, memlimit.Process().Share(defaultSize))}}
+		conf = &config{Options: store.Options{Size: min(store.DefaultSize, memlimit.Process().Share(store.DefaultSize))}}
 		c.Set(configKey{}, conf)
-		c.OnStartup(func() error { return shared.open(conf.options) })
+		c.OnStartup(func() error { return shared.Open(conf.Options) })
 	}
 	if err := conf.add(d); err != nil {
 		return plugin.Error("keep", err)
@@ -81,7 +68,7 @@ func setup(c *caddy.Controller) error {
 	return nil
 }
 
-// add checks d against what other server blocks say.
+// add adds the options of d. It returns an error if another server block has other values.
 func (conf *config) add(d directive) error {
 	if d.givenDir {
 		if conf.dirAt != "" && conf.Dir != d.Dir {
@@ -132,8 +119,8 @@ func (d *directive) set(c *caddy.Controller, name, value string) (err error) {
 	switch name {
 	case "size":
 		d.givenSize = true
-		if d.Size, err = strconv.Atoi(value); err != nil || d.Size < minSize || d.Size > maxSize {
-			return c.Errf("size %q: want octets, from %d to %d", value, minSize, maxSize)
+		if d.Size, err = strconv.Atoi(value); err != nil || d.Size < store.MinSize || d.Size > store.MaxSize {
+			return c.Errf("size %q: want octets, from %d to %d", value, store.MinSize, store.MaxSize)
 		}
 	case "bare_denial":
 		if d.bareDenial, err = time.ParseDuration(value); err != nil || d.bareDenial < time.Second || d.bareDenial > maxBareDenial {

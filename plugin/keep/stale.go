@@ -10,42 +10,22 @@ import (
 	"github.com/coredns/coredns/plugin/metadata"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
-// slack is by how much the clock of one goroutine, or process, may seem to be ahead of another's, in nanoseconds.
-const slack = int64(time.Second)
-
-// freshness says how an entry may be used at the time now, in nanoseconds of CLOCK_BOOTTIME. What comes from the
-// future, or claims more than these rules give, was not stored by them.
-func (r *rules) freshness(e *record, now int64) freshness {
-	most := max(r.denial.most, r.bareDenial)
-	if e.kind == positive {
-		most = r.success.most
-	}
-	age := now - e.stored
+// ttl returns the TTL of a, in seconds.
+func (r *rules) ttl(a store.Found) uint32 {
 	switch {
-	case age < -slack || e.lifetime > int64(most):
-		return none
-	case age <= e.lifetime-int64(time.Second):
-		return fresh
-	case e.kind == positive && r.stale.mode != staleNever && age < e.lifetime+int64(r.stale.upTo):
-		return old
-	}
-	return none
-}
-
-// ttl returns the TTL of an answer, in seconds.
-func (r *rules) ttl(a found) uint32 {
-	switch {
-	case a.freshness == old:
+	case a.Freshness != store.Fresh:
 		return uint32(r.stale.ttl / time.Second)
 	case r.keepTTL:
-		return uint32(a.lifetime / time.Second)
+		return uint32(a.Lifetime / time.Second)
 	}
-	return uint32(a.left / time.Second)
+	return uint32(a.Left / time.Second)
 }
 
-// good reports whether m is an answer that makes an old one needless (RFC 8767, 4).
+// good reports whether m replaces an old answer (RFC 8767, section 4).
 func (r *rules) good(m *dns.Msg) bool {
 	if m == nil || m.Truncated || m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
 		return false
@@ -53,11 +33,11 @@ func (r *rules) good(m *dns.Msg) bool {
 	return !r.stale.preferPositive || m.Rcode == dns.RcodeSuccess && answers(m)
 }
 
-// renew asks the upstream behind the client, who is answered with the old answer: at once, or when the upstream
-// says nothing within the timeout of verify, or fails.
+// renew asks the upstream in the background, and sends the client the old answer. With staleImmediate renew sends it at once. With
+// staleVerify renew first waits for the upstream, and sends the new answer if one comes in time.
 func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
 	if a.flight == nil {
-		return a.answer(old, known)
+		return a.answer(store.Old, known)
 	}
 	fl, done := a.flight, a.k.flights.wait(a.flight)
 	b := &asked{
@@ -67,37 +47,35 @@ func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
 	a.flight = nil
 	if !a.k.behind.start(ctx, func(ctx context.Context) { b.verify(ctx, fl) }) {
 		b.land(outcome{state: withdrawn})
-		return a.answer(old, known)
+		return a.answer(store.Old, known)
 	}
 	if a.k.rules.stale.mode == staleImmediate {
-		return a.answer(old, known)
+		return a.answer(store.Old, known)
 	}
 	timeout := a.k.rules.stale.timeout
 	if timeout == 0 {
 		timeout = patience
 	}
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
 	select {
 	case <-done:
 		if m := a.k.renewed(a.request, fl); m != nil {
 			return dns.RcodeSuccess, a.ResponseWriter.WriteMsg(m)
 		}
-	case <-timer.C:
+	case <-time.After(timeout):
 	case <-ctx.Done():
 	}
-	return a.answer(old, known)
+	return a.answer(store.Old, known)
 }
 
-// verify asks the upstream, and notes when that fails.
+// verify asks the upstream, and records a failure.
 func (a *asked) verify(ctx context.Context, fl *flight) {
-	_, _ = a.lead(ctx) // who waits is told by the flight; the old answer is what makes up for a failure
+	_, _ = a.lead(ctx) // followers get the outcome of the flight, and the old answer stands in for a failure
 	if a.k.renewed(a.request, fl) == nil {
-		a.k.process.store.Load().failed(a.key.bytes(), a.k.process.now()+int64(a.k.rules.stale.recheck))
+		a.k.process.Store().Failed(a.key.Bytes(), a.k.process.Now()+int64(a.k.rules.stale.recheck))
 	}
 }
 
-// renewed returns the answer of fl, if it is good.
+// renewed returns the answer of fl if the answer is good, else nil.
 func (k *Keep) renewed(r *dns.Msg, fl *flight) *dns.Msg {
 	if fl.state != answered {
 		return nil
@@ -108,7 +86,7 @@ func (k *Keep) renewed(r *dns.Msg, fl *flight) *dns.Msg {
 	return nil
 }
 
-// background is the questions that are asked behind a client's back. Its zero value is ready.
+// background holds the goroutines of questions for which no client waits. The zero value is ready.
 type background struct {
 	mu     sync.Mutex
 	closed bool
@@ -117,15 +95,15 @@ type background struct {
 	wg     sync.WaitGroup
 }
 
-// start runs f with the values of ctx, but not its end: the client may be gone before. It returns false when the
-// configuration has ended.
+// start runs f with the values of ctx, but not its cancellation: the client may be gone before the answer. It returns false when
+// the configuration has ended.
 func (b *background) start(ctx context.Context, f func(context.Context)) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
 		return false
 	}
-	// Metadata is a map, and the client's goroutine may still write to it.
+	// Metadata is a map: the goroutine of the client may still write to the map of ctx.
 	ctx, cancel := context.WithTimeout(metadata.ContextWithMetadata(context.WithoutCancel(ctx)), patience)
 	if b.cancel == nil {
 		b.cancel = map[int]context.CancelFunc{}
@@ -147,7 +125,7 @@ func (b *background) end(id int) {
 	delete(b.cancel, id)
 }
 
-// close cancels the questions, and waits for their end.
+// close cancels the questions and waits for their ends.
 func (b *background) close() error {
 	b.mu.Lock()
 	b.closed = true

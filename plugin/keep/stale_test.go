@@ -4,15 +4,19 @@ package keep
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/capture"
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
-// TestStale tells what a client hears of a name that was good 40 s ago with a TTL of 30 s, after a reload.
+// TestStale asks for a name whose answer is 40 s old and had a TTL of 30 s, after a reload.
 func TestStale(t *testing.T) {
 	const (
 		verify    = "serve_stale 1h verify 200ms 7s 5s"
@@ -58,7 +62,7 @@ func TestStale(t *testing.T) {
 	}
 }
 
-// TestALateAnswerGoesIntoTheCache is of an upstream that answers after the client was given the old answer.
+// TestALateAnswerGoesIntoTheCache has an upstream that answers after the client has got the old answer.
 func TestALateAnswerGoesIntoTheCache(t *testing.T) {
 	u := newUpstream(t)
 	text := corefile(u, "keep", "cache {\n success 9984 30\n servfail 0\n serve_stale 1h verify 50ms 7s\n }")
@@ -78,20 +82,18 @@ func TestALateAnswerGoesIntoTheCache(t *testing.T) {
 	}
 	close(hold)
 	eventually(t, "the new answer", func() bool { return m.told("a.test.") == "192.0.2.2 30" })
-	// It is cache that answers: keep knows nothing any more.
-	forgetAll()
+	// cache answers: the store is empty.
+	forgetAll(t)
 	if got := m.told("a.test."); got != "192.0.2.2 30" || u.asked.Load() != 2 {
 		t.Errorf("%s, asked %d times", got, u.asked.Load())
 	}
 }
 
-// forgetAll empties the store.
-func forgetAll() {
-	s := shared.store.Load()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, g := range s.rings {
-		g.clear()
+// forgetAll replaces the store with an empty one.
+func forgetAll(t *testing.T) {
+	t.Helper()
+	if err := errors.Join(shared.Close(), shared.Open(store.Options{Size: store.MinSize})); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -137,37 +139,6 @@ func TestBareDenial(t *testing.T) {
 	}
 }
 
-func TestFreshness(t *testing.T) {
-	const s = int64(time.Second)
-	r := rules{success: limits{0, 30 * time.Second}, denial: limits{0, 5 * time.Second}}
-	withStale := r
-	withStale.stale = stale{mode: staleVerify, upTo: time.Minute}
-	for _, test := range []struct {
-		r             *rules
-		kind          kind
-		age, lifetime int64
-		want          freshness
-	}{
-		{&r, positive, 0, 30 * s, fresh},
-		{&r, positive, 29 * s, 30 * s, fresh},
-		{&r, positive, 29*s + 1, 30 * s, none}, // less than a second is left
-		{&withStale, positive, 29*s + 1, 30 * s, old},
-		{&withStale, positive, 90*s - 1, 30 * s, old},
-		{&withStale, positive, 90 * s, 30 * s, none},
-		{&withStale, positive, -1, 30 * s, fresh},
-		{&withStale, positive, -1 - s, 30 * s, none}, // from the future
-		{&withStale, positive, 0, 31 * s, none},      // longer than the rules give
-		{&withStale, denial, 0, 5 * s, fresh},
-		{&withStale, denial, 5 * s, 5 * s, none},
-		{&withStale, denial, 0, 6 * s, none},
-	} {
-		e := record{kind: test.kind, stored: 1e18, lifetime: test.lifetime}
-		if got := test.r.freshness(&e, 1e18+test.age); got != test.want {
-			t.Errorf("%+v: %d", test, got)
-		}
-	}
-}
-
 func TestBackgroundEnds(t *testing.T) {
 	var b background
 	ctx, cancel := context.WithCancel(t.Context())
@@ -189,11 +160,11 @@ func TestBackgroundEnds(t *testing.T) {
 	}
 }
 
-// TestRenewalsAreTheClients has what renews an old answer come from the client that asked: fairshare counts it as that client's.
+// TestRenewalsAreTheClients checks that a renewal has the address of the client that asked: fairshare counts it as that client's.
 func TestRenewalsAreTheClients(t *testing.T) {
 	udp, tcp := net.Addr(&net.UDPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 4242}), net.Addr(&net.TCPAddr{IP: net.IPv4(10, 0, 0, 1)})
 	for _, from := range []net.Addr{udp, tcp} {
-		client := &nobody{remote: from}
+		client := &capture.Writer{Remote: from}
 		for name, w := range map[string]dns.ResponseWriter{
 			"keep's":  detached(client),
 			"cache's": &asked{ResponseWriter: client, who: cacheItself},

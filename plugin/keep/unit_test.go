@@ -14,6 +14,8 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
 // block returns the first server block of a Corefile.
@@ -102,69 +104,6 @@ func TestHashOf(t *testing.T) {
 	}
 }
 
-func TestKey(t *testing.T) {
-	question := func(change func(*dns.Msg)) *dns.Msg {
-		r := new(dns.Msg).SetQuestion("a.test.", dns.TypeA)
-		change(r)
-		return r
-	}
-	base := func(*dns.Msg) {}
-	edns := func(do bool) func(*dns.Msg) { return func(r *dns.Msg) { r.SetEdns0(1232, do) } }
-	option := func(r *dns.Msg) {
-		r.SetEdns0(1232, false)
-		r.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0102030405060708"}}
-	}
-	for name, test := range map[string]struct {
-		change func(*dns.Msg)
-		want   string // same: as the base; other; none
-	}{
-		"the same":       {base, "same"},
-		"spelling":       {func(r *dns.Msg) { r.Question[0].Name = "A.tEST." }, "same"},
-		"id":             {func(r *dns.Msg) { r.Id++ }, "same"},
-		"EDNS":           {edns(false), "same"},
-		"DO":             {edns(true), "other"},
-		"AD":             {func(r *dns.Msg) { r.AuthenticatedData = true }, "other"},
-		"CD":             {func(r *dns.Msg) { r.CheckingDisabled = true }, "other"},
-		"no RD":          {func(r *dns.Msg) { r.RecursionDesired = false }, "other"},
-		"another name":   {func(r *dns.Msg) { r.Question[0].Name = "b.test." }, "other"},
-		"another type":   {func(r *dns.Msg) { r.Question[0].Qtype = dns.TypeAAAA }, "other"},
-		"a private type": {func(r *dns.Msg) { r.Question[0].Qtype = 65300 }, "other"},
-		"a cookie":       {option, "same"},
-		"a subnet": {func(r *dns.Msg) {
-			r.SetEdns0(1232, false)
-			r.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET}}
-		}, "none"},
-		"a private option": {func(r *dns.Msg) {
-			r.SetEdns0(1232, false)
-			r.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_LOCAL{Code: 65001}}
-		}, "none"},
-		"EDNS version":    {func(r *dns.Msg) { r.SetEdns0(1232, false); r.IsEdns0().SetVersion(1) }, "none"},
-		"class CH":        {func(r *dns.Msg) { r.Question[0].Qclass = dns.ClassCHAOS }, "none"},
-		"UPDATE":          {func(r *dns.Msg) { r.Opcode = dns.OpcodeUpdate }, "none"},
-		"no question":     {func(r *dns.Msg) { r.Question = nil }, "none"},
-		"two questions":   {func(r *dns.Msg) { r.Question = append(r.Question, r.Question[0]) }, "none"},
-		"an answer":       {func(r *dns.Msg) { r.Response = true }, "none"},
-		"ANY":             {func(r *dns.Msg) { r.Question[0].Qtype = dns.TypeANY }, "none"},
-		"AXFR":            {func(r *dns.Msg) { r.Question[0].Qtype = dns.TypeAXFR }, "none"},
-		"HINFO, of loop":  {func(r *dns.Msg) { r.Question[0].Qtype = dns.TypeHINFO }, "none"},
-		"TSIG":            {func(r *dns.Msg) { r.SetTsig("a.", dns.HmacSHA256, 300, 0) }, "none"},
-		"a name too long": {func(r *dns.Msg) { r.Question[0].Name = strings.Repeat("\\000.", 60) }, "none"},
-	} {
-		var want, got key
-		want.set(&[hashLen]byte{1}, question(base))
-		ok := got.set(&[hashLen]byte{1}, question(test.change))
-		verdict := "none"
-		if ok && string(got.bytes()) == string(want.bytes()) {
-			verdict = "same"
-		} else if ok {
-			verdict = "other"
-		}
-		if verdict != test.want {
-			t.Errorf("%s: %s, want %s", name, verdict, test.want)
-		}
-	}
-}
-
 func TestJudge(t *testing.T) {
 	r := rulesOf(block(t, ".:53 {\n cache {\n success 1 60\n denial 1 20\n disable success off.test\n disable denial off.test\n }\n}").Tokens["cache"])
 	r.bareDenial = 10 * time.Second
@@ -174,26 +113,26 @@ func TestJudge(t *testing.T) {
 		question string
 		answer   []string
 		ns       string
-		want     kind
+		want     store.Kind
 		lifetime time.Duration
 	}{
-		"an address":                     {0, "a.test.", []string{"a.test. 40 IN A 192.0.2.1"}, "", positive, 40 * time.Second},
-		"the least TTL counts":           {0, "a.test.", []string{"a.test. 50 IN CNAME b.test.", "b.test. 40 IN A 192.0.2.1"}, "", positive, 40 * time.Second},
-		"at most":                        {0, "a.test.", []string{"a.test. 400 IN A 192.0.2.1"}, "", positive, time.Minute},
-		"at least":                       {0, "a.test.", []string{"a.test. 0 IN A 192.0.2.1"}, "", positive, 5 * time.Second},
-		"disabled":                       {0, "a.off.test.", []string{"a.off.test. 40 IN A 192.0.2.1"}, "", positive, 0},
-		"NXDOMAIN":                       {3, "a.test.", nil, soa, denial, 15 * time.Second},
-		"NODATA":                         {0, "a.test.", nil, soa, denial, 15 * time.Second},
-		"NODATA of an alias":             {0, "a.test.", []string{"a.test. 50 IN CNAME b.test."}, soa, denial, 15 * time.Second},
-		"denial, disabled":               {3, "a.off.test.", nil, soa, denial, 0},
-		"NXDOMAIN without SOA":           {3, "a.test.", nil, "", denial, 10 * time.Second},
-		"NODATA without SOA":             {0, "a.test.", nil, "", denial, 10 * time.Second},
-		"NODATA of an alias without SOA": {0, "a.test.", []string{"a.test. 7 IN CNAME b.test."}, "", denial, 7 * time.Second},
-		"NXDOMAIN of an alias":           {3, "a.test.", []string{"a.test. 50 IN CNAME b.test."}, soa, denial, 0}, // cache does not keep it
-		"a referral":                     {0, "a.test.", nil, "test. 15 IN NS ns.test.", denial, 0},
-		"SERVFAIL":                       {2, "a.test.", nil, "", denial, 0},
-		"REFUSED":                        {5, "a.test.", nil, "", denial, 0},
-		"a loop of aliases":              {0, "a.test.", []string{"a.test. 7 IN CNAME b.test.", "b.test. 7 IN CNAME a.test."}, soa, denial, 7 * time.Second},
+		"an address":                     {0, "a.test.", []string{"a.test. 40 IN A 192.0.2.1"}, "", store.Positive, 40 * time.Second},
+		"the least TTL counts":           {0, "a.test.", []string{"a.test. 50 IN CNAME b.test.", "b.test. 40 IN A 192.0.2.1"}, "", store.Positive, 40 * time.Second},
+		"at most":                        {0, "a.test.", []string{"a.test. 400 IN A 192.0.2.1"}, "", store.Positive, time.Minute},
+		"at least":                       {0, "a.test.", []string{"a.test. 0 IN A 192.0.2.1"}, "", store.Positive, 5 * time.Second},
+		"disabled":                       {0, "a.off.test.", []string{"a.off.test. 40 IN A 192.0.2.1"}, "", store.Positive, 0},
+		"NXDOMAIN":                       {3, "a.test.", nil, soa, store.Denial, 15 * time.Second},
+		"NODATA":                         {0, "a.test.", nil, soa, store.Denial, 15 * time.Second},
+		"NODATA of an alias":             {0, "a.test.", []string{"a.test. 50 IN CNAME b.test."}, soa, store.Denial, 15 * time.Second},
+		"denial, disabled":               {3, "a.off.test.", nil, soa, store.Denial, 0},
+		"NXDOMAIN without SOA":           {3, "a.test.", nil, "", store.Denial, 10 * time.Second},
+		"NODATA without SOA":             {0, "a.test.", nil, "", store.Denial, 10 * time.Second},
+		"NODATA of an alias without SOA": {0, "a.test.", []string{"a.test. 7 IN CNAME b.test."}, "", store.Denial, 7 * time.Second},
+		"NXDOMAIN of an alias":           {3, "a.test.", []string{"a.test. 50 IN CNAME b.test."}, soa, store.Denial, 0}, // cache does not keep it
+		"a referral":                     {0, "a.test.", nil, "test. 15 IN NS ns.test.", store.Denial, 0},
+		"SERVFAIL":                       {2, "a.test.", nil, "", store.Denial, 0},
+		"REFUSED":                        {5, "a.test.", nil, "", store.Denial, 0},
+		"a loop of aliases":              {0, "a.test.", []string{"a.test. 7 IN CNAME b.test.", "b.test. 7 IN CNAME a.test."}, soa, store.Denial, 7 * time.Second},
 	} {
 		m := new(dns.Msg).SetQuestion(test.question, dns.TypeA)
 		m.Response, m.Rcode = true, test.rcode
@@ -257,17 +196,17 @@ func TestParse(t *testing.T) {
 		}
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
-		} else if d.givenDir && (d.options != options{"/run/state", 1000000} || d.bareDenial != 5*time.Second) {
+		} else if d.givenDir && (d.Options != store.Options{Dir: "/run/state", Size: 1000000} || d.bareDenial != 5*time.Second) {
 			t.Errorf("%s: %+v", text, d)
 		}
 	}
 }
 
 func TestServerBlocksSayTheSame(t *testing.T) {
-	a := directive{options: options{"/a", 1 << 20}, givenDir: true, givenSize: true, where: "Corefile:1"}
+	a := directive{Options: store.Options{Dir: "/a", Size: 1 << 20}, givenDir: true, givenSize: true, where: "Corefile:1"}
 	none := directive{where: "Corefile:2"}
-	dir := directive{options: options{Dir: "/b"}, givenDir: true, where: "Corefile:3"}
-	size := directive{options: options{Size: 2 << 20}, givenSize: true, where: "Corefile:4"}
+	dir := directive{Options: store.Options{Dir: "/b"}, givenDir: true, where: "Corefile:3"}
+	size := directive{Options: store.Options{Size: 2 << 20}, givenSize: true, where: "Corefile:4"}
 	for _, test := range []struct {
 		all  []directive
 		want string
@@ -277,7 +216,7 @@ func TestServerBlocksSayTheSame(t *testing.T) {
 		{[]directive{a, dir}, "Corefile:3: the directory differs from that at Corefile:1"},
 		{[]directive{a, size}, "Corefile:4: size differs from that at Corefile:1"},
 	} {
-		conf := &config{options: options{Size: defaultSize}}
+		conf := &config{Options: store.Options{Size: store.DefaultSize}}
 		var err error
 		for _, d := range test.all {
 			if err == nil {
@@ -287,22 +226,5 @@ func TestServerBlocksSayTheSame(t *testing.T) {
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%v, want %s", err, test.want)
 		}
-	}
-}
-
-func TestBootClock(t *testing.T) {
-	var c bootClock
-	for range 1000 {
-		before := boottime()
-		now := c.now()
-		if after := boottime(); now < before-int64(time.Millisecond) || now > after+int64(time.Millisecond) {
-			t.Fatalf("%d, between %d and %d", now, before, after)
-		}
-	}
-	// The machine has slept for a minute, which Go's clock does not know, and the kernel was asked a while ago.
-	c.offset.Add(-int64(time.Minute))
-	c.checked.Add(-int64(time.Second))
-	if now := c.now(); boottime()-now > int64(time.Second) {
-		t.Error("the sleep does not count")
 	}
 }

@@ -8,20 +8,20 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Results of audits, beside those of statement.
+// Results of audits. The others are the names of statements.
 const (
-	agreed    = "agreed"    // the cluster DNS denies it, too
-	changed   = "changed"   // the name came to exist after the denial, or was gone again
-	disagreed = "disagreed" // the name exists although the one above it is denied
+	agreed    = "agreed"    // the cluster DNS denies the name, too
+	changed   = "changed"   // the name was created after the denial, or deleted again
+	disagreed = "disagreed" // the name exists, and a name above it is denied
 )
 
-// memory bounds how long a denial may be the memory of a cache in the cluster DNS.
+// memory bounds the time for which a cache in the cluster DNS may remember a denial.
 const memory = time.Minute
 
-// confirmRounds bounds how often a doubt is looked at: the cluster DNS may fail for a name for ever.
+// confirmRounds bounds the rounds of confirm: the cluster DNS may fail for a name for ever.
 const confirmRounds = 6
 
-// audit looks at a sample of the local answers: it asks the cluster DNS for the client's question as well.
+// audit asks the cluster DNS about a sample of the questions that were answered locally.
 func (z *zone) audit(a asker, q question, f found) {
 	now := time.Now()
 	key := q.name + dns.TypeToString[q.qtype]
@@ -35,7 +35,7 @@ func (z *zone) audit(a asker, q question, f found) {
 	}
 }
 
-// examine asks for q, which was answered by the denial at name.
+// examine asks the cluster DNS for q, which the denial of name has answered.
 func (z *zone) examine(a asker, q question, name string) {
 	switch s, _ := read(a.ask(z.tasks.life, q), q, z.name, time.Now()); s {
 	case denied:
@@ -47,8 +47,8 @@ func (z *zone) examine(a asker, q question, name string) {
 	}
 }
 
-// suspect stops the use of the denial at name, as q exists below it, until it is known why. If the cluster DNS had a
-// reason to change its mind, nothing has happened; if not, the denial at name is never used again.
+// suspect stops the use of the denial of name, because q exists below name, and finds out why. If the records of the cluster DNS
+// have changed, the denial may be used again. If they have not, the denial is never used again.
 func (z *zone) suspect(a asker, name string, q question) {
 	own := question{name, dns.TypeA}
 	z.mu.Lock()
@@ -68,17 +68,16 @@ func (z *zone) suspect(a asker, name string, q question) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	switch result {
-	case changed, silence.String(): // nothing is known against it
+	case changed, silence.String(): // no fault of the denial is known
 		delete(z.barred, name)
 	case disagreed:
 		z.giveUp(name, q)
 	}
 }
 
-// confirm finds out whether q exists while own is denied. A denial may be the memory of a cache in the cluster DNS,
-// or of one of its instances that learned of the change later. So it counts only if it is repeated after the
-// first one's TTL is over. It returns the name of silence if nothing is known after some rounds, or when the
-// configuration ends.
+// confirm finds out whether q exists while own, a name above q, is denied. A cache in the cluster DNS, or one of its instances,
+// may remember an old denial. So confirm counts only a denial that is repeated after the TTL of the first one. confirm returns
+// the name of silence if confirmRounds do not decide, or when the configuration ends.
 func (z *zone) confirm(a asker, own, q question) string {
 	repeated := false
 	for range confirmRounds {
@@ -103,7 +102,7 @@ func (z *zone) confirm(a asker, own, q question) string {
 	return silence.String()
 }
 
-// giveUp counts a denial that was wrong about q. The caller has the lock.
+// giveUp records that the denial of name was wrong about q. The caller holds the lock.
 func (z *zone) giveUp(name string, q question) {
 	z.phase = z.phase.next()
 	kind := dns.TypeToString[q.qtype]

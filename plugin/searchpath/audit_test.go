@@ -13,7 +13,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// value returns what m says.
+// value returns the value of m.
 func value(m prometheus.Metric) float64 {
 	var d dto.Metric
 	if err := m.Write(&d); err != nil {
@@ -22,7 +22,7 @@ func value(m prometheus.Metric) float64 {
 	return d.GetCounter().GetValue() + d.GetGauge().GetValue()
 }
 
-// doubt returns how far the zone is trusted, and how many names are barred.
+// doubt returns the phase of the zone and the number of barred names.
 func (n *node) doubt() (phase, int) {
 	z := n.plugin.zones[testZone]
 	z.mu.Lock()
@@ -181,7 +181,7 @@ func TestSilenceIsNoDisagreement(t *testing.T) {
 	}
 }
 
-// TestSample: each name is looked at once in ten minutes, and no more than one a second are.
+// TestSample: each name is audited once in ten minutes, and one name a second at most.
 func TestSample(t *testing.T) {
 	bubble(t, nil, func(n *node) {
 		n.ask("api.example.com", a)

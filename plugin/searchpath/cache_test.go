@@ -51,7 +51,7 @@ func TestStatefulSetStarts(t *testing.T) {
 	}
 }
 
-// timeToFind returns how long after it is ready the pod is found by a peer that asks from offset on.
+// timeToFind returns the time from the pod's readiness until a peer finds the pod. The peer asks from offset on.
 func timeToFind(t *testing.T, cache string, with bool, offset time.Duration) (took time.Duration) {
 	bubble(t, []string{"other.shop.svc"}, func(n *node) {
 		n.noAudits()

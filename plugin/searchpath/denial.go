@@ -10,42 +10,42 @@ import (
 )
 
 const (
-	// denialLife is how long a denial is used at most, as long as the default template's cache keeps one.
+	// denialLife is the longest use of a denial. The cache of the default template keeps a denial as long.
 	denialLife = 5 * time.Second
-	// leastLife is how long it has to live to be used at all: the last second is not used.
+	// leastLife is the shortest TTL of a denial that is used. The last second of a denial is not used.
 	leastLife = 2 * time.Second
 )
 
-// statement is what an answer says of the name that was asked for.
+// statement is what an answer says about the name in the question.
 type statement int
 
 const (
-	// silence is no statement: no answer, a failure, a refusal, a part of an answer, or NXDOMAIN for a name that was not
-	// asked in lower case.
+	// silence says nothing: there is no answer, a failure, a refusal, a truncated answer, or NXDOMAIN for a name that was not
+	// in lower case.
 	silence statement = iota
 	// exists is NOERROR, with or without data.
 	exists
-	// denied is NXDOMAIN, no answer, and the SOA of the zone alone: nothing else is denied in the zone's own name.
+	// denied is NXDOMAIN with the SOA of the zone and no other record.
 	denied
-	// otherwise is any other NXDOMAIN. One with a CNAME denies another name (RFC 6604), one with the SOA of another
-	// zone is somebody else's word, and one without SOA does not say for how long it holds.
+	// otherwise is any other NXDOMAIN. With a CNAME it denies another name (RFC 6604). With the SOA of another zone it comes
+	// from that zone. Without a SOA it has no time of validity.
 	otherwise
 )
 
-// String implements fmt.Stringer. It is a label of the metrics, too.
+// String returns the value of the metrics' label result.
 func (s statement) String() string {
 	return [...]string{"silence", "exists", "denied", "otherwise"}[s]
 }
 
-// denial is what the cluster DNS said of a name that does not exist.
+// denial is the answer of the cluster DNS for a name that does not exist.
 type denial struct {
 	soa                                 *dns.SOA
-	qtype                               uint16 // which one of A and AAAA was asked
+	qtype                               uint16 // A or AAAA, the type of the question
 	authoritative, recursion, authentic bool   // flags of the answer
 	until                               time.Time
 }
 
-// read returns what m says of q, a name in zone. The denial is nil if it says something else, or does not live for leastLife.
+// read returns the statement of m about q, a name in zone. The denial is nil if m is no denial or not valid for leastLife.
 func read(m *dns.Msg, q question, zone string, now time.Time) (statement, *denial) {
 	if m == nil || m.Truncated || len(m.Question) != 1 || m.Question[0].Qtype != q.qtype || !strings.EqualFold(m.Question[0].Name, q.name) {
 		return silence, nil
@@ -71,12 +71,12 @@ func read(m *dns.Msg, q question, zone string, now time.Time) (statement, *denia
 	return denied, &denial{dns.Copy(soa).(*dns.SOA), q.qtype, m.Authoritative, m.RecursionAvailable, m.AuthenticatedData, now.Add(life)}
 }
 
-// remaining returns for how many whole seconds d may still be used.
+// remaining returns the number of whole seconds for which d may still be used.
 func (d *denial) remaining(now time.Time) uint32 {
 	return uint32(max(d.until.Sub(now), 0) / time.Second)
 }
 
-// reply returns the answer to r that the cluster DNS would give, with a TTL of its own, in seconds.
+// reply returns the answer of the cluster DNS to r, with the TTL ttl in seconds.
 func (d *denial) reply(r *dns.Msg, ttl uint32) *dns.Msg {
 	m := new(dns.Msg).SetRcode(r, dns.RcodeNameError)
 	m.Authoritative, m.RecursionAvailable, m.AuthenticatedData = d.authoritative, d.recursion, d.authentic

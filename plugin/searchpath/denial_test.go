@@ -11,7 +11,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// denyMsg is how CoreDNS's kubernetes plugin denies (plugin.BackendError).
+// denyMsg returns a denial of CoreDNS's kubernetes plugin (plugin.BackendError).
 func denyMsg(r *dns.Msg, zone string, ttl uint32) *dns.Msg {
 	m := new(dns.Msg).SetRcode(r, dns.RcodeNameError)
 	m.Authoritative = true
@@ -68,7 +68,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestReply: a local answer has the form of the cluster DNS's own, and its TTL is counted down.
+// TestReply: a local answer has the form of an answer of the cluster DNS, and its TTL decreases.
 func TestReply(t *testing.T) {
 	r := new(dns.Msg).SetQuestion("API.example.com.shop.svc.cluster.local.", dns.TypeAAAA)
 	now := time.Now()

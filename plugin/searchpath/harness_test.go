@@ -16,6 +16,8 @@ import (
 	"github.com/coredns/coredns/plugin/test"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/capture"
 )
 
 const testZone = "cluster.local."
@@ -83,7 +85,7 @@ func (c *clusterDNS) answer(name, kind string, r *dns.Msg) *dns.Msg {
 	return m
 }
 
-// set changes what exists.
+// set creates or deletes a name.
 func (c *clusterDNS) set(name string, exists bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -98,7 +100,7 @@ func (c *clusterDNS) say(key string, f func(r *dns.Msg) *dns.Msg) {
 	c.override[key] = f
 }
 
-// takeAsked returns what was asked since the last call, when nothing is under way any more.
+// takeAsked returns the questions since the last call, after all of them have ended.
 func (c *clusterDNS) takeAsked() []string {
 	synctest.Wait()
 	c.mu.Lock()
@@ -128,7 +130,7 @@ type node struct {
 	handler plugin.Handler // the plugin, or one in front of it
 }
 
-// bubble runs f with a plugin of its own, and ends that.
+// bubble runs f with a plugin of its own, and closes the plugin.
 func bubble(t *testing.T, names []string, f func(n *node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -148,11 +150,11 @@ func query(name string, qtype uint16) *dns.Msg {
 
 // send returns the answer to r; nil if there is none.
 func (n *node) send(r *dns.Msg) *dns.Msg {
-	w := new(capture)
+	w := new(capture.Writer)
 	if _, err := n.handler.ServeDNS(context.Background(), w, r); err != nil {
 		return nil
 	}
-	return w.msg
+	return w.Msg
 }
 
 // ask returns the RCODE of the answer for name, which stands in front of the zone; -1 if there is none.

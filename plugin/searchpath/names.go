@@ -12,13 +12,13 @@ type question struct {
 	qtype uint16
 }
 
-// depthOfService is how many labels a Service's name has in front of the zone: NAME.NAMESPACE.svc.
+// depthOfService is the number of labels of a Service's name in front of the zone: NAME.NAMESPACE.svc.
 const depthOfService = 3
 
-// maxLabels is the most labels that a name has (RFC 1035, section 3.1: 255 octets).
+// maxLabels is the greatest number of labels of a name (RFC 1035, section 3.1: 255 octets).
 const maxLabels = 127
 
-// split is dns.Split, which appends to places and so does without the heap.
+// split is dns.Split without an allocation: it appends the result to places.
 func split(name string, places []int) []int {
 	for off, end := 0, false; !end; off, end = dns.NextLabel(name, off) {
 		places = append(places, off)

@@ -8,19 +8,19 @@ import (
 	"github.com/miekg/dns"
 )
 
-// work is a question that has to be asked before a cut begins: for the name of the cut, or for a name below it that
-// existed when it was last asked for.
+// work is a question to the cluster DNS before a cut begins. It asks for the name of the cut, or for a witness: a name below the
+// cut that existed when a client last asked for it.
 type work struct {
 	cut string
 	ask question
 }
 
-// probe returns the question whether name exists. A is the type that no cluster DNS leaves out.
+// probe returns the question whether name exists. The type is A: every cluster DNS answers it.
 func probe(name string) work { return work{name, question{name, dns.TypeA}} }
 
-// nextWork looks for the cut above q, a name that was denied just now. It goes down from the zone (RFC 9156 does the
-// same to say less): names that exist are no cuts, and the first one that is denied is one. It returns the question
-// that has to be asked before it can go on; the caller has the lock, and settles or releases the work.
+// nextWork looks for the cut above q, a name that was just denied. It walks down from the zone, as a resolver does with RFC 9156.
+// A name that exists is no cut; the first denied name is the cut. nextWork returns the question that it needs before the next
+// step. The caller holds the lock, and must call settle or release.
 func (z *zone) nextWork(q question, now time.Time) (work, bool) {
 	for _, c := range z.above(q.name) {
 		if _, ok := z.barred[c]; ok || z.phase == ended {
@@ -54,7 +54,7 @@ func (z *zone) nextWork(q question, now time.Time) (work, bool) {
 	return work{}, false
 }
 
-// descend asks what w says, and goes on until the cut above q is found, or nothing more can be known.
+// descend asks the question of w and the questions that follow, until the cut above q is found or a question has no answer.
 func (z *zone) descend(a asker, q question, w work) {
 	for {
 		s := z.settle(a, w)
@@ -75,7 +75,7 @@ func (z *zone) descend(a asker, q question, w work) {
 	}
 }
 
-// settle asks what w says and records the answer.
+// settle asks the question of w and records the answer.
 func (z *zone) settle(a asker, w work) statement {
 	m := a.ask(z.tasks.life, w.ask)
 	now := time.Now()
@@ -91,7 +91,7 @@ func (z *zone) settle(a asker, w work) statement {
 		}
 	case s == silence, s == denied && d == nil:
 		z.drop(w.cut)
-		return silence // nothing that lasts
+		return silence // the answer says nothing, or is not valid for leastLife
 	case s == denied:
 		z.note(w.cut, nameDenied, d, now)
 	default:
@@ -100,8 +100,8 @@ func (z *zone) settle(a asker, w work) statement {
 	return s
 }
 
-// release ends w: whoever waits for it goes on. It returns the entry, or nil if that was forgotten meanwhile. The
-// caller has the lock.
+// release ends w, and lets the queries go on that wait for it. It returns the entry of the cut, or nil if the entry was removed
+// meanwhile. The caller holds the lock.
 func (z *zone) release(w work) *entry {
 	e := z.entry(w.cut)
 	if e != nil && e.probe != nil {
@@ -111,14 +111,14 @@ func (z *zone) release(w work) *entry {
 	return e
 }
 
-// drop forgets name. The caller has the lock.
+// drop removes the entry of name. The caller holds the lock.
 func (z *zone) drop(name string) {
 	z.names.remove(name)
 	z.proven.remove(name)
 }
 
-// renew asks whether the cut at name is still denied, unless that is asked already. What it returns is closed when it
-// is known; nil: it cannot be asked now. The caller has the lock.
+// renew asks whether the cluster DNS still denies name, a cut, unless a question for it is under way. The channel is closed after
+// the answer. It is nil if the question cannot be asked now. The caller holds the lock.
 func (z *zone) renew(a asker, name string) <-chan struct{} {
 	e := z.entry(name)
 	if e.probe == nil {

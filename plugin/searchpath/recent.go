@@ -4,9 +4,9 @@ package searchpath
 
 import "time"
 
-// recent is a map that forgets what was not used for a while. It has two generations: what is used moves to the
-// young one, and when that is full, the old one goes. It so holds from one to two times size, and a flood of new keys
-// costs only what was not used during as many new keys.
+// recent is a map that forgets unused keys. It has two generations. A key that is used moves to the young generation. When the
+// young generation has size keys, it becomes the old one, and the keys of the last old one are forgotten. So recent holds 2*size
+// keys at most, and a flood of new keys removes only keys that were not used during size new keys.
 type recent[V any] struct {
 	size       int
 	young, old map[string]V
@@ -16,7 +16,7 @@ func newRecent[V any](size int) *recent[V] {
 	return &recent[V]{size: size, young: map[string]V{}}
 }
 
-// get returns what put stored for key.
+// get returns the value of key, and uses the key.
 func (r *recent[V]) get(key string) (V, bool) {
 	if v, ok := r.young[key]; ok {
 		return v, true
@@ -41,16 +41,14 @@ func (r *recent[V]) remove(key string) {
 	delete(r.old, key)
 }
 
-func (r *recent[V]) len() int { return len(r.young) + len(r.old) }
-
-// bucket lets something happen at a rate, with a burst. The zero time is a full bucket.
+// bucket bounds the rate of an event. A bucket with the zero time is full.
 type bucket struct {
-	rate, burst float64 // a second; at once
+	rate, burst float64 // events a second; events at once
 	tokens      float64
 	at          time.Time
 }
 
-// take reports whether it may happen now.
+// take reports whether an event may happen now, and counts the event.
 func (b *bucket) take(now time.Time) bool {
 	if b.at.IsZero() {
 		b.tokens = b.burst

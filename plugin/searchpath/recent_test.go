@@ -50,3 +50,5 @@ func TestBucket(t *testing.T) {
 		}
 	}
 }
+
+func (r *recent[V]) len() int { return len(r.young) + len(r.old) }

@@ -12,8 +12,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// patience is how long a question waits for the renewal of a cut before it is asked as it is. The renewal takes one
-// round trip to the cluster DNS, as the question itself would.
+// patience is how long a query waits for the renewal of a cut before searchpath passes the query on. The renewal takes one round
+// trip to the cluster DNS, as the query itself would.
 const patience = 25 * time.Millisecond
 
 // Searchpath is the plugin of one server block.
@@ -24,8 +24,8 @@ type Searchpath struct {
 	names []string // the keys of zones
 }
 
-// New returns the plugin for zones, which are lower-case names with a dot at the end. Without cuts only the other
-// one of A and AAAA is answered locally.
+// New returns the plugin for zones, names in lower case with a dot at the end. Without cuts the plugin answers locally only
+// for A after a denial of AAAA, and for AAAA after a denial of A.
 func New(zones []string, cuts bool) *Searchpath {
 	s := &Searchpath{zones: make(map[string]*zone, len(zones))}
 	for _, name := range zones {
@@ -37,7 +37,7 @@ func New(zones []string, cuts bool) *Searchpath {
 	return s
 }
 
-// Start tells the metrics of the zones. It always returns nil.
+// Start sets the metric zone_active of each zone. It always returns nil.
 func (s *Searchpath) Start() error {
 	for name := range s.zones {
 		zoneActive.WithLabelValues(name).Set(1)
@@ -45,7 +45,7 @@ func (s *Searchpath) Start() error {
 	return nil
 }
 
-// Close ends the questions that are asked behind the clients' backs, and waits for them. It always returns nil.
+// Close ends the questions that searchpath asks on its own, and waits for them. It always returns nil.
 func (s *Searchpath) Close() error {
 	for _, z := range s.zones {
 		z.tasks.close()
@@ -67,7 +67,7 @@ func (s *Searchpath) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.
 	if f.denial != nil {
 		answersTotal.WithLabelValues(z.name, f.kind).Inc()
 		z.audit(a, q, f)
-		// A client that is gone is no failure of DNS.
+		// An error means that the client is gone, which is no failure of DNS.
 		_ = w.WriteMsg(f.denial.reply(r, f.ttl))
 		return dns.RcodeSuccess, nil
 	}
@@ -78,8 +78,8 @@ func (s *Searchpath) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.
 	return plugin.NextOrFailure(s.Name(), s.Next, ctx, o, r)
 }
 
-// eligible returns the zone of a question that may be answered locally; nil if it may not. Only A and AAAA are: the
-// kubernetes plugin of CoreDNS denies TXT of names that exist.
+// eligible returns the question of r and its zone, or nil if r must not be answered locally. Only A and AAAA may: CoreDNS's
+// kubernetes plugin denies TXT for names that exist.
 func (s *Searchpath) eligible(r *dns.Msg) (*zone, question) {
 	if r.Opcode != dns.OpcodeQuery || r.Response || r.CheckingDisabled || len(r.Question) != 1 || len(r.Answer)+len(r.Ns) > 0 || r.IsTsig() != nil {
 		return nil, question{}
@@ -96,8 +96,8 @@ func (s *Searchpath) eligible(r *dns.Msg) (*zone, question) {
 	return z, q
 }
 
-// zoneOf returns the zone that name is in; nil if there is none. Most names are in none, or in the only one, which is told
-// without taking them apart.
+// zoneOf returns the zone of name, or nil if name is in none. With one zone zoneOf compares suffixes, which is faster than
+// splitting the name into labels.
 func (s *Searchpath) zoneOf(name string) *zone {
 	if len(s.names) == 1 {
 		only := s.names[0]
@@ -111,7 +111,7 @@ func (s *Searchpath) zoneOf(name string) *zone {
 	return s.zones[plugin.Zones(s.names).Matches(name)]
 }
 
-// observer shows an answer on its way to the client.
+// observer calls see with the answer before it goes to the client.
 type observer struct {
 	dns.ResponseWriter
 	see func(*dns.Msg)

@@ -76,7 +76,7 @@ func TestDeniedByAClient(t *testing.T) {
 	})
 }
 
-// TestPassedOn: what the rule does not hold for is asked as it is.
+// TestPassedOn: a question outside the rule goes to the cluster DNS unchanged.
 func TestPassedOn(t *testing.T) {
 	bubble(t, nil, func(n *node) {
 		n.noAudits()
@@ -177,7 +177,7 @@ func TestOneProbe(t *testing.T) {
 	})
 }
 
-// TestRenewalThatHangs: a question waits no longer than patience, and is asked as it is. What ends the plugin ends the probe.
+// TestRenewalThatHangs: a question waits for patience at most, and goes to the cluster DNS then. Close ends the probe.
 func TestRenewalThatHangs(t *testing.T) {
 	bubble(t, nil, func(n *node) {
 		n.noAudits()
@@ -197,7 +197,7 @@ func TestRenewalThatHangs(t *testing.T) {
 	})
 }
 
-// TestCutThatComesToExist: the renewal finds it, and the full name is asked.
+// TestCutThatComesToExist: the renewal finds the new name, and the full name goes to the cluster DNS.
 func TestCutThatComesToExist(t *testing.T) {
 	bubble(t, nil, func(n *node) {
 		n.noAudits()
@@ -277,7 +277,7 @@ func TestJoin(t *testing.T) {
 	})
 }
 
-// TestShortDenials: what is over in a moment makes no cut, and no question after the other.
+// TestShortDenials: a denial with a short TTL makes no cut and no series of questions.
 func TestShortDenials(t *testing.T) {
 	bubble(t, nil, func(n *node) {
 		n.noAudits()

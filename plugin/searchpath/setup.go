@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package searchpath answers locally for names of a cluster's zone that cannot exist, so that the search list of
-// a pod's resolv.conf costs the cluster DNS next to nothing.
+// Package searchpath answers questions for names of a cluster's zone that cannot exist. The search list in a pod's resolv.conf
+// makes many such questions. With searchpath hardly any of them reach the cluster DNS.
 package searchpath
 
 import (
+	"slices"
+
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
@@ -32,7 +34,7 @@ func setup(c *caddy.Controller) error {
 	return nil
 }
 
-// parse reads one directive: its zones, or those of the server block, and whether cuts are made.
+// parse reads one directive. It returns the zones of the directive or of the server block, and whether cuts are made.
 func parse(c *caddy.Controller) (zones []string, cuts bool, err error) {
 	cuts = true
 	for i := 0; c.Next(); i++ {
@@ -56,13 +58,10 @@ func parse(c *caddy.Controller) (zones []string, cuts bool, err error) {
 	return zones, cuts, nil
 }
 
-// isForward reports whether zone is neither a zone of addresses nor above one. The kubernetes plugin of CoreDNS
-// denies 0.10.in-addr.arpa while addresses below it have names (plugin/kubernetes/reverse.go).
+// isForward reports whether zone is neither a reverse zone nor a zone above one. CoreDNS's kubernetes plugin denies
+// 0.10.in-addr.arpa although names below it exist (plugin/kubernetes/reverse.go).
 func isForward(zone string) bool {
-	for _, reverse := range []string{"in-addr.arpa.", "ip6.arpa."} {
-		if dns.IsSubDomain(reverse, zone) || dns.IsSubDomain(zone, reverse) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc([]string{"in-addr.arpa.", "ip6.arpa."}, func(reverse string) bool {
+		return dns.IsSubDomain(reverse, zone) || dns.IsSubDomain(zone, reverse)
+	})
 }

@@ -4,31 +4,31 @@ package searchpath
 
 import "time"
 
-// state is what is known of a name.
+// state is the state of a name.
 type state int
 
 const (
-	// unknown: nothing is known, or no longer.
+	// unknown: the zone has no valid answer for the name.
 	unknown state = iota
-	// existing: the name, or one below it, was answered with NOERROR. It needs no probe for existsLife.
+	// existing: the answer for the name, or for a name below it, was NOERROR. The state lasts for existsLife.
 	existing
-	// absent: the name was denied, for A or AAAA, and is so for both (RFC 2308, section 5).
+	// absent: the cluster DNS denied the name for A or AAAA. That holds for both types (RFC 2308, section 5).
 	absent
-	// cut: the name is absent, and the first full name below it that a client asked for was denied as well. It speaks
-	// for all names below (RFC 8020), and is renewed when its time is over.
+	// cut: the name is absent, and so is the name below it that a client asked for. The denial holds for all names below
+	// (RFC 8020), and is renewed when its time is over.
 	cut
 )
 
-// existsLife is how long a name that exists is not asked for again. Until then no cut begins there.
+// existsLife is how long a name stays existing. No cut begins there meanwhile.
 const existsLife = 30 * time.Second
 
-// event is what the cluster DNS said.
+// event is an answer of the cluster DNS.
 type event int
 
 const (
 	nameExists event = iota
 	nameDenied
-	belowDenied // a full name below was denied while the name itself was known to be absent
+	belowDenied // a name below was denied while this name was absent
 )
 
 // after returns the state that follows s.
@@ -44,16 +44,16 @@ func (s state) after(e event) state {
 	return s
 }
 
-// entry is what is kept of a name.
+// entry holds the state of a name.
 type entry struct {
 	state   state
-	until   time.Time     // when existing ends; the end of the others is the denial's
-	denial  *denial       // of absent and cut
-	witness question      // a name below that existed when it was last asked for; none: ""
-	probe   chan struct{} // closed when the probe that is under way is over; nil: none is
+	until   time.Time     // end of existing; the denial has the end of absent and cut
+	denial  *denial       // in the states absent and cut
+	witness question      // for a name below that existed when a client last asked for it; without a name: none
+	probe   chan struct{} // closed when the probe under way ends; nil: no probe is under way
 }
 
-// at returns the state at the given time. A cut stays one: it has to be renewed.
+// at returns the state at the time now. A cut stays a cut when its denial ends: it is renewed.
 func (e *entry) at(now time.Time) state {
 	switch {
 	case e == nil, e.state == existing && !now.Before(e.until), e.state == absent && e.denial.remaining(now) == 0:
@@ -62,7 +62,7 @@ func (e *entry) at(now time.Time) state {
 	return e.state
 }
 
-// speaks returns the denial of an entry that may be used.
+// speaks returns the denial of e, or nil if e has no valid denial.
 func (e *entry) speaks(now time.Time) *denial {
 	if s := e.at(now); (s == absent || s == cut) && e.denial.remaining(now) > 0 {
 		return e.denial
@@ -70,17 +70,17 @@ func (e *entry) speaks(now time.Time) *denial {
 	return nil
 }
 
-// phase is how far a zone is trusted.
+// phase says how far the denials of a zone are trusted.
 type phase int
 
 const (
-	// working: no name was found to exist below a denied one.
+	// working: no name has been found below a denied name.
 	working phase = iota
-	// doubted: one was.
+	// doubted: one name has been found below a denied name.
 	doubted
-	// ended: two were, at different cuts. The zone is left alone until the next reload.
+	// ended: two names have been found, at different cuts. The cluster DNS answers for the zone until the next reload.
 	ended
 )
 
-// next is the phase after one more cut was given up.
+// next returns the phase after one more wrong denial.
 func (p phase) next() phase { return min(p+1, ended) }

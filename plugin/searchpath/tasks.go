@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// maxTasks is how many goroutines of a zone ask behind the clients' backs at the same time. What is beyond is left
-// out: nothing but work for the cluster DNS is lost by it.
+// maxTasks bounds the goroutines of a zone that ask questions on their own. A further question is left out: the cluster DNS then
+// gets more queries of clients.
 const maxTasks = 32
 
 // tasks are the goroutines of a zone.
 type tasks struct {
-	life context.Context // ends with the configuration
+	life context.Context // canceled at the end of the configuration
 	end  context.CancelFunc
 
 	mu      sync.Mutex
@@ -48,21 +48,18 @@ func (t *tasks) done() {
 	t.running--
 }
 
-// pause waits. It returns false if the configuration ended meanwhile.
+// pause waits for d. It returns false if the configuration ends before.
 func (t *tasks) pause(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return true
 	case <-t.life.Done():
 		return false
 	}
 }
 
-// close ends all and waits for them. The lock makes sure that nothing starts after the wait has begun. It waits no
-// longer than a question may take: forward may be opening a connection, which it does not end before its time, and
-// what comes after it in the shutdown must not wait for that.
+// close ends the goroutines and waits for them, for askTimeout at most. The lock prevents a start after the wait has begun. The
+// wait is bounded because the plugin forward may be opening a connection, which cannot be canceled.
 func (t *tasks) close() {
 	t.mu.Lock()
 	t.end()
@@ -72,10 +69,8 @@ func (t *tasks) close() {
 		t.all.Wait()
 		close(done)
 	}()
-	timer := time.NewTimer(askTimeout)
-	defer timer.Stop()
 	select {
 	case <-done:
-	case <-timer.C:
+	case <-time.After(askTimeout):
 	}
 }

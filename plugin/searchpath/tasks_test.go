@@ -34,7 +34,7 @@ func TestTasks(t *testing.T) {
 	})
 }
 
-// TestTaskThatDoesNotEnd: a plugin below that does not heed its context does not keep the process.
+// TestTaskThatDoesNotEnd: close returns although a plugin below ignores its context.
 func TestTaskThatDoesNotEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tasks := newTasks()

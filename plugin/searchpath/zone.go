@@ -10,19 +10,18 @@ import (
 )
 
 const (
-	// namesKept bounds the names of each kind in memory: from this to twice as many.
+	// namesKept is the size of each recent map of a zone.
 	namesKept = 2048
-	// probeRate and probeBurst bound probes for cuts that are not known yet, so that names with random last labels
-	// cost the cluster DNS little more than they do anyway. A renewal takes the place of a client's question.
+	// probeRate and probeBurst bound the probes for new cuts. Names with random last labels then cost the cluster DNS few
+	// additional questions. A renewal is not bounded: it replaces the query of a client.
 	probeRate, probeBurst = 20, 200
-	// auditRate and auditBurst bound the sample of local answers that are looked at, and auditAgain is the time in
-	// which each question is looked at once. A second's audit is little beside what a cluster asks, and a quiet
-	// cluster's names are all looked at when they are first answered.
+	// auditRate and auditBurst bound the audits. auditAgain is the time between two audits of the same question. One audit a
+	// second is little beside the queries of a busy cluster. In a quiet cluster the first local answer for each name is audited.
 	auditRate, auditBurst = 1, 4
 	auditAgain            = 10 * time.Minute
 )
 
-// zone is what is known of one zone.
+// zone holds the states of the names of one zone.
 type zone struct {
 	name  string
 	cuts  bool // whether cuts are made
@@ -30,12 +29,12 @@ type zone struct {
 
 	mu      sync.Mutex
 	phase   phase
-	names   *recent[*entry]          // all but cuts
-	proven  *recent[*entry]          // cuts: a flood of random names does not reach them
-	barred  map[string]question      // cuts and names in doubt, or given up, and what existed there
-	audited *recent[time.Time]       // when the question was looked at last
-	labels  *recent[struct{}]        // first labels of proven cuts: com and the like
-	flights map[string]chan struct{} // names that are asked below a likely cut; closed when they are answered
+	names   *recent[*entry]          // entries that are no cuts
+	proven  *recent[*entry]          // cuts; a flood of random names does not remove them
+	barred  map[string]question      // names whose denials are not used, and the question that exists below
+	audited *recent[time.Time]       // time of the last audit of a question
+	labels  *recent[struct{}]        // first labels of cuts, such as com
+	flights map[string]chan struct{} // questions under way for names below a likely cut; closed after the answer
 	probes  bucket
 	audits  bucket
 }
@@ -50,34 +49,32 @@ func newZone(name string, cuts bool) *zone {
 	}
 }
 
-// found is a local answer, or how to ask for one.
+// found is a local answer, or says how to pass the query on.
 type found struct {
 	denial *denial
-	ttl    uint32 // what is left of the denial's time, in seconds; not 0
+	ttl    uint32 // remaining time of the denial, in seconds; not 0
 	kind   string // byName or byCut
-	at     string // the name that was denied
-	leads  bool   // without a denial: others wait for this question, and the caller lands it
+	at     string // the denied name
+	leads  bool   // without a denial: other queries wait for this one, and the caller must call land
 }
 
-// lookup returns the local answer to q, if there is one. It waits no longer than patience, for the renewal of a cut,
-// or, below a likely cut, for the answer to the same name.
+// lookup returns the local answer to q, if there is one. It waits for the renewal of a cut, or below a likely cut for the answer
+// to another query for the same name. It waits for patience at most.
 func (z *zone) lookup(a asker, q question) found {
 	f, done := z.find(a, q, true)
 	if done == nil {
 		return f
 	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
 	select {
 	case <-done:
-	case <-timer.C:
+	case <-time.After(patience):
 	case <-a.ctx.Done():
 	}
 	f, _ = z.find(a, q, false)
 	return f
 }
 
-// find returns the local answer to q. If there may soon be one and wait is true, it returns what to wait for.
+// find returns the local answer to q. If wait is true and an answer may come soon, find returns a channel that is closed then.
 func (z *zone) find(a asker, q question, wait bool) (found, <-chan struct{}) {
 	now := time.Now()
 	z.mu.Lock()
@@ -111,9 +108,9 @@ func (z *zone) find(a asker, q question, wait bool) (found, <-chan struct{}) {
 	return found{}, nil
 }
 
-// join makes the question for a name wait for one that is under way. The cluster DNS is asked for A, and AAAA and
-// other clients have the same answer. That is only done where the name is likely to be denied: below com, or whatever
-// else is a cut somewhere in the zone. The caller has the lock.
+// join lets a query wait for another query for the same name. The denial that answers the query for A also answers the query for
+// AAAA, and the queries of other clients. join is called only for a name that is probably denied: its label is a cut elsewhere
+// in the zone, as com is. The caller holds the lock.
 func (z *zone) join(name string) (found, <-chan struct{}) {
 	if done, ok := z.flights[name]; ok {
 		return found{}, done
@@ -122,7 +119,7 @@ func (z *zone) join(name string) (found, <-chan struct{}) {
 	return found{leads: true}, nil
 }
 
-// land lets those go on that wait for name.
+// land lets the queries go on that wait for name.
 func (z *zone) land(name string) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -130,7 +127,7 @@ func (z *zone) land(name string) {
 	delete(z.flights, name)
 }
 
-// above returns the names above name that may be cuts.
+// above returns the names above name at which a cut may be.
 func (z *zone) above(name string) []string {
 	if !z.cuts {
 		return nil
@@ -138,7 +135,7 @@ func (z *zone) above(name string) []string {
 	return cutsAbove(name, z.name)
 }
 
-// entry returns what is kept of name; nil if nothing is, or name is barred. The caller has the lock.
+// entry returns the entry of name, or nil if there is none or name is barred. The caller holds the lock.
 func (z *zone) entry(name string) *entry {
 	if _, ok := z.barred[name]; ok {
 		return nil
@@ -150,7 +147,7 @@ func (z *zone) entry(name string) *entry {
 	return e
 }
 
-// note records what the cluster DNS said of name; d is nil if the name exists. The caller has the lock.
+// note records the event ev for name. d is nil if the name exists. The caller holds the lock.
 func (z *zone) note(name string, ev event, d *denial, now time.Time) {
 	if _, ok := z.barred[name]; ok || z.phase == ended {
 		return
@@ -175,7 +172,7 @@ func (z *zone) note(name string, ev event, d *denial, now time.Time) {
 	}
 }
 
-// learn takes what the answer m to a client's question says, and begins to look for a cut above a denied name.
+// learn records the answer m to the query of a client, and begins to look for a cut above a denied name.
 func (z *zone) learn(a asker, q question, m *dns.Msg) {
 	now := time.Now()
 	s, d := read(m, q, z.name, now)
@@ -200,12 +197,12 @@ func (z *zone) learn(a asker, q question, m *dns.Msg) {
 	}
 }
 
-// learnExists records that q exists, and so do the names above it. The caller has the lock.
+// learnExists records that q and the names above q exist. The caller holds the lock.
 func (z *zone) learnExists(q question, now time.Time) {
-	z.forget(q.name, now) // what was never denied is not worth a place: should a name below it be denied, it is asked for
+	z.forget(q.name, now) // a name without an entry gets none: probes find out later whether it exists
 	for _, c := range z.above(q.name) {
 		if e := z.entry(c); e.at(now) == existing && e.until.Sub(now) > existsLife/2 {
-			continue // as with each question for a Service of the same namespace
+			continue // many Services have names below c, so this is the usual case
 		}
 		z.note(c, nameExists, nil, now)
 		if e := z.entry(c); e != nil {
@@ -214,7 +211,7 @@ func (z *zone) learnExists(q question, now time.Time) {
 	}
 }
 
-// forget makes a denial of name void, as the name is there for the other type. The caller has the lock.
+// forget removes the denial of name, because name exists for another type. The caller holds the lock.
 func (z *zone) forget(name string, now time.Time) {
 	if z.entry(name) != nil {
 		z.note(name, nameExists, nil, now)

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package corefiles
+// Package words checks the words that come from outside and go into a Corefile: domain names, servers, and all others.
+package words
 
 import (
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -15,9 +17,12 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
 
-// checkWord returns an error if s would not be one token with the text s wherever a Corefile has it: everything
-// that comes from outside and that no stricter rule covers has to pass here.
-func checkWord(s string) error {
+// Variable matches the variables of a template and words that look like one: capitals with double underscores around them.
+var Variable = regexp.MustCompile(`__(?:PILLAR|PROMETHEUS|NODELOCALDNS)__(?:(?:[A-Z0-9]+__)+|\w*)`)
+
+// Check returns an error if s would not be one token with the text s in a Corefile. Each word from outside must pass Check or a
+// stricter check. The empty word passes.
+func Check(s string) error {
 	if !utf8.ValidString(s) {
 		return errors.New("not UTF-8")
 	}
@@ -26,14 +31,14 @@ func checkWord(s string) error {
 			return fmt.Errorf("character %q is not allowed", r)
 		}
 	}
-	if name := variable.FindString(s); name != "" {
+	if name := Variable.FindString(s); name != "" {
 		return fmt.Errorf("it contains the variable %s", name)
 	}
 	return nil
 }
 
-// CheckName returns an error if s is not a domain name of letters, digits, hyphens and underscores. CoreDNS takes
-// nearly anything for one, and what a Corefile would make of it is not what was meant.
+// CheckName returns an error if s is not a domain name of letters, digits, hyphens and underscores. CoreDNS accepts nearly every
+// word as a domain name, with another meaning in some cases.
 func CheckName(s string) error {
 	if s == "." {
 		return nil
@@ -47,7 +52,7 @@ func CheckName(s string) error {
 			return fmt.Errorf("not a domain name: %w", err)
 		}
 	}
-	return checkWord(s)
+	return Check(s)
 }
 
 func checkLabel(label string) error {
@@ -67,18 +72,18 @@ func checkLabel(label string) error {
 	return nil
 }
 
-// normalName returns name in the form in which names are compared and printed: lower case, no dot at the end.
-func normalName(name string) string {
+// Normal returns name in lower case and without a dot at the end. Names are compared and printed in this form.
+func Normal(name string) string {
 	if name == "." {
 		return name
 	}
 	return strings.ToLower(strings.TrimSuffix(name, "."))
 }
 
-// parseServer returns the address of a server as the kube-dns ConfigMap may name one, and as CoreDNS's forward
-// then reads it. What forward would take for a file or for a host name is refused: the first makes it read any
-// file in its reach, the second needs DNS before there is any.
-func parseServer(s string) (netip.Addr, error) {
+// ParseServer returns the address of a server in the form that the kube-dns ConfigMap allows and that CoreDNS's forward reads.
+// ParseServer refuses a path, because forward would read nameservers from that file. It refuses a host name, because the name
+// could be resolved only after the cache has started.
+func ParseServer(s string) (netip.Addr, error) {
 	scheme, rest, found := strings.Cut(s, "://")
 	switch {
 	case !found:
@@ -104,8 +109,7 @@ func parseServer(s string) (netip.Addr, error) {
 	return parseHost(host, scheme == "tls")
 }
 
-// parseHost parses an address with the zone that may follow it: an interface, but the name that the certificate
-// must have in case of TLS.
+// parseHost parses an address, and a zone if there is one. The zone is an interface, or with TLS the name in the certificate.
 func parseHost(host string, tls bool) (netip.Addr, error) {
 	ip, zone, zoned := strings.Cut(host, "%")
 	addr, err := netip.ParseAddr(ip)
@@ -126,8 +130,8 @@ func parseHost(host string, tls bool) (netip.Addr, error) {
 	return addr.WithZone(zone), nil
 }
 
-// zoneWarning warns of an address that forward cannot reach although it accepts it.
-func zoneWarning(addr netip.Addr, source string) []string {
+// ZoneWarning returns a warning if addr has a zone: forward accepts the address and drops the zone.
+func ZoneWarning(addr netip.Addr, source string) []string {
 	if addr.Zone() == "" {
 		return nil
 	}

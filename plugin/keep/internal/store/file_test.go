@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package keep
+package store
 
 import (
 	"bytes"
@@ -46,8 +46,8 @@ func TestADirectoryThatCannotBeUsed(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					s := newStore(t, dir, minSize)
-					s.put(sample("a.test.", "192.0.2.1", boottime()))
+					s := newStore(t, dir, MinSize)
+					s.Put(sample("a.test.", "192.0.2.1", Boottime()))
 					if got := answerOf(s, "a.test."); got != "192.0.2.1" {
 						t.Errorf("%q", got)
 					}
@@ -60,7 +60,7 @@ func TestADirectoryThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// TestAFullDirectory is of a tmpfs that has room for one file, which another process has made.
+// TestAFullDirectory uses a tmpfs with room for one file. Another process has made that file.
 func TestAFullDirectory(t *testing.T) {
 	for _, alive := range []bool{false, true} {
 		t.Run(fmt.Sprintf("alive %v", alive), func(t *testing.T) {
@@ -74,13 +74,13 @@ func TestAFullDirectory(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					first := newStore(t, dir, minSize)
-					first.put(sample("a.test.", "192.0.2.1", boottime()))
+					first := newStore(t, dir, MinSize)
+					first.Put(sample("a.test.", "192.0.2.1", Boottime()))
 					if !alive {
 						end(first)
 					}
 					before := recovered()
-					next := newStore(t, dir, minSize)
+					next := newStore(t, dir, MinSize)
 					if got := answerOf(next, "a.test."); got != "192.0.2.1" || recovered()-before != 1 {
 						t.Errorf("%q, %d recovered", got, recovered()-before)
 					}
@@ -90,9 +90,9 @@ func TestAFullDirectory(t *testing.T) {
 					// What it knows is in its file, and what the other one learns is known.
 					if !alive {
 						end(next)
-						next = newStore(t, dir, minSize)
+						next = newStore(t, dir, MinSize)
 					} else {
-						first.put(sample("a.test.", "192.0.2.2", boottime()))
+						first.Put(sample("a.test.", "192.0.2.2", Boottime()))
 					}
 					if got := answerOf(next, "a.test."); got != map[bool]string{false: "192.0.2.1", true: "192.0.2.2"}[alive] {
 						t.Errorf("later: %q", got)
@@ -115,9 +115,9 @@ func replace(dir string, with func() error) error {
 
 func TestADirectoryIsMade(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run", "state")
-	s := newStore(t, dir, minSize)
+	s := newStore(t, dir, MinSize)
 	info, err := os.Stat(s.own.path)
-	if err != nil || info.Mode() != 0o600 || info.Size() != minSize {
+	if err != nil || info.Mode() != 0o600 || info.Size() != MinSize {
 		t.Errorf("%v, %v", info, err)
 	}
 	if info, _ := os.Stat(dir); info.Mode().Perm() != 0o700 {
@@ -125,7 +125,7 @@ func TestADirectoryIsMade(t *testing.T) {
 	}
 }
 
-// TestFilesThatAreNotUsed leaves something else in the place of a file that a process has left.
+// TestFilesThatAreNotUsed spoils the file of an ended process in several ways.
 func TestFilesThatAreNotUsed(t *testing.T) {
 	for want, spoil := range map[string]func(path string) error{
 		"":                   func(string) error { return nil },
@@ -133,7 +133,7 @@ func TestFilesThatAreNotUsed(t *testing.T) {
 		"belongs to user":    func(path string) error { return os.Chown(path, 12345, 0) },
 		"symbolic links":     func(path string) error { return moved(path, func(to string) error { return os.Symlink(to, path) }) },
 		"no regular file":    func(path string) error { return moved(path, func(string) error { return unix.Mkfifo(path, 0o600) }) },
-		"its header says":    func(path string) error { return os.Truncate(path, minSize+4096) },
+		"its header says":    func(path string) error { return os.Truncate(path, MinSize+4096) },
 		"has 100 octets":     func(path string) error { return os.Truncate(path, 100) },
 		"is no file of keep": func(path string) error { return written(path, 0, "x") },
 		"another checksum":   func(path string) error { return written(path, 60, "x") },
@@ -145,15 +145,15 @@ func TestFilesThatAreNotUsed(t *testing.T) {
 				t.Skip("needs root: another owner")
 			}
 			dir := t.TempDir()
-			s := newStore(t, dir, minSize)
-			s.put(sample("a.test.", "192.0.2.1", boottime()))
+			s := newStore(t, dir, MinSize)
+			s.Put(sample("a.test.", "192.0.2.1", Boottime()))
 			path := s.own.path
 			end(s)
 			if err := spoil(path); err != nil {
 				t.Fatal(err)
 			}
 			said := logged(t, func() {
-				next := newStore(t, dir, minSize)
+				next := newStore(t, dir, MinSize)
 				if got := answerOf(next, "a.test."); (got != "") != (want == "") {
 					t.Errorf("%q", got)
 				}
@@ -172,7 +172,7 @@ func TestFilesThatAreNotUsed(t *testing.T) {
 	}
 }
 
-// TestFilesOfOthersAreLeft is of names that keep does not give.
+// TestFilesOfOthersAreLeft has files with names that keep does not give.
 func TestFilesOfOthersAreLeft(t *testing.T) {
 	dir := t.TempDir()
 	names := []string{"keep-", "keep-notes.txt", "keep-" + strings.Repeat("A", 25), "keep-" + strings.Repeat("a", 26), "keep-" + strings.Repeat("1", 26), strings.Repeat("A", 31)}
@@ -181,31 +181,31 @@ func TestFilesOfOthersAreLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	said := logged(t, func() { newStore(t, dir, minSize) })
+	said := logged(t, func() { newStore(t, dir, MinSize) })
 	if n := filesIn(t, dir); n != len(names)+1 || said != "" {
 		t.Errorf("%d files, %s", n, said)
 	}
 }
 
-// TestTheFileOfALivingProcessIsLeft is of one that cannot be used, such as that of another version of keep.
+// TestTheFileOfALivingProcessIsLeft spoils the file of a running process: such a file may belong to another version of keep.
 func TestTheFileOfALivingProcessIsLeft(t *testing.T) {
 	for want, spoil := range map[string]func(path string) error{
 		"others than":  func(path string) error { return os.Chmod(path, 0o640) },
 		"has format 9": func(path string) error { return rewritten(path, func(b []byte) { b[32] = 9 }) },
 	} {
 		dir := t.TempDir()
-		s := newStore(t, dir, minSize)
+		s := newStore(t, dir, MinSize)
 		if err := spoil(s.own.path); err != nil {
 			t.Fatal(err)
 		}
-		said := logged(t, func() { newStore(t, dir, minSize) })
+		said := logged(t, func() { newStore(t, dir, MinSize) })
 		if n := filesIn(t, dir); n != 2 || strings.Count(said, "\n") != 1 || !strings.Contains(said, want) {
 			t.Errorf("%d files, %s", n, said)
 		}
 	}
 }
 
-// TestAFileThatCannotBeMappedNowIsLeft is of a process without address space: the next one may have it.
+// TestAFileThatCannotBeMappedNowIsLeft starts a process without address space: the next process may have it.
 func TestAFileThatCannotBeMappedNowIsLeft(t *testing.T) {
 	dir := t.TempDir()
 	id, err := readBootID()
@@ -213,10 +213,10 @@ func TestAFileThatCannotBeMappedNowIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, filePrefix+strings.Repeat("A", textLen))
-	if err := os.WriteFile(path, header(maxSize, 1, id), 0o600); err != nil {
+	if err := os.WriteFile(path, header(MaxSize, 1, id), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(path, maxSize); err != nil { // it takes no room
+	if err := os.Truncate(path, MaxSize); err != nil { // it takes no room
 		t.Fatal(err)
 	}
 	var pages, size uint64
@@ -228,11 +228,11 @@ func TestAFileThatCannotBeMappedNowIsLeft(t *testing.T) {
 	if err := unix.Getrlimit(unix.RLIMIT_AS, &before); err != nil {
 		t.Fatal(err)
 	}
-	size = pages*uint64(os.Getpagesize()) + maxSize/2
+	size = pages*uint64(os.Getpagesize()) + MaxSize/2
 	if err := unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: size, Max: before.Max}); err != nil {
 		t.Fatal(err)
 	}
-	said := logged(t, func() { newStore(t, dir, minSize) })
+	said := logged(t, func() { newStore(t, dir, MinSize) })
 	if err := unix.Setrlimit(unix.RLIMIT_AS, &before); err != nil {
 		t.Fatal(err)
 	}

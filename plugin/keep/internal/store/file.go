@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package keep
+package store
 
 import (
 	"bytes"
@@ -18,44 +18,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A file begins with a page that says what it is, little endian:
+// Format is the version of the file and of the hash of a server block.
+const Format = 1
+
+// A file begins with a page that describes the file, little endian:
 //
 //	 0  "nodelocaldns keep" and zeros
 //	32  format, 36 zero, 40 size of the file, 48 salt of its records
-//	56  boot id of the kernel, 36 characters: the clock of another boot says nothing
-//	92  CRC-32C of all of that
+//	56  boot id of the kernel, 36 characters: times of another boot cannot be compared
+//	92  CRC-32C of the octets above
 //	128 position behind the newest positive answer, 136 behind the newest denial
 //
-// The ring of positive answers takes seven eighths of the rest, that of denials one eighth, so that a flood of
-// random names does not push out what is good.
+// The ring of positive answers takes seven eighths of the rest, and the ring of denials one eighth. So a flood of random names
+// does not push out positive answers.
 const (
 	fileMagic  = "nodelocaldns keep"
 	pageLen    = 4096
 	sumAt      = 92
 	headsAt    = 128
 	filePrefix = "keep-"
-	textLen    = 26 // of the random text behind it, in base32
+	textLen    = 26 // characters of the random text behind filePrefix, in base32
 )
 
-// bootIDFile tells one boot of the kernel from another.
+// bootIDFile holds the id of this boot of the kernel.
 const bootIDFile = "/proc/sys/kernel/random/boot_id"
 
-// A file is a mapping of pageLen octets and two rings, and what it is backed by.
+// A file is a mapping of pageLen octets and two rings, and the file on disk behind the mapping.
 type file struct {
 	mem   []byte
 	salt  uint64
 	f     *os.File // nil: memory only
 	path  string
-	rings [kinds][]byte
-	heads [kinds]*atomic.Uint64
+	rings [Kinds][]byte
+	heads [Kinds]*atomic.Uint64
 }
 
-// header returns the first octets of a file that the caller writes.
+// header returns the first octets of a new file.
 func header(size int, salt uint64, bootID string) []byte {
 	b := make([]byte, sumAt+4)
 	copy(b, fileMagic)
 	le := binary.LittleEndian
-	le.PutUint32(b[32:], format)
+	le.PutUint32(b[32:], Format)
 	le.PutUint64(b[40:], uint64(size))
 	le.PutUint64(b[48:], salt)
 	copy(b[56:sumAt], bootID)
@@ -63,18 +66,18 @@ func header(size int, salt uint64, bootID string) []byte {
 	return b
 }
 
-// layout sets the parts of mem, which is a whole file.
+// layout sets the parts of f to those of mem, a whole file.
 func (f *file) layout(mem []byte) {
 	f.mem = mem
 	f.salt = binary.LittleEndian.Uint64(mem[48:])
 	split := pageLen + (len(mem)-pageLen)/8*7&^7
-	f.rings = [kinds][]byte{mem[pageLen:split:split], mem[split : len(mem)&^7]}
+	f.rings = [Kinds][]byte{mem[pageLen:split:split], mem[split : len(mem)&^7]}
 	for k := range f.heads {
 		f.heads[k] = (*atomic.Uint64)(unsafe.Pointer(&mem[headsAt+8*k]))
 	}
 }
 
-// createMemory returns a file of the given size that is memory only.
+// createMemory returns a file of size octets in memory only.
 func createMemory(size int) (*file, error) {
 	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
@@ -86,8 +89,8 @@ func createMemory(size int) (*file, error) {
 	return f, nil
 }
 
-// createFile makes a new file in dir, whose lock tells others that this process lives. It has no name before it
-// is complete, so that nobody takes it for a damaged one.
+// createFile makes a new file in dir, and locks the file: the lock tells other processes that this process runs. The file gets
+// its name when it is complete, so that no other process finds it incomplete.
 func createFile(dir string, size int, bootID string) (_ *file, err error) {
 	fd, err := unix.Open(dir, unix.O_RDWR|unix.O_TMPFILE|unix.O_CLOEXEC, 0o600)
 	if err != nil {
@@ -97,13 +100,13 @@ func createFile(dir string, size int, bootID string) (_ *file, err error) {
 	f := &file{f: os.NewFile(uintptr(fd), path), path: path}
 	defer func() {
 		if err != nil {
-			_ = f.f.Close() // and with it the file is gone
+			_ = f.f.Close() // the file has no name, so the kernel deletes it
 		}
 	}()
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, fmt.Errorf("locking a file in %s: %w", dir, err)
 	}
-	// Without room a write to the mapping would be a fault.
+	// If the disk had no room for a page, a write to the mapping would be a fault.
 	if err := unix.Fallocate(fd, 0, 0, int64(size)); err != nil {
 		return nil, fmt.Errorf("allocating %d octets in %s: %w", size, dir, err)
 	}
@@ -119,13 +122,13 @@ func createFile(dir string, size int, bootID string) (_ *file, err error) {
 	return f, nil
 }
 
-// isName reports whether createFile may have given the name to a file.
+// isName reports whether createFile gives names such as name.
 func isName(name string) bool {
 	text, ok := strings.CutPrefix(name, filePrefix)
 	return ok && len(text) == textLen && strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
 }
 
-// openFile opens another process's file for reading. load has to be called before it is used.
+// openFile opens another process's file for reading. The caller must call load next.
 func openFile(path string) (*file, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -134,7 +137,7 @@ func openFile(path string) (*file, error) {
 	return &file{f: f, path: path}, nil
 }
 
-// load maps f. The error is a wrong one if f will never be of use.
+// load maps f. The error is a wrong if no process will ever be able to use f.
 func (f *file) load(bootID string) error {
 	size, err := checkFile(f.f)
 	if err != nil {
@@ -155,13 +158,13 @@ func (f *file) load(bootID string) error {
 	return nil
 }
 
-// wrong is what is the matter with a file itself, in contrast to what the process that reads it is short of.
+// wrong is a fault of a file itself. Other errors are faults of the process that reads the file, such as a lack of memory.
 type wrong struct{ error }
 
-// Unwrap returns what is the matter.
+// Unwrap returns the fault.
 func (w wrong) Unwrap() error { return w.error }
 
-// checkFile returns the size of a file that nobody else can have written.
+// checkFile returns the size of f. It returns an error if another user can have written f.
 func checkFile(f *os.File) (int, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
@@ -174,13 +177,13 @@ func checkFile(f *os.File) (int, error) {
 		return 0, wrong{fmt.Errorf("belongs to user %d, not to %d", st.Uid, os.Geteuid())}
 	case st.Mode&0o077 != 0:
 		return 0, wrong{fmt.Errorf("has mode %#o: others than its owner can use it", st.Mode&0o777)}
-	case st.Size < minSize || st.Size > maxSize:
+	case st.Size < MinSize || st.Size > MaxSize:
 		return 0, wrong{fmt.Errorf("has %d octets", st.Size)}
 	}
 	return int(st.Size), nil
 }
 
-// checkHeader reports what is wrong with the first octets of a file of the given size.
+// checkHeader returns an error if b is not the header of a file of size octets and of this boot.
 func checkHeader(b []byte, size int, bootID string) error {
 	want := header(size, binary.LittleEndian.Uint64(b[48:]), bootID)
 	switch {
@@ -191,17 +194,17 @@ func checkHeader(b []byte, size int, bootID string) error {
 	case crc32.Checksum(b[:sumAt], castagnoli) != binary.LittleEndian.Uint32(b[sumAt:]):
 		return errors.New("is damaged: its header has another checksum")
 	case !bytes.Equal(b[32:36], want[32:36]):
-		return fmt.Errorf("has format %d, not %d", binary.LittleEndian.Uint32(b[32:]), format)
+		return fmt.Errorf("has format %d, not %d", binary.LittleEndian.Uint32(b[32:]), Format)
 	case !bytes.Equal(b[40:48], want[40:48]):
 		return fmt.Errorf("has %d octets, its header says %d", size, binary.LittleEndian.Uint64(b[40:]))
 	}
 	return errOtherBoot
 }
 
-// errOtherBoot is the usual thing after a reboot where the directory is not on tmpfs.
+// errOtherBoot is usual after a reboot if the directory is not on tmpfs.
 var errOtherBoot = errors.New("is of another boot of the kernel")
 
-// abandoned reports whether the process that f belongs to is gone, and takes the lock if so.
+// abandoned reports whether the process that made f has ended. If so, this process holds the lock of f from now on.
 func (f *file) abandoned() bool {
 	return unix.Flock(int(f.f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
 }
@@ -212,13 +215,13 @@ func (f *file) contains(addr uintptr) bool {
 	return addr >= start && addr < start+uintptr(len(f.mem))
 }
 
-// close gives the mapping and the lock back. The file stays.
+// close ends the mapping and the lock. The file stays on disk.
 func (f *file) close() error {
 	var err error
 	if f.mem != nil {
 		err = unix.Munmap(f.mem)
 	}
-	f.mem, f.rings, f.heads = nil, [kinds][]byte{}, [kinds]*atomic.Uint64{}
+	f.mem, f.rings, f.heads = nil, [Kinds][]byte{}, [Kinds]*atomic.Uint64{}
 	if f.f != nil {
 		err = errors.Join(err, f.f.Close())
 		f.f = nil
@@ -226,12 +229,12 @@ func (f *file) close() error {
 	return err
 }
 
-// remove is close, and deletes the file.
+// remove deletes the file from disk and closes f.
 func (f *file) remove() error {
 	var err error
 	if f.f != nil {
 		if err = os.Remove(f.path); errors.Is(err, os.ErrNotExist) {
-			err = nil // another process that read it was first
+			err = nil // another process has removed it
 		}
 	}
 	return errors.Join(err, f.close())
@@ -243,7 +246,7 @@ func newSalt() uint64 {
 	return binary.LittleEndian.Uint64(b[:]) | 1<<32 | 1
 }
 
-// checkDir makes dir if it is missing, and reports why it must not be used.
+// checkDir makes dir if there is none. It returns an error if another user can write to dir.
 func checkDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

@@ -4,6 +4,35 @@ package corefiles
 
 import "testing"
 
+func TestBindLink(t *testing.T) {
+	for template, want := range map[string]string{
+		".:53 {\n nodelocal\n bind nodelocaldns\n}\n":                                    ".:53 {\n nodelocal\n bind 169.254.20.10 10.96.0.10\n}\n",
+		".:53 {\n nodelocal\n bind lo nodelocaldns 10.96.0.10 # nodelocaldns\n}\n":       ".:53 {\n nodelocal\n bind lo 169.254.20.10 10.96.0.10 # nodelocaldns\n}\n",
+		".:53 {\n nodelocal\n bind eth0 \"nodelocaldns\" {\n  except 127.0.0.1\n }\n}\n": ".:53 {\n nodelocal\n bind eth0 169.254.20.10 10.96.0.10 {\n  except 127.0.0.1\n }\n}\n",
+		"(b) {\n bind nodelocaldns\n}\n.:53 {\n nodelocal\n import b\n}\n":               "(b) {\n bind 169.254.20.10 10.96.0.10\n}\n.:53 {\n nodelocal\n import b\n}\n",
+		".:53 {\n nodelocal {\n  interface nodelocaldns\n }\n bind nodelocaldns2\n}\n":   ".:53 {\n nodelocal {\n  interface nodelocaldns\n }\n bind nodelocaldns2\n}\n",
+	} {
+		p := params(func(p *Params) { p.Link = "nodelocaldns" })
+		if got, err := Render(Template{"f", []byte(template)}, p); err != nil || string(got.Text) != want {
+			t.Errorf("%q: got %q, %v\nwant %q", template, got.Text, err, want)
+		}
+		p.Link = ""
+		if got, err := Render(Template{"f", []byte(template)}, p); err != nil || string(got.Text) != template {
+			t.Errorf("%q without a link: got %q, %v", template, got.Text, err)
+		}
+	}
+}
+
+// TestBindLinkForStubs binds the stub domain to the addresses of the link.
+func TestBindLinkForStubs(t *testing.T) {
+	p := params(stub("acme.example", "192.0.2.1"), func(p *Params) { p.Link = "nodelocaldns" })
+	got, err := Render(Template{"f", []byte(".:53 {\n nodelocal\n bind nodelocaldns\n}\n")}, p)
+	golden(t, "stub-of-link", got.Text)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPreferUDP(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
 		{"forward . __PILLAR__UPSTREAM__SERVERS__", "forward . 192.0.2.1 192.0.2.2"},
@@ -30,7 +59,7 @@ func TestPreferUDP(t *testing.T) {
 	}
 }
 
-// TestKeepTCP has no custom upstreams, so what the template says holds.
+// TestKeepTCP has no custom upstreams, so force_tcp of the template stays.
 func TestKeepTCP(t *testing.T) {
 	got, err := Render(Template{"f", []byte(in("forward . __PILLAR__UPSTREAM__SERVERS__ {\n  force_tcp\n}"))}, params())
 	if want := in("forward . /etc/resolv.conf {\n  force_tcp\n}"); err != nil || string(got.Text) != want {

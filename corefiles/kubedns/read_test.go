@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package corefiles
+package kubedns
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,7 +25,7 @@ func mount(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// publish makes version the current one, and removes the one before.
+// publish makes version the current version, and removes the version before.
 func publish(dir, version string, files map[string]string) error {
 	data := filepath.Join(dir, "..data")
 	before, err := os.Readlink(data)
@@ -61,7 +60,7 @@ func TestReadKubeDNS(t *testing.T) {
 	const stubs, upstreams = `{"a.example": ["192.0.2.1"]}`, `["192.0.2.2"]`
 	plain := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(plain, "upstreamNameservers"), []byte(upstreams), 0o644))
-	for dir, want := range map[string]KubeDNS{
+	for dir, want := range map[string]Config{
 		filepath.Join(plain, "none"): {},
 		t.TempDir():                  {},
 		plain:                        {nil, []string{"192.0.2.2"}},
@@ -71,7 +70,7 @@ func TestReadKubeDNS(t *testing.T) {
 		mount(t, map[string]string{"stubDomains": stubs, "upstreamNameservers": upstreams}): {
 			map[string][]string{"a.example": {"192.0.2.1"}}, []string{"192.0.2.2"}},
 	} {
-		if got, err := ReadKubeDNS(dir); err != nil || !reflect.DeepEqual(got, want) {
+		if got, err := Read(dir); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %v, %v; want %v", dir, got, err, want)
 		}
 	}
@@ -80,7 +79,7 @@ func TestReadKubeDNS(t *testing.T) {
 func TestReadKubeDNSErrors(t *testing.T) {
 	syntax := mount(t, map[string]string{"upstreamNameservers": "[\n"})
 	entry := mount(t, map[string]string{"stubDomains": `{"a b": ["::1"]}`})
-	large := mount(t, map[string]string{"stubDomains": strings.Repeat(" ", maxSize+10)})
+	large := mount(t, map[string]string{"stubDomains": strings.Repeat(" ", MaxSize+10)})
 	file := t.TempDir()
 	must(t, os.Mkdir(filepath.Join(file, "stubDomains"), 0o755))
 	list := t.TempDir()
@@ -93,7 +92,7 @@ func TestReadKubeDNSErrors(t *testing.T) {
 		file:  "reading kube-dns ConfigMap: read " + file + "/stubDomains: is a directory",
 		list:  "reading kube-dns ConfigMap: read " + list + "/upstreamNameservers: is a directory",
 	} {
-		if _, err := ReadKubeDNS(dir); errText(err) != want {
+		if _, err := Read(dir); errText(err) != want {
 			t.Errorf("got error  %v\nwant error %s", err, want)
 		}
 	}
@@ -124,7 +123,7 @@ func TestReadKubeDNSUpdate(t *testing.T) {
 			updating = false // the last turn is after the last update
 		default:
 		}
-		k, err := ReadKubeDNS(dir)
+		k, err := Read(dir)
 		if err != nil {
 			if !updating || !strings.HasSuffix(err.Error(), "..data changes too often") {
 				t.Error(err)
@@ -140,43 +139,4 @@ func TestReadKubeDNSUpdate(t *testing.T) {
 			t.Errorf("keys of two versions: %v", k)
 		}
 	}
-}
-
-// TestKubeDNSErrorNamesTheKey goes through all faults of one key: without that key what the other one has is read.
-func TestKubeDNSErrorNamesTheKey(t *testing.T) {
-	good := map[string]string{"stubDomains": `{"a.example": ["192.0.2.1"]}`, "upstreamNameservers": `["192.0.2.2"]`}
-	for key, faults := range map[string][]string{
-		"stubDomains":         {"{", `["x"]`, `{"a b": ["::1"]}`, `{"a": ["ns.example"]}`, `{"a": []}`, `{"a": ["169.254.20.10"]}`, `{".": ["192.0.2.1"]}`},
-		"upstreamNameservers": {"8.8.8.8", "{}", `["::1","::2","::3","::4"]`, `["ns.example"]`, `["10.96.0.10"]`},
-	} {
-		for _, text := range faults {
-			files := map[string]string{"stubDomains": good["stubDomains"], "upstreamNameservers": good["upstreamNameservers"]}
-			files[key] = text
-			dir := mount(t, files)
-			_, err := renderDir(dir)
-			var bad KubeDNSError
-			if !errors.As(err, &bad) || bad.Key != key {
-				t.Errorf("%s %s: got %v, of key %q", key, text, err, bad.Key)
-			}
-			k, err := renderDir(dir, key)
-			if err != nil || len(k.StubDomains)+len(k.UpstreamNameservers) != 1 {
-				t.Errorf("%s %s: without it %+v, %v", key, text, k, err)
-			}
-		}
-	}
-	var bad KubeDNSError
-	dir := t.TempDir()
-	must(t, os.Mkdir(filepath.Join(dir, "stubDomains"), 0o755))
-	if _, err := ReadKubeDNS(dir); !errors.As(err, &bad) || bad.Key != "" {
-		t.Errorf("a directory in the place of a file: %v, of key %q", err, bad.Key)
-	}
-}
-
-// renderDir reads a ConfigMap and renders a template with it.
-func renderDir(dir string, skip ...string) (KubeDNS, error) {
-	k, err := ReadKubeDNS(dir, skip...)
-	if err == nil {
-		_, err = Render(Template{"f", []byte(".:53 {\n    nodelocal\n}\n")}, params(func(p *Params) { p.KubeDNS = k }))
-	}
-	return k, err
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package keep
+package store
 
 import (
 	"bytes"
@@ -9,39 +9,38 @@ import (
 	"sync/atomic"
 )
 
-// A ring holds the records of one kind, in the order of their storing. Positions count octets since the ring
-// was empty; the place of a position in mem is its remainder. The writer relies on what it wrote itself.
+// A ring holds the records of one kind in the order in which they were stored. A position is the number of octets that were
+// written before it; the record at a position is in mem at the position modulo the size.
 type ring struct {
 	mem   []byte         // a multiple of 8 octets
-	head  *atomic.Uint64 // where other processes read next; in the file's header
+	head  *atomic.Uint64 // copy of next in the header of the file, for other processes
 	salt  uint64
 	seed  maphash.Seed
 	next  uint64 // position of the next record
 	tail  uint64 // position of the oldest record
-	live  uint64 // octets of records that the index leads to
+	live  uint64 // octets of the records in the index
 	index map[uint64]place
-	moved []byte // for a record that renew moves
+	moved []byte // room for the key and the answer of a record that renew moves
 }
 
-// A place is where the newest record of a key is.
+// A place says where the newest record of a key is.
 type place struct {
 	at    uint64 // position
-	retry int64  // until then the upstream need not be asked again, since it failed; ns of CLOCK_BOOTTIME
+	retry int64  // the upstream has failed and is not asked again before; ns of CLOCK_BOOTTIME
 	size  uint32 // octets, with padding
 }
 
-// put stores r at the time r.stored, and forgets the oldest records in its place. It reports whether r fits: a
-// record may have a quarter of the ring.
-func (g *ring) put(r *record) bool {
+// put stores r at the time r.Stored. The oldest records make room. put returns false if r is larger than a quarter of the ring.
+func (g *ring) put(r *Record) bool {
 	if r.size() > len(g.mem)/4 {
 		return false
 	}
 	g.append(r)
-	g.renew(r.stored)
+	g.renew(r.Stored)
 	return true
 }
 
-func (g *ring) append(r *record) {
+func (g *ring) append(r *Record) {
 	n := uint64(r.size())
 	if rest := uint64(len(g.mem)) - g.place(g.next); rest < n {
 		g.forget(rest)
@@ -52,7 +51,7 @@ func (g *ring) append(r *record) {
 	}
 	g.forget(n)
 	r.encode(g.mem[g.place(g.next):][:n], g.salt)
-	h := g.hash(r.key)
+	h := g.hash(r.Key)
 	g.remove(h)
 	g.live += n
 	g.index[h] = place{at: g.next, size: uint32(n)}
@@ -60,8 +59,8 @@ func (g *ring) append(r *record) {
 	g.head.Store(g.next)
 }
 
-// remove forgets the record whose key has the hash h, and makes it invalid, so that no other process reads it. Its
-// length stays, since drop needs it.
+// remove removes the record whose key has the hash h, and makes its checksum wrong, so that no other process uses the record.
+// Its length stays, since drop needs the length.
 func (g *ring) remove(h uint64) {
 	p, ok := g.index[h]
 	if !ok {
@@ -69,13 +68,12 @@ func (g *ring) remove(h uint64) {
 	}
 	delete(g.index, h)
 	g.live -= uint64(p.size)
-	g.mem[g.place(p.at)+8] ^= 0xff // of the checksum
+	g.mem[g.place(p.at)+8] ^= 0xff // an octet of the checksum
 }
 
-// renew moves records that are still of use from the tail to the head while less than an eighth of the ring is
-// free. What is asked for all the time leaves a record behind each time that its TTL is over, and these are to
-// push out each other, not an answer that nobody has asked for lately. When there is more in use than half of the
-// ring, the oldest goes.
+// renew moves useful records from the tail to the head while less than an eighth of the ring is free. A popular name leaves a
+// record behind each time that its TTL ends. renew keeps these old records from pushing out the answers of rare names. If the
+// useful records take more than half of the ring, renew moves nothing, and the oldest record is dropped.
 func (g *ring) renew(now int64) {
 	size := uint64(len(g.mem))
 	for range 2 {
@@ -83,13 +81,13 @@ func (g *ring) renew(now int64) {
 			return
 		}
 		r, ok := decode(g.mem[g.place(g.tail):], g.salt)
-		p := g.index[g.hash(r.key)]
-		if ok && p.at == g.tail && r.until > now {
-			g.moved = append(append(g.moved[:0], r.key...), r.wire...)
-			r.key, r.wire = g.moved[:len(r.key)], g.moved[len(r.key):]
+		p := g.index[g.hash(r.Key)]
+		if ok && p.at == g.tail && r.Until > now {
+			g.moved = append(append(g.moved[:0], r.Key...), r.Wire...)
+			r.Key, r.Wire = g.moved[:len(r.Key)], g.moved[len(r.Key):]
 			g.drop()
 			g.append(&r)
-			g.failed(r.key, p.retry)
+			g.failed(r.Key, p.retry)
 		} else {
 			g.drop()
 		}
@@ -103,7 +101,7 @@ func (g *ring) forget(n uint64) {
 	}
 }
 
-// drop forgets the oldest record.
+// drop removes the oldest record.
 func (g *ring) drop() {
 	b := g.mem[g.place(g.tail):]
 	if binary.LittleEndian.Uint32(b) == 0 && g.tail+uint64(len(b)) <= g.next && int(binary.LittleEndian.Uint32(b[4:])) == len(b) {
@@ -112,7 +110,7 @@ func (g *ring) drop() {
 	}
 	length := recordLen(b, g.salt)
 	if length == 0 || g.tail+uint64(aligned(length)) > g.next || headLen+int(binary.LittleEndian.Uint16(b[42:])) > length {
-		g.clear() // somebody else wrote here
+		g.clear() // another program has written to the ring
 		return
 	}
 	h := g.hash(b[headLen:][:binary.LittleEndian.Uint16(b[42:])])
@@ -127,17 +125,17 @@ func (g *ring) clear() {
 	g.tail, g.live = g.next, 0
 }
 
-// get returns the newest record of key; its slices are parts of the ring.
-func (g *ring) get(key []byte) (r record, p place, ok bool) {
+// get returns the newest record of key. The slices of the record are parts of the ring.
+func (g *ring) get(key []byte) (r Record, p place, ok bool) {
 	p, ok = g.index[g.hash(key)]
 	if !ok {
 		return r, p, false
 	}
 	r, ok = decode(g.mem[g.place(p.at):], g.salt)
-	return r, p, ok && bytes.Equal(r.key, key)
+	return r, p, ok && bytes.Equal(r.Key, key)
 }
 
-// failed notes that the upstream failed to answer key, and need not be asked again until retry.
+// failed records that the upstream failed to answer key, and is not asked again before retry, ns of CLOCK_BOOTTIME.
 func (g *ring) failed(key []byte, retry int64) {
 	h := g.hash(key)
 	if p, ok := g.index[h]; ok {

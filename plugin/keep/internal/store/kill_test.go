@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package keep
+package store
 
 import (
 	"bufio"
@@ -17,16 +17,16 @@ const victimDir = "KEEP_VICTIM_DIR"
 const victimNames = 1000
 
 func victim(dir string) {
-	s, err := openStore(dir, defaultSize, boottime())
+	s, err := open(dir, DefaultSize, Boottime())
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 	for i := range victimNames {
-		s.put(sample(fmt.Sprintf("n%d.test.", i), "192.0.2.1", boottime()))
+		s.Put(sample(fmt.Sprintf("n%d.test.", i), "192.0.2.1", Boottime()))
 	}
 	for i := range 20_000 { // the signal comes in the middle of a record, most likely; the names stay in the ring
-		s.put(sample("busy.test.", fmt.Sprintf("192.0.2.%d", i%250), boottime()))
+		s.Put(sample("busy.test.", fmt.Sprintf("192.0.2.%d", i%250), Boottime()))
 		if i == 0 {
 			fmt.Println("done")
 		}
@@ -55,7 +55,7 @@ func TestAKilledProcessLeavesWhatItKnew(t *testing.T) {
 	if line != "done\n" {
 		t.Fatal(line)
 	}
-	s := newStore(t, dir, defaultSize)
+	s := newStore(t, dir, DefaultSize)
 	known := 0
 	for i := range victimNames {
 		if answerOf(s, fmt.Sprintf("n%d.test.", i)) == "192.0.2.1" {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package keep
+package store
 
 import (
 	"bytes"
@@ -17,10 +17,10 @@ import (
 	"github.com/miekg/dns"
 )
 
-// newStore returns one that ends with the test.
-func newStore(t testing.TB, dir string, size int) *store {
+// newStore returns a store that ends with the test.
+func newStore(t testing.TB, dir string, size int) *Store {
 	t.Helper()
-	s, err := openStore(dir, size, boottime())
+	s, err := open(dir, size, Boottime())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,26 +28,20 @@ func newStore(t testing.TB, dir string, size int) *store {
 	return s
 }
 
-// end is the end of the process that s is of. Its file stays.
-func end(s *store) {
+// end ends s as the end of its process does. The file stays.
+func end(s *Store) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.own.mem == nil {
-		return
+	if s.own.mem != nil {
+		_ = s.end((*file).close)
 	}
-	_ = s.own.close()
-	for _, p := range s.peers {
-		_ = p.close()
-	}
-	s.peers = nil
-	s.use(new(file))
 }
 
-var lenient = rules{success: limits{0, 2 * time.Hour}, denial: limits{0, time.Hour}}
+var lenient = Limits{Positive: 2 * time.Hour, Denial: time.Hour}
 
 // answerOf returns the address that s knows for a name of sample, or "".
-func answerOf(s *store, name string) string {
-	return addressIn(s.find(sample(name, "192.0.2.1", 0).key, &lenient, boottime()).wire)
+func answerOf(s *Store, name string) string {
+	return addressIn(s.Find(sample(name, "192.0.2.1", 0).Key, lenient, Boottime()).Wire)
 }
 
 func addressIn(wire []byte) string {
@@ -76,13 +70,13 @@ func logged(t testing.TB, f func()) string {
 }
 
 func TestTheNewestAnswersStay(t *testing.T) {
-	s := newStore(t, "", minSize)
+	s := newStore(t, "", MinSize)
 	const names = 5000
 	for i := range names {
-		s.put(sample(fmt.Sprintf("n%d.test.", i), "192.0.2.1", boottime()))
+		s.Put(sample(fmt.Sprintf("n%d.test.", i), "192.0.2.1", Boottime()))
 	}
-	entries, octets := s.usage(positive)
-	if ring := len(s.rings[positive].mem); octets > uint64(ring) || octets < uint64(ring)-1000 {
+	entries, octets := s.Usage(Positive)
+	if ring := len(s.rings[Positive].mem); octets > uint64(ring) || octets < uint64(ring)-1000 {
 		t.Errorf("%d octets of %d", octets, ring)
 	}
 	for i := range names {
@@ -95,55 +89,55 @@ func TestTheNewestAnswersStay(t *testing.T) {
 // TestWhatIsAskedForOftenPushesOutItself is of some names that are stored again and again, and others that are
 // not, and of which stale answers are wanted.
 func TestWhatIsAskedForOftenPushesOutItself(t *testing.T) {
-	s := newStore(t, "", minSize)
+	s := newStore(t, "", MinSize)
 	for i := range 200 {
-		s.put(sample(fmt.Sprintf("seldom%d.test.", i), "192.0.2.1", boottime()))
+		s.Put(sample(fmt.Sprintf("seldom%d.test.", i), "192.0.2.1", Boottime()))
 	}
-	s.failed(sample("seldom7.test.", "192.0.2.1", 0).key, 77)
-	over := sample("over.test.", "192.0.2.1", boottime()-int64(time.Hour))
-	over.lifetime, over.until = 1, over.stored+1
-	s.put(over)
+	s.Failed(sample("seldom7.test.", "192.0.2.1", 0).Key, 77)
+	over := sample("over.test.", "192.0.2.1", Boottime()-int64(time.Hour))
+	over.Lifetime, over.Until = 1, over.Stored+1
+	s.Put(over)
 	for i := range 20000 {
-		s.put(sample(fmt.Sprintf("often%d.test.", i%100), "192.0.2.2", boottime()))
+		s.Put(sample(fmt.Sprintf("often%d.test.", i%100), "192.0.2.2", Boottime()))
 	}
 	for i := range 200 {
 		if got := answerOf(s, fmt.Sprintf("seldom%d.test.", i)); got != "192.0.2.1" {
 			t.Fatalf("seldom%d: %q", i, got)
 		}
 	}
-	g := s.rings[positive]
+	g := s.rings[Positive]
 	if n := len(g.index); n != 300 || g.live > uint64(len(g.mem))/2 {
 		t.Errorf("%d entries, %d octets in use", n, g.live)
 	}
-	if _, p, _ := g.get(sample("seldom7.test.", "192.0.2.1", 0).key); p.retry != 77 {
+	if _, p, _ := g.get(sample("seldom7.test.", "192.0.2.1", 0).Key); p.retry != 77 {
 		t.Error("the failure is forgotten")
 	}
 }
 
 func TestDenialsDoNotPushOutAnswers(t *testing.T) {
-	s := newStore(t, "", minSize)
-	s.put(sample("good.test.", "192.0.2.1", boottime()))
+	s := newStore(t, "", MinSize)
+	s.Put(sample("good.test.", "192.0.2.1", Boottime()))
 	for i := range 10000 {
-		r := sample(fmt.Sprintf("random%d.test.", i), "192.0.2.1", boottime())
-		r.kind = denial
-		s.put(r)
+		r := sample(fmt.Sprintf("random%d.test.", i), "192.0.2.1", Boottime())
+		r.Kind = Denial
+		s.Put(r)
 	}
 	if got := answerOf(s, "good.test."); got != "192.0.2.1" {
 		t.Errorf("%q", got)
 	}
 }
 
-// denied returns a denial of the name that counts more than the answer before it.
-func denied(name string, now int64) *record {
+// denied returns a final denial of the name.
+func denied(name string, now int64) *Record {
 	r := sample(name, "192.0.2.1", now)
-	r.kind, r.final, r.lifetime, r.until = denial, true, int64(time.Minute), now+int64(time.Minute)
+	r.Kind, r.Final, r.Lifetime, r.Until = Denial, true, int64(time.Minute), now+int64(time.Minute)
 	return r
 }
 
-// flood puts more denials of other names than the store has room for.
-func flood(s *store) {
+// flood stores more denials of other names than the ring has room for.
+func flood(s *Store) {
 	for i := range 10000 {
-		s.put(denied(fmt.Sprintf("random%d.test.", i), boottime()))
+		s.Put(denied(fmt.Sprintf("random%d.test.", i), Boottime()))
 	}
 }
 
@@ -151,18 +145,18 @@ func flood(s *store) {
 // neither here, nor in a process that follows, nor in the next one.
 func TestADeletedNameDoesNotComeBack(t *testing.T) {
 	dir := t.TempDir()
-	s := newStore(t, dir, minSize)
-	other := newStore(t, dir, defaultSize)
-	now := boottime()
+	s := newStore(t, dir, MinSize)
+	other := newStore(t, dir, DefaultSize)
+	now := Boottime()
 	for i := range 3 { // the first two are replaced, but still in the file
-		s.put(sample("gone.test.", "192.0.2.1", now-int64(i)))
+		s.Put(sample("gone.test.", "192.0.2.1", now-int64(i)))
 	}
-	s.put(sample("stays.test.", "192.0.2.1", now))
-	s.put(sample("again.test.", "192.0.2.1", now-2))
+	s.Put(sample("stays.test.", "192.0.2.1", now))
+	s.Put(sample("again.test.", "192.0.2.1", now-2))
 	prefer := denied("preferred.test.", now)
-	prefer.final = false
-	s.put(sample("preferred.test.", "192.0.2.1", now))
-	want := func(where string, s *store) {
+	prefer.Final = false
+	s.Put(sample("preferred.test.", "192.0.2.1", now))
+	want := func(where string, s *Store) {
 		t.Helper()
 		for name, want := range map[string]string{"gone": "", "stays": "192.0.2.1", "again": "192.0.2.1", "preferred": "192.0.2.1"} {
 			if got := answerOf(s, name+".test."); got != want {
@@ -171,36 +165,36 @@ func TestADeletedNameDoesNotComeBack(t *testing.T) {
 		}
 	}
 	answerOf(other, "gone.test.") // it has read the answer
-	s.put(denied("gone.test.", now+1))
-	s.put(denied("again.test.", now-1))
-	s.put(prefer)
+	s.Put(denied("gone.test.", now+1))
+	s.Put(denied("again.test.", now-1))
+	s.Put(prefer)
 	answerOf(other, "gone.test.") // and the denial
-	s.put(sample("again.test.", "192.0.2.1", now))
+	s.Put(sample("again.test.", "192.0.2.1", now))
 	flood(s)
 	flood(other)
-	if _, _, ok := s.rings[denial].get(prefer.key); ok {
+	if _, _, ok := s.rings[Denial].get(prefer.Key); ok {
 		t.Fatal("the flood is too small")
 	}
 	want("here", s)
 	want("the one that follows", other)
-	if n, _ := s.usage(positive); n != 3 {
+	if n, _ := s.Usage(Positive); n != 3 {
 		t.Errorf("%d entries", n)
 	}
 	end(other)
 	_ = os.Remove(other.own.path)
 	end(s)
-	want("the next one", newStore(t, dir, minSize))
+	want("the next one", newStore(t, dir, MinSize))
 }
 
 // TestADenialOfOneProcessAndAnOlderAnswerOfAnother reads two files, in both orders.
 func TestADenialOfOneProcessAndAnOlderAnswerOfAnother(t *testing.T) {
-	now := boottime()
+	now := Boottime()
 	for range 8 { // the order is that of the names, which are random
 		dir := t.TempDir()
-		one, two := newStore(t, dir, minSize), newStore(t, dir, minSize)
-		one.put(sample("gone.test.", "192.0.2.1", now-1))
-		two.put(denied("gone.test.", now))
-		next := newStore(t, dir, defaultSize)
+		one, two := newStore(t, dir, MinSize), newStore(t, dir, MinSize)
+		one.Put(sample("gone.test.", "192.0.2.1", now-1))
+		two.Put(denied("gone.test.", now))
+		next := newStore(t, dir, DefaultSize)
 		flood(next)
 		if got := answerOf(next, "gone.test."); got != "" {
 			t.Fatal(got)
@@ -210,34 +204,34 @@ func TestADenialOfOneProcessAndAnOlderAnswerOfAnother(t *testing.T) {
 	}
 }
 
-// TestARingIsTheMapOfItsNewestRecords compares with a map, whatever the sizes.
+// TestARingIsTheMapOfItsNewestRecords compares a ring with a map, for records of random sizes.
 func TestARingIsTheMapOfItsNewestRecords(t *testing.T) {
-	s := newStore(t, "", minSize)
-	g := s.rings[denial]
+	s := newStore(t, "", MinSize)
+	g := s.rings[Denial]
 	random := rand.New(rand.NewPCG(1, 2))
 	want := map[string][]byte{}
 	for range 20000 {
-		r := sample(fmt.Sprintf("n%d.test.", random.IntN(200)), "192.0.2.1", boottime())
-		r.kind, r.wire = denial, make([]byte, 1+random.IntN(600))
-		for i := range r.wire {
-			r.wire[i] = byte(random.Uint32())
+		r := sample(fmt.Sprintf("n%d.test.", random.IntN(200)), "192.0.2.1", Boottime())
+		r.Kind, r.Wire = Denial, make([]byte, 1+random.IntN(600))
+		for i := range r.Wire {
+			r.Wire[i] = byte(random.Uint32())
 		}
 		if !g.put(r) {
 			t.Fatal("does not fit")
 		}
-		want[string(r.key)] = r.wire
+		want[string(r.Key)] = r.Wire
 	}
 	found := 0
 	for k, wire := range want {
 		if r, _, ok := g.get([]byte(k)); ok {
 			found++
-			if !bytes.Equal(r.wire, wire) {
+			if !bytes.Equal(r.Wire, wire) {
 				t.Fatalf("%q: another answer", k)
 			}
 		}
 	}
 	valid := 0
-	scan(g.mem, g.salt, 0, uint64(len(g.mem)), make([]byte, maxRecord), func(*record) { valid++ })
+	scan(g.mem, g.salt, 0, uint64(len(g.mem)), make([]byte, maxRecord), func(*Record) { valid++ })
 	if valid != found {
 		t.Errorf("%d found, a reader of the ring finds %d", found, valid)
 	}
@@ -251,17 +245,17 @@ func TestARingIsTheMapOfItsNewestRecords(t *testing.T) {
 	if found < 50 || found != len(g.index) {
 		t.Errorf("%d found, %d in the index", found, len(g.index))
 	}
-	if r := (&record{key: make([]byte, minKey), wire: make([]byte, len(g.mem)/4)}); g.put(r) {
+	if r := (&Record{Key: make([]byte, minKey), Wire: make([]byte, len(g.mem)/4)}); g.put(r) {
 		t.Error("a record took more than a quarter")
 	}
 }
 
 func TestWhatSomebodyWroteIntoARingIsForgotten(t *testing.T) {
-	s := newStore(t, "", minSize)
+	s := newStore(t, "", MinSize)
 	for i := range 3000 {
-		s.put(sample(fmt.Sprintf("n%d.test.", i), "192.0.2.1", boottime()))
+		s.Put(sample(fmt.Sprintf("n%d.test.", i), "192.0.2.1", Boottime()))
 		if i == 2000 {
-			clear(s.rings[positive].mem)
+			clear(s.rings[Positive].mem)
 		}
 	}
 	if got := answerOf(s, "n2999.test."); got != "192.0.2.1" {
@@ -271,22 +265,22 @@ func TestWhatSomebodyWroteIntoARingIsForgotten(t *testing.T) {
 
 func TestTwoInstances(t *testing.T) {
 	dir := t.TempDir()
-	first := newStore(t, dir, defaultSize)
-	first.put(sample("a.test.", "192.0.2.1", boottime()))
-	second := newStore(t, dir, defaultSize)
+	first := newStore(t, dir, DefaultSize)
+	first.Put(sample("a.test.", "192.0.2.1", Boottime()))
+	second := newStore(t, dir, DefaultSize)
 	if got := answerOf(second, "a.test."); got != "192.0.2.1" {
 		t.Errorf("at its start: %q", got)
 	}
-	// What the first one learns later, too, and what it learnt before it ended.
-	first.put(sample("b.test.", "192.0.2.2", boottime()))
+	// The second one also gets the answers that the first one stores later, until the first one ends.
+	first.Put(sample("b.test.", "192.0.2.2", Boottime()))
 	if got := answerOf(second, "b.test."); got != "192.0.2.2" {
 		t.Errorf("later: %q", got)
 	}
-	first.put(sample("a.test.", "192.0.2.3", boottime()))
-	first.put(sample("c.test.", "192.0.2.4", boottime()))
+	first.Put(sample("a.test.", "192.0.2.3", Boottime()))
+	first.Put(sample("c.test.", "192.0.2.4", Boottime()))
 	end(first)
-	now := boottime() + int64(2*time.Second)
-	second.find(sample("x.test.", "192.0.2.1", 0).key, &lenient, now)
+	now := Boottime() + int64(2*time.Second)
+	second.Find(sample("x.test.", "192.0.2.1", 0).Key, lenient, now)
 	if got := answerOf(second, "a.test.") + answerOf(second, "c.test."); got != "192.0.2.3192.0.2.4" {
 		t.Errorf("after the end: %q", got)
 	}
@@ -297,13 +291,13 @@ func TestTwoInstances(t *testing.T) {
 
 func TestAPeerThatIsFasterThanItsReader(t *testing.T) {
 	dir := t.TempDir()
-	first := newStore(t, dir, minSize)
-	second := newStore(t, dir, defaultSize)
+	first := newStore(t, dir, MinSize)
+	second := newStore(t, dir, DefaultSize)
 	const names = 5000 // several times the ring
 	for i := range names {
-		first.put(sample(fmt.Sprintf("n%d.test.", i), "192.0.2.1", boottime()))
+		first.Put(sample(fmt.Sprintf("n%d.test.", i), "192.0.2.1", Boottime()))
 	}
-	left, _ := first.usage(positive)
+	left, _ := first.Usage(Positive)
 	known := 0
 	for i := range names {
 		if answerOf(second, fmt.Sprintf("n%d.test.", i)) != "" {
@@ -317,37 +311,37 @@ func TestAPeerThatIsFasterThanItsReader(t *testing.T) {
 
 func TestOldAnswersOfAPeerDoNotReplaceNewOnes(t *testing.T) {
 	dir := t.TempDir()
-	first := newStore(t, dir, minSize)
-	second := newStore(t, dir, minSize)
-	now := boottime()
-	second.put(sample("a.test.", "192.0.2.2", now))
-	first.put(sample("a.test.", "192.0.2.1", now-1))
+	first := newStore(t, dir, MinSize)
+	second := newStore(t, dir, MinSize)
+	now := Boottime()
+	second.Put(sample("a.test.", "192.0.2.2", now))
+	first.Put(sample("a.test.", "192.0.2.1", now-1))
 	over := sample("over.test.", "192.0.2.1", now-int64(3*time.Hour))
 	future := sample("future.test.", "192.0.2.1", now+int64(time.Hour))
 	if now > int64(3*time.Hour) {
-		first.put(over)
+		first.Put(over)
 	}
-	first.put(future)
+	first.Put(future)
 	if got := answerOf(second, "a.test."); got != "192.0.2.2" {
 		t.Errorf("%q", got)
 	}
-	if n, _ := second.usage(positive); n != 1 {
+	if n, _ := second.Usage(Positive); n != 1 {
 		t.Errorf("%d entries", n)
 	}
 }
 
 func TestAnotherDirectoryTakesOver(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
-	p := &process{now: boottime}
-	defer forget(p)
-	for i, o := range []options{{"", minSize}, {one, minSize}, {one, defaultSize}, {two, defaultSize}, {two, defaultSize}, {"", minSize}} {
-		if err := p.open(o); err != nil {
+	p := &Process{Now: Boottime}
+	defer func() { _ = p.Close() }()
+	for i, o := range []Options{{"", MinSize}, {one, MinSize}, {one, DefaultSize}, {two, DefaultSize}, {two, DefaultSize}, {"", MinSize}} {
+		if err := p.Open(o); err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {
-			p.store.Load().put(sample("a.test.", "192.0.2.1", boottime()))
+			p.Store().Put(sample("a.test.", "192.0.2.1", Boottime()))
 		}
-		if got := answerOf(p.store.Load(), "a.test."); got != "192.0.2.1" {
+		if got := answerOf(p.Store(), "a.test."); got != "192.0.2.1" {
 			t.Errorf("step %d: %q", i, got)
 		}
 	}
@@ -356,45 +350,45 @@ func TestAnotherDirectoryTakesOver(t *testing.T) {
 	}
 }
 
-// TestTheLastFileCannotBeDeleted is of a reload, which must not be refused for it.
+// TestTheLastFileCannotBeDeleted reloads. The reload must succeed although the last file cannot be deleted.
 func TestTheLastFileCannotBeDeleted(t *testing.T) {
-	p := &process{now: boottime}
-	defer forget(p)
-	if err := p.open(options{t.TempDir(), minSize}); err != nil {
+	p := &Process{Now: Boottime}
+	defer func() { _ = p.Close() }()
+	if err := p.Open(Options{t.TempDir(), MinSize}); err != nil {
 		t.Fatal(err)
 	}
-	p.store.Load().put(sample("a.test.", "192.0.2.1", boottime()))
-	path := p.store.Load().own.path
+	p.Store().Put(sample("a.test.", "192.0.2.1", Boottime()))
+	path := p.Store().own.path
 	if err := errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "occupied"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	said := logged(t, func() {
-		if err := p.open(options{t.TempDir(), minSize}); err != nil {
+		if err := p.Open(Options{t.TempDir(), MinSize}); err != nil {
 			t.Error(err)
 		}
 	})
-	if got := answerOf(p.store.Load(), "a.test."); got != "192.0.2.1" || strings.Count(said, "\n") != 1 || !strings.Contains(said, path) {
+	if got := answerOf(p.Store(), "a.test."); got != "192.0.2.1" || strings.Count(said, "\n") != 1 || !strings.Contains(said, path) {
 		t.Errorf("%q, %s", got, said)
 	}
 }
 
 func TestTheLastFileIsShortenedBeforeItIsTakenOver(t *testing.T) {
-	p := &process{now: boottime}
-	defer forget(p)
-	if err := p.open(options{t.TempDir(), minSize}); err != nil {
+	p := &Process{Now: Boottime}
+	defer func() { _ = p.Close() }()
+	if err := p.Open(Options{t.TempDir(), MinSize}); err != nil {
 		t.Fatal(err)
 	}
-	p.store.Load().put(sample("a.test.", "192.0.2.1", boottime()))
+	p.Store().Put(sample("a.test.", "192.0.2.1", Boottime()))
 	said := logged(t, func() {
-		if err := os.Truncate(p.store.Load().own.path, 0); err != nil {
+		if err := os.Truncate(p.Store().own.path, 0); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.open(options{t.TempDir(), minSize}); err != nil {
+		if err := p.Open(Options{t.TempDir(), MinSize}); err != nil {
 			t.Fatal(err)
 		}
 	})
-	s := p.store.Load()
-	s.put(sample("b.test.", "192.0.2.1", boottime()))
+	s := p.Store()
+	s.Put(sample("b.test.", "192.0.2.1", Boottime()))
 	if answerOf(s, "b.test.") == "" || len(s.peers) != 0 || strings.Count(said, "\n") != 1 {
 		t.Errorf("%d peers, %s", len(s.peers), said)
 	}
@@ -402,9 +396,9 @@ func TestTheLastFileIsShortenedBeforeItIsTakenOver(t *testing.T) {
 
 func TestAFileThatSomebodyShortens(t *testing.T) {
 	dir := t.TempDir()
-	first := newStore(t, dir, minSize)
-	first.put(sample("a.test.", "192.0.2.1", boottime()))
-	second := newStore(t, dir, minSize)
+	first := newStore(t, dir, MinSize)
+	first.Put(sample("a.test.", "192.0.2.1", Boottime()))
+	second := newStore(t, dir, MinSize)
 	said := logged(t, func() {
 		if err := os.Truncate(first.own.path, 0); err != nil {
 			t.Fatal(err)
@@ -413,8 +407,8 @@ func TestAFileThatSomebodyShortens(t *testing.T) {
 			t.Errorf("the reader: %q", got)
 		}
 		answerOf(second, "a.test.")
-		first.put(sample("b.test.", "192.0.2.1", boottime()))
-		first.put(sample("c.test.", "192.0.2.1", boottime()))
+		first.Put(sample("b.test.", "192.0.2.1", Boottime()))
+		first.Put(sample("c.test.", "192.0.2.1", Boottime()))
 		if got := answerOf(first, "c.test."); got != "192.0.2.1" {
 			t.Errorf("the owner: %q", got)
 		}
@@ -424,16 +418,16 @@ func TestAFileThatSomebodyShortens(t *testing.T) {
 	}
 }
 
-// TestDamage damages every part of a file that a process has left: what is answered is right, or nothing.
+// TestDamage damages every part of the file of an ended process: each answer from it is right.
 func TestDamage(t *testing.T) {
 	dir := t.TempDir()
-	s := newStore(t, dir, minSize)
+	s := newStore(t, dir, MinSize)
 	const names = 50
 	for i := range names {
-		s.put(sample(fmt.Sprintf("n%d.test.", i), fmt.Sprintf("192.0.2.%d", i), boottime()))
+		s.Put(sample(fmt.Sprintf("n%d.test.", i), fmt.Sprintf("192.0.2.%d", i), Boottime()))
 	}
 	path := s.own.path
-	used := pageLen + int(s.rings[positive].next)
+	used := pageLen + int(s.rings[Positive].next)
 	end(s)
 	good, err := os.ReadFile(path)
 	if err != nil {
@@ -462,13 +456,13 @@ func TestDamage(t *testing.T) {
 	})
 }
 
-// recover1 returns how many of the names a start knows with the given file, which must be gone then.
+// recover1 returns the number of names that a start knows from a file with the given content. The start must delete the file.
 func recover1(t *testing.T, dir string, content []byte, names int) (known int) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, filePrefix+strings.Repeat("A", textLen)), content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := newStore(t, dir, minSize)
+	s := newStore(t, dir, MinSize)
 	for i := range names {
 		switch answerOf(s, fmt.Sprintf("n%d.test.", i)) {
 		case "":
@@ -488,19 +482,19 @@ func recover1(t *testing.T, dir string, content []byte, names int) (known int) {
 	return known
 }
 
-// TestARecordInsideAnAnswer is of a server that puts what looks like a record into its answers.
+// TestARecordInsideAnAnswer has an upstream that puts the octets of a record into its answers.
 func TestARecordInsideAnAnswer(t *testing.T) {
 	dir := t.TempDir()
-	s := newStore(t, dir, minSize)
-	forged := sample("bank.test.", "192.0.2.66", boottime())
+	s := newStore(t, dir, MinSize)
+	forged := sample("bank.test.", "192.0.2.66", Boottime())
 	inner := make([]byte, forged.size())
 	forged.encode(inner, 0x0102030405060708) // the salt is what the server does not know
-	outer := sample("evil.test.", "192.0.2.1", boottime())
-	outer.wire = append(make([]byte, (8-(headLen+len(outer.key))%8)%8), inner...)
-	s.put(outer)
-	binary.LittleEndian.PutUint64(s.rings[positive].mem, 0) // the outer record is overwritten in part
+	outer := sample("evil.test.", "192.0.2.1", Boottime())
+	outer.Wire = append(make([]byte, (8-(headLen+len(outer.Key))%8)%8), inner...)
+	s.Put(outer)
+	binary.LittleEndian.PutUint64(s.rings[Positive].mem, 0) // the outer record is overwritten in part
 	end(s)
-	next := newStore(t, dir, minSize)
+	next := newStore(t, dir, MinSize)
 	if got := answerOf(next, "bank.test."); got != "" {
 		t.Error(got)
 	}

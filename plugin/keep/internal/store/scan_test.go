@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package keep
+package store
 
 import (
 	"bytes"
@@ -40,7 +40,7 @@ func inOwnMounts(t *testing.T, f func()) {
 	}
 }
 
-// TestAHostileRingCostsLittle is of a ring in which everywhere a long record seems to begin.
+// TestAHostileRingCostsLittle scans a ring in which a long record seems to begin at each position.
 func TestAHostileRingCostsLittle(t *testing.T) {
 	ring := make([]byte, 1<<20)
 	for at := 0; at+16 <= len(ring); at += 16 {
@@ -48,7 +48,7 @@ func TestAHostileRingCostsLittle(t *testing.T) {
 		binary.LittleEndian.PutUint32(ring[at+12:], maxRecord)
 	}
 	begin := time.Now()
-	scan(ring, 7, 0, uint64(len(ring)), make([]byte, maxRecord), func(*record) { t.Error("a record") })
+	scan(ring, 7, 0, uint64(len(ring)), make([]byte, maxRecord), func(*Record) { t.Error("a record") })
 	if took := time.Since(begin); took > time.Second { // all of the checksums would take much longer
 		t.Error(took)
 	}
@@ -57,12 +57,12 @@ func TestAHostileRingCostsLittle(t *testing.T) {
 // leftBy returns the beginning of a file with some records: its header, and n octets of its first ring.
 func leftBy(t testing.TB, n int) []byte {
 	dir := t.TempDir()
-	s, err := openStore(dir, minSize, boottime())
+	s, err := open(dir, MinSize, Boottime())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 20 {
-		s.put(sample(fmt.Sprintf("n%d.test.", i), "192.0.2.1", boottime()))
+		s.Put(sample(fmt.Sprintf("n%d.test.", i), "192.0.2.1", Boottime()))
 	}
 	path := s.own.path
 	end(s)
@@ -73,7 +73,7 @@ func leftBy(t testing.TB, n int) []byte {
 	return b[:pageLen+n]
 }
 
-// FuzzRead reads a file as a start does. Whatever is in it, there is an answer that the rules allow, or none.
+// FuzzRead reads a file as a start does. Every answer from the file is within the limits.
 func FuzzRead(f *testing.F) {
 	for _, n := range []int{0, 100, 1024, 4096} {
 		good := leftBy(f, n)
@@ -86,7 +86,7 @@ func FuzzRead(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	s := newStore(f, "", minSize)
+	s := newStore(f, "", MinSize)
 	r := sample("n0.test.", "192.0.2.1", 0)
 	f.Fuzz(func(t *testing.T, content []byte, at uint32, flip byte) {
 		mem := make([]byte, max(len(content), pageLen+64))
@@ -97,15 +97,15 @@ func FuzzRead(f *testing.F) {
 		}
 		left := new(file)
 		left.layout(mem) // as if the header were right
-		now := boottime()
+		now := Boottime()
 		for range 2 {
 			s.copyFrom(&peer{file: left}, now)
 		}
-		a := s.find(r.key, &lenient, now)
-		if a.freshness != none && (a.left > a.lifetime || a.lifetime > lenient.success.most) {
+		a := s.Find(r.Key, lenient, now)
+		if a.Freshness != None && (a.Left > a.Lifetime || a.Lifetime > lenient.Positive) {
 			t.Errorf("%+v", a)
 		}
-		s.put(r)
+		s.Put(r)
 		for _, g := range s.rings {
 			g.clear()
 		}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package corefiles
+package words
 
 import (
 	"strings"
@@ -54,7 +54,7 @@ func TestCheckWord(t *testing.T) {
 		"a\xff":           "not UTF-8",
 		"__PROMETHEUS__X": "it contains the variable __PROMETHEUS__X",
 	} {
-		if err := checkWord(word); errText(err) != want {
+		if err := Check(word); errText(err) != want {
 			t.Errorf("%q: got error %q, want %q", word, errText(err), want)
 		}
 	}
@@ -78,11 +78,11 @@ func TestParseServer(t *testing.T) {
 		"tls://192.0.2.1%dns.example:853":   "192.0.2.1",
 		"tls://[2001:db8::1%dns.example]:1": "2001:db8::1",
 	} {
-		addr, err := parseServer(s)
+		addr, err := ParseServer(s)
 		if err != nil || addr.String() != want {
 			t.Errorf("%s: got %s, %v; want %s", s, addr, err, want)
 		}
-		if err := checkWord(s); err != nil {
+		if err := Check(s); err != nil {
 			t.Errorf("%s: %v", s, err)
 		}
 	}
@@ -130,7 +130,7 @@ func TestParseServerErrors(t *testing.T) {
 		"fe80::1%__PILLAR__X__":   `zone "__PILLAR__X__" is not allowed`,
 		"tls://192.0.2.1%a:b:853": `zone "a:b:853" is not allowed`,
 	} {
-		if addr, err := parseServer(s); errText(err) != want {
+		if addr, err := ParseServer(s); errText(err) != want {
 			t.Errorf("%q: got %s, error %q; want %q", s, addr, errText(err), want)
 		}
 	}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package kubedns reads the kube-dns ConfigMap and checks what it says.
+package kubedns
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
+)
+
+const (
+	// StubDomainsKey and UpstreamsKey are the keys of the ConfigMap.
+	StubDomainsKey = "stubDomains"
+	UpstreamsKey   = "upstreamNameservers"
+	// MaxSize bounds each key, in octets: Kubernetes stores no ConfigMap beyond 1 MiB.
+	MaxSize = 1 << 20
+
+	maxUpstreams = 3  // kube-dns's own limit
+	maxServers   = 15 // the limit of CoreDNS's forward
+
+	wantObject  = `an object such as {"acme.example": ["192.0.2.1"]}`
+	wantList    = `a list of strings such as ["192.0.2.1"]`
+	serverForms = "want IP, IP:PORT or [IPv6]:PORT, with or without dns:// or tls:// before it"
+)
+
+// Config is the content of the ConfigMap.
+type Config struct {
+	StubDomains         map[string][]string // domain to servers
+	UpstreamNameservers []string
+}
+
+// An Error says that the key Key of the ConfigMap cannot be used; if Key is empty, that no key can.
+type Error struct {
+	Key string
+	Err error
+}
+
+// Error implements error.
+func (e Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e Error) Unwrap() error { return e.Err }
+
+// Parse parses the values of the keys stubDomains and upstreamNameservers, which are nil or empty if a key is absent. An error
+// is an Error and begins with the key.
+//
+// Parse also refuses entries that kube-dns accepts and CoreDNS refuses. k8s-dns-node-cache passed such an entry on, and the
+// cache of every node went into a crash loop (kubernetes/dns#539).
+func Parse(stubDomains, upstreamNameservers []byte) (Config, error) {
+	var k Config
+	var err error
+	if k.StubDomains, err = parseStubDomains(stubDomains); err != nil {
+		return Config{}, Error{StubDomainsKey, fmt.Errorf("%s%w", StubDomainsKey, err)}
+	}
+	if err := parseJSON(upstreamNameservers, &k.UpstreamNameservers, wantList); err != nil {
+		return Config{}, Error{UpstreamsKey, fmt.Errorf("%s%w", UpstreamsKey, err)}
+	}
+	return k, k.Check()
+}
+
+// parseStubDomains reads the object member by member: json.Unmarshal would silently use the last of duplicate keys.
+func parseStubDomains(data []byte) (map[string][]string, error) {
+	var object map[string]json.RawMessage
+	if err := parseJSON(data, &object, wantObject); err != nil || object == nil {
+		return nil, err
+	}
+	stubs := make(map[string][]string, len(object))
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if _, err := dec.Token(); err != nil { // the opening brace
+		return nil, fmt.Errorf(": %w", err)
+	}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return nil, fmt.Errorf(": %w", err)
+		}
+		domain, _ := key.(string) // parseJSON has refused other types
+		if _, ok := stubs[domain]; ok {
+			return nil, fmt.Errorf("%s: %q is there twice", position(data, dec.InputOffset()), domain)
+		}
+		var servers []string
+		if err := dec.Decode(&servers); err != nil {
+			return nil, fmt.Errorf(": %q: %w", domain, unwanted(err, wantList))
+		}
+		stubs[domain] = servers
+	}
+	return stubs, nil
+}
+
+// parseJSON parses data into v, and does nothing if data is empty. An error begins with the position. The caller puts the name
+// of the key before it.
+func parseJSON(data []byte, v any, want string) error {
+	if len(data) > MaxSize {
+		return fmt.Errorf(": %d bytes are more than %d", len(data), MaxSize)
+	}
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil
+	}
+	err := json.Unmarshal(data, v)
+	var syntax *json.SyntaxError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &syntax):
+		return fmt.Errorf("%s: %w", position(data, syntax.Offset), err)
+	}
+	return fmt.Errorf(": %w", unwanted(err, want))
+}
+
+// unwanted replaces the Go types in an error of encoding/json with want, an example for the ConfigMap.
+func unwanted(err error, want string) error {
+	var unwanted *json.UnmarshalTypeError
+	if errors.As(err, &unwanted) {
+		return fmt.Errorf("found %s; want %s", unwanted.Value, want)
+	}
+	return err
+}
+
+// position returns ":LINE:COLUMN" of the last byte before offset.
+func position(data []byte, offset int64) string {
+	before := data[:max(0, min(int(offset), len(data))-1)]
+	line := bytes.Count(before, []byte("\n"))
+	column := len(before) - (bytes.LastIndexByte(before, '\n') + 1)
+	return fmt.Sprintf(":%d:%d", line+1, column+1)
+}
+
+// Check returns an Error for the first entry that cannot be used.
+func (k Config) Check() error {
+	if err := k.checkStubDomains(); err != nil {
+		return Error{StubDomainsKey, err}
+	}
+	if err := k.checkUpstreams(); err != nil {
+		return Error{UpstreamsKey, err}
+	}
+	return nil
+}
+
+func (k Config) checkStubDomains() error {
+	seen := map[string]string{}
+	for _, domain := range k.Domains() {
+		if err := words.CheckName(domain); err != nil {
+			return fmt.Errorf("%s: %q: %w", StubDomainsKey, domain, err)
+		}
+		name := words.Normal(domain)
+		if other, ok := seen[name]; ok {
+			return fmt.Errorf("%s: %q and %q are the same domain", StubDomainsKey, other, domain)
+		}
+		seen[name] = domain
+		servers := k.StubDomains[domain]
+		if n := len(servers); n == 0 || n > maxServers {
+			return fmt.Errorf("%s: %q: %d servers; want 1 to %d", StubDomainsKey, domain, n, maxServers)
+		}
+		for _, s := range servers {
+			if _, err := words.ParseServer(s); err != nil {
+				return fmt.Errorf("%s: %q: server %q: %w; %s", StubDomainsKey, domain, s, err, serverForms)
+			}
+		}
+	}
+	return nil
+}
+
+func (k Config) checkUpstreams() error {
+	if n := len(k.UpstreamNameservers); n > maxUpstreams {
+		return fmt.Errorf("%s: %d entries; want %d at most", UpstreamsKey, n, maxUpstreams)
+	}
+	for i, s := range k.UpstreamNameservers {
+		if _, err := words.ParseServer(s); err != nil {
+			return fmt.Errorf("%s: entry %d, %q: %w; %s", UpstreamsKey, i+1, s, err, serverForms)
+		}
+	}
+	return nil
+}
+
+// CheckLoops returns an Error if isLocal holds for a server: the server is this cache. Such a server is an error here, and left
+// out of resolv.conf: an operator wrote the ConfigMap for this cluster.
+func (k Config) CheckLoops(isLocal func(netip.Addr) bool) error {
+	const cause = "it is an address of this cache, which would ask itself"
+	for _, domain := range k.Domains() {
+		for _, s := range k.StubDomains[domain] {
+			if addr, _ := words.ParseServer(s); isLocal(addr) {
+				return Error{StubDomainsKey, fmt.Errorf("checking kube-dns ConfigMap: %s: %q: server %q: %s", StubDomainsKey, domain, s, cause)}
+			}
+		}
+	}
+	for i, s := range k.UpstreamNameservers {
+		if addr, _ := words.ParseServer(s); isLocal(addr) {
+			return Error{UpstreamsKey, fmt.Errorf("checking kube-dns ConfigMap: %s: entry %d, %q: %s", UpstreamsKey, i+1, s, cause)}
+		}
+	}
+	return nil
+}
+
+// Domains returns the stub domains in the spelling of the ConfigMap, sorted by their normal names.
+func (k Config) Domains() []string {
+	domains := make([]string, 0, len(k.StubDomains))
+	for domain := range k.StubDomains {
+		domains = append(domains, domain)
+	}
+	slices.SortFunc(domains, func(a, b string) int {
+		return cmp.Or(cmp.Compare(words.Normal(a), words.Normal(b)), cmp.Compare(a, b))
+	})
+	return domains
+}
+
+// Warnings returns a warning for each server that Check accepts but forward cannot reach.
+func (k Config) Warnings() []string {
+	var warnings []string
+	warn := func(servers []string) {
+		for _, s := range servers {
+			if addr, err := words.ParseServer(s); err == nil {
+				warnings = append(warnings, words.ZoneWarning(addr, "the kube-dns ConfigMap")...)
+			}
+		}
+	}
+	for _, domain := range k.Domains() {
+		warn(k.StubDomains[domain])
+	}
+	warn(k.UpstreamNameservers)
+	return warnings
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package capture is the client of a question that a plugin asks on its own.
+package capture
+
+import (
+	"net"
+
+	"github.com/miekg/dns"
+)
+
+// A Writer keeps the answer. Without addresses its client has the zero address and speaks TCP, so that no answer is truncated.
+type Writer struct {
+	Local, Remote net.Addr // nil: the zero address
+	Msg           *dns.Msg // the answer; nil: none yet
+}
+
+// WriteMsg and the other methods implement dns.ResponseWriter.
+func (w *Writer) WriteMsg(m *dns.Msg) error {
+	w.Msg = m
+	return nil
+}
+
+func (w *Writer) Write(b []byte) (int, error) {
+	m := new(dns.Msg)
+	if err := m.Unpack(b); err != nil {
+		return 0, err
+	}
+	return len(b), w.WriteMsg(m)
+}
+
+func (w *Writer) LocalAddr() net.Addr  { return orZero(w.Local) }
+func (w *Writer) RemoteAddr() net.Addr { return orZero(w.Remote) }
+
+func orZero(a net.Addr) net.Addr {
+	if a == nil {
+		return new(net.TCPAddr)
+	}
+	return a
+}
+
+// These methods do nothing.
+func (*Writer) Close() error        { return nil }
+func (*Writer) TsigStatus() error   { return nil }
+func (*Writer) TsigTimersOnly(bool) {}
+func (*Writer) Hijack()             {}
