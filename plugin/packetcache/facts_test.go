@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin/metrics/vars"
 	"github.com/coredns/coredns/request"
@@ -46,6 +47,11 @@ var facts = []struct {
 	{7, "coredns", "plugin/metrics/vars/report.go", 48, "qType := qTypeString(req.QType())"},
 	{7, "coredns", "plugin/metrics/vars/report.go", 49, "RequestCount.WithLabelValues(server, zone, view, net, fam, qType).Inc()"},
 	{8, "coredns", "plugin/metrics/vars/monitor.go", 7, "var monitorType = map[uint16]struct{}{"},
+	{9, "coredns", "plugin/cache/handler.go", 252, "cacheRequests.WithLabelValues(server, c.zonesMetricLabel, c.viewMetricLabel).Inc()"},
+	{9, "coredns", "plugin/cache/handler.go", 281, "cacheHits.WithLabelValues(server, Denial, c.zonesMetricLabel, c.viewMetricLabel).Inc()"},
+	{9, "coredns", "plugin/cache/handler.go", 288, "cacheHits.WithLabelValues(server, Success, c.zonesMetricLabel, c.viewMetricLabel).Inc()"},
+	{9, "coredns", "plugin/cache/setup.go", 70, "origins := plugin.OriginsFromArgsOrServerBlock(args, c.ServerBlockKeys)"},
+	{9, "coredns", "plugin/cache/setup.go", 323, `ca.zonesMetricLabel = strings.Join(origins, ",")`},
 }
 
 var modules = map[string]string{
@@ -109,5 +115,28 @@ func TestStockAddress(t *testing.T) {
 	got := addrsOf(site, []string{"dns://a.test.:53", "dns://b.test.:54"})
 	if len(got) != 4 || got[0].String() != "127.0.0.1:53" || got[3].String() != "[fd00::10]:54" {
 		t.Errorf("%v", got)
+	}
+}
+
+// TestZonesOfCache reads the first line of the directive cache as that plugin does (fact 9).
+func TestZonesOfCache(t *testing.T) {
+	keys := []string{"dns://example.org.:53"}
+	for line, want := range map[string]string{
+		"":                                     "",
+		"cache":                                "example.org.",
+		"cache 30":                             "example.org.",
+		"cache 30 a.test b.test":               "a.test.,b.test.",
+		"cache a.test":                         "a.test.",
+		"cache {\n success 10\n}":              "example.org.",
+		"cache 30 . {\n denial 10 5 c.test\n}": ".",
+	} {
+		var tokens []caddyfile.Token
+		d := caddyfile.NewDispenser("Corefile", strings.NewReader(line))
+		for d.Next() {
+			tokens = append(tokens, caddyfile.Token{File: d.File(), Line: d.Line(), Text: d.Val()})
+		}
+		if got := strings.Join(zonesOfCache(tokens, keys), ","); got != want {
+			t.Errorf("%q: zones %q, want %q", line, got, want)
+		}
 	}
 }

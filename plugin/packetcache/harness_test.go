@@ -131,12 +131,13 @@ func counted(t *testing.T, name, addr string) (sum float64) {
 	return sum
 }
 
-// series returns what the prometheus plugin counts of queries, but for how long they took.
+// series returns what the plugins prometheus and cache count of queries, but for how long they took.
 func series(t *testing.T, addr string) (lines []string) {
 	t.Helper()
 	gathered(t, addr, func(name, labels string, m *dto.Metric) {
 		switch name {
-		case "coredns_dns_requests_total", "coredns_dns_responses_total", "coredns_dns_do_requests_total":
+		case "coredns_dns_requests_total", "coredns_dns_responses_total", "coredns_dns_do_requests_total",
+			"coredns_cache_requests_total", "coredns_cache_hits_total":
 			lines = append(lines, fmt.Sprintf("%s%s %g", name, labels, m.GetCounter().GetValue()))
 		case "coredns_dns_request_duration_seconds":
 			lines = append(lines, fmt.Sprintf("%s%s %d", name, labels, m.GetHistogram().GetSampleCount()))

@@ -17,6 +17,7 @@ type blockInfo struct {
 	safe       bool // the answers do not depend on the client
 	rotates    bool // the block has loadbalance
 	prometheus *metrics.Metrics
+	cached     []string // the zones of the block's plugin cache; nil without it
 }
 
 // independent are the directives whose answers are the same for every client that asks the same question with the same flags.

@@ -6,6 +6,7 @@ package packetcache
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -72,6 +73,10 @@ func setup(c *caddy.Controller) error {
 	own := blocks[c.ServerBlockIndex]
 	h := &Packetcache{}
 	_, h.block.rotates = own.Tokens["loadbalance"]
+	h.block.cached = zonesOfCache(own.Tokens["cache"], c.ServerBlockKeys)
+	if _, renames := own.Tokens["rewrite"]; renames && !slices.Contains(h.block.cached, ".") {
+		h.block.cached = nil // the plugin cache may see another name, which may be in none of its zones
+	}
 	site := dnsserver.GetConfig(c)
 	site.AddPlugin(func(next plugin.Handler) plugin.Handler {
 		h.Next = next

@@ -5,13 +5,17 @@ package packetcache
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
+	_ "github.com/coredns/coredns/plugin/cache" // its counters are registered before those of this file
 	"github.com/coredns/coredns/plugin/metrics/vars"
 
 	"github.com/miekg/dns"
@@ -36,6 +40,8 @@ import (
 //     CoreDNS has it use DefaultMsgAcceptFunc (core/dnsserver/server.go:466), and a TsigProvider without secrets.
 //  7. The prometheus plugin counts a query by these metrics and labels (plugin/metrics/vars/report.go:48, 49).
 //  8. These types have a label of their own (plugin/metrics/vars/monitor.go:7).
+//  9. The plugin cache counts a request, and a hit, with these labels (plugin/cache/handler.go:252, 281, 288). Its zones are in the
+//     first line of the directive, behind an optional number (plugin/cache/setup.go:70, 323).
 
 // closePatience is how long the end of a configuration waits for the queries that are with the plugins (fact 5).
 const closePatience = 5 * time.Second
@@ -109,6 +115,7 @@ func (noSecrets) Verify([]byte, *dns.TSIG) error { return dns.ErrSecret }
 // would count the query (fact 7).
 type counters struct {
 	requests, responses, do             prometheus.Counter // do is nil without the bit
+	cacheRequests, cacheHits            prometheus.Counter // of the plugin cache; nil where it would not be asked
 	duration, requestSize, responseSize prometheus.Observer
 	requestSizeValue, responseSizeValue float64
 }
@@ -145,6 +152,14 @@ func newCounters(e *store.Entry, o *origin, s *server) *counters {
 		requestSizeValue:  float64(o.query),
 		responseSizeValue: float64(o.size),
 	}
+	if zones := o.block.cached; zones != nil && plugin.Zones(zones).Matches(strings.ToLower(q.Name)) != "" {
+		kind := "denial"
+		if m.Rcode == dns.RcodeSuccess && len(m.Answer) > 0 {
+			kind = "success"
+		}
+		c.cacheRequests = cacheRequests.WithLabelValues(server, strings.Join(zones, ","), "")
+		c.cacheHits = cacheHits.WithLabelValues(server, kind, strings.Join(zones, ","), "")
+	}
 	if wire.DO(e.Key) {
 		c.do = vars.RequestDo.WithLabelValues(server, zone, "")
 	}
@@ -161,9 +176,52 @@ func (c *counters) hit(took time.Duration) {
 	if c.do != nil {
 		c.do.Inc()
 	}
+	if c.cacheHits != nil {
+		c.cacheRequests.Inc()
+		c.cacheHits.Inc()
+	}
 	c.duration.Observe(took.Seconds())
 	c.requestSize.Observe(c.requestSizeValue)
 	c.responseSize.Observe(c.responseSizeValue)
+}
+
+// The counters of the plugin cache, which does not export them (fact 9). Dashboards compute the hit ratio from them.
+var (
+	cacheRequests = existing("requests_total", "The count of cache requests.", "server", "zones", "view")
+	cacheHits     = existing("hits_total", "The count of cache hits.", "server", "type", "zones", "view")
+)
+
+// existing returns a counter of the plugin cache. The registry has it already, since the plugin is a part of this package's imports.
+func existing(name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: "cache", Name: name, Help: help}, labels)
+	var there prometheus.AlreadyRegisteredError
+	if errors.As(prometheus.Register(c), &there) {
+		if c, ok := there.ExistingCollector.(*prometheus.CounterVec); ok {
+			return c
+		}
+	}
+	return c // another help text: nothing is counted twice, and nobody sees c
+}
+
+// zonesOfCache returns the zones for which the plugin cache of a server block with these keys is asked, by the tokens of its
+// directive; nil without the directive (fact 9).
+func zonesOfCache(tokens []caddyfile.Token, keys []string) []string {
+	if len(tokens) == 0 {
+		return nil
+	}
+	var args []string
+	for _, t := range tokens[1:] {
+		if t.Line != tokens[0].Line || t.Text == "{" {
+			break
+		}
+		args = append(args, t.Text)
+	}
+	if len(args) > 0 {
+		if _, err := strconv.Atoi(args[0]); err == nil {
+			args = args[1:]
+		}
+	}
+	return plugin.OriginsFromArgsOrServerBlock(args, keys)
 }
 
 // labelled are the types of data that have a label of their own in CoreDNS's metrics (fact 8).
