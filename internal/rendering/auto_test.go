@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package rendering
 
 import (
 	"errors"
@@ -41,7 +41,7 @@ func TestAutoAddrs(t *testing.T) {
 			clusterIP = netip.MustParseAddr(tt.clusterIP)
 		}
 		addrs, why, err := autoAddrs(tt.mode, clusterIP)
-		got := join(addrs) + ": " + why
+		got := options.Join(addrs) + ": " + why
 		if err != nil {
 			got = err.Error()
 		}
@@ -53,16 +53,16 @@ func TestAutoAddrs(t *testing.T) {
 
 // find resolves flags on a node whose proxy leaves a trace after a while, and
 // returns what was said and how long it took.
-func find(t *testing.T, flags, clusterIP string, patience, after time.Duration) (o *options, said []string, took time.Duration, err error) {
+func find(t *testing.T, flags, clusterIP string, patience, after time.Duration) (o *options.Options, said []string, took time.Duration, err error) {
 	t.Helper()
-	o, err = parseOptions(split(flags))
+	o, err = options.Parse(split(flags))
 	if err != nil {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(*testing.T) {
 		begin := time.Now()
 		f := newFinder(o, patience, func(s string) { said = append(said, s) })
-		f.getenv = func(name string) string { return map[string]string{"KUBE_DNS_SERVICE_HOST": clusterIP}[name] }
+		f.Getenv = func(name string) string { return map[string]string{"KUBE_DNS_SERVICE_HOST": clusterIP}[name] }
 		f.detect = func() hostnet.ProxyMode {
 			if time.Since(begin) < after {
 				return hostnet.ProxyNone
@@ -104,8 +104,8 @@ func TestResolve(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if join(o.localIPs) != tt.want || !slices.Equal(said, tt.said) || took != tt.took {
-				t.Errorf("got %s after %s, said:\n%s", join(o.localIPs), took, strings.Join(said, "\n"))
+			if options.Join(o.Addresses) != tt.want || !slices.Equal(said, tt.said) || took != tt.took {
+				t.Errorf("got %s after %s, said:\n%s", options.Join(o.Addresses), took, strings.Join(said, "\n"))
 			}
 		})
 	}
@@ -122,7 +122,7 @@ func TestResolveErrors(t *testing.T) {
 			"fallback zone 65535: want a conntrack zone from 1 to 65534, one for each address from there on; see nodelocaldns -help", true},
 	} {
 		_, said, _, err := find(t, tt.flags, tt.clusterIP, 0, time.Hour)
-		if err == nil || err.Error() != tt.want || errors.As(err, &usageError{}) != tt.usage || len(said) > 0 {
+		if err == nil || err.Error() != tt.want || errors.As(err, &options.UsageError{}) != tt.usage || len(said) > 0 {
 			t.Errorf("%s, %s:\ngot  %v, said %q\nwant %s", tt.flags, tt.clusterIP, err, said, tt.want)
 		}
 	}
@@ -133,8 +133,8 @@ func TestAutoIsRendered(t *testing.T) {
 	n := newNode(t)
 	writeFile(t, n.dir, "Corefile.base", template)
 	l := n.loader(t, "-localip auto -basecorefile DIR/Corefile.base")
-	f := newFinder(l.opts, 0, func(string) {})
-	f.getenv, f.detect = l.getenv, func() hostnet.ProxyMode { return hostnet.ProxyNFTables }
+	f := newFinder(l.Opts, 0, func(string) {})
+	f.Getenv, f.detect = l.Getenv, func() hostnet.ProxyMode { return hostnet.ProxyNFTables }
 	if err := f.resolve(); err != nil {
 		t.Fatal(err)
 	}
@@ -142,5 +142,5 @@ func TestAutoIsRendered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	contains(t, string(c.text), "nodelocal 169.254.20.10 10.96.0.10 {\n        fallback 10.96.0.10\n", "bind 169.254.20.10 10.96.0.10\n")
+	contains(t, string(c.Text), "nodelocal 169.254.20.10 10.96.0.10 {\n        fallback 10.96.0.10\n", "bind 169.254.20.10 10.96.0.10\n")
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package rendering
 
 import (
 	"fmt"
@@ -17,8 +17,8 @@ import (
 // bindError is how package net words it; caddy passes errors on as text only.
 var bindError = regexp.MustCompile(`listen (tcp|udp)\d? (\S+): bind: (.+)$`)
 
-// explain adds what can be done about a start that failed for a known cause.
-func explain(err error, port uint16) error {
+// Explain adds what can be done about a start that failed for a known cause.
+func Explain(err error, port uint16) error {
 	m := bindError.FindStringSubmatch(err.Error())
 	if m == nil {
 		return corefiles.Plain(err)
@@ -38,6 +38,11 @@ func explain(err error, port uint16) error {
 		hint = ": this port needs root or CAP_NET_BIND_SERVICE"
 	}
 	return fmt.Errorf("listening on %s (%s): %s%s%s", addr, network, cause, hint, who)
+}
+
+// IsBindError reports whether err says that a server could not listen.
+func IsBindError(err error) bool {
+	return strings.HasPrefix(err.Error(), "Listen") || bindError.MatchString(err.Error())
 }
 
 // holder adds who has the port, and, of dnsmasq, what its configuration lacks.

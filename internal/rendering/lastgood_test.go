@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package rendering
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ const someText = ".:53 {\n    whoami\n}\n"
 
 func lastGoodIn(t *testing.T, dir, flags string, env map[string]string) lastGood {
 	t.Helper()
-	o, err := parseOptions(append([]string{"-statedir", dir}, split(flags)...))
+	o, err := options.Parse(append([]string{"-statedir", dir}, split(flags)...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestLastGood(t *testing.T) {
 }
 
 func TestLastGoodKeepsNothing(t *testing.T) {
-	o, err := parseOptions([]string{"-statedir="})
+	o, err := options.Parse([]string{"-statedir="})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package rendering
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 )
 
 func TestLocated(t *testing.T) {
-	c := corefile{path: "Corefile", text: []byte("a {\n    forward . 192.0.2.1\n}\n. {\n    forward . 192.0.2.1 force_tcp\n    prometheus 9253\n}\n")}
+	c := Corefile{path: "Corefile", text: []byte("a {\n    forward . 192.0.2.1\n}\n. {\n    forward . 192.0.2.1 force_tcp\n    prometheus 9253\n}\n")}
 	for _, tt := range []struct {
 		err  error
 		want string
@@ -28,7 +28,7 @@ func TestLocated(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", got, tt.want)
 		}
 	}
-	c.text = []byte("a {")
+	c.Text = []byte("a {")
 	if err := errors.New("plugin/forward: no upstream"); located(err, c) != err {
 		t.Errorf("got %s", located(err, c))
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package rendering
 
 import (
 	"os"
@@ -26,13 +26,13 @@ func newNode(t *testing.T) node {
 // loader returns a loader for the flags; DIR in them is the node's directory.
 func (n node) loader(t *testing.T, flags string) *loader {
 	t.Helper()
-	o, err := parseOptions(split(strings.ReplaceAll(flags, "DIR", n.dir)))
+	o, err := options.Parse(split(strings.ReplaceAll(flags, "DIR", n.dir)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := newLoader(o)
-	l.getenv = func(name string) string { return n.env[name] }
-	l.resolvConf = filepath.Join(n.dir, "resolv.conf")
+	l.Getenv = func(name string) string { return n.env[name] }
+	l.ResolvConf = filepath.Join(n.dir, "resolv.conf")
 	return l
 }
 
@@ -74,10 +74,10 @@ func TestLoaderModes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c.path != tt.path || len(c.warnings) > 0 {
-				t.Errorf("path %s, want %s; warnings %q", c.path, tt.path, c.warnings)
+			if c.Path != tt.path || len(c.Warnings) > 0 {
+				t.Errorf("path %s, want %s; warnings %q", c.Path, tt.path, c.Warnings)
 			}
-			contains(t, string(c.text), tt.want...)
+			contains(t, string(c.Text), tt.want...)
 		})
 	}
 }
@@ -116,7 +116,7 @@ func TestLoaderNotes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, want := strings.Join(c.warnings, "\n"), strings.ReplaceAll(tt.want, "DIR", n.dir)
+			got, want := strings.Join(c.Warnings, "\n"), strings.ReplaceAll(tt.want, "DIR", n.dir)
 			if !strings.HasPrefix(got, want) || want == "" && got != "" {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
@@ -203,15 +203,15 @@ func TestReload(t *testing.T) {
 func TestTemplateStays(t *testing.T) {
 	n := newNode(t)
 	l := n.loader(t, "-localip 10.0.0.1")
-	l.opts.baseCorefile = filepath.Join(n.dir, "Corefile.base")
+	l.Opts.BaseCorefile = filepath.Join(n.dir, "Corefile.base")
 	c, err := l.load()
 	if err != nil {
 		t.Fatal(err)
 	}
-	contains(t, string(c.text), "cluster.local {")
+	contains(t, string(c.Text), "cluster.local {")
 	path := writeFile(t, n.dir, "Corefile.base", template)
-	if c, err = l.load(); err != nil || strings.Contains(string(c.text), "cluster.local") {
-		t.Errorf("the template that appeared is not used: %v\n%s", err, c.text)
+	if c, err = l.load(); err != nil || strings.Contains(string(c.Text), "cluster.local") {
+		t.Errorf("the template that appeared is not used: %v\n%s", err, c.Text)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
@@ -225,7 +225,7 @@ func TestTemplateStays(t *testing.T) {
 func TestCorefileWithoutTemplate(t *testing.T) {
 	n := newNode(t)
 	l := n.loader(t, "-localip 10.0.0.1 -conf DIR/Corefile")
-	l.opts.baseCorefile = filepath.Join(n.dir, "Corefile.base")
+	l.Opts.BaseCorefile = filepath.Join(n.dir, "Corefile.base")
 	const own = ".:53 {\n    bind 10.0.0.1\n    whoami\n}\n"
 	path := writeFile(t, n.dir, "Corefile", own)
 	load := func(want ...string) {
@@ -234,7 +234,7 @@ func TestCorefileWithoutTemplate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		contains(t, string(c.text), want...)
+		contains(t, string(c.Text), want...)
 	}
 	load("nodelocal 10.0.0.1 {", "whoami")
 	if got := readString(t, path); got != own {
