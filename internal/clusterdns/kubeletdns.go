@@ -53,7 +53,7 @@ func KubeletDNS(args []string, stdout io.Writer) error {
 		fs.VisitAll(func(f *flag.Flag) { options.PrintFlag(stdout, f) })
 		return nil
 	case err != nil:
-		return options.UsageError{err}
+		return options.UsageError{Err: err}
 	}
 	return k.run(stdout)
 }

@@ -59,7 +59,7 @@ func RenderManifests(args []string, stdout, stderr io.Writer) error {
 		new(manifestOptions).flagSet().VisitAll(func(f *flag.Flag) { options.PrintFlag(stdout, f) })
 		return nil
 	case err != nil:
-		return options.UsageError{err}
+		return options.UsageError{Err: err}
 	}
 	c := cluster{kubectl: kubectl{o.kubeconfig, o.context}, found: func(what, where string) {
 		fmt.Fprintf(stderr, "nodelocaldns: found %s in %s\n", what, where)
@@ -124,7 +124,7 @@ func (o *manifestOptions) checkMode(mode manifests.Mode) error {
 	without := map[manifests.Mode][]string{manifests.IPVS: {"dnsserver"}, manifests.Cilium: {"dnsserver", "localip"}}
 	for _, name := range without[mode] {
 		if o.given[name] {
-			return options.UsageError{fmt.Errorf("-%s has no effect in mode %s", name, mode)}
+			return options.UsageError{Err: fmt.Errorf("-%s has no effect in mode %s", name, mode)}
 		}
 	}
 	return nil

@@ -7,42 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
-// node is the files and the environment that a loader sees.
-type node struct {
-	dir string
-	env map[string]string
-}
-
-func newNode(t *testing.T) node {
-	n := node{t.TempDir(), map[string]string{"KUBE_DNS_SERVICE_HOST": "10.96.0.10"}}
-	writeFile(t, n.dir, "resolv.conf", "nameserver 192.0.2.53\n")
-	return n
-}
-
-// loader returns a loader for the flags; DIR in them is the node's directory.
-func (n node) loader(t *testing.T, flags string) *loader {
-	t.Helper()
-	o, err := options.Parse(split(strings.ReplaceAll(flags, "DIR", n.dir)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := newLoader(o)
-	l.Getenv = func(name string) string { return n.env[name] }
-	l.ResolvConf = filepath.Join(n.dir, "resolv.conf")
-	return l
-}
-
-const template = `.:53 {
-    bind __PILLAR__LOCAL__DNS__
-    forward . __PILLAR__UPSTREAM__SERVERS__
-}
-`
-
-func TestLoaderModes(t *testing.T) {
+func TestRendererModes(t *testing.T) {
 	n := newNode(t)
 	writeFile(t, n.dir, "Corefile.base", template)
 	writeFile(t, n.dir, "own", ".:53 {\n    nodelocal 10.0.0.1\n    forward . __PILLAR__CLUSTER__DNS__\n}\n")
@@ -70,7 +37,7 @@ func TestLoaderModes(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c, err := n.loader(t, tt.flags).load()
+			c, err := n.renderer(t, tt.flags).Load()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +49,7 @@ func TestLoaderModes(t *testing.T) {
 	}
 }
 
-func TestLoaderNotes(t *testing.T) {
+func TestRendererNotes(t *testing.T) {
 	tests := []struct{ name, env, flags, want string }{
 		{"no ClusterIP", "", "-localip 169.254.20.10,fd00::a",
 			"No fallback: KUBE_DNS_SERVICE_HOST is not set, so nothing answers at 169.254.20.10 fd00::a while the cache is away; see -upstreamsvc and -fallback"},
@@ -102,6 +69,12 @@ func TestLoaderNotes(t *testing.T) {
 		{"no rules", "10.96.0.10", "-localip 169.254.20.10,10.96.0.10 -setupiptables=false",
 			"No fallback: with -firewall none (-setupiptables=false) nothing answers at 169.254.20.10 while the cache is away; -fallback 10.96.0.10 makes a table for that alone"},
 		{"no rules, and only the ClusterIP", "10.96.0.10", "-localip 10.96.0.10 -firewall none", ""},
+		{"no rules, own IPv6 address", "fd00:96::a", "-localip fd00::10 -firewall none",
+			"No fallback: with -firewall none (-setupiptables=false) nothing answers at fd00::10 while the cache is away; -fallback fd00:96::a makes a table for that alone"},
+		{"no rules, both families", "10.96.0.10", "-localip 169.254.20.10,fd00::20:10 -firewall none",
+			"No fallback: with -firewall none (-setupiptables=false) nothing answers at 169.254.20.10 fd00::20:10 while"},
+		{"no rules, no ClusterIP", "", "-localip fd00::10 -firewall none",
+			"No fallback: with -firewall none (-setupiptables=false) nothing answers at fd00::10 while the cache is away; -fallback CLUSTERIP makes"},
 		{"no rules and no link", "10.96.0.10", "-localip 169.254.20.10 -firewall none -link none", ""},
 	}
 	for _, tt := range tests {
@@ -112,7 +85,7 @@ func TestLoaderNotes(t *testing.T) {
 			if tt.flags != "" {
 				tt.flags += " -basecorefile DIR/Corefile.base"
 			}
-			c, err := n.loader(t, tt.flags).load()
+			c, err := n.renderer(t, tt.flags).Load()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -124,7 +97,7 @@ func TestLoaderNotes(t *testing.T) {
 	}
 }
 
-func TestLoaderErrors(t *testing.T) {
+func TestRendererErrors(t *testing.T) {
 	n := newNode(t)
 	writeFile(t, n.dir, "trace", "\n.:53 {\n    trace\n}\n")
 	writeFile(t, n.dir, "import", ".:53 {\n    import imported\n}\n")
@@ -142,81 +115,31 @@ func TestLoaderErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		n.env["KUBE_DNS_SERVICE_HOST"] = tt.env
-		_, err := n.loader(t, tt.flags).load()
+		_, err := n.renderer(t, tt.flags).Load()
 		if want := strings.ReplaceAll(tt.want, "DIR", n.dir); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s:\ngot  %v\nwant %s", tt.flags, err, want)
 		}
 	}
 }
 
-// TestReload breaks and mends the template under a running server.
-func TestReload(t *testing.T) {
-	n, logs := newNode(t), captureLogs(t)
-	path := writeFile(t, n.dir, "Corefile.base", template)
-	out := filepath.Join(n.dir, "Corefile")
-	l := n.loader(t, "-localip 10.0.0.1 -basecorefile DIR/Corefile.base -conf DIR/Corefile")
-	load := func() (string, error) {
-		input, err := l.reload(serverType)
-		if err != nil {
-			return "", err
-		}
-		return string(input.Body()), nil
-	}
-	good, err := load()
-	if err != nil || logs.take() != "" {
-		t.Fatal(err)
-	}
-	if got, want := readString(t, out), good+string(copyMark); got != want {
-		t.Errorf("-conf has:\n%s\nwant:\n%s", got, want)
-	}
-	for _, broken := range []string{".:53 {\n", ".:53 {\n    nothing\n}\n"} {
-		writeFile(t, n.dir, "Corefile.base", broken)
-		errors := nodelocal.ConfigReloads.WithLabelValues("error")
-		if n := counted(t, errors, func() { _, err = load() }); n != 1 || err == nil {
-			t.Errorf("first load of %q: %v, counted %d times", broken, err, n)
-		}
-		contains(t, logs.take(), "[ERROR] plugin/nodelocal: Keeping the running configuration: "+err.Error()+"\n")
-		if n := counted(t, errors, func() { _, err = load() }); n != 0 || err == nil || logs.take() != "" {
-			t.Errorf("second load of %q: %v, counted %d times, or logged", broken, err, n)
-		}
-	}
-	if got := readString(t, out); got != good+string(copyMark) {
-		t.Errorf("-conf was overwritten: %s", got)
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := load(); err == nil {
-		t.Error("no error although the template is gone")
-	}
-	logs.take()
-	writeFile(t, n.dir, "Corefile.base", template)
-	if got, err := load(); err != nil || got != good {
-		t.Errorf("got %q, %v", got, err)
-	}
-	if got := logs.take(); got != "[INFO] plugin/nodelocal: Configuration is valid again\n" {
-		t.Errorf("logged %q", got)
-	}
-}
-
 // TestTemplateStays makes sure that a vanished default template is not replaced by the embedded one.
 func TestTemplateStays(t *testing.T) {
 	n := newNode(t)
-	l := n.loader(t, "-localip 10.0.0.1")
+	l := n.renderer(t, "-localip 10.0.0.1")
 	l.Opts.BaseCorefile = filepath.Join(n.dir, "Corefile.base")
-	c, err := l.load()
+	c, err := l.Load()
 	if err != nil {
 		t.Fatal(err)
 	}
 	contains(t, string(c.Text), "cluster.local {")
 	path := writeFile(t, n.dir, "Corefile.base", template)
-	if c, err = l.load(); err != nil || strings.Contains(string(c.Text), "cluster.local") {
+	if c, err = l.Load(); err != nil || strings.Contains(string(c.Text), "cluster.local") {
 		t.Errorf("the template that appeared is not used: %v\n%s", err, c.Text)
 	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = l.load(); err == nil {
+	if _, err = l.Load(); err == nil {
 		t.Error("no error although the template is gone")
 	}
 }
@@ -224,13 +147,13 @@ func TestTemplateStays(t *testing.T) {
 // TestCorefileWithoutTemplate has a Corefile at -conf and no template, as manifests of installers do: the reference runs it.
 func TestCorefileWithoutTemplate(t *testing.T) {
 	n := newNode(t)
-	l := n.loader(t, "-localip 10.0.0.1 -conf DIR/Corefile")
+	l := n.renderer(t, "-localip 10.0.0.1 -conf DIR/Corefile")
 	l.Opts.BaseCorefile = filepath.Join(n.dir, "Corefile.base")
 	const own = ".:53 {\n    bind 10.0.0.1\n    whoami\n}\n"
 	path := writeFile(t, n.dir, "Corefile", own)
 	load := func(want ...string) {
 		t.Helper()
-		c, err := l.load()
+		c, err := l.Load()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,7 +167,7 @@ func TestCorefileWithoutTemplate(t *testing.T) {
 	load("chaos")
 	for _, change := range []func(){func() { writeFile(t, n.dir, "Corefile", "\n") }, func() { _ = os.Remove(path) }} {
 		change()
-		if _, err := l.load(); err == nil {
+		if _, err := l.Load(); err == nil {
 			t.Error("no error although the Corefile is gone, or empty")
 		}
 	}
@@ -259,19 +182,4 @@ func TestCorefileWithoutTemplate(t *testing.T) {
 
 	writeFile(t, n.dir, "Corefile", " \n")
 	load("cluster.local {")
-}
-
-func TestWarnedOnce(t *testing.T) {
-	n, logs := newNode(t), captureLogs(t)
-	delete(n.env, "KUBE_DNS_SERVICE_HOST")
-	writeFile(t, n.dir, "Corefile.base", template)
-	l := n.loader(t, "-localip 169.254.20.10 -basecorefile DIR/Corefile.base")
-	for range 3 {
-		if _, err := l.reload(serverType); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := logs.take(); strings.Count(got, "No fallback") != 1 {
-		t.Errorf("logged:\n%s", got)
-	}
 }
