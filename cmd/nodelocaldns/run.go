@@ -15,6 +15,7 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/filewatch"
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
@@ -22,7 +23,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
-// watchInterval is how often -reloadwithsignal looks at the inputs.
+// watchInterval is how often -reloadwithsignal looks at the inputs, should a change not be noticed.
 const watchInterval = 10 * time.Second
 
 // run serves until a signal ends it. The fallback table is the first thing that
@@ -88,11 +89,26 @@ func serveOptions(o *options.Options) (int, error) {
 	life := newLifecycle(&loader.validity)
 	caddy.RegisterEventHook("nodelocaldns", life.hook)
 	caddy.RegisterCaddyfileLoader("nodelocaldns", life.guard(loader.reload))
+	var tick <-chan time.Time // without -reloadwithsignal the reload plugin's
 	if o.ReloadWithSignal {
-		go life.watch(life.guard(loader.reload), watchInterval)
+		tick = time.Tick(watchInterval)
 	}
+	go life.watch(loader.reload, tick, o.ReloadWithSignal)
+	go life.follow(loader.Files()...)
 	starter := starter{loader, last, caddy.Start, life.ending.Load}
 	return life.serve(starter.start, loader.reload, notify())
+}
+
+// follow asks for a look at the files at paths after each change of them, until the process ends. Without it changes take effect
+// at the next tick.
+func (l *lifecycle) follow(paths ...string) {
+	watcher, err := filewatch.New(paths...)
+	for err == nil {
+		if err = watcher.Next(); err == nil {
+			ask(l.changes)
+		}
+	}
+	log.Warningf("Changes of the configuration take effect at the interval of the reload plugin, and no sooner: %v", err)
 }
 
 // keeper returns what keeps a configuration that works. An error is logged once:

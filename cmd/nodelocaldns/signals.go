@@ -36,7 +36,7 @@ func (l *lifecycle) handle(sigs <-chan os.Signal, exit chan<- int) {
 				exit <- exitForced
 			}
 		case syscall.SIGUSR1:
-			l.requestReload()
+			ask(l.reloads)
 		case syscall.SIGUSR2:
 			log.Info("Ignoring SIGUSR2: a binary is replaced by starting the new one beside the old one")
 		case syscall.SIGHUP: // of a terminal that went away; nothing to do with us

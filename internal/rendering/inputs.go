@@ -172,22 +172,21 @@ func (in *Inputs) kubeDNSDir() (dir, note string) {
 func (in *Inputs) stanza(t corefiles.Template, clusterIP netip.Addr) (s corefiles.Stanza, note string) {
 	o := *in.Opts
 	s = corefiles.Stanza{Addresses: o.Addresses, Options: o.Stanza()}
-	if !o.Given["fallback"] && !hasStanza(t) {
+	if own := HasDirective(t.Path, t.Text, "nodelocal"); !own && !o.Given["fallback"] {
 		o.Fallback, note = in.fallback(o.Addresses, clusterIP)
 		s.Options = o.Stanza("fallback")
 	}
 	return s, note
 }
 
-// hasStanza reports whether the template's author wrote a nodelocal stanza. A
-// template that cannot be parsed has none; Render says what is wrong with it.
-func hasStanza(t corefiles.Template) bool {
-	if !bytes.Contains(t.Text, []byte("nodelocal")) {
+// HasDirective reports whether a server block of the Corefile text has the directive. A text that cannot be parsed has none.
+func HasDirective(path string, text []byte, directive string) bool {
+	if !bytes.Contains(text, []byte(directive)) {
 		return false // without a parse, which logs a line for an import that matches nothing
 	}
-	blocks, err := caddyfile.Parse(t.Path, bytes.NewReader(t.Text), nil)
+	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
 	return err == nil && slices.ContainsFunc(blocks, func(b caddyfile.ServerBlock) bool {
-		return len(b.Tokens["nodelocal"]) > 0
+		return len(b.Tokens[directive]) > 0
 	})
 }
 
