@@ -19,11 +19,9 @@ import (
 
 // lifecycle keeps the start, the reloads and the end of the servers apart.
 //
-// Caddy does not: Instance.Restart takes no lock, and three parties would call
-// into it at any time: the reload plugin's goroutine, SIGUSR1 and SIGTERM. Two
-// restarts at once leave two sets of servers; a restart that overtakes the
-// shutdown brings up servers after their addresses went, or hangs it
-// (coredns#7314). So there is one slot, busy. Who starts, replaces or stops
+// Caddy does not: Instance.Restart takes no lock, and three parties would call into it at any time: the reload plugin's
+// goroutine, SIGUSR1 and SIGTERM. Two restarts at once leave two sets of servers; a restart that overtakes the shutdown brings
+// up servers after their addresses went, or hangs it (coredns#7314). So there is one slot, busy. Who starts, replaces or stops
 // servers holds it:
 //
 //   - the start has it from the beginning and gives it back in the event hook;
@@ -34,8 +32,8 @@ import (
 //   - the shutdown closes closing, which turns away restarts that have not
 //     begun, waits for the slot, a bounded time, and keeps it.
 //
-// The hook is called by caddy when an instance serves, before Start or Restart
-// returns. It also knows which instance is the current one.
+// The hook is called by caddy when an instance serves, before Start or Restart returns. It also knows which instance is the
+// current one.
 type lifecycle struct {
 	busy    chan struct{}
 	closing chan struct{}
@@ -89,9 +87,8 @@ func (l *lifecycle) hook(event caddy.EventName, info any) error {
 	return nil
 }
 
-// beginRestart takes the slot for a restart of inst. A restart that must not be
-// ends its goroutine: an error would make caddy run the OnRestartFailed
-// callbacks, with which health and others open their listeners once more.
+// beginRestart takes the slot for a restart of inst. A restart that must not be ends its goroutine: an error would make caddy
+// run the OnRestartFailed callbacks, with which health and others open their listeners once more.
 func (l *lifecycle) beginRestart(inst *caddy.Instance) error {
 	select {
 	case l.busy <- struct{}{}:
@@ -109,9 +106,8 @@ func (l *lifecycle) beginRestart(inst *caddy.Instance) error {
 func (l *lifecycle) restartFailed(inst *caddy.Instance) error {
 	running := caddy.Instances()
 	if n := len(running); n > 0 && !slices.Contains(running, inst) {
-		// An OnShutdown callback of inst failed after the new instance had
-		// taken over. Caddy calls that a failed restart and keeps quiet about
-		// the new instance, which would then never be reloaded again.
+		// An OnShutdown callback of inst failed after the new instance had taken over. Caddy calls that a failed restart and
+		// keeps quiet about the new instance, which would then never be reloaded again.
 		caddy.EmitEvent(caddy.InstanceStartupEvent, running[n-1])
 		return nil
 	}
@@ -169,8 +165,8 @@ func ask(c chan struct{}) {
 	}
 }
 
-// serveReloads carries out the requested reloads until the process ends. Errors
-// are not its to report: load logs its own, and caddy those of a restart.
+// serveReloads carries out the requested reloads until the process ends. Errors are not its to report: load logs its own, and
+// caddy those of a restart.
 func (l *lifecycle) serveReloads(load caddy.LoaderFunc) {
 	for {
 		select {
@@ -211,8 +207,8 @@ func (l *lifecycle) watch(load caddy.LoaderFunc, tick <-chan time.Time, always b
 	}
 }
 
-// restart replaces the current instance. It returns false if another restart
-// did so at the same time, perhaps with an older configuration.
+// restart replaces the current instance. It returns false if another restart did so at the same time, perhaps with an older
+// configuration.
 func (l *lifecycle) restart(input caddy.Input) bool {
 	inst, done := l.current.Load(), make(chan bool, 1)
 	go func() {

@@ -26,9 +26,8 @@ import (
 // watchInterval is how often -reloadwithsignal looks at the inputs, should a change not be noticed.
 const watchInterval = 10 * time.Second
 
-// run serves until a signal ends it. The fallback table is the first thing that
-// it makes, before it waits for kube-proxy, reads a file or opens a port: a start
-// that fails leaves it.
+// run serves until a signal ends it. The fallback table is the first thing that it makes, before it waits for kube-proxy, reads
+// a file or opens a port: a start that fails leaves it.
 func run(o *options.Options) (int, error) {
 	if err := configure(o); err != nil {
 		return exitFailure, err
@@ -99,8 +98,8 @@ func serveOptions(o *options.Options) (int, error) {
 	return life.serve(starter.start, loader.reload, notify())
 }
 
-// follow asks for a look at the files at paths after each change of them, until the process ends. Without it changes take effect
-// at the next tick.
+// follow asks for a look at the files at paths after each change of them, until the process ends. Without it changes take
+// effect at the next tick.
 func (l *lifecycle) follow(paths ...string) {
 	watcher, err := filewatch.New(paths...)
 	for err == nil {
@@ -111,9 +110,8 @@ func (l *lifecycle) follow(paths ...string) {
 	log.Warningf("Changes of the configuration take effect at the interval of the reload plugin, and no sooner: %v", err)
 }
 
-// keeper returns what keeps a configuration that works. An error is logged once:
-// it is no reason not to serve. Nor is a configuration kept whose nameservers are
-// not known any more: the one before has them.
+// keeper returns what keeps a configuration that works. An error is logged once: it is no reason not to serve. Nor is a
+// configuration kept whose nameservers are not known any more: the one before has them.
 func keeper(last rendering.LastGood, l *loader) func([]byte) {
 	said := ""
 	return func(text []byte) {
@@ -128,8 +126,8 @@ func keeper(last rendering.LastGood, l *loader) func([]byte) {
 	}
 }
 
-// serve serves what start starts until the process is to end with the code that it returns.
-// Caddy starts beside it: a start that hangs can be ended, too.
+// serve serves what start starts until the process is to end with the code that it returns. Caddy starts beside it: a start
+// that hangs can be ended, too.
 func (l *lifecycle) serve(start func() (*caddy.Instance, error), load caddy.LoaderFunc, sigs <-chan os.Signal) (int, error) {
 	exit, failed := make(chan int, 3), make(chan error, 1)
 	go l.handle(sigs, exit)
@@ -167,8 +165,8 @@ func configure(o *options.Options) error {
 	return dnsserver.SetDirectives(directives)
 }
 
-// startFailed takes back what a start that failed has done so far. If a signal
-// is ending the process already, it is let go on, and has the last word.
+// startFailed takes back what a start that failed has done so far. If a signal is ending the process already, it is let go on,
+// and has the last word.
 func (l *lifecycle) startFailed(exit <-chan int, err error) (int, error) {
 	if l.end() {
 		return exitFailure, errors.Join(err, nodelocal.Abandon())
@@ -177,8 +175,8 @@ func (l *lifecycle) startFailed(exit <-chan int, err error) (int, error) {
 	return <-exit, err
 }
 
-// awaitServers ends the process when all servers have stopped by themselves:
-// better to be restarted than to be a process that serves nothing.
+// awaitServers ends the process when all servers have stopped by themselves: better to be restarted than to be a process that
+// serves nothing.
 func (l *lifecycle) awaitServers(inst *caddy.Instance, exit chan<- int) {
 	inst.Wait() // for all instances that follow, too
 	if l.end() {

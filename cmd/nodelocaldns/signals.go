@@ -8,10 +8,9 @@ import (
 	"syscall"
 )
 
-// notify starts to catch the signals that handle knows. caddy.TrapSignals is no
-// choice: it exits before the link and the source rules could be removed, it
-// runs no shutdown callbacks on SIGQUIT, and its SIGUSR1 drops all event hooks,
-// after which the reload plugin no longer reloads (coredns#6263).
+// notify starts to catch the signals that handle knows. caddy.TrapSignals is no choice: it exits before the link and the source
+// rules could be removed, it runs no shutdown callbacks on SIGQUIT, and its SIGUSR1 drops all event hooks, after which the
+// reload plugin no longer reloads (coredns#6263).
 func notify() chan os.Signal {
 	sigs := make(chan os.Signal, 8)
 	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT,
@@ -19,9 +18,8 @@ func notify() chan os.Signal {
 	return sigs
 }
 
-// handle acts on signals until sigs is closed and sends exit codes. It never
-// blocks, so that a second SIGTERM is heard while the first is worked on; exit
-// needs room for all codes that can come.
+// handle acts on signals until sigs is closed and sends exit codes. It never blocks, so that a second SIGTERM is heard while
+// the first is worked on; exit needs room for all codes that can come.
 func (l *lifecycle) handle(sigs <-chan os.Signal, exit chan<- int) {
 	forced := false
 	for sig := range sigs {

@@ -53,8 +53,8 @@ func New(paths ...string) (*Watcher, error) {
 // Close ends Next, which returns an error then.
 func (w *Watcher) Close() error { return w.inotify.Close() }
 
-// Next waits until one of the files may have changed, and until nothing more has happened for a moment. What happens after New, or
-// after Next has returned, is what the following call returns for. An error ends the watch.
+// Next waits until one of the files may have changed, and until nothing more has happened for a moment. What happens after New,
+// or after Next has returned, is what the following call returns for. An error ends the watch.
 func (w *Watcher) Next() error {
 	for {
 		if changed, err := w.read(time.Time{}); err != nil {
