@@ -75,8 +75,8 @@ func cleanup(args []string, stdout io.Writer) error {
 	return err
 }
 
-// wait does nothing until a signal ends it. It is for the main container of a DaemonSet whose init container has done all there
-// was to do: there is no shell in the image, and a container that ends is started again.
+// wait does nothing until a signal ends it. It is for the main container of a DaemonSet whose init container does all the work:
+// the image has no shell, and Kubernetes restarts a container that ends.
 func wait(args []string, stdout io.Writer) error {
 	if len(args) > 0 {
 		return options.UsageError{Err: fmt.Errorf("unexpected argument %q", args[0])}

@@ -19,28 +19,27 @@ import (
 
 // lifecycle keeps the start, the reloads and the end of the servers apart.
 //
-// Caddy does not: Instance.Restart takes no lock, and three parties would call into it at any time: the reload plugin's
-// goroutine, SIGUSR1 and SIGTERM. Two restarts at once leave two sets of servers; a restart that overtakes the shutdown brings
-// up servers after their addresses went, or hangs it (coredns#7314). So there is one slot, busy. Who starts, replaces or stops
-// servers holds it:
+// Caddy does not keep them apart. Instance.Restart takes no lock, and three parties call it at any time: the goroutine of the
+// reload plugin, SIGUSR1 and the watch. Two restarts at once leave two sets of servers. A restart that overtakes the shutdown
+// brings up servers after their addresses went, or hangs the shutdown (coredns#7314). So there is one slot, busy. Whoever
+// starts, replaces or stops servers holds the slot:
 //
-//   - the start has it from the beginning and gives it back in the event hook;
-//     one that fails keeps it, since only the end of the process can follow;
-//   - a restart, whoever asked for it, takes it in the first OnRestart callback,
-//     which the hook puts into every instance, and gives it back in the hook for
-//     the new instance, or in the last OnRestartFailed callback;
-//   - the shutdown closes closing, which turns away restarts that have not
-//     begun, waits for the slot, a bounded time, and keeps it.
+//   - The start has the slot from the beginning and gives the slot back in the event hook. A start that fails keeps the slot,
+//     since only the end of the process can follow.
+//   - A restart takes the slot in the first OnRestart callback, which the hook puts into every instance. It gives the slot back
+//     in the hook for the new instance, or in the last OnRestartFailed callback.
+//   - The shutdown closes the channel closing, which turns away restarts that have not begun. It waits for the slot for a
+//     bounded time, and keeps the slot.
 //
-// The hook is called by caddy when an instance serves, before Start or Restart returns. It also knows which instance is the
-// current one.
+// Caddy calls the hook when an instance serves, before Start or Restart returns. The hook notes which instance is the current
+// one.
 type lifecycle struct {
 	busy    chan struct{}
 	closing chan struct{}
-	ending  atomic.Bool // closing is closed, or about to be
+	ending  atomic.Bool // closing is closed, or will be at once
 	current atomic.Pointer[caddy.Instance]
 
-	// reloads asks for a reload; one that is waiting already serves two wishes. changes asks for a look at the files.
+	// reloads asks for a reload, changes for a look at the files.
 	reloads, changes chan struct{}
 	serving          chan struct{} // closed when the first instance serves
 
@@ -87,7 +86,7 @@ func (l *lifecycle) hook(event caddy.EventName, info any) error {
 	return nil
 }
 
-// beginRestart takes the slot for a restart of inst. A restart that must not be ends its goroutine: an error would make caddy
+// beginRestart takes the slot for a restart of inst. A restart that must not happen ends its goroutine. An error would make caddy
 // run the OnRestartFailed callbacks, with which health and others open their listeners once more.
 func (l *lifecycle) beginRestart(inst *caddy.Instance) error {
 	select {
@@ -106,8 +105,8 @@ func (l *lifecycle) beginRestart(inst *caddy.Instance) error {
 func (l *lifecycle) restartFailed(inst *caddy.Instance) error {
 	running := caddy.Instances()
 	if n := len(running); n > 0 && !slices.Contains(running, inst) {
-		// An OnShutdown callback of inst failed after the new instance had taken over. Caddy calls that a failed restart and
-		// keeps quiet about the new instance, which would then never be reloaded again.
+		// An OnShutdown callback of inst failed after the new instance had taken over. Caddy calls this a failed restart, and
+		// does not tell the hooks of the new instance, which could then never be reloaded.
 		caddy.EmitEvent(caddy.InstanceStartupEvent, running[n-1])
 		return nil
 	}
@@ -165,8 +164,8 @@ func ask(c chan struct{}) {
 	}
 }
 
-// serveReloads carries out the requested reloads until the process ends. Errors are not its to report: load logs its own, and
-// caddy those of a restart.
+// serveReloads carries out the requested reloads until the process ends. It reports no errors: load logs its own, and caddy
+// logs those of a restart.
 func (l *lifecycle) serveReloads(load caddy.LoaderFunc) {
 	for {
 		select {
@@ -207,8 +206,8 @@ func (l *lifecycle) watch(load caddy.LoaderFunc, tick <-chan time.Time, always b
 	}
 }
 
-// restart replaces the current instance. It returns false if another restart did so at the same time, perhaps with an older
-// configuration.
+// restart replaces the current instance. It returns false if another restart replaced the instance at the same time, perhaps by
+// an older configuration.
 func (l *lifecycle) restart(input caddy.Input) bool {
 	inst, done := l.current.Load(), make(chan bool, 1)
 	go func() {

@@ -45,7 +45,8 @@ func command(args []string, stdout, stderr io.Writer) int {
 	return max(code, exitFailure)
 }
 
-// dispatch picks the subcommand. The code counts if there is no error, or if it is a more particular failure.
+// dispatch runs the subcommand. If the error is nil, the code is the exit code. Else it is the exit code where that is higher
+// than exitFailure.
 func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 	name := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {

@@ -19,7 +19,7 @@ var log = clog.NewWithPlugin("nodelocal")
 
 var thePlugins = rendering.Plugins{Known: directives, NotCompiledIn: notCompiledIn}
 
-// loader loads the Corefile while the servers run, and tells once what is wrong with it.
+// loader loads the Corefile while the servers run, and logs each fault of it once.
 type loader struct {
 	*rendering.Renderer
 
@@ -34,8 +34,8 @@ func newLoader(o *options.Options) *loader {
 	return &loader{Renderer: rendering.New(o, thePlugins)}
 }
 
-// reload is the caddy loader while the servers run. Nobody up the stack reports its error (the reload plugin drops the error),
-// so reload logs it. It does so once, since the same input is read again at every tick.
+// reload is the caddy loader while the servers run. Its callers drop the error, so reload logs it. It logs an error once, since
+// it reads the same files at each tick.
 func (l *loader) reload(string) (caddy.Input, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -69,8 +69,8 @@ func (l *loader) report(warnings []string) {
 	l.warned = warnings
 }
 
-// validity knows whether the configuration that runs is the one that the inputs say, publishes it as a metric, and has such a
-// configuration kept for the next start. Between the moment when the inputs say something new and the reload it stays as it is.
+// validity knows whether the running configuration is the one that the files say, and publishes that as a metric. It has such a
+// configuration kept for the next start. The metric does not change between a change of the files and the reload.
 type validity struct {
 	mu      sync.Mutex
 	wanted  []byte            // what the inputs said last; nil: they cannot be used

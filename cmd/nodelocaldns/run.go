@@ -26,8 +26,8 @@ import (
 // watchInterval is how often -reloadwithsignal looks at the inputs, should a change not be noticed.
 const watchInterval = 10 * time.Second
 
-// run serves until a signal ends it. The fallback table is the first thing that it makes, before it waits for kube-proxy, reads
-// a file or opens a port: a start that fails leaves it.
+// run serves until a signal ends it. First it makes the fallback table, before it waits for kube-proxy, reads a file or opens a
+// port. A start that fails leaves the table on the node.
 func run(o *options.Options) (int, error) {
 	if err := configure(o); err != nil {
 		return exitFailure, err
@@ -60,7 +60,7 @@ func run(o *options.Options) (int, error) {
 	return code, err
 }
 
-// foresee has the fallback table made before anything is read that may be at fault.
+// foresee makes the fallback table before any file is read that may be at fault.
 func foresee(f rendering.Finder) error {
 	c, ok := f.Foreseen()
 	if !ok {
@@ -69,7 +69,7 @@ func foresee(f rendering.Finder) error {
 	return nodelocal.Foresee(c)
 }
 
-// sayMemory tells of a limit, since it decides how much is cached.
+// sayMemory logs the memory limit, which decides how much is cached.
 func sayMemory(l memlimit.Limit) {
 	switch {
 	case l == 0:
@@ -110,8 +110,9 @@ func (l *lifecycle) follow(paths ...string) {
 	log.Warningf("Changes of the configuration take effect at the interval of the reload plugin, and no sooner: %v", err)
 }
 
-// keeper returns what keeps a configuration that works. An error is logged once: it is no reason not to serve. Nor is a
-// configuration kept whose nameservers are not known any more: the one before has them.
+// keeper returns the function that keeps a configuration that works for the next start. The function logs an error once, and
+// the cache serves all the same. It does not keep a configuration if no nameserver of resolv.conf can be asked any more: the
+// configuration kept before has nameservers.
 func keeper(last rendering.LastGood, l *loader) func([]byte) {
 	said := ""
 	return func(text []byte) {
@@ -126,8 +127,8 @@ func keeper(last rendering.LastGood, l *loader) func([]byte) {
 	}
 }
 
-// serve serves what start starts until the process is to end with the code that it returns. Caddy starts beside it: a start
-// that hangs can be ended, too.
+// serve runs start, and returns when the process is to end, with the exit code. start runs in a goroutine of its own, so that a
+// signal can end a start that hangs.
 func (l *lifecycle) serve(start func() (*caddy.Instance, error), load caddy.LoaderFunc, sigs <-chan os.Signal) (int, error) {
 	exit, failed := make(chan int, 3), make(chan error, 1)
 	go l.handle(sigs, exit)
@@ -155,7 +156,7 @@ func configure(o *options.Options) error {
 		return fmt.Errorf("setting up the log: %w", err)
 	}
 	o.Memory = memlimit.Set(o.Memory)
-	signal.Ignore(syscall.SIGPIPE) // of stdout or stderr, whose reader has gone: that is no reason to serve no more
+	signal.Ignore(syscall.SIGPIPE) // when nobody reads stdout or stderr any more, the cache serves on
 	golog.SetFlags(0)              // as CoreDNS; who collects the logs adds the time
 	caddy.Quiet = true
 	caddy.PidFile = o.PIDFile
@@ -165,8 +166,8 @@ func configure(o *options.Options) error {
 	return dnsserver.SetDirectives(directives)
 }
 
-// startFailed takes back what a start that failed has done so far. If a signal is ending the process already, it is let go on,
-// and has the last word.
+// startFailed takes back what a failed start has done. If a signal is ending the process already, startFailed waits for that
+// end and returns its exit code.
 func (l *lifecycle) startFailed(exit <-chan int, err error) (int, error) {
 	if l.end() {
 		return exitFailure, errors.Join(err, nodelocal.Abandon())
@@ -175,8 +176,8 @@ func (l *lifecycle) startFailed(exit <-chan int, err error) (int, error) {
 	return <-exit, err
 }
 
-// awaitServers ends the process when all servers have stopped by themselves: better to be restarted than to be a process that
-// serves nothing.
+// awaitServers ends the process when all servers have stopped by themselves. Kubernetes restarts the process then, while a
+// process without servers would stay.
 func (l *lifecycle) awaitServers(inst *caddy.Instance, exit chan<- int) {
 	inst.Wait() // for all instances that follow, too
 	if l.end() {
@@ -186,7 +187,7 @@ func (l *lifecycle) awaitServers(inst *caddy.Instance, exit chan<- int) {
 	}
 }
 
-// awaitLoop ends the process when its upstream leads back to it: only another configuration can help.
+// awaitLoop ends the process when its queries come back to it. Only another configuration can help then.
 func (l *lifecycle) awaitLoop(loops <-chan error, exit chan<- int) {
 	err := <-loops
 	if l.end() {

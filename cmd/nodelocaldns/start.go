@@ -18,8 +18,8 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
-// starter begins to serve. Where what the inputs say cannot be used, another configuration stands in for it: the last one that
-// worked, or, if only the ConfigMap of kube-dns is at fault, what the inputs say without it.
+// starter starts the servers. Where the files cannot be used, another configuration stands in: the last one that worked, or, if
+// only the kube-dns ConfigMap is at fault, the files without that ConfigMap.
 type starter struct {
 	*loader
 	last   rendering.LastGood
@@ -27,14 +27,14 @@ type starter struct {
 	ending func() bool                                // the process is to end
 }
 
-// A standIn is a configuration that may run in the place of what the inputs say.
+// A standIn is a configuration that may run instead of what the files say.
 type standIn struct {
 	rendering.Corefile
 	name  string
 	fault error // of what the inputs say
 }
 
-// start returns what serves. The error is that of what the inputs say, and those of what could not stand in for it.
+// start returns the instance that serves. The error joins the fault of what the files say and those of the stand-ins.
 func (s *starter) start() (*caddy.Instance, error) {
 	c, fault := s.first()
 	if fault == nil {
@@ -72,7 +72,7 @@ func explained(err error, c rendering.Corefile, port uint16) error {
 	return rendering.Explain(err, port)
 }
 
-// first loads what the inputs say. What it says of a fault, reload need not say again.
+// first loads what the files say. It logs warnings, and notes a fault, so that reload does not log them again.
 func (s *starter) first() (rendering.Corefile, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,7 +85,7 @@ func (s *starter) first() (rendering.Corefile, error) {
 	return c, err
 }
 
-// tryStandIn starts c. The one before it may have left something half done.
+// tryStandIn starts c, after it has removed what an earlier attempt has left of the network.
 func (s *starter) tryStandIn(c standIn) (*caddy.Instance, error) {
 	if err := nodelocal.Close(); err != nil {
 		return nil, err
@@ -111,7 +111,8 @@ func (s *starter) standsIn(c standIn) {
 	s.report(c.Warnings)
 }
 
-// standIns lists what may run in the place of text, which has that fault; text is empty if there was none.
+// standIns lists what may run instead of text, the rendered Corefile, which has that fault. text is empty if nothing could be
+// rendered.
 func (s *starter) standIns(text []byte, fault error) (list []standIn) {
 	kept, _ := s.Detached(text)
 	switch last, err := s.last.Read(); {
@@ -126,8 +127,8 @@ func (s *starter) standIns(text []byte, fault error) (list []standIn) {
 	return list
 }
 
-// withoutKubeDNS renders without the keys of the kube-dns ConfigMap that are at fault; without all if the fault showed in text,
-// the whole.
+// withoutKubeDNS renders without those keys of the kube-dns ConfigMap that are at fault, or without all keys if the fault
+// showed only when text was run.
 func (s *starter) withoutKubeDNS(text []byte, fault error) (standIn, error) {
 	if s.Opts.Mode == options.AsItIs {
 		return standIn{}, fault // which does not depend on it
@@ -153,7 +154,7 @@ func (s *starter) withoutKubeDNS(text []byte, fault error) (standIn, error) {
 	return standIn{}, fault
 }
 
-// of names keys of a ConfigMap, in front of its name; an empty one is all.
+// of returns the keys of a ConfigMap as they stand in front of its name in a sentence. An empty key stands for all keys.
 func of(keys []string) string {
 	if slices.Contains(keys, "") {
 		return "any key of"
@@ -161,8 +162,9 @@ func of(keys []string) string {
 	return strings.Join(keys, " and ") + " of"
 }
 
-// ofConfiguration reports whether another text may be better off than the one whose start has failed with err. Not so if the
-// node cannot have the network, or if somebody else has a port; and what caddy has opened by then stays open.
+// ofConfiguration reports whether a start with another text may succeed where one has failed with err. It cannot if the node
+// cannot have the network, or if another program has a port. In the second case the sockets that caddy has opened stay open,
+// too.
 func ofConfiguration(err error) bool {
 	return !errors.As(err, new(nodelocal.NetworkError)) && !rendering.IsBindError(err)
 }

@@ -31,8 +31,8 @@ func Replace(path string, text []byte, mode fs.FileMode) error {
 	return swap(path, text, func(f *os.File) error { return f.Chmod(mode) })
 }
 
-// swap gives path the content text in one step: a new file beside it takes its name. finish sets the new file's mode and owner.
-// Errors leave out the new file's name: it is random, so each message about the same trouble would be another one.
+// swap makes text the content of path in one step: a new file beside path takes its name. finish sets mode and owner of the new
+// file. Errors leave out the name of the new file, which is random, so that the same trouble has the same message.
 func swap(path string, text []byte, finish func(*os.File) error) error {
 	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {

@@ -84,7 +84,8 @@ func (c cluster) dnsService() (name string, addrs []netip.Addr, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	// Our own Service of the same pods has the label, too, and the ClusterIP that must not be taken over.
+	// The Service kube-dns-upstream of the manifests has the same pods and the label, and a ClusterIP that must not be taken
+	// over.
 	services := slices.DeleteFunc(all, func(s object) bool {
 		return s.Metadata.Name == "kube-dns-upstream" || s.Spec.ClusterIP == "None"
 	})

@@ -44,7 +44,8 @@ func (k kubectl) get(v any, args ...string) error {
 	return nil
 }
 
-// said prefers the last line that kubectl printed to its exit code: that is its error, after warnings and retries.
+// said returns the last line that kubectl printed, which is its error after warnings and retries. Without a line it returns the
+// exit status.
 func said(text string, err error) error {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	if last := strings.TrimSpace(lines[len(lines)-1]); last != "" {
@@ -53,7 +54,7 @@ func said(text string, err error) error {
 	return fmt.Errorf("kubectl: %w", err)
 }
 
-// object is what of the API's objects is looked at here.
+// object has those fields of the API's objects that are used here.
 type object struct {
 	Metadata struct{ Name string }
 	Data     map[string]string // of a ConfigMap

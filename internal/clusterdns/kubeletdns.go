@@ -24,8 +24,8 @@ import (
 // readyPort is the port of the ready plugin in the embedded template.
 const readyPort = "8181"
 
-// kubeletDNS makes the kubelet of this node name the cache to pods: it changes clusterDNS in the kubelet's configuration file,
-// after the cache has said that it is ready, or puts the value from before back.
+// kubeletDNS names the cache to the pods of this node: it changes clusterDNS in the kubelet's configuration file after the
+// cache has said that it is ready. With undo it puts the old value back.
 type kubeletDNS struct {
 	config    string
 	addrs     []netip.Addr
@@ -67,7 +67,7 @@ func (k *kubeletDNS) flagSet() *flag.FlagSet {
 }
 
 func (k *kubeletDNS) run(stdout io.Writer) error {
-	// Before the wait: a file that cannot be changed is the sooner known.
+	// The first attempt comes before the wait, to report a file that cannot be changed at once.
 	if _, err := k.edited(); err != nil {
 		return err
 	}
@@ -109,8 +109,7 @@ func (k *kubeletDNS) edited() ([]byte, error) {
 	return text, nil
 }
 
-// await waits until the cache is ready. It is asked over HTTP: DNS at the address is answered by the fallback, too, while there
-// is no cache.
+// await waits until the cache is ready. It asks over HTTP: without a cache the fallback answers DNS at the address.
 func (k *kubeletDNS) await() (err error) {
 	retry.Until(k.patience, time.Second, func() bool { err = k.ready(); return err == nil })
 	return err

@@ -19,8 +19,7 @@ import (
 type effect int
 
 const (
-	// everything is the Corefile, rendered or not, or the network.
-	everything effect = iota
+	_ effect = iota // the Corefile, rendered or not, or the network
 	// rendered is the rendered Corefile alone. The flag is refused with a Corefile that runs as it is.
 	rendered
 	// process is neither the Corefile nor the network.

@@ -71,8 +71,8 @@ func (f Finder) await() (mode hostnet.ProxyMode) {
 	return mode
 }
 
-// autoAddrs decides which addresses to take, and says why. clusterIP is that of kube-dns, or the zero Addr. Where somebody else
-// answers for every ClusterIP before, or in the place of, the node itself, it cannot be one of them.
+// autoAddrs decides which addresses to take, and says why. clusterIP is the ClusterIP of kube-dns, or the zero Addr. IPVS and
+// Cilium answer for ClusterIPs before the node does, so the cache cannot take one there.
 func autoAddrs(mode hostnet.ProxyMode, clusterIP netip.Addr) (addrs []netip.Addr, why string, err error) {
 	own := []netip.Addr{options.StandaloneIP}
 	taken := mode == hostnet.ProxyIPVS || mode == hostnet.ProxyCilium

@@ -19,9 +19,10 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 )
 
-// Bindable refuses a Corefile with an address in bind that no interface has, nor will have: own, and what the nodelocal stanzas
-// name, come with the link. CoreDNS would find that out after it has opened other sockets. caddy leaves these open, so no other
-// configuration could be tried then. It refuses names that no interface has, too: CoreDNS would not say in which line they are.
+// Bindable returns an error if a bind in the Corefile names an address that no interface has or will have. The addresses own,
+// and those of the nodelocal stanzas, come with the link. CoreDNS finds such a fault only after it has opened other sockets,
+// which caddy leaves open, so that no other configuration could be tried. Bindable also refuses names that no interface has:
+// CoreDNS does not say in which line they are.
 func Bindable(path string, text []byte, own []netip.Addr) error {
 	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 )
 
-// bindError is how package net words it; caddy passes errors on as text only.
+// bindError matches the text of package net for a failed bind. Caddy passes errors on as text only.
 var bindError = regexp.MustCompile(`listen (tcp|udp)\d? (\S+): bind: (.+)$`)
 
 // Explain adds what can be done about a start that failed for a known cause.
@@ -45,7 +45,7 @@ func IsBindError(err error) bool {
 	return strings.HasPrefix(err.Error(), "Listen") || bindError.MatchString(err.Error())
 }
 
-// holder adds who has the port, and, of dnsmasq, what its configuration lacks.
+// holder says who has the port and, if it is dnsmasq, what its configuration lacks.
 func holder(network, addr string) string {
 	at, err := netip.ParseAddrPort(addr)
 	if err != nil {

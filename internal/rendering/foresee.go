@@ -9,8 +9,8 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 )
 
-// Foreseen returns the network that the flags and the environment ask for, before a file is read. It is not ok where they ask
-// for none, or only the Corefile says it. A stanza of the template's own may say something else, which counts as soon as it is
+// Foreseen returns the network that the flags and the environment ask for, before a file is read. ok is false if they ask for
+// none, or if only the Corefile can tell. A stanza in the template may ask for another network. It counts as soon as it is
 // read.
 func (in *Inputs) Foreseen() (c hostnet.Config, ok bool) {
 	o := in.Opts

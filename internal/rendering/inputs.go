@@ -29,8 +29,8 @@ type Inputs struct {
 	Getenv     func(string) string // os.Getenv
 	ResolvConf string              // path of the node's resolv.conf
 
-	// sawTemplate is the template's file that was read. When it goes away later that is an error, and no reason to serve
-	// another one instead.
+	// sawTemplate is the template file that was read. If the file goes away later, that is an error, and no other template is
+	// used.
 	sawTemplate string
 }
 
@@ -38,7 +38,7 @@ func newInputs(o *options.Options) Inputs {
 	return Inputs{Opts: o, Getenv: os.Getenv, ResolvConf: "/etc/resolv.conf"}
 }
 
-// readFile names what could not be read, which the path alone does not.
+// readFile is os.ReadFile with an error that says what the file is for.
 func readFile(what, path string) ([]byte, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -62,8 +62,8 @@ func (in *Inputs) template() (corefiles.Template, error) {
 	return corefiles.Template{Path: path, Text: text}, err
 }
 
-// withoutBase returns the template where the default one is not there: what is at -conf, which the reference runs then, or the
-// embedded one. A copy of ours at -conf is none, as it has the addresses of another day in it.
+// withoutBase returns the template where the default file does not exist: the file at -conf, which the reference runs then, or
+// the embedded template. A file at -conf that this program wrote is not used, since its addresses may be outdated.
 func (in *Inputs) withoutBase() (corefiles.Template, error) {
 	if path := in.Opts.Conf; path != "" {
 		text, err := readFile("Corefile", path)
@@ -80,8 +80,8 @@ func (in *Inputs) withoutBase() (corefiles.Template, error) {
 	return corefiles.Template{Path: "embedded template", Text: corefiles.Kubernetes}, nil
 }
 
-// params collects the inputs, without the keys of the kube-dns ConfigMap to skip; an empty one is all. The notes are for the
-// operator.
+// params collects the inputs, without the keys of the kube-dns ConfigMap to skip. An empty key stands for all keys. The notes
+// are warnings for the operator.
 func (in *Inputs) params(t corefiles.Template, skip []string) (p corefiles.Params, notes []string, err error) {
 	o := in.Opts
 	p = corefiles.Params{
@@ -165,8 +165,8 @@ func (in *Inputs) kubeDNSDir() (dir, note string) {
 	return "", note
 }
 
-// stanza is the nodelocal stanza that the flags stand for. What no flag says is left to the plugin's defaults, or to a stanza
-// in the template.
+// stanza returns the nodelocal stanza that the flags stand for. It leaves out what no flag says: the plugin has the defaults,
+// and the template may have a stanza.
 func (in *Inputs) stanza(t corefiles.Template, clusterIP netip.Addr) (s corefiles.Stanza, note string) {
 	o := *in.Opts
 	s = corefiles.Stanza{Addresses: o.Addresses, Options: o.Stanza()}
@@ -188,9 +188,9 @@ func HasDirective(path string, text []byte, directive string) bool {
 	})
 }
 
-// fallback returns the default for the addresses that answer while the cache, at localIPs, does not: the ClusterIP. It is that
-// of kube-dns where there is one. The Service of -upstreamsvc is usually deleted together with the cache, and the fallback
-// table stays. Who wants no rules (-setupiptables=false) does not get this table either unless -fallback asks for it.
+// fallback returns the default for the addresses that answer at the cache's own addresses, among localIPs, while the cache does
+// not: the ClusterIP. This is the ClusterIP of kube-dns where it is known: the Service of -upstreamsvc is usually deleted
+// together with the cache, and the fallback table stays. With -firewall none there is a table only if -fallback asks for it.
 func (in *Inputs) fallback(localIPs []netip.Addr, clusterIP netip.Addr) (addrs []netip.Addr, note string) {
 	o := in.Opts
 	bare := slices.DeleteFunc(slices.Clone(localIPs), func(a netip.Addr) bool { return !hostnet.NothingBehind(a, localIPs, clusterIP) })

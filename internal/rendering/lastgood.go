@@ -23,15 +23,15 @@ import (
 // are longer than their JSON.
 const maxLastGood = 16 << 20
 
-// LastGood is the file with the last configuration that worked. Its first line is a comment with what the text is good for; the
-// rest is a Corefile.
+// LastGood is the file with the last configuration that worked. Its first line is a comment that identifies the flags and the
+// text. The rest is a Corefile.
 type LastGood struct {
 	Path string // empty: none is kept
 	made string // flags and environment that the text depends on
 }
 
-// NewLastGood returns that of the process. The ClusterIPs are in the text, so they are part of what it was made for: one that a
-// Service has no longer would be asked for ever.
+// NewLastGood returns the LastGood of these flags and this environment. The file is good for the same ClusterIPs only: they are
+// in the text, and a Service may have another one at the next start.
 func NewLastGood(o *options.Options, getenv func(string) string) LastGood {
 	if o.StateDir == "" {
 		return LastGood{}
@@ -44,7 +44,7 @@ func NewLastGood(o *options.Options, getenv func(string) string) LastGood {
 	return LastGood{filepath.Join(o.StateDir, "Corefile.last-good"), strings.Join(made, "\n")}
 }
 
-// headOf is how the file begins: with the hashes of what the text was made for, and of the text.
+// headOf returns the first line of the file: hashes of what the text was made for, and of the text.
 func (g LastGood) headOf(text []byte) []byte {
 	return fmt.Appendf(nil, "# The last configuration of nodelocaldns that worked, for flags %.16x; text %.16x.\n",
 		sha256.Sum256([]byte(g.made)), sha256.Sum256(text))
@@ -58,8 +58,8 @@ func (g LastGood) Write(text []byte) error {
 	return atomicfile.Replace(g.Path, slices.Concat(g.headOf(text), text), 0o600)
 }
 
-// Read returns the text. The error is fs.ErrNotExist where there is none; else it says why the file is not to be trusted, or of
-// no use here.
+// Read returns the text. The error is fs.ErrNotExist if there is no file. Other errors say why the file cannot be trusted or
+// used.
 func (g LastGood) Read() ([]byte, error) {
 	if g.Path == "" {
 		return nil, fs.ErrNotExist
@@ -123,7 +123,7 @@ func ownAlone(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// MakeStateDir makes the directory for what outlives the process, which is this user's alone.
+// MakeStateDir makes the directory for what outlives the process. No other user can read it.
 func MakeStateDir(path string) error {
 	if path == "" {
 		return nil

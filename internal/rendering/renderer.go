@@ -104,8 +104,9 @@ func (r *Renderer) Load(skip ...string) (Corefile, error) {
 	return c, nil
 }
 
-// Detached returns text as it is kept for the next start: independent of resolv.conf, which may be the very fault of that
-// start. It is not ok where text needs that file, and the file is missing or has no nameserver that can be asked.
+// Detached returns text as it is kept for the next start: with the nameservers of resolv.conf in the place of the file's name,
+// since that file may be what the next start fails of. ok is false if text needs the file, and the file has no nameserver that
+// can be asked.
 func (r *Renderer) Detached(text []byte) (kept []byte, ok bool) {
 	resolv, _ := readFile("the node's nameservers", r.ResolvConf) // on an error: no nameserver
 	return corefiles.ResolvConf{Path: r.ResolvConf, Text: resolv}.Detach(text, r.Opts.Addresses)

@@ -56,9 +56,8 @@ func setup(c *caddy.Controller) error {
 	return nil
 }
 
-// register hooks the process's one node into the life of this configuration.
-// Nothing is torn down in OnShutdown: a reload runs it after the next
-// configuration has started.
+// register hooks the process's one node into the life of this configuration. OnShutdown removes nothing: a reload runs it after
+// the next configuration has started.
 func register(c *caddy.Controller, o options, where string, loopZones []string) {
 	config := dnsserver.GetConfig(c)
 	theNode.parsed(func() (settings, error) { return complete(o, config) })
