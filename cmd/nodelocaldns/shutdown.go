@@ -3,6 +3,9 @@
 package main
 
 import (
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/coredns/caddy"
@@ -10,6 +13,40 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
+
+// notify starts to catch the signals that handle knows. caddy.TrapSignals cannot be used: it exits before link and source rules
+// are removed, it runs no shutdown callbacks on SIGQUIT, and its SIGUSR1 drops all event hooks, after which the reload plugin
+// no longer reloads (coredns#6263).
+func notify() chan os.Signal {
+	sigs := make(chan os.Signal, 8)
+	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT,
+		syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	return sigs
+}
+
+// handle acts on signals until sigs is closed, and sends exit codes. It never blocks, so it notices a second SIGTERM while the
+// shutdown by the first is under way. exit needs room for all codes that can come.
+func (l *lifecycle) handle(sigs <-chan os.Signal, exit chan<- int) {
+	forced := false
+	for sig := range sigs {
+		switch sig {
+		case syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT:
+			if l.end() {
+				go func() { exit <- l.shutdown(sig.String()) }()
+				log.Infof("Shutting down: %s", sig)
+			} else if !forced {
+				forced = true
+				log.Warningf("Shutting down at once: a second signal (%s)", sig)
+				exit <- exitForced
+			}
+		case syscall.SIGUSR1:
+			ask(l.reloads)
+		case syscall.SIGUSR2:
+			log.Info("Ignoring SIGUSR2: a binary is replaced by starting the new one beside the old one")
+		case syscall.SIGHUP: // the terminal went away, which does not concern a cache
+		}
+	}
+}
 
 // Exit codes; those of a shutdown are caddy's.
 const (

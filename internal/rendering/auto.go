@@ -91,3 +91,28 @@ func autoAddrs(mode hostnet.ProxyMode, clusterIP netip.Addr) (addrs []netip.Addr
 	}
 	return append(own, clusterIP), string(mode), nil
 }
+
+// Foreseen returns the network that the flags and the environment ask for, before a file is read. ok is false if they ask for
+// none, or if only the Corefile can tell. A stanza in the template may ask for another network. It counts as soon as it is
+// read.
+func (in *Inputs) Foreseen() (c hostnet.Config, ok bool) {
+	o := in.Opts
+	c = o.Config
+	if o.Auto && len(o.Addresses) == 0 {
+		// Before -localip auto is resolved StandaloneIP is certain, unless the ClusterIP is IPv6 (autoAddrs).
+		if kubeDNS, _ := in.serviceIP("kube-dns"); kubeDNS.Is6() { // an error is Resolve's to report
+			return hostnet.Config{}, false
+		}
+		c.Addresses = []netip.Addr{options.StandaloneIP}
+	}
+	if o.Mode == options.AsItIs || !o.Owns() {
+		return hostnet.Config{}, false
+	}
+	if !o.Given["fallback"] {
+		// An error is of the environment, and the start's to report.
+		kubeDNS, _ := in.serviceIP("kube-dns")
+		upstream, _ := in.serviceIP(o.UpstreamService)
+		c.Fallback, _ = in.fallback(c.Addresses, firstValid(kubeDNS, upstream))
+	}
+	return c, true
+}
