@@ -26,7 +26,7 @@ build: generate
 	@echo "$(BIN): $$(stat -c %s $(BIN)) bytes"
 
 generate:
-	go generate ./cmd/nodelocaldns
+	go generate ./cmd/nodelocaldns ./e2e/stock
 
 # Everything; without root what is possible.
 test: lint size
@@ -46,6 +46,7 @@ torture:
 
 lint:
 	go run directives_generate.go -check
+	go run directives_generate.go -check -stock -out e2e/stock/plugins.go
 	go vet ./... && go vet directives_generate.go
 	cd hack/image && go vet ./...
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not gofmt's style: $$files"; exit 1; }
@@ -86,8 +87,9 @@ run: build
 	@echo "Try it: dig @169.254.20.10 example.com    (Ctrl-C ends it)"
 	$(BIN) -fallback none
 
+# What the cache costs on a node: time to start, CPU time and processes while idle, and memory and CPU time under load. As root.
 cost: build
-	NODELOCALDNS_BIN=$(CURDIR)/$(BIN) go run ./e2e/cost
+	NODELOCALDNS_BIN=$(CURDIR)/$(BIN) go run ./e2e/bench cost
 
 # What a query costs here and in other DNS caches, which it installs; results in bin/bench. As root, on Debian.
 bench:

@@ -14,6 +14,9 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 // What the process needs at most, whatever a pod does.
@@ -38,7 +41,7 @@ const hotName = "hot.wild.cluster.local."
 // scene is a node with a cache, the pod l.Pod, which attacks, and a bystander.
 type scene struct {
 	*cache
-	bystander *lab.Namespace
+	bystander *netns.Namespace
 	attacks   int // so far
 }
 
@@ -62,9 +65,9 @@ func newScene(t *testing.T, edits ...string) *scene {
 
 // witness is what the bystander does meanwhile, at an address: it asks for a hit, for names that the cache knows, but not as
 // packets, for new names, and for a hit over TCP.
-func (s *scene) witness(at netip.Addr, tag string) []lab.Probe {
+func (s *scene) witness(at netip.Addr, tag string) []client.Probe {
 	known := func(i int) string { return fmt.Sprintf("known%d.wild.cluster.local.", i%25) }
-	probes := []lab.Probe{{Name: lab.Always(hotName)}, {Name: known}, {Name: lab.Unique(tag)}, {Name: lab.Always(hotName), TCP: true}}
+	probes := []client.Probe{{Name: client.Always(hotName)}, {Name: known}, {Name: client.Unique(tag)}, {Name: client.Always(hotName), TCP: true}}
 	for i := range probes {
 		probes[i].From, probes[i].Target, probes[i].Timeout = s.bystander, at, patience
 	}
@@ -81,20 +84,20 @@ type attack struct {
 }
 
 // flooding is an attack by one flood, from the pod's own address if there are no others.
-func flooding(name string, rate int, target netip.Addr, payload lab.Payload, sources ...netip.Addr) attack {
+func flooding(name string, rate int, target netip.Addr, payload client.Payload, sources ...netip.Addr) attack {
 	if len(sources) == 0 {
 		sources = []netip.Addr{podAddress(target)}
 	}
 	return attack{name, func(t *testing.T, s *scene) func() int {
-		g := lab.Flood{From: s.lab.Pod, Target: target, Sources: sources, Rate: rate, Payload: payload}.Start(t)
+		g := client.Flood{From: s.lab.Pod, Target: target, Sources: sources, Rate: rate, Payload: payload}.Start(t)
 		return func() int { return g.Stop(t) }
 	}}
 }
 
 // crowding is an attack by TCP connections.
-func crowding(size int, manners lab.Manners) attack {
+func crowding(size int, manners client.Manners) attack {
 	return attack{fmt.Sprintf("%d %s connections", size, manners), func(t *testing.T, s *scene) func() int {
-		return lab.Crowd{From: s.lab.Pod, Target: lab.ClusterIP, Size: size, Manners: manners}.Start(t).Stop
+		return client.Crowd{From: s.lab.Pod, Target: lab.ClusterIP, Size: size, Manners: manners}.Start(t).Stop
 	}}
 }
 
@@ -124,7 +127,7 @@ func podAddress(target netip.Addr) netip.Addr {
 // spoofing has sources of the pod's subnet that nobody has: each answer waits for its neighbour's address in the node's kernel.
 func spoofing(rate, sources int, target netip.Addr) attack {
 	return flooding(fmt.Sprintf("%d spoofed/s from %d at %s", rate, sources, target), rate, target,
-		lab.One(hotName, dns.TypeA), lab.Absent(podAddress(target), sources)...)
+		client.One(hotName, dns.TypeA), client.Absent(podAddress(target), sources)...)
 }
 
 // slowSpoofs are at rates that any pod can send.
@@ -175,9 +178,9 @@ func (s *scene) leaves(t *testing.T) {
 
 // busyPods are what a pod may do, by malice or by mistake, without a loss to others. The pests are more of them.
 var busyPods = []attack{
-	flooding("10,000 new names/s with EDNS", 10000, lab.LinkLocal6, lab.NewNames(8, "wild.cluster.local.", func(m *dns.Msg) { m.SetEdns0(1232, false) })),
-	flooding("20,000 hot/s", 20000, lab.ClusterIP, lab.One(hotName, dns.TypeA)),
-	flooding("20,000 noise/s", 20000, lab.ClusterIP, lab.Noise(9)),
+	flooding("10,000 new names/s with EDNS", 10000, lab.LinkLocal6, client.NewNames(8, "wild.cluster.local.", func(m *dns.Msg) { m.SetEdns0(1232, false) })),
+	flooding("20,000 hot/s", 20000, lab.ClusterIP, client.One(hotName, dns.TypeA)),
+	flooding("20,000 noise/s", 20000, lab.ClusterIP, client.Noise(9)),
 }
 
 // TestBusyPod has the bystander ask beside a pod that does more than it should: of its new names 99 in 100 are answered, and of
@@ -210,20 +213,20 @@ func TestBusyPod(t *testing.T) {
 var floods = []attack{
 	spoofing(0, 100, lab.ClusterIP),
 	spoofing(0, 100, lab.ClusterIP6),
-	flooding("one hot name", 0, lab.ClusterIP, lab.One(hotName, dns.TypeA)),
-	flooding("noise", 0, lab.ClusterIP, lab.Noise(1)),
-	flooding("noise, IPv6", 0, lab.LinkLocal6, lab.Noise(2)),
-	flooding("two questions", 0, lab.ClusterIP, lab.TwoQuestions(hotName)),
-	flooding("cut off", 0, lab.ClusterIP, lab.Cut(hotName)),
-	flooding("1,400 octets", 0, lab.ClusterIP, lab.Huge(hotName)),
-	flooding("cookies", 0, lab.ClusterIP, lab.Cookies(hotName)),
-	flooding("ANY", 0, lab.ClusterIP, lab.One(hotName, dns.TypeANY)),
-	flooding("AXFR", 0, lab.ClusterIP, lab.One("cluster.local.", dns.TypeAXFR)),
-	flooding("new names", 0, lab.ClusterIP, lab.NewNames(3, "wild.cluster.local.")),
-	flooding("new names, IPv6", 0, lab.ClusterIP6, lab.NewNames(4, "wild.cluster.local.")),
-	flooding("silent names", 0, lab.ClusterIP, lab.NewNames(5, "slow.cluster.local.")),
-	crowding(3000, lab.Idle),
-	crowding(200, lab.Greedy),
+	flooding("one hot name", 0, lab.ClusterIP, client.One(hotName, dns.TypeA)),
+	flooding("noise", 0, lab.ClusterIP, client.Noise(1)),
+	flooding("noise, IPv6", 0, lab.LinkLocal6, client.Noise(2)),
+	flooding("two questions", 0, lab.ClusterIP, client.TwoQuestions(hotName)),
+	flooding("cut off", 0, lab.ClusterIP, client.Cut(hotName)),
+	flooding("1,400 octets", 0, lab.ClusterIP, client.Huge(hotName)),
+	flooding("cookies", 0, lab.ClusterIP, client.Cookies(hotName)),
+	flooding("ANY", 0, lab.ClusterIP, client.One(hotName, dns.TypeANY)),
+	flooding("AXFR", 0, lab.ClusterIP, client.One("cluster.local.", dns.TypeAXFR)),
+	flooding("new names", 0, lab.ClusterIP, client.NewNames(3, "wild.cluster.local.")),
+	flooding("new names, IPv6", 0, lab.ClusterIP6, client.NewNames(4, "wild.cluster.local.")),
+	flooding("silent names", 0, lab.ClusterIP, client.NewNames(5, "slow.cluster.local.")),
+	crowding(3000, client.Idle),
+	crowding(200, client.Greedy),
 }
 
 // TestFloods lets a pod send as fast as it can, to a new process each time. It does not grow, and after each flood steering is on
@@ -250,10 +253,10 @@ type outcome struct {
 	amount    int // packets or connections
 	took      time.Duration
 	cpu       time.Duration // of the process, from the begin until steering was on
-	most      lab.Needs
+	most      process.Needs
 	withdrawn float64
-	again     time.Duration // from its end until steering was on
-	reports   []lab.Report  // of the bystander
+	again     time.Duration   // from its end until steering was on
+	reports   []client.Report // of the bystander
 }
 
 // suffer has the attack last for some time while the bystander asks.
@@ -264,7 +267,7 @@ func (s *scene) suffer(t *testing.T, a attack, d time.Duration) outcome {
 	withdrawn := s.counter("coredns_nodelocal_withdrawals_total")
 	s.attacks++
 	tag := fmt.Sprintf("attack%d-", s.attacks)
-	loads := lab.StartAll(t, append(s.witness(lab.ClusterIP, tag+"4"), s.witness(lab.LinkLocal6, tag+"6")...)...)
+	loads := client.StartAll(t, append(s.witness(lab.ClusterIP, tag+"4"), s.witness(lab.LinkLocal6, tag+"6")...)...)
 	progress(t, loads, 2)
 	begin, cpu := time.Now(), s.CPU(t)
 	end := a.begin(t, s)

@@ -14,6 +14,10 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 // bad is an input that cannot work, and what the message must name.
@@ -22,7 +26,7 @@ type bad struct {
 	args    []string
 	base    string // template; empty: a good one
 	env     []string
-	prepare func(t *testing.T, n *lab.Namespace)
+	prepare func(t *testing.T, n *netns.Namespace)
 	wrap    []string // what runs the program
 	code    int
 	names   []string // what the message names
@@ -53,7 +57,7 @@ var badInputs = []bad{
 }
 
 // occupy listens on all addresses without sharing the port.
-func occupy(t *testing.T, n *lab.Namespace) {
+func occupy(t *testing.T, n *netns.Namespace) {
 	var conn net.PacketConn
 	err := n.Run(func() (err error) {
 		conn, err = net.ListenPacket("udp", ":53")
@@ -65,11 +69,11 @@ func occupy(t *testing.T, n *lab.Namespace) {
 	t.Cleanup(func() { conn.Close() })
 }
 
-func foreignLink(t *testing.T, n *lab.Namespace) {
+func foreignLink(t *testing.T, n *netns.Namespace) {
 	n.Exec(t, "", "ip", "link", "add", "nodelocaldns", "type", "veth", "peer", "name", "other")
 }
 
-func foreignAddress(t *testing.T, n *lab.Namespace) {
+func foreignAddress(t *testing.T, n *netns.Namespace) {
 	n.Exec(t, "", "ip", "link", "add", "elsewhere", "type", "veth", "peer", "name", "other")
 	n.Exec(t, "", "ip", "addr", "add", "169.254.20.10/32", "dev", "elsewhere")
 }
@@ -77,9 +81,9 @@ func foreignAddress(t *testing.T, n *lab.Namespace) {
 // noMknod starts a program that cannot make a device's file for itself.
 var noMknod = []string{"setpriv", "--bounding-set=-mknod", "--inh-caps=-mknod"}
 
-func noTUN(t *testing.T, n *lab.Namespace) { n.Mask(t, "/dev/net", lab.Dir(t)) }
+func noTUN(t *testing.T, n *netns.Namespace) { n.Mask(t, "/dev/net", harness.Dir(t)) }
 
-func noTUNNorDummy(t *testing.T, n *lab.Namespace) {
+func noTUNNorDummy(t *testing.T, n *netns.Namespace) {
 	if lab.HasDummy(t) == nil {
 		t.Skip("skipped: this kernel makes dummy links")
 	}
@@ -89,24 +93,24 @@ func noTUNNorDummy(t *testing.T, n *lab.Namespace) {
 // TestBadInput starts the program with inputs that cannot work: it ends at once with a line that names the culprit. On the node
 // it has made the fallback table, so that 169.254.20.10 is answered, and changed nothing else; a wrong command line makes nothing.
 func TestBadInput(t *testing.T) {
-	lab.Require(t)
+	harness.Require(t)
 	for _, b := range badInputs {
 		t.Run(b.name, func(t *testing.T) { b.run(t) })
 	}
 }
 
 func (b bad) run(t *testing.T) {
-	n := lab.NewNamespace(t, "node")
+	n := netns.New(t, "node")
 	n.ResolvConf(t, fmt.Sprintf("nameserver %s\n", lab.OutsideIP))
 	if b.prepare != nil {
 		b.prepare(t, n)
 	}
 	tools := lab.NewTools(t, lab.IPTablesNFT)
 	before := n.State(t)
-	command := append(append([]string{}, b.wrap...), lab.NodeLocalDNS(t))
+	command := append(append([]string{}, b.wrap...), harness.NodeLocalDNS(t))
 	command = append(command, b.arguments(t)...)
-	p := n.Start(t, lab.Command{
-		Path: lab.Which(t, command[0]), Args: command[1:],
+	p := process.Start(t, n, process.Command{
+		Path: harness.Which(t, command[0]), Args: command[1:],
 		Env: append([]string{"PATH=" + tools.Dir, "KUBE_DNS_UPSTREAM_SERVICE_HOST=10.96.0.11"}, b.env...),
 	})
 	if code := p.Wait(t, 10*time.Second); code != b.code {
@@ -168,7 +172,7 @@ func (b bad) arguments(t *testing.T) []string {
 		base = fourBlocks(ipv4)
 	}
 	return append([]string{
-		"-localip", join(ipv4), "-conf", lab.Dir(t) + "/Corefile", "-basecorefile", lab.WriteFile(t, "Corefile.base", base),
+		"-localip", join(ipv4), "-conf", harness.Dir(t) + "/Corefile", "-basecorefile", harness.WriteFile(t, "Corefile.base", base),
 		"-upstreamsvc", "kube-dns-upstream", "-firewall", "iptables", "-quiet",
 	}, b.args...)
 }
@@ -178,9 +182,9 @@ func (b bad) arguments(t *testing.T) []string {
 func TestBadConfigMap(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t, lab.NFTables)
-	kubeDNS := lab.Dir(t)
+	kubeDNS := harness.Dir(t)
 	c := start(t, l, options{firewall: lab.NFTables, args: []string{"-kubednscm", kubeDNS}})
-	loads := lab.StartAll(t, clients(l, ipv4...)...)
+	loads := client.StartAll(t, clients(l, ipv4...)...)
 	progress(t, loads, 2)
 	half := c.options.base[:len(c.options.base)/2]
 	for i, step := range []struct {
@@ -188,14 +192,14 @@ func TestBadConfigMap(t *testing.T) {
 		do    func()
 		names []string
 	}{
-		{"malformed", func() { lab.Replace(t, kubeDNS+"/stubDomains", `{"extra.test": "not a list"`) }, []string{"stubDomains", kubeDNS}},
-		{"bad address", func() { lab.Replace(t, kubeDNS+"/stubDomains", `{"extra.test": ["10.1.2.333"]}`) }, []string{"stubDomains", "10.1.2.333"}},
-		{"half a template", func() { lab.Remove(t, kubeDNS+"/stubDomains"); c.setBase(t, half) }, []string{"Corefile"}},
+		{"malformed", func() { harness.Replace(t, kubeDNS+"/stubDomains", `{"extra.test": "not a list"`) }, []string{"stubDomains", kubeDNS}},
+		{"bad address", func() { harness.Replace(t, kubeDNS+"/stubDomains", `{"extra.test": ["10.1.2.333"]}`) }, []string{"stubDomains", "10.1.2.333"}},
+		{"half a template", func() { harness.Remove(t, kubeDNS+"/stubDomains"); c.setBase(t, half) }, []string{"Corefile"}},
 	} {
 		step.do()
 		c.waitMetric(t, 10*time.Second, float64(i+1), "coredns_nodelocal_config_reloads_total", `result="error"`)
 		c.validIs(t, 0)
-		lab.Until(t, 5*time.Second, "line in the log", func() error { // it may come after the metric
+		harness.Until(t, 5*time.Second, "line in the log", func() error { // it may come after the metric
 			if n := strings.Count(c.Output(), "[ERROR]"); n <= i {
 				return fmt.Errorf("%d errors", n)
 			}
@@ -214,12 +218,12 @@ func TestBadConfigMap(t *testing.T) {
 		}
 	}
 	noFailure(t, stop(t, loads))
-	loads = lab.StartAll(t, clients(l, ipv4...)...)
+	loads = client.StartAll(t, clients(l, ipv4...)...)
 	progress(t, loads, 2)
 	c.setBase(t, c.options.base+extraBlock(ipv4))
 	waitExtra(t, l, ipv4...)
 	c.validIs(t, 1)
-	lab.Replace(t, kubeDNS+"/stubDomains", fmt.Sprintf(`{"example.org": [%q]}`, lab.DNSPodIP))
+	harness.Replace(t, kubeDNS+"/stubDomains", fmt.Sprintf(`{"example.org": [%q]}`, lab.DNSPodIP))
 	waitStub(t, l)
 	progress(t, loads, 2)
 	acceptedOnly(t, loads, stop(t, loads))
@@ -230,10 +234,10 @@ func TestBadConfigMap(t *testing.T) {
 func waitStub(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	n := 0
-	lab.Until(t, 10*time.Second, "the stub domain", func() error {
+	harness.Until(t, 10*time.Second, "the stub domain", func() error {
 		n++
 		name := fmt.Sprintf("stub%d.example.org.", n)
-		if _, err := l.Pod.Ask(lab.Query{Server: lab.Port53(lab.LinkLocal), Name: name, Type: 1, Timeout: time.Second}); err != nil {
+		if _, err := client.Ask(l.Pod, client.Query{Server: client.Port53(lab.LinkLocal), Name: name, Type: 1, Timeout: time.Second}); err != nil {
 			return err
 		}
 		if seen := l.ClusterDNS.Seen(name); len(seen) != 1 || seen[0].Proto != "udp" {

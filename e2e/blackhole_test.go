@@ -11,6 +11,7 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
 )
 
 // A hole is what happens to the network of some pods of the cluster DNS.
@@ -76,7 +77,7 @@ func (h hole) run(t *testing.T, rate int) {
 	noFailure(t, reports)
 	firstAfter, allAfter := c.attempts(t)
 	extra := (allAfter-all)/(firstAfter-first) - 1
-	var sum lab.Report // of all clients together
+	var sum client.Report // of all clients together
 	for _, r := range reports {
 		sum.Sent, sum.Took = sum.Sent+r.Sent, append(sum.Took, r.Took...)
 		sum.Slowest, sum.Stall = max(sum.Slowest, r.Slowest), max(sum.Stall, r.Stall)
@@ -98,22 +99,22 @@ func (h hole) run(t *testing.T, rate int) {
 }
 
 // holeLoads asks for new names at the rate, a quarter of them over TCP.
-func holeLoads(t *testing.T, l *lab.Lab, rate int) []*lab.Load {
+func holeLoads(t *testing.T, l *lab.Lab, rate int) []*client.Load {
 	t.Helper()
-	probe := func(tag string, tcp bool, socket lab.Socket, interval time.Duration) lab.Probe {
-		return lab.Probe{From: l.Pod, Target: lab.LinkLocal, TCP: tcp, Socket: socket, Interval: interval, Timeout: 5 * time.Second, Name: lab.Unique(tag)}
+	probe := func(tag string, tcp bool, socket client.Socket, interval time.Duration) client.Probe {
+		return client.Probe{From: l.Pod, Target: lab.LinkLocal, TCP: tcp, Socket: socket, Interval: interval, Timeout: 5 * time.Second, Name: client.Unique(tag)}
 	}
-	var probes []lab.Probe
+	var probes []client.Probe
 	clients := max(1, rate/100) // of at most 100 a second
 	each := time.Duration(clients) * time.Second / time.Duration(rate)
-	udp, tcp := lab.Fresh, lab.Fresh
+	udp, tcp := client.Fresh, client.Fresh
 	if rate > 200 { // a pod has no more ports than it would use in a minute
-		udp, tcp = lab.Unconnected, lab.Long
+		udp, tcp = client.Unconnected, client.Long
 	}
 	for i := range clients {
 		probes = append(probes, probe(fmt.Sprintf("u%d", i), false, udp, each*4/3), probe(fmt.Sprintf("t%d", i), true, tcp, each*4))
 	}
-	return lab.StartAll(t, probes...)
+	return client.StartAll(t, probes...)
 }
 
 // attempts returns how often questions were sent to the cluster DNS: the first attempts, and all.

@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 // options are what tells one start of the cache from another.
@@ -28,14 +31,14 @@ type options struct {
 	metrics  int          // port; 0: 9253
 	args     []string
 	env      []string
-	program  string   // path; empty: lab.NodeLocalDNS
+	program  string   // path; empty: harness.NodeLocalDNS
 	under    []string // a command that runs the program; empty: none
 	out      *os.File // stdout and stderr; nil: Output has them
 }
 
 // cache is a running nodelocaldns.
 type cache struct {
-	*lab.Process
+	*process.Process
 	owner   testing.TB // the test that the process, also one that is started again, ends with
 	lab     *lab.Lab
 	options options
@@ -51,7 +54,7 @@ var (
 	dual = append(append([]netip.Addr{}, ipv4...), ipv6...)
 )
 
-// steeringTimeout bounds the time from a start to steering. The promise is one second on an idle machine.
+// steeringTimeout bounds the time from a start to steering. Promise 4 of README.md is one second on an idle machine.
 var steeringTimeout = either(10*time.Second, time.Minute)
 
 // againTimeout bounds the time until a cache steers again that another instance or a standstill kept from it.
@@ -69,7 +72,7 @@ func start(t testing.TB, l *lab.Lab, o options) *cache {
 func launch(t testing.TB, l *lab.Lab, o options) *cache {
 	t.Helper()
 	o = o.withDefaults(t)
-	c := &cache{owner: t, lab: l, options: o, tools: lab.NewTools(t, o.firewall), dir: lab.Dir(t)}
+	c := &cache{owner: t, lab: l, options: o, tools: lab.NewTools(t, o.firewall), dir: harness.Dir(t)}
 	c.setBase(t, o.base)
 	c.run()
 	return c
@@ -89,7 +92,7 @@ func (o options) withDefaults(t testing.TB) options {
 		o.metrics = 9253
 	}
 	if o.program == "" {
-		o.program = lab.NodeLocalDNS(t)
+		o.program = harness.NodeLocalDNS(t)
 	}
 	if o.fallback == "" && o.addrs[0].Is4() && o.addrs[len(o.addrs)-1].Is6() {
 		o.fallback = fmt.Sprintf("%s,%s", lab.ClusterIP, lab.ClusterIP6)
@@ -120,7 +123,7 @@ func (c *cache) run() {
 	c.owner.Helper()
 	c.started = time.Now()
 	line := append(slices.Clone(c.options.under), append([]string{c.options.program}, c.arguments()...)...)
-	c.Process = c.lab.Node.Start(c.owner, lab.Command{
+	c.Process = process.Start(c.owner, c.lab.Node, process.Command{
 		Path: line[0], Args: line[1:], Env: append(c.environment(), c.options.env...), Out: c.options.out,
 	})
 }
@@ -151,7 +154,7 @@ func (c *cache) base() string { return filepath.Join(c.dir, "Corefile.base") }
 // setBase writes the template.
 func (c *cache) setBase(t testing.TB, text string) {
 	t.Helper()
-	lab.Replace(t, c.base(), text)
+	harness.Replace(t, c.base(), text)
 }
 
 // term stops the cache as Kubernetes does.
@@ -164,19 +167,19 @@ func (c *cache) term(t testing.TB) {
 }
 
 // kill ends it as the kernel's out-of-memory killer does, and returns the time that this took the kernel.
-func (c *cache) kill(t testing.TB) lab.Window {
+func (c *cache) kill(t testing.TB) client.Window {
 	t.Helper()
 	begin := time.Now()
 	c.Signal(t, syscall.SIGKILL)
 	c.Wait(t, 10*time.Second)
-	return lab.Window{Begin: begin, End: time.Now()}
+	return client.Window{Begin: begin, End: time.Now()}
 }
 
 // waitSteering waits until steering is on, or off, at all addresses and returns how long that took.
 func (c *cache) waitSteering(t testing.TB, on bool, timeout time.Duration) time.Duration {
 	t.Helper()
 	want := map[bool]float64{true: 1}[on]
-	return lab.Until(t, timeout, fmt.Sprintf("steering=%t", on), func() error {
+	return harness.Until(t, timeout, fmt.Sprintf("steering=%t", on), func() error {
 		if !c.Running() {
 			t.Fatalf("the cache has ended:\n%s", c.Output())
 		}
@@ -185,7 +188,7 @@ func (c *cache) waitSteering(t testing.TB, on bool, timeout time.Duration) time.
 			return err
 		}
 		for _, a := range c.options.addrs {
-			v, err := lab.Metric(page, "coredns_nodelocal_steering", fmt.Sprintf("address=%q", a))
+			v, err := process.Metric(page, "coredns_nodelocal_steering", fmt.Sprintf("address=%q", a))
 			if err != nil || v != want {
 				return fmt.Errorf("%s: %g, %v", a, v, err)
 			}
@@ -198,7 +201,7 @@ func (c *cache) waitSteering(t testing.TB, on bool, timeout time.Duration) time.
 // are left where they are.
 func (c *cache) settle(t testing.TB) {
 	t.Helper()
-	lab.Until(t, 10*time.Second, "settled rules", func() error {
+	harness.Until(t, 10*time.Second, "settled rules", func() error {
 		for _, line := range c.lab.Node.State(t) {
 			iptables := strings.Contains(line, "-A NODELOCALDNS") && strings.Contains(line, "--tcp-flags")
 			nft := strings.HasPrefix(line, "nft table ip") && strings.Contains(line, " nodelocaldns chain") && strings.Contains(line, "tcp flags syn")
@@ -222,7 +225,7 @@ func (c *cache) metric(t testing.TB, name string, labels ...string) float64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := lab.Metric(page, name, labels...)
+	v, err := process.Metric(page, name, labels...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,12 +235,12 @@ func (c *cache) metric(t testing.TB, name string, labels ...string) float64 {
 // waitMetric waits until a metric has reached a value.
 func (c *cache) waitMetric(t testing.TB, timeout time.Duration, least float64, name string, labels ...string) {
 	t.Helper()
-	lab.Until(t, timeout, fmt.Sprintf("%s%v of %g", name, labels, least), func() error {
+	harness.Until(t, timeout, fmt.Sprintf("%s%v of %g", name, labels, least), func() error {
 		page, err := c.page()
 		if err != nil {
 			return err
 		}
-		v, err := lab.Metric(page, name, labels...)
+		v, err := process.Metric(page, name, labels...)
 		if err == nil && v < least {
 			err = fmt.Errorf("%g", v)
 		}

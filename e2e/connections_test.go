@@ -13,6 +13,9 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // TestConnectionsOfOnePod has one pod make as many TCP connections as it can, while the process may have few descriptors. The pod
@@ -20,14 +23,14 @@ import (
 // does not spin for want of descriptors.
 func TestConnectionsOfOnePod(t *testing.T) {
 	for _, test := range []struct {
-		crowd lab.Crowd
+		crowd client.Crowd
 		files uint64
 	}{
-		{lab.Crowd{Size: 5000, Manners: lab.Idle}, 1024},
-		{lab.Crowd{Size: 200, Manners: lab.Idle}, 64},
-		{lab.Crowd{Size: 2000, Manners: lab.Dripping}, 1024},
-		{lab.Crowd{Size: 200, Manners: lab.Dripping}, 64},
-		{lab.Crowd{Size: 1000, Manners: lab.Hasty}, 1024},
+		{client.Crowd{Size: 5000, Manners: client.Idle}, 1024},
+		{client.Crowd{Size: 200, Manners: client.Idle}, 64},
+		{client.Crowd{Size: 2000, Manners: client.Dripping}, 1024},
+		{client.Crowd{Size: 200, Manners: client.Dripping}, 64},
+		{client.Crowd{Size: 1000, Manners: client.Hasty}, 1024},
 	} {
 		t.Run(fmt.Sprintf("%d %s, %d files", test.crowd.Size, test.crowd.Manners, test.files), func(t *testing.T) {
 			l := lab.New(t, lab.IPTablesNFT)
@@ -35,10 +38,10 @@ func TestConnectionsOfOnePod(t *testing.T) {
 			c := start(t, l, options{firewall: lab.IPTablesNFT, base: string(corefiles.Kubernetes)})
 			c.limitFiles(t, test.files)
 			test.crowd.From, test.crowd.Target = l.Pod, lab.ClusterIP
-			loads := lab.StartAll(t,
-				lab.Probe{From: other, Target: lab.ClusterIP, Interval: 5 * time.Millisecond, Timeout: time.Second, Name: lab.Always("kubernetes.default.svc.cluster.local.")},
-				lab.Probe{From: other, Target: lab.ClusterIP, Interval: 20 * time.Millisecond, Timeout: 3 * time.Second, Name: lab.Unique("cold")},
-				lab.Probe{From: other, Target: lab.ClusterIP, TCP: true, Interval: 20 * time.Millisecond, Timeout: 3 * time.Second, Name: lab.Unique("tcp")},
+			loads := client.StartAll(t,
+				client.Probe{From: other, Target: lab.ClusterIP, Interval: 5 * time.Millisecond, Timeout: time.Second, Name: client.Always("kubernetes.default.svc.cluster.local.")},
+				client.Probe{From: other, Target: lab.ClusterIP, Interval: 20 * time.Millisecond, Timeout: 3 * time.Second, Name: client.Unique("cold")},
+				client.Probe{From: other, Target: lab.ClusterIP, TCP: true, Interval: 20 * time.Millisecond, Timeout: 3 * time.Second, Name: client.Unique("tcp")},
 			)
 			progress(t, loads, 20)
 			before := c.Needs(c.page).Files
@@ -65,7 +68,7 @@ func TestConnectionsOfOnePod(t *testing.T) {
 			if allowed := 0.5 + each*float64(made)/crowdTime.Seconds(); busy > allowed {
 				t.Errorf("%.2f CPUs were busy, want %.2f at most", busy, allowed)
 			}
-			if test.crowd.Manners == lab.Hasty {
+			if test.crowd.Manners == client.Hasty {
 				return // such connections do not last
 			}
 			if n := c.metric(t, "coredns_nodelocal_connections_closed_total"); n == 0 {
@@ -92,10 +95,10 @@ func (c *cache) limitFiles(t *testing.T, n uint64) {
 }
 
 // letsIn waits until a pod whose connections are gone is answered over TCP.
-func (c *cache) letsIn(t *testing.T, pod *lab.Namespace) {
+func (c *cache) letsIn(t *testing.T, pod *netns.Namespace) {
 	t.Helper()
-	lab.Until(t, 5*time.Second, "answer over TCP to the pod that had too many connections", func() error {
-		_, err := pod.Ask(lab.Query{Server: lab.Port53(lab.ClusterIP), TCP: true, Name: "web.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second})
+	harness.Until(t, 5*time.Second, "answer over TCP to the pod that had too many connections", func() error {
+		_, err := client.Ask(pod, client.Query{Server: client.Port53(lab.ClusterIP), TCP: true, Name: "web.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second})
 		return err
 	})
 }

@@ -12,6 +12,9 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/upstream"
 )
 
 // episode is one thing that happens to a cache. Its begin returns what ends it.
@@ -36,27 +39,27 @@ const (
 
 // pods are what a pod does. The rates are for a program with the race detector in it, and two cores.
 var pods = []episode{
-	{name: "spoofed sources", begin: flood(func(uint64) lab.Payload { return lab.One(hotName, dns.TypeA) }, 100)},
-	{name: "a hot name", begin: flood(func(uint64) lab.Payload { return lab.One(hotName, dns.TypeA) }, 0)},
-	{name: "noise", begin: flood(lab.Noise, 0)},
-	{name: "two questions", begin: flood(func(uint64) lab.Payload { return lab.TwoQuestions(hotName) }, 0)},
-	{name: "cut off", begin: flood(func(uint64) lab.Payload { return lab.Cut(hotName) }, 0)},
-	{name: "1,400 octets", begin: flood(func(uint64) lab.Payload { return lab.Huge(hotName) }, 0)},
-	{name: "cookies", begin: flood(func(uint64) lab.Payload { return lab.Cookies(hotName) }, 0)},
-	{name: "ANY", begin: flood(func(uint64) lab.Payload { return lab.One(hotName, dns.TypeANY) }, 0)},
-	{name: "AXFR", begin: flood(func(uint64) lab.Payload { return lab.One("cluster.local.", dns.TypeAXFR) }, 0)},
-	{name: "new names", begin: flood(func(seed uint64) lab.Payload { return lab.NewNames(seed, "wild.cluster.local.") }, 0)},
-	{name: "silent names", begin: flood(func(seed uint64) lab.Payload { return lab.NewNames(seed, "slow.cluster.local.") }, 0)},
-	{name: "idle connections", begin: crowd(lab.Idle, 5, 50, 500)},
-	{name: "dripping connections", begin: crowd(lab.Dripping, 5, 50, 500)},
-	{name: "connections that do not read", begin: crowd(lab.Greedy, 1, 3, 10)},
-	{name: "connections that are reset", begin: crowd(lab.Hasty, 1, 3, 10)},
+	{name: "spoofed sources", begin: flood(func(uint64) client.Payload { return client.One(hotName, dns.TypeA) }, 100)},
+	{name: "a hot name", begin: flood(func(uint64) client.Payload { return client.One(hotName, dns.TypeA) }, 0)},
+	{name: "noise", begin: flood(client.Noise, 0)},
+	{name: "two questions", begin: flood(func(uint64) client.Payload { return client.TwoQuestions(hotName) }, 0)},
+	{name: "cut off", begin: flood(func(uint64) client.Payload { return client.Cut(hotName) }, 0)},
+	{name: "1,400 octets", begin: flood(func(uint64) client.Payload { return client.Huge(hotName) }, 0)},
+	{name: "cookies", begin: flood(func(uint64) client.Payload { return client.Cookies(hotName) }, 0)},
+	{name: "ANY", begin: flood(func(uint64) client.Payload { return client.One(hotName, dns.TypeANY) }, 0)},
+	{name: "AXFR", begin: flood(func(uint64) client.Payload { return client.One("cluster.local.", dns.TypeAXFR) }, 0)},
+	{name: "new names", begin: flood(func(seed uint64) client.Payload { return client.NewNames(seed, "wild.cluster.local.") }, 0)},
+	{name: "silent names", begin: flood(func(seed uint64) client.Payload { return client.NewNames(seed, "slow.cluster.local.") }, 0)},
+	{name: "idle connections", begin: crowd(client.Idle, 5, 50, 500)},
+	{name: "dripping connections", begin: crowd(client.Dripping, 5, 50, 500)},
+	{name: "connections that do not read", begin: crowd(client.Greedy, 1, 3, 10)},
+	{name: "connections that are reset", begin: crowd(client.Hasty, 1, 3, 10)},
 }
 
-func flood(payload func(seed uint64) lab.Payload, absent int) func(*testing.T, *victim, *rand.Rand) func() {
+func flood(payload func(seed uint64) client.Payload, absent int) func(*testing.T, *victim, *rand.Rand) func() {
 	return func(t *testing.T, s *victim, draw *rand.Rand) func() {
 		target := dual[draw.IntN(len(dual))]
-		f := lab.Flood{From: s.lab.Pod, Target: target, Sources: lab.Absent(podAddress(target), absent),
+		f := client.Flood{From: s.lab.Pod, Target: target, Sources: client.Absent(podAddress(target), absent),
 			Rate: []int{200, 1000, 5000}[draw.IntN(3)], Payload: payload(draw.Uint64())}
 		if absent == 0 {
 			f.Sources = append(f.Sources, podAddress(target))
@@ -67,9 +70,9 @@ func flood(payload func(seed uint64) lab.Payload, absent int) func(*testing.T, *
 	}
 }
 
-func crowd(manners lab.Manners, sizes ...int) func(*testing.T, *victim, *rand.Rand) func() {
+func crowd(manners client.Manners, sizes ...int) func(*testing.T, *victim, *rand.Rand) func() {
 	return func(t *testing.T, s *victim, draw *rand.Rand) func() {
-		c := lab.Crowd{From: s.lab.Pod, Target: dual[draw.IntN(len(dual))], Size: sizes[draw.IntN(len(sizes))], Manners: manners}
+		c := client.Crowd{From: s.lab.Pod, Target: dual[draw.IntN(len(dual))], Size: sizes[draw.IntN(len(sizes))], Manners: manners}
 		t.Logf("%d to %s", c.Size, c.Target)
 		g := c.Start(t)
 		return func() { g.Stop() }
@@ -81,7 +84,7 @@ func crowd(manners lab.Manners, sizes ...int) func(*testing.T, *victim, *rand.Ra
 var upstreams = badUpstreams()
 
 func badUpstreams() (list []episode) {
-	for _, fault := range lab.Faults {
+	for _, fault := range upstream.Faults {
 		list = append(list, episode{
 			name: "upstream: " + string(fault), gap: time.Second, fresh: time.Minute, takes: goodUpstream,
 			begin: func(t *testing.T, s *victim, draw *rand.Rand) func() { return s.misbehave(t, fault, draw.IntN(2) == 0) },
@@ -91,19 +94,19 @@ func badUpstreams() (list []episode) {
 }
 
 // misbehave gives new connections to the cluster DNS to a bad server. Those that there are end, since the node forgets them.
-func (s *victim) misbehave(t *testing.T, fault lab.Fault, alone bool) func() {
+func (s *victim) misbehave(t *testing.T, fault upstream.Fault, alone bool) func() {
 	t.Logf("alone: %t", alone)
-	bad := s.replica.Misbehave(t, fault)
+	bad := upstream.StartBad(t, s.replica.Namespace, s.replica.IP, fault)
 	if alone {
 		s.lab.Endpoints(t, s.replica.IP)
 	} else {
 		s.lab.Endpoints(t, s.replica.IP, lab.DNSPodIP)
 	}
-	s.lab.ForgetConntrack(t)
+	s.lab.Node.ForgetConntrack(t)
 	return func() {
 		s.lab.Endpoints(t, lab.DNSPodIP)
 		bad.Stop()
-		s.lab.ForgetConntrack(t)
+		s.lab.Node.ForgetConntrack(t)
 	}
 }
 
@@ -176,6 +179,6 @@ func otherClock(t *testing.T, s *victim, draw *rand.Rand) func() {
 	days := draw.IntN(10)
 	t.Logf("%d days ahead", days)
 	offset := fmt.Sprint(days * 24 * 3600)
-	s.options.under = []string{lab.Which(t, "unshare"), "--time", "--monotonic", offset, "--boottime", offset}
+	s.options.under = []string{harness.Which(t, "unshare"), "--time", "--monotonic", offset, "--boottime", offset}
 	return func() { s.restart(t) }
 }

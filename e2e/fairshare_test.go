@@ -13,6 +13,8 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // A pest is a pod that asks for new names below one, more than there is room for.
@@ -49,17 +51,17 @@ func (p pest) run(t *testing.T) {
 	l.SlowOutside.Delay(20 * time.Second)
 	other := l.NewPod(t, "other", 9)
 	c := start(t, l, options{firewall: lab.IPTablesNFT, base: string(corefiles.Kubernetes)})
-	probe := func(name func(int) string, interval time.Duration) lab.Probe {
-		return lab.Probe{From: other, Target: lab.ClusterIP, Interval: interval, Timeout: 2 * time.Second, Name: name, Stub: p.stub}
+	probe := func(name func(int) string, interval time.Duration) client.Probe {
+		return client.Probe{From: other, Target: lab.ClusterIP, Interval: interval, Timeout: 2 * time.Second, Name: name, Stub: p.stub}
 	}
-	loads := lab.StartAll(t,
-		probe(lab.Always("kubernetes.default.svc.cluster.local."), 10*time.Millisecond),
-		probe(lab.Unique("inside"), 25*time.Millisecond),
+	loads := client.StartAll(t,
+		probe(client.Always("kubernetes.default.svc.cluster.local."), 10*time.Millisecond),
+		probe(client.Unique("inside"), 25*time.Millisecond),
 		probe(func(i int) string { return fmt.Sprintf("u%d.example.org.", i) }, 25*time.Millisecond),
 	)
 	progress(t, loads, 20)
-	flood := lab.Flood{From: l.Pod, Target: lab.ClusterIP, Sources: []netip.Addr{lab.PodIP}, Rate: p.rate, Payload: lab.NewNames(1, p.below)}.Start(t)
-	lab.Until(t, time.Minute, "end of the flood", func() error {
+	flood := client.Flood{From: l.Pod, Target: lab.ClusterIP, Sources: []netip.Addr{lab.PodIP}, Rate: p.rate, Payload: client.NewNames(1, p.below)}.Start(t)
+	harness.Until(t, time.Minute, "end of the flood", func() error {
 		if n := flood.Sent(); n < p.rate*pestSeconds {
 			return fmt.Errorf("%d names asked for", n)
 		}

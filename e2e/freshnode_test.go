@@ -16,6 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 const unknownDirective = ".:53 {\n    nosuchdirective\n}\n"
@@ -83,9 +87,9 @@ func listen(network, addr string) func(*testing.T, *lab.Lab) {
 // launch starts a cache with the fault, and with state in a directory of its own.
 func (f fault) launch(t *testing.T, l *lab.Lab, state string) (c *cache, kubeDNS string) {
 	t.Helper()
-	kubeDNS = lab.Dir(t)
+	kubeDNS = harness.Dir(t)
 	for name, text := range f.files {
-		lab.Replace(t, filepath.Join(kubeDNS, name), text)
+		harness.Replace(t, filepath.Join(kubeDNS, name), text)
 	}
 	if f.resolv != "" {
 		l.Node.ResolvConf(t, f.resolv)
@@ -107,7 +111,7 @@ func TestFreshNode(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			l := lab.New(t, lab.NFTables)
-			c, kubeDNS := f.launch(t, l, lab.Dir(t))
+			c, kubeDNS := f.launch(t, l, harness.Dir(t))
 			if !f.runs {
 				if code := c.Wait(t, 10*time.Second); code != 1 {
 					t.Errorf("exit code %d", code)
@@ -116,7 +120,7 @@ func TestFreshNode(t *testing.T) {
 				if cache, direct := sources(l.ClusterDNS.Seen("web.")); cache > 0 && direct == 0 {
 					t.Error("answered by a cache")
 				}
-				l.Node.Exec(t, "", lab.NodeLocalDNS(t), "cleanup")
+				l.Node.Exec(t, "", harness.NodeLocalDNS(t), "cleanup")
 				if left := l.Node.State(t).With("nodelocaldns"); len(left.Without(left.With("link"))) > 0 {
 					t.Errorf("left after cleanup:\n%s", left)
 				}
@@ -130,10 +134,10 @@ func TestFreshNode(t *testing.T) {
 			}
 			t.Log(lastError(c.Output()))
 			for name := range f.files {
-				lab.Remove(t, filepath.Join(kubeDNS, name))
+				harness.Remove(t, filepath.Join(kubeDNS, name))
 			}
 			c.validIs(t, 1)
-			lab.Replace(t, kubeDNS+"/stubDomains", fmt.Sprintf(`{"example.org": [%q]}`, lab.DNSPodIP))
+			harness.Replace(t, kubeDNS+"/stubDomains", fmt.Sprintf(`{"example.org": [%q]}`, lab.DNSPodIP))
 			waitStub(t, l)
 			c.validIs(t, 1)
 		})
@@ -143,12 +147,12 @@ func TestFreshNode(t *testing.T) {
 // validIs waits until the gauge says whether the configuration is valid.
 func (c *cache) validIs(t *testing.T, want float64) {
 	t.Helper()
-	lab.Until(t, 10*time.Second, fmt.Sprintf("config_valid %g", want), func() error {
+	harness.Until(t, 10*time.Second, fmt.Sprintf("config_valid %g", want), func() error {
 		page, err := c.page()
 		if err != nil {
 			return err
 		}
-		v, err := lab.Metric(page, "coredns_nodelocal_config_valid")
+		v, err := process.Metric(page, "coredns_nodelocal_config_valid")
 		if err == nil && v != want {
 			err = fmt.Errorf("%g", v)
 		}
@@ -159,12 +163,12 @@ func (c *cache) validIs(t *testing.T, want float64) {
 // TestFallbackIsFirst has a template that cannot be read to its end, as on a file system that hangs: 169.254.20.10 is answered.
 func TestFallbackIsFirst(t *testing.T) {
 	l := lab.New(t, lab.IPTablesNFT)
-	pipe := filepath.Join(lab.Dir(t), "Corefile.base")
+	pipe := filepath.Join(harness.Dir(t), "Corefile.base")
 	if err := unix.Mkfifo(pipe, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	c := launch(t, l, options{firewall: lab.IPTablesNFT, addrs: dual, args: []string{"-basecorefile", pipe}})
-	lab.Until(t, 10*time.Second, "a fallback table", func() error { return has(l, "daddr set 10.96.0.10")(t) })
+	harness.Until(t, 10*time.Second, "a fallback table", func() error { return has(l, "daddr set 10.96.0.10")(t) })
 	answered(t, l, dual)
 	if !c.Running() {
 		t.Error("it has ended")
@@ -186,7 +190,7 @@ func TestFailedStartBesideACache(t *testing.T) {
 			c := start(t, l, options{firewall: firewall})
 			c.settle(t)
 			before := handlesOf(t, l)
-			loads := lab.StartAll(t, clients(l, ipv4...)...)
+			loads := client.StartAll(t, clients(l, ipv4...)...)
 			progress(t, loads, 4)
 			for range 3 {
 				next := launch(t, l, options{firewall: firewall, base: unknownDirective, args: []string{"-statedir="}})
@@ -210,18 +214,18 @@ func TestFailedStartBesideACache(t *testing.T) {
 func TestFailedStartBesideAnotherCache(t *testing.T) {
 	const corefile = ".:53 {\n    bind 169.254.20.10\n    template IN A {\n        answer \"{{ .Name }} 60 IN A 198.51.100.9\"\n    }\n}\n"
 	l := lab.New(t, lab.NFTables)
-	path := filepath.Join(lab.Dir(t), "Corefile")
+	path := filepath.Join(harness.Dir(t), "Corefile")
 	if err := os.WriteFile(path, []byte(corefile), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	l.Node.Exec(t, "", "ip", "addr", "add", "169.254.20.10/32", "dev", "lo")
-	other := l.Node.Start(t, lab.Command{Path: lab.NodeLocalDNS(t), Args: []string{"-conf", path, "-quiet", "-statedir="}})
+	other := process.Start(t, l.Node, process.Command{Path: harness.NodeLocalDNS(t), Args: []string{"-conf", path, "-quiet", "-statedir="}})
 	ask := func() {
 		t.Helper()
-		lab.Until(t, 5*time.Second, "answers of the other program", func() error { return othersAnswer(l, lab.LinkLocal) })
+		harness.Until(t, 5*time.Second, "answers of the other program", func() error { return othersAnswer(l, lab.LinkLocal) })
 	}
 	ask()
-	long := fromPort(t, l.Pod, 40404, lab.Port53(lab.LinkLocal).String())
+	long := fromPort(t, l.Pod, 40404, client.Port53(lab.LinkLocal).String())
 	askOver(t, long, "before")
 	next := launch(t, l, options{firewall: lab.NFTables, base: unknownDirective, args: []string{"-metrics-listen-address=", "-statedir="}})
 	if code := next.Wait(t, 10*time.Second); code != 1 {
@@ -245,8 +249,8 @@ func TestFailedStartBesideAnotherCache(t *testing.T) {
 // othersAnswer asks at the address over both protocols, from pod and node.
 func othersAnswer(l *lab.Lab, at netip.Addr) error {
 	for _, tcp := range []bool{false, true} {
-		for _, from := range []*lab.Namespace{l.Pod, l.Node} {
-			m, err := from.Ask(lab.Query{Server: lab.Port53(at), TCP: tcp, Name: "web.default.svc.cluster.local.", Type: 1, Timeout: time.Second})
+		for _, from := range []*netns.Namespace{l.Pod, l.Node} {
+			m, err := client.Ask(from, client.Query{Server: client.Port53(at), TCP: tcp, Name: "web.default.svc.cluster.local.", Type: 1, Timeout: time.Second})
 			if err != nil {
 				return err
 			}

@@ -13,6 +13,8 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // hangTimeout bounds the time for which a hanging cache may hold up the node's DNS: the lease and some.
@@ -22,7 +24,7 @@ const hangTimeout = 4 * time.Second
 var impatience = either(500*time.Millisecond, 1500*time.Millisecond)
 
 // patient are clients with a shorter timeout than usual, so that an outage is seen at its length.
-func patient(l *lab.Lab, addrs ...netip.Addr) []lab.Probe {
+func patient(l *lab.Lab, addrs ...netip.Addr) []client.Probe {
 	probes := clients(l, addrs...)
 	for i := range probes {
 		probes[i].Timeout = impatience
@@ -33,7 +35,7 @@ func patient(l *lab.Lab, addrs ...netip.Addr) []lab.Probe {
 // hung stops the process without ending it. Its addresses run out, the cluster DNS answers; when the process goes on, it steers
 // again.
 func hung(t *testing.T, c *cache) *cache {
-	loads := lab.StartAll(t, patient(c.lab, c.options.addrs...)...)
+	loads := client.StartAll(t, patient(c.lab, c.options.addrs...)...)
 	progress(t, loads, 5)
 	begin := time.Now()
 	c.Freeze(t)
@@ -50,10 +52,10 @@ func hung(t *testing.T, c *cache) *cache {
 
 // outage checks that a probe fails only in the time that a hang may take. In the moment when it ends a query in flight may
 // be lost.
-func outage(t *testing.T, reports []lab.Report, begin, end time.Time) {
+func outage(t *testing.T, reports []client.Report, begin, end time.Time) {
 	t.Helper()
-	hang := lab.Window{Begin: begin.Add(-inFlight), End: begin.Add(hangTimeout)}
-	recovery := lab.Window{Begin: end, End: end.Add(2 * inFlight)}
+	hang := client.Window{Begin: begin.Add(-inFlight), End: begin.Add(hangTimeout)}
+	recovery := client.Window{Begin: end, End: end.Add(2 * inFlight)}
 	if hang.End.After(end) {
 		hang.End = end
 	}
@@ -75,10 +77,10 @@ func servedAgain(t *testing.T, c *cache) {
 	t.Helper()
 	for i, a := range c.options.addrs {
 		n := 0
-		lab.Until(t, againTimeout, "query through the cache", func() error {
+		harness.Until(t, againTimeout, "query through the cache", func() error {
 			n++
 			name := fmt.Sprintf("again%d-%d.wild.cluster.local.", i, n)
-			if _, err := c.lab.Pod.Ask(lab.Query{Server: lab.Port53(a), Name: name, Type: dns.TypeA, Timeout: time.Second}); err != nil {
+			if _, err := client.Ask(c.lab.Pod, client.Query{Server: client.Port53(a), Name: name, Type: dns.TypeA, Timeout: time.Second}); err != nil {
 				return err
 			}
 			if cache, direct := sources(c.lab.ClusterDNS.Seen(name)); cache != 1 {
@@ -105,7 +107,7 @@ func TestDeaf(t *testing.T) {
 		t.Run(string(firewall), func(t *testing.T) {
 			l := lab.New(t, firewall)
 			c := start(t, l, options{firewall: firewall, addrs: dual})
-			loads := lab.StartAll(t, patient(l, dual...)...)
+			loads := client.StartAll(t, patient(l, dual...)...)
 			progress(t, loads, 5)
 			hung := time.Now()
 			l.Node.Exec(t, fmt.Sprintf(deaf, join(ipv4), join(ipv6)), "nft", "-f", "-")

@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // TestIPVS lets all events happen where kube-proxy runs in IPVS mode: there the cache has an address of its own and no
 // other, and what asks it goes to the cluster DNS's ClusterIP while the cache is away. Reverse path filters are strict.
 func TestIPVS(t *testing.T) {
-	lab.Require(t)
+	harness.Require(t)
 	lab.NeedsKernel(t, lab.HasIPVS(t))
 	for _, firewall := range lab.Backends {
 		t.Run(string(firewall), func(t *testing.T) {

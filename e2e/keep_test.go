@@ -13,6 +13,8 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // keptNames are asked for until the cache has them. Their TTL is 30 s.
@@ -35,7 +37,7 @@ func askKept(l *lab.Lab) int {
 				if i >= keptNames {
 					return
 				}
-				m, err := l.Pod.Ask(lab.Query{Server: lab.Port53(lab.LinkLocal), Name: keptName(i), Type: dns.TypeA, Timeout: 5 * time.Second})
+				m, err := client.Ask(l.Pod, client.Query{Server: client.Port53(lab.LinkLocal), Name: keptName(i), Type: dns.TypeA, Timeout: 5 * time.Second})
 				if err == nil && len(m.Answer) > 0 {
 					mu.Lock()
 					good++
@@ -85,11 +87,11 @@ func TestKeep(t *testing.T) {
 	} {
 		t.Run(event.name, func(t *testing.T) {
 			l := lab.New(t, lab.IPTablesNFT)
-			c := start(t, l, options{firewall: lab.IPTablesNFT, base: string(corefiles.Kubernetes), args: []string{"-statedir", lab.Dir(t) + "/state"}})
+			c := start(t, l, options{firewall: lab.IPTablesNFT, base: string(corefiles.Kubernetes), args: []string{"-statedir", harness.Dir(t) + "/state"}})
 			if n := askKept(l); n != keptNames {
 				t.Fatalf("%d of %d names answered", n, keptNames)
 			}
-			loads := lab.StartAll(t, lab.Probe{From: l.Pod, Target: lab.LinkLocal, Interval: 2 * time.Millisecond, Timeout: 5 * time.Second,
+			loads := client.StartAll(t, client.Probe{From: l.Pod, Target: lab.LinkLocal, Interval: 2 * time.Millisecond, Timeout: 5 * time.Second,
 				Name: func(i int) string { return keptName(i % keptNames) }})
 			progress(t, loads, 50)
 			l.ClusterDNS.Forget()
@@ -113,7 +115,7 @@ func TestKeep(t *testing.T) {
 func TestKeepOutage(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t, lab.IPTablesNFT)
-	c := start(t, l, options{firewall: lab.IPTablesNFT, base: string(corefiles.Kubernetes), args: []string{"-statedir", lab.Dir(t) + "/state"}})
+	c := start(t, l, options{firewall: lab.IPTablesNFT, base: string(corefiles.Kubernetes), args: []string{"-statedir", harness.Dir(t) + "/state"}})
 	if n := askKept(l); n != keptNames {
 		t.Fatalf("%d of %d names answered", n, keptNames)
 	}

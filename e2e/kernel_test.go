@@ -13,13 +13,15 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // TestKernel starts the cache as the image does, with all kinds of iptables and the choice left to it. What the kernel lacks
 // is said in one line, and the cache serves; or it ends with that line, and the node goes on without it. The environment
 // says what kind of kernel this is.
 func TestKernel(t *testing.T) {
-	lab.Require(t)
+	harness.Require(t)
 	name := cmp.Or(os.Getenv("NODELOCALDNS_KERNEL"), "complete")
 	i := slices.IndexFunc(lab.Kernels, func(k lab.Kernel) bool { return k.Name == name })
 	if i < 0 {
@@ -49,7 +51,7 @@ func answered(t *testing.T, l *lab.Lab, addrs []netip.Addr) {
 	t.Helper()
 	want := answer{"web.default.svc.cluster.local.", dns.TypeA, dns.RcodeSuccess, 1, "10.96.7.7"}
 	for _, a := range addrs {
-		for _, from := range []*lab.Namespace{l.Pod, l.Node} {
+		for _, from := range []*netns.Namespace{l.Pod, l.Node} {
 			for _, tcp := range []bool{false, true} {
 				check(t, from, a, tcp, want)
 			}

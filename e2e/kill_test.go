@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // TestKill kills the cache under load, three times. At most the query in flight of each client fails; the cluster DNS answers
@@ -20,8 +23,8 @@ func TestKill(t *testing.T) {
 				l := lab.New(t, firewall)
 				before := l.Node.State(t)
 				c := start(t, l, options{firewall: firewall, addrs: family.addrs})
-				loads := lab.StartAll(t, clients(l, family.addrs...)...)
-				var kills []lab.Window
+				loads := client.StartAll(t, clients(l, family.addrs...)...)
+				var kills []client.Window
 				for range 3 {
 					progress(t, loads, 10)
 					kills = append(kills, c.kill(t))
@@ -45,16 +48,16 @@ func TestKillConnected(t *testing.T) {
 		t.Run(string(firewall), func(t *testing.T) {
 			l := lab.New(t, firewall)
 			c := start(t, l, options{firewall: firewall, addrs: dual})
-			var probes []lab.Probe
+			var probes []client.Probe
 			for _, a := range dual {
-				probes = append(probes, lab.Probe{From: l.Node, Target: a, Socket: lab.Long})
+				probes = append(probes, client.Probe{From: l.Node, Target: a, Socket: client.Long})
 			}
-			loads := lab.StartAll(t, probes...)
+			loads := client.StartAll(t, probes...)
 			progress(t, loads, 10)
 			killed := c.kill(t)
 			noLink(t, l)
 			c.again(t)
-			back := lab.Window{Begin: killed.Begin.Add(-inFlight), End: time.Now()}
+			back := client.Window{Begin: killed.Begin.Add(-inFlight), End: time.Now()}
 			progress(t, loads, 10)
 			for _, r := range stop(t, loads) {
 				if lost := r.Outside(back); len(lost.Failures) > 0 {
@@ -67,7 +70,7 @@ func TestKillConnected(t *testing.T) {
 
 func noLink(t *testing.T, l *lab.Lab) {
 	t.Helper()
-	lab.Until(t, time.Second, "end of the link", func() error {
+	harness.Until(t, time.Second, "end of the link", func() error {
 		if link := l.Node.State(t).With("nodelocaldns type"); len(link) > 0 {
 			return errors.New(link.String())
 		}
@@ -83,13 +86,13 @@ var usual = either(0, 100*time.Millisecond)
 
 // inFlightOnly checks that each probe lost at most the query in flight at each event and those that it sent while the
 // kernel ended the process, and none at another time.
-func inFlightOnly(t *testing.T, reports []lab.Report, loads []*lab.Load, events []lab.Window) {
+func inFlightOnly(t *testing.T, reports []client.Report, loads []*client.Load, events []client.Window) {
 	t.Helper()
 	for i, r := range reports {
-		var around []lab.Window
+		var around []client.Window
 		for _, e := range events {
-			before := lab.Window{Begin: e.Begin.Add(-inFlight), End: e.Begin}
-			during := lab.Window{Begin: e.Begin, End: e.End.Add(20 * time.Millisecond)}
+			before := client.Window{Begin: e.Begin.Add(-inFlight), End: e.Begin}
+			during := client.Window{Begin: e.Begin, End: e.End.Add(20 * time.Millisecond)}
 			around = append(around, before, during)
 			interval := loads[i].Interval
 			waiting, asked := r.In(before), r.In(during)
@@ -103,7 +106,7 @@ func inFlightOnly(t *testing.T, reports []lab.Report, loads []*lab.Load, events 
 	}
 }
 
-func moments(events []lab.Window) string {
+func moments(events []client.Window) string {
 	s := ""
 	for _, e := range events {
 		s += " " + clock(e.Begin)
@@ -112,13 +115,13 @@ func moments(events []lab.Window) string {
 }
 
 // cleaned runs the cleanup command and checks that nothing is left.
-func cleaned(t *testing.T, l *lab.Lab, before lab.State) {
+func cleaned(t *testing.T, l *lab.Lab, before netns.State) {
 	t.Helper()
-	out := l.Node.Exec(t, "", lab.NodeLocalDNS(t), "cleanup")
+	out := l.Node.Exec(t, "", harness.NodeLocalDNS(t), "cleanup")
 	if left := l.Node.State(t).Without(before); len(left) > 0 {
 		t.Errorf("left on the node after cleanup, which printed %q:\n%s", out, left)
 	}
-	if again := l.Node.Exec(t, "", lab.NodeLocalDNS(t), "cleanup"); again != "nothing to remove\n" {
+	if again := l.Node.Exec(t, "", harness.NodeLocalDNS(t), "cleanup"); again != "nothing to remove\n" {
 		t.Errorf("the second cleanup printed %q", again)
 	}
 }

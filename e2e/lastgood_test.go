@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // TestLastGood kills a cache that served, breaks what it is made of, and starts it again: it runs and steers with its last
@@ -27,12 +28,12 @@ func TestLastGood(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			l := lab.New(t, lab.NFTables)
-			kubeDNS := lab.Dir(t)
+			kubeDNS := harness.Dir(t)
 			c := start(t, l, options{firewall: lab.NFTables, args: []string{"-kubednscm", kubeDNS}})
 			c.validIs(t, 1)
 			c.kill(t)
 			for name, text := range f.files {
-				lab.Replace(t, filepath.Join(kubeDNS, name), text)
+				harness.Replace(t, filepath.Join(kubeDNS, name), text)
 			}
 			if f.base != "" {
 				c.setBase(t, f.base)
@@ -53,7 +54,7 @@ func TestLastGood(t *testing.T) {
 				t.Errorf("%d links", n)
 			}
 			for name := range f.files {
-				lab.Remove(t, filepath.Join(kubeDNS, name))
+				harness.Remove(t, filepath.Join(kubeDNS, name))
 			}
 			if f.resolv != "" {
 				l.Node.ResolvConf(t, "nameserver "+lab.OutsideIP.String()+"\n")
@@ -77,7 +78,7 @@ func outside(t *testing.T, l *lab.Lab) {
 // TestLastGoodFile: who may read it, and what is not trusted.
 func TestLastGoodFile(t *testing.T) {
 	l := lab.New(t, lab.NFTables)
-	state := lab.Dir(t)
+	state := harness.Dir(t)
 	c := start(t, l, options{firewall: lab.NFTables, args: []string{"-statedir", state}})
 	file := filepath.Join(state, "Corefile.last-good")
 	for path, want := range map[string]os.FileMode{state: os.ModeDir | 0o700, file: 0o600} {

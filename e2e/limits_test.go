@@ -12,6 +12,8 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // TestNoDefaultRoute is a known limit: on a node without a default route the host itself has no way to start from while the
@@ -20,13 +22,13 @@ func TestNoDefaultRoute(t *testing.T) {
 	l := lab.New(t, lab.IPTablesNFT)
 	l.Node.Exec(t, "", "ip", "route", "del", "default")
 	c := start(t, l, options{firewall: lab.IPTablesNFT, addrs: ipv4})
-	ask := func(from *lab.Namespace, a netip.Addr, tcp bool) error {
-		q := lab.Query{Server: lab.Port53(a), TCP: tcp, Name: "web.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second}
-		_, err := from.Ask(q)
+	ask := func(from *netns.Namespace, a netip.Addr, tcp bool) error {
+		q := client.Query{Server: client.Port53(a), TCP: tcp, Name: "web.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second}
+		_, err := client.Ask(from, q)
 		return err
 	}
 	for _, a := range ipv4 {
-		for _, from := range []*lab.Namespace{l.Pod, l.Node} {
+		for _, from := range []*netns.Namespace{l.Pod, l.Node} {
 			if err := errors.Join(ask(from, a, false), ask(from, a, true)); err != nil {
 				t.Errorf("with the cache, %s at %s: %v", from.Name, a, err)
 			}

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // hold takes the lock of legacy iptables on the node, as another program would, and returns what gives it back.
@@ -35,7 +37,7 @@ func hold(t *testing.T, l *lab.Lab) (release func()) {
 // cutSteering takes a jump to the cache's rules away in spite of the lock.
 func cutSteering(t *testing.T, l *lab.Lab) {
 	t.Helper()
-	other := "XTABLES_LOCKFILE=" + filepath.Join(lab.Dir(t), "lock")
+	other := "XTABLES_LOCKFILE=" + filepath.Join(harness.Dir(t), "lock")
 	l.Node.Exec(t, "", "env", other, "iptables-legacy", "-t", "raw", "-D", "PREROUTING", "-j", "NODELOCALDNS-PRE")
 }
 
@@ -47,7 +49,7 @@ func TestLock(t *testing.T) {
 	t.Parallel()
 	for _, story := range []struct {
 		name string
-		tell func(*testing.T, *lab.Lab, []*lab.Load)
+		tell func(*testing.T, *lab.Lab, []*client.Load)
 		lost int // queries that each client may lose
 	}{
 		{"start", lockedStart, 0},
@@ -57,7 +59,7 @@ func TestLock(t *testing.T) {
 		t.Run(story.name, func(t *testing.T) {
 			t.Parallel()
 			l := lab.New(t, lab.IPTablesLegacy)
-			loads := lab.StartAll(t, clients(l, lab.ClusterIP)...)
+			loads := client.StartAll(t, clients(l, lab.ClusterIP)...)
 			progress(t, loads, 2)
 			story.tell(t, l, loads)
 			progress(t, loads, 4)
@@ -70,7 +72,7 @@ func TestLock(t *testing.T) {
 	}
 }
 
-func lockedStart(t *testing.T, l *lab.Lab, loads []*lab.Load) {
+func lockedStart(t *testing.T, l *lab.Lab, loads []*client.Load) {
 	release := hold(t, l)
 	c := launch(t, l, options{firewall: lab.IPTablesLegacy})
 	progress(t, loads, 60)
@@ -78,7 +80,7 @@ func lockedStart(t *testing.T, l *lab.Lab, loads []*lab.Load) {
 	c.waitSteering(t, true, 5*time.Second)
 }
 
-func lockedRepair(t *testing.T, l *lab.Lab, loads []*lab.Load) {
+func lockedRepair(t *testing.T, l *lab.Lab, loads []*client.Load) {
 	c := start(t, l, options{firewall: lab.IPTablesLegacy})
 	c.settle(t)
 	release := hold(t, l)
@@ -88,11 +90,11 @@ func lockedRepair(t *testing.T, l *lab.Lab, loads []*lab.Load) {
 		t.Errorf("%g errors counted", n)
 	}
 	release()
-	lab.Until(t, 5*time.Second, "repair after the lock", func() error { return has(l, "raw -A PREROUTING -j NODELOCALDNS-PRE")(t) })
+	harness.Until(t, 5*time.Second, "repair after the lock", func() error { return has(l, "raw -A PREROUTING -j NODELOCALDNS-PRE")(t) })
 	c.waitSteering(t, true, 5*time.Second)
 }
 
-func lockedEnd(t *testing.T, l *lab.Lab, loads []*lab.Load) {
+func lockedEnd(t *testing.T, l *lab.Lab, loads []*client.Load) {
 	c := start(t, l, options{firewall: lab.IPTablesLegacy})
 	progress(t, loads, 4)
 	release := hold(t, l)
@@ -110,7 +112,7 @@ func TestDeafLocked(t *testing.T) {
 	l := lab.New(t, lab.IPTablesLegacy)
 	c := start(t, l, options{firewall: lab.IPTablesLegacy})
 	c.settle(t)
-	loads := lab.StartAll(t, patient(l, lab.ClusterIP)...)
+	loads := client.StartAll(t, patient(l, lab.ClusterIP)...)
 	progress(t, loads, 2)
 	release := hold(t, l)
 	l.Node.Exec(t, fmt.Sprintf(deaf, join(ipv4), join(ipv6)), "nft", "-f", "-")

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
 )
 
 // droppedLines is the metric of lines that were not written.
@@ -39,8 +40,8 @@ func deafPipe(t *testing.T, full bool) *os.File {
 
 // failing are probes of names outside the cluster that nobody answers for, each perSecond times a second. Each is to be answered
 // SERVFAIL.
-func failing(l *lab.Lab, perSecond int) lab.Probe {
-	return lab.Probe{
+func failing(l *lab.Lab, perSecond int) client.Probe {
+	return client.Probe{
 		From: l.Pod, Target: lab.LinkLocal, Interval: time.Second / time.Duration(perSecond), Timeout: 6 * time.Second,
 		Name: func(i int) string { return fmt.Sprintf("f%d.example.org.", i) },
 		Check: func(m *dns.Msg) error {
@@ -62,8 +63,8 @@ func TestNobodyReadsTheLog(t *testing.T) {
 			base := strings.ReplaceAll(fourBlocks(ipv4), "    errors\n", "    errors\n    log\n")
 			before := l.Node.State(t)
 			c := start(t, l, options{firewall: lab.IPTablesNFT, base: base, out: deafPipe(t, full), args: []string{"-quiet=false"}})
-			loads := lab.StartAll(t, clients(l, ipv4...)...)
-			bad := lab.StartAll(t, failing(l, either(100, 10)))
+			loads := client.StartAll(t, clients(l, ipv4...)...)
+			bad := client.StartAll(t, failing(l, either(100, 10)))
 			logged(t, c)
 			goroutines := c.metric(t, "go_goroutines")
 			progress(t, bad, either(500, 50))
@@ -96,13 +97,13 @@ func TestNobodyReadsTheLog(t *testing.T) {
 // logged asks until the queue is full, so that lines are dropped: a line for each query.
 func logged(t *testing.T, c *cache) {
 	t.Helper()
-	var probes []lab.Probe
+	var probes []client.Probe
 	for i := range 4 {
-		probes = append(probes, lab.Probe{
-			From: c.lab.Pod, Target: lab.ClusterIP, Socket: lab.Unconnected, Interval: 4 * time.Millisecond, Name: lab.Unique(fmt.Sprintf("full%d", i)),
+		probes = append(probes, client.Probe{
+			From: c.lab.Pod, Target: lab.ClusterIP, Socket: client.Unconnected, Interval: 4 * time.Millisecond, Name: client.Unique(fmt.Sprintf("full%d", i)),
 		})
 	}
-	loads := lab.StartAll(t, probes...)
+	loads := client.StartAll(t, probes...)
 	c.waitMetric(t, either(30*time.Second, 5*time.Minute), 1, droppedLines, `reason="full"`)
 	noFailure(t, stop(t, loads))
 }
@@ -115,7 +116,7 @@ func TestFloodOfFailures(t *testing.T) {
 	l.External.Signal(t, syscall.SIGKILL)
 	c := start(t, l, options{firewall: lab.IPTablesNFT})
 	begin := time.Now()
-	bad := lab.StartAll(t, failing(l, either(500, 50)), failing(l, either(500, 50)))
+	bad := client.StartAll(t, failing(l, either(500, 50)), failing(l, either(500, 50)))
 	c.waitMetric(t, either(30*time.Second, 5*time.Minute), either(2000.0, 200), droppedLines, `reason="rate"`)
 	noFailure(t, stop(t, bad))
 	lines, most := strings.Count(c.Output(), "[ERROR] plugin/errors: "), 200+20*int(time.Since(begin).Seconds()+1)

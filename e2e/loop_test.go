@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
 )
 
 const (
@@ -56,7 +57,7 @@ func TestLoop(t *testing.T) {
 			for load, addrs := range map[string][]netip.Addr{"no load": nil, "load": clusterIPs(dual)} {
 				t.Run(fmt.Sprintf("%s/%s/%s", firewall, fault.name, load), func(t *testing.T) {
 					l := lab.New(t, firewall)
-					loads := lab.StartAll(t, clients(l, addrs...)...)
+					loads := client.StartAll(t, clients(l, addrs...)...)
 					progress(t, loads, 4)
 					c := launch(t, l, options{firewall: firewall, addrs: dual, base: fault.template(t, l)})
 					ended := endsOfLoop(t, c, looped+fault.zone)
@@ -73,7 +74,7 @@ func TestLoop(t *testing.T) {
 func TestLoopReload(t *testing.T) {
 	l := lab.New(t, lab.NFTables)
 	c := start(t, l, options{firewall: lab.NFTables, addrs: dual})
-	loads := lab.StartAll(t, clients(l, clusterIPs(dual)...)...)
+	loads := client.StartAll(t, clients(l, clusterIPs(dual)...)...)
 	progress(t, loads, 4)
 	c.setBase(t, loopFaults[0].template(t, l))
 	ended := endsOfLoop(t, c, eitherLooped)
@@ -83,10 +84,10 @@ func TestLoopReload(t *testing.T) {
 }
 
 // notLostSince checks that the cluster DNS answers clients after the process has ended.
-func notLostSince(t *testing.T, reports []lab.Report, ended time.Time) {
+func notLostSince(t *testing.T, reports []client.Report, ended time.Time) {
 	t.Helper()
 	for _, r := range reports {
-		if lost := r.In(lab.Window{Begin: ended.Add(inFlight), End: time.Now()}); len(lost.Failures) > 0 {
+		if lost := r.In(client.Window{Begin: ended.Add(inFlight), End: time.Now()}); len(lost.Failures) > 0 {
 			t.Errorf("the process ended at %s: %s", clock(ended), lost)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
 )
 
 // connectionsMax is the kernel's limit of tracked connections, of all namespaces.
@@ -58,7 +59,7 @@ func TestConnectionsFull(t *testing.T) {
 	}
 	limit("1") // of which there are more already
 	t.Cleanup(func() { limit(strings.TrimSpace(string(before))) })
-	if _, err := s.lab.Outside.Dial("tcp", lab.Port53(lab.UpstreamIP), time.Second); err == nil {
+	if _, err := s.lab.Outside.Dial("tcp", client.Port53(lab.UpstreamIP), time.Second); err == nil {
 		t.Error("a connection through the node was tracked all the same")
 	}
 	known := append(loads[:2:2], loads[3]) // without new names
@@ -72,7 +73,7 @@ func TestConnectionsFull(t *testing.T) {
 }
 
 // machine is a cache with a bystander that asks.
-func machine(t *testing.T) (*scene, []*lab.Load) {
+func machine(t *testing.T) (*scene, []*client.Load) {
 	t.Helper()
 	l := lab.New(t, lab.NFTables)
 	s := &scene{bystander: l.NewPod(t, "bystander", 100)}
@@ -81,7 +82,7 @@ func machine(t *testing.T) (*scene, []*lab.Load) {
 	for i := range probes {
 		probes[i].Interval = interval
 	}
-	loads := lab.StartAll(t, probes...)
+	loads := client.StartAll(t, probes...)
 	progress(t, loads, 5)
 	return s, loads
 }

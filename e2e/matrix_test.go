@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // An event is something that happens to a cache that serves. It returns the cache that serves after it.
@@ -35,7 +37,7 @@ func events(starts int) []event {
 func TestMatrix(t *testing.T) {
 	for _, link := range []string{"tun", "dummy"} {
 		t.Run(link, func(t *testing.T) {
-			lab.Require(t)
+			harness.Require(t)
 			if link == "dummy" {
 				lab.NeedsKernel(t, lab.HasDummy(t))
 			}
@@ -74,7 +76,7 @@ func happen(t *testing.T, l *lab.Lab, o options, events []event) {
 
 // startStop stops the cache and starts it again, n times. Nobody notices, and the cluster DNS answers meanwhile.
 func startStop(t *testing.T, c *cache, n int) *cache {
-	loads := append(lab.StartAll(t, clients(c.lab, c.options.addrs...)...), onePort(t, c)...)
+	loads := append(client.StartAll(t, clients(c.lab, c.options.addrs...)...), onePort(t, c)...)
 	for range n {
 		progress(t, loads, either(10, 4))
 		c.term(t)
@@ -89,7 +91,7 @@ func startStop(t *testing.T, c *cache, n int) *cache {
 
 // onePort is clients in a pod that ask the cache's own address and the ClusterIP from one source port: the cluster DNS sees two
 // flows that differ in nothing.
-func onePort(t *testing.T, c *cache) (loads []*lab.Load) {
+func onePort(t *testing.T, c *cache) (loads []*client.Load) {
 	t.Helper()
 	pairs := map[netip.Addr]netip.Addr{lab.LinkLocal: lab.ClusterIP, lab.LinkLocal6: lab.ClusterIP6}
 	for _, own := range c.options.addrs {
@@ -98,8 +100,8 @@ func onePort(t *testing.T, c *cache) (loads []*lab.Load) {
 			continue
 		}
 		for _, a := range []netip.Addr{own, clusterIP} {
-			name := lab.Unique(fmt.Sprintf("port%d", len(loads)))
-			p := lab.Probe{From: c.lab.Pod, Target: a, Socket: lab.Long, LocalPort: 20053, Interval: interval, Timeout: patience, Name: name}
+			name := client.Unique(fmt.Sprintf("port%d", len(loads)))
+			p := client.Probe{From: c.lab.Pod, Target: a, Socket: client.Long, LocalPort: 20053, Interval: interval, Timeout: patience, Name: name}
 			loads = append(loads, p.Start(t))
 			progress(t, loads, 1) // two first packets at a time can be mapped to one port, and one of them dropped
 		}
@@ -113,8 +115,8 @@ func killed(t *testing.T, c *cache) *cache {
 	c.lab.ClusterDNS.Forget()
 	probes := clients(c.lab, c.options.addrs...)
 	quick := probes[0] // UDP from the pod at the first address
-	quick.Interval, quick.Name = 20*time.Millisecond, lab.Always("web.default.svc.cluster.local.")
-	loads := lab.StartAll(t, append(probes, quick)...)
+	quick.Interval, quick.Name = 20*time.Millisecond, client.Always("web.default.svc.cluster.local.")
+	loads := client.StartAll(t, append(probes, quick)...)
 	progress(t, loads, 5)
 	if cache, direct := sources(c.lab.ClusterDNS.Seen(".c0-0.")); cache < 3 || direct > 0 {
 		t.Errorf("while the cache was there, the cluster DNS was asked %d times by it and %d times by the pod", cache, direct)
@@ -129,11 +131,11 @@ func killed(t *testing.T, c *cache) *cache {
 	reports := stop(t, loads)
 	t.Logf("killed at %s, every 20 ms: %s", clock(kill.Begin), reports[len(reports)-1])
 	if c.options.link != "dummy" {
-		inFlightOnly(t, reports, loads, []lab.Window{kill})
+		inFlightOnly(t, reports, loads, []client.Window{kill})
 		return c
 	}
 	for _, r := range reports {
-		if lost := r.Outside(lab.Window{Begin: kill.Begin.Add(-inFlight), End: kill.Begin.Add(hangTimeout)}); len(lost.Failures) > 0 {
+		if lost := r.Outside(client.Window{Begin: kill.Begin.Add(-inFlight), End: kill.Begin.Add(hangTimeout)}); len(lost.Failures) > 0 {
 			t.Errorf("killed at %s: %s", clock(kill.Begin), lost)
 		}
 	}
@@ -150,7 +152,7 @@ func flushed(t *testing.T, c *cache) *cache {
 func reloaded(t *testing.T, c *cache) *cache {
 	c.settle(t)
 	handles := handlesOf(t, c.lab)
-	loads := lab.StartAll(t, clients(c.lab, c.options.addrs...)...)
+	loads := client.StartAll(t, clients(c.lab, c.options.addrs...)...)
 	for range 3 {
 		progress(t, loads, 4)
 		c.reload(t)
@@ -165,7 +167,7 @@ func reloaded(t *testing.T, c *cache) *cache {
 
 // surged starts a second instance and ends the first one, as an update does.
 func surged(t *testing.T, first *cache) *cache {
-	loads := lab.StartAll(t, clients(first.lab, first.options.addrs...)...)
+	loads := client.StartAll(t, clients(first.lab, first.options.addrs...)...)
 	o := first.options
 	o.metrics = 9254
 	second := start(first.owner, first.lab, o)

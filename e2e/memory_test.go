@@ -11,6 +11,7 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
 	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
 )
 
@@ -38,16 +39,16 @@ func TestMemoryLimit(t *testing.T) {
 }
 
 // manyNames has four clients ask for names of their own.
-func manyNames(t *testing.T, l *lab.Lab, tag string, check func(*dns.Msg) error) []*lab.Load {
+func manyNames(t *testing.T, l *lab.Lab, tag string, check func(*dns.Msg) error) []*client.Load {
 	t.Helper()
-	var probes []lab.Probe
+	var probes []client.Probe
 	for i := range 4 {
-		probes = append(probes, lab.Probe{
-			From: l.Pod, Target: ipv4[i%2], Socket: lab.Unconnected, Interval: either(4*time.Millisecond, 40*time.Millisecond),
-			Timeout: 6 * time.Second, Name: lab.Unique(fmt.Sprintf("%s%d", tag, i)), Check: check,
+		probes = append(probes, client.Probe{
+			From: l.Pod, Target: ipv4[i%2], Socket: client.Unconnected, Interval: either(4*time.Millisecond, 40*time.Millisecond),
+			Timeout: 6 * time.Second, Name: client.Unique(fmt.Sprintf("%s%d", tag, i)), Check: check,
 		})
 	}
-	return lab.StartAll(t, probes...)
+	return client.StartAll(t, probes...)
 }
 
 // within checks what the process has resident.

@@ -12,6 +12,9 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 // TestPacketCache checks that the packet cache gets the queries at each address: of a new process, after a reload, and when
@@ -56,9 +59,9 @@ func TestPacketCacheBeside(t *testing.T) {
 func hitsAt(t *testing.T, c *cache, a netip.Addr) {
 	t.Helper()
 	const queries = 10
-	server := fmt.Sprintf("server=%q", "dns://"+lab.Port53(a).String())
+	server := fmt.Sprintf("server=%q", "dns://"+client.Port53(a).String())
 	round := 0
-	lab.Until(t, 10*time.Second, fmt.Sprintf("hits at %s", a), func() error {
+	harness.Until(t, 10*time.Second, fmt.Sprintf("hits at %s", a), func() error {
 		round++
 		before := c.counter("coredns_packetcache_hits_total", server)
 		for range queries {
@@ -75,10 +78,10 @@ func hitsAt(t *testing.T, c *cache, a netip.Addr) {
 func bothAnswer(t *testing.T, caches ...*cache) {
 	t.Helper()
 	for _, a := range dual {
-		server := fmt.Sprintf("server=%q", "dns://"+lab.Port53(a).String())
+		server := fmt.Sprintf("server=%q", "dns://"+client.Port53(a).String())
 		for _, c := range caches {
 			before := c.counter("coredns_dns_requests_total", server)
-			lab.Until(t, 10*time.Second, fmt.Sprintf("a query at %s, metrics port %d", a, c.options.metrics), func() error {
+			harness.Until(t, 10*time.Second, fmt.Sprintf("a query at %s, metrics port %d", a, c.options.metrics), func() error {
 				ask(t, c, a, "web.default.svc.cluster.local.")
 				if c.counter("coredns_dns_requests_total", server) == before {
 					return fmt.Errorf("none")
@@ -91,7 +94,7 @@ func bothAnswer(t *testing.T, caches ...*cache) {
 
 func ask(t *testing.T, c *cache, a netip.Addr, name string) {
 	t.Helper()
-	if _, err := c.lab.Pod.Ask(lab.Query{Server: lab.Port53(a), Name: name, Type: dns.TypeA}); err != nil {
+	if _, err := client.Ask(c.lab.Pod, client.Query{Server: client.Port53(a), Name: name, Type: dns.TypeA}); err != nil {
 		t.Error(err)
 	}
 }
@@ -102,7 +105,7 @@ func (c *cache) counter(name string, labels ...string) float64 {
 	if err != nil {
 		return 0
 	}
-	n, err := lab.Metric(page, name, labels...)
+	n, err := process.Metric(page, name, labels...)
 	if err != nil {
 		return 0
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // TestPortAgain makes a TCP connection with the source port of an earlier one with the cache, while the cache is away. It goes
@@ -20,14 +22,14 @@ func TestPortAgain(t *testing.T) {
 			l := lab.New(t, firewall)
 			c := start(t, l, options{firewall: firewall, addrs: dual})
 			for i, a := range clusterIPs(dual) {
-				conn := fromPort(t, l.Pod, 40404+i, lab.Port53(a).String())
+				conn := fromPort(t, l.Pod, 40404+i, client.Port53(a).String())
 				askOver(t, conn, "before")
 				_ = conn.Close()
 			}
 			c.term(t)
 			var open []*dns.Conn
 			for i, a := range clusterIPs(dual) {
-				conn := fromPort(t, l.Pod, 40404+i, lab.Port53(a).String())
+				conn := fromPort(t, l.Pod, 40404+i, client.Port53(a).String())
 				askOver(t, conn, "away")
 				open = append(open, conn)
 			}
@@ -40,7 +42,7 @@ func TestPortAgain(t *testing.T) {
 }
 
 // fromPort connects from a port. The end of the connection is a reset, after which the port is free.
-func fromPort(t *testing.T, n *lab.Namespace, port int, server string) *dns.Conn {
+func fromPort(t *testing.T, n *netns.Namespace, port int, server string) *dns.Conn {
 	t.Helper()
 	var conn net.Conn
 	err := n.Run(func() (err error) {

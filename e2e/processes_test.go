@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // TestProcesses counts the iptables processes: none but at a resync, and at most four there.
@@ -21,7 +23,7 @@ func TestProcesses(t *testing.T) {
 			c.settle(t)
 			for range 2 {
 				had := len(c.tools.Calls(t))
-				lab.Until(t, 7*time.Second, "resync", func() error {
+				harness.Until(t, 7*time.Second, "resync", func() error {
 					if n := len(c.tools.Calls(t)); n == had {
 						return fmt.Errorf("%d calls", n)
 					}
@@ -41,7 +43,7 @@ func TestProcesses(t *testing.T) {
 			c := start(t, l, options{firewall: firewall, addrs: dual})
 			c.settle(t)
 			had := len(c.tools.Calls(t))
-			loads := lab.StartAll(t, clients(l, dual...)...)
+			loads := client.StartAll(t, clients(l, dual...)...)
 			<-time.After(10 * time.Second) // the measurement
 			noFailure(t, stop(t, loads))
 			if calls := c.tools.Calls(t)[had:]; len(calls) > 0 {

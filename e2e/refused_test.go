@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
 )
 
 // sysctl switches IPv6 off, or on, for a link of the node.
@@ -24,7 +25,7 @@ func TestIPv6Off(t *testing.T) {
 			l := lab.New(t, firewall)
 			c := start(t, l, options{firewall: firewall, addrs: dual})
 			c.settle(t)
-			four, six := lab.StartAll(t, clients(l, ipv4...)...), lab.StartAll(t, clients(l, lab.ClusterIP6)...)
+			four, six := client.StartAll(t, clients(l, ipv4...)...), client.StartAll(t, clients(l, lab.ClusterIP6)...)
 			progress(t, append(four, six...), 4)
 			sysctl(t, l, "nodelocaldns", "1")
 			const failures = "coredns_nodelocal_lease_renewal_failures_total"
@@ -60,7 +61,7 @@ func TestReloadRefused(t *testing.T) {
 			c.waitSteering(t, true, steeringTimeout)
 			c.settle(t)
 			before := settledForm(l.Node.State(t))
-			loads := lab.StartAll(t, clients(l, lab.ClusterIP)...)
+			loads := client.StartAll(t, clients(l, lab.ClusterIP)...)
 			progress(t, loads, 4)
 			for _, link := range []string{"default", "nodelocaldns"} {
 				sysctl(t, l, link, "1")

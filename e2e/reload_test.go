@@ -14,6 +14,8 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // TestReload reloads ten times in a row and then changes the template, under load. The change is in effect within 2 s, although the
@@ -26,7 +28,7 @@ func TestReload(t *testing.T) {
 			c := start(t, l, options{firewall: firewall, addrs: dual, base: strings.ReplaceAll(fourBlocks(dual), "reload 2s 0s", "reload 5m 0s")})
 			c.settle(t)
 			state, handles, calls := l.Node.State(t), handlesOf(t, l), len(c.tools.Calls(t))
-			loads := lab.StartAll(t, clients(l, dual...)...)
+			loads := client.StartAll(t, clients(l, dual...)...)
 			progress(t, loads, 4)
 			for range 10 {
 				c.reload(t)
@@ -72,7 +74,7 @@ func (c *cache) reloadWithin(t *testing.T, timeout time.Duration) {
 
 // acceptedOnly checks that nothing was lost over UDP, and hardly anything over TCP: a server that stops in a reload closes the
 // connections that it has accepted and not read from yet (ShutdownContext of miekg/dns), which nodelocaldns cannot help.
-func acceptedOnly(t *testing.T, loads []*lab.Load, reports []lab.Report) {
+func acceptedOnly(t *testing.T, loads []*client.Load, reports []client.Report) {
 	t.Helper()
 	for i, r := range reports {
 		switch lost := len(r.Failures); {
@@ -106,10 +108,10 @@ func waitExtra(t *testing.T, l *lab.Lab, addrs ...netip.Addr) {
 	t.Helper()
 	for i, a := range addrs {
 		n := 0
-		lab.Until(t, 10*time.Second, "the changed template", func() error {
+		harness.Until(t, 10*time.Second, "the changed template", func() error {
 			n++
-			q := lab.Query{Server: lab.Port53(a), Name: fmt.Sprintf("u%d-%d.extra.test.", i, n), Type: dns.TypeA, Timeout: time.Second}
-			m, err := l.Pod.Ask(q)
+			q := client.Query{Server: client.Port53(a), Name: fmt.Sprintf("u%d-%d.extra.test.", i, n), Type: dns.TypeA, Timeout: time.Second}
+			m, err := client.Ask(l.Pod, q)
 			if err == nil && (m.Rcode != dns.RcodeSuccess || len(m.Answer) != 1) {
 				err = errors.New(dns.RcodeToString[m.Rcode])
 			}
@@ -125,7 +127,7 @@ func TestReloadOptions(t *testing.T) {
 			l := lab.New(t, firewall)
 			c := launch(t, l, options{firewall: firewall, base: stanza(firewallFlag(firewall), ""), conf: true})
 			c.waitSteering(t, true, steeringTimeout)
-			loads := lab.StartAll(t, clients(l, lab.ClusterIP)...)
+			loads := client.StartAll(t, clients(l, lab.ClusterIP)...)
 			progress(t, loads, 4)
 			other := map[string]string{"iptables": "nftables", "nftables": "nftables"}[firewallFlag(firewall)]
 			for _, change := range []struct {
@@ -141,7 +143,7 @@ func TestReloadOptions(t *testing.T) {
 			} {
 				c.setBase(t, stanza(change.firewall, change.line))
 				c.Signal(t, syscall.SIGUSR1)
-				lab.Until(t, 10*time.Second, "change of "+change.name, func() error { return change.seen(t) })
+				harness.Until(t, 10*time.Second, "change of "+change.name, func() error { return change.seen(t) })
 				c.waitSteering(t, true, 5*time.Second)
 				progress(t, loads, 4)
 			}

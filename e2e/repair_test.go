@@ -11,6 +11,10 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/upstream"
 )
 
 // repairTimeout bounds the time for which anything may be missing.
@@ -112,8 +116,8 @@ func TestRepair(t *testing.T) {
 var onlyNew = regexp.MustCompile(` --tcp-flags FIN,SYN,RST,ACK SYN| tcp flags syn / fin,syn,rst,ack`)
 
 // settledForm is the state without that.
-func settledForm(s lab.State) lab.State {
-	var settled lab.State
+func settledForm(s netns.State) netns.State {
+	var settled netns.State
 	for _, line := range s {
 		settled = append(settled, onlyNew.ReplaceAllString(line, ""))
 	}
@@ -124,12 +128,12 @@ func repaired(t *testing.T, c *cache, d damage) {
 	l := c.lab
 	c.settle(t)
 	whole := settledForm(l.Node.State(t).Without(l.Node.State(t).With("link ")))
-	loads := lab.StartAll(t, clients(l, c.options.addrs...)...)
+	loads := client.StartAll(t, clients(l, c.options.addrs...)...)
 	progress(t, loads, 4)
-	hit := lab.Window{Begin: time.Now().Add(-inFlight)}
+	hit := client.Window{Begin: time.Now().Add(-inFlight)}
 	d.do(t, c)
 	hit.End = time.Now()
-	took := lab.Until(t, repairTimeout, "repair", func() error {
+	took := harness.Until(t, repairTimeout, "repair", func() error {
 		now := settledForm(l.Node.State(t))
 		if missing := whole.Without(now); len(missing) > 0 {
 			return fmt.Errorf("missing:\n%s", missing)
@@ -155,7 +159,7 @@ func repaired(t *testing.T, c *cache, d damage) {
 
 // rejected says that the answer in flight to a probe is lost when the rules go. It leaves tracked then, for connection tracking
 // begins a flow, and goes to a ClusterIP, which the host has as its own source; that kube-proxy rejects in nftables mode.
-func rejected(l *lab.Lab, p *lab.Load) bool {
+func rejected(l *lab.Lab, p *client.Load) bool {
 	service := p.Target == lab.ClusterIP || p.Target == lab.ClusterIP6
 	return l.KubeProxy == lab.NFTables && p.From == l.Node && service && !p.TCP
 }
@@ -174,16 +178,16 @@ func TestFlushInFlight(t *testing.T) {
 			probes := clients(l, dual...)
 			for i, p := range probes {
 				tag := p.String()
-				probes[i].Name = func(i int) string { return lab.SlowName(tag, i) }
+				probes[i].Name = func(i int) string { return upstream.SlowName(tag, i) }
 			}
-			loads := lab.StartAll(t, probes...)
+			loads := client.StartAll(t, probes...)
 			progress(t, loads, 4)
-			hit := lab.Window{Begin: time.Now().Add(-slowness - inFlight)}
+			hit := client.Window{Begin: time.Now().Add(-slowness - inFlight)}
 			flushOf(firewall).do(t, c)
 			hit.End = time.Now()
 			progress(t, loads, 12)
 			for i, r := range stop(t, loads) {
-				if rejected(l, loads[i]) || !loads[i].TCP && loads[i].Socket != lab.Fresh {
+				if rejected(l, loads[i]) || !loads[i].TCP && loads[i].Socket != client.Fresh {
 					r = r.Outside(hit)
 				}
 				if len(r.Failures) > 0 {
@@ -216,7 +220,7 @@ func TestHostFirewall(t *testing.T) {
 			}
 			c := start(t, l, options{firewall: lab.IPTablesNFT})
 			servedAgain(t, c)
-			loads := lab.StartAll(t, clients(l, ipv4...)...)
+			loads := client.StartAll(t, clients(l, ipv4...)...)
 			progress(t, loads, 4)
 			if name != "before" {
 				l.Node.Exec(t, hostFirewall, "nft", "-f", "-")

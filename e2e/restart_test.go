@@ -14,6 +14,11 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/upstream"
 )
 
 // families is the addresses that stories about coming and going are told with.
@@ -38,7 +43,7 @@ func TestRestart(t *testing.T) {
 			t.Run(string(firewall)+"/"+family.name, func(t *testing.T) {
 				l := lab.New(t, firewall)
 				before := l.Node.State(t)
-				loads := lab.StartAll(t, clients(l, clusterIPs(family.addrs)...)...)
+				loads := client.StartAll(t, clients(l, clusterIPs(family.addrs)...)...)
 				cycles := 10
 				if family.name != "IPv4" {
 					cycles = 3
@@ -79,7 +84,7 @@ func TestRestartLinkLocal(t *testing.T) {
 			l := lab.New(t, firewall)
 			before := l.Node.State(t)
 			c := start(t, l, options{firewall: firewall, addrs: dual})
-			loads := lab.StartAll(t, clients(l, dual...)...)
+			loads := client.StartAll(t, clients(l, dual...)...)
 			for i := range 5 {
 				if i > 0 {
 					c = c.again(t)
@@ -91,7 +96,7 @@ func TestRestartLinkLocal(t *testing.T) {
 			noFailure(t, stop(t, loads))
 			bothAnswered(t, l)
 			onlyFallback(t, c, before)
-			l.Node.Exec(t, "", lab.NodeLocalDNS(t), "cleanup")
+			l.Node.Exec(t, "", harness.NodeLocalDNS(t), "cleanup")
 			if left := l.Node.State(t).Without(before); len(left) > 0 {
 				t.Errorf("left on the node after cleanup:\n%s", left)
 			}
@@ -99,7 +104,7 @@ func TestRestartLinkLocal(t *testing.T) {
 	}
 }
 
-func onlyFallback(t *testing.T, c *cache, before lab.State) {
+func onlyFallback(t *testing.T, c *cache, before netns.State) {
 	t.Helper()
 	left := c.lab.Node.State(t).Without(before)
 	if fallback := left.With("fallback"); len(fallback) == 0 || len(fallback) != len(left) {
@@ -128,14 +133,14 @@ func TestLeftToAnother(t *testing.T) {
 `
 	l := lab.New(t, lab.NFTables)
 	start(t, l, options{firewall: lab.NFTables}).term(t)
-	path := filepath.Join(lab.Dir(t), "Corefile")
-	lab.Replace(t, path, corefile)
+	path := filepath.Join(harness.Dir(t), "Corefile")
+	harness.Replace(t, path, corefile)
 	l.Node.Exec(t, "", "ip", "addr", "add", "169.254.20.10/32", "dev", "lo")
-	l.Node.Start(t, lab.Command{Path: lab.NodeLocalDNS(t), Args: []string{"-conf", path, "-quiet"}})
+	process.Start(t, l.Node, process.Command{Path: harness.NodeLocalDNS(t), Args: []string{"-conf", path, "-quiet"}})
 	for _, tcp := range []bool{false, true} {
-		for _, from := range []*lab.Namespace{l.Pod, l.Node} {
-			lab.Until(t, 5*time.Second, "answer of the other program", func() error {
-				m, err := from.Ask(lab.Query{Server: lab.Port53(lab.LinkLocal), TCP: tcp, Name: "web.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second})
+		for _, from := range []*netns.Namespace{l.Pod, l.Node} {
+			harness.Until(t, 5*time.Second, "answer of the other program", func() error {
+				m, err := client.Ask(from, client.Query{Server: client.Port53(lab.LinkLocal), TCP: tcp, Name: "web.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second})
 				if err == nil && (len(m.Answer) != 1 || !strings.HasSuffix(m.Answer[0].String(), "198.51.100.9")) {
 					err = fmt.Errorf("%s", m)
 				}
@@ -152,14 +157,14 @@ func TestRestartInFlight(t *testing.T) {
 			l := lab.New(t, firewall)
 			l.Slow.Delay(400 * time.Millisecond)
 			c := start(t, l, options{firewall: firewall, addrs: dual})
-			var probes []lab.Probe
+			var probes []client.Probe
 			for _, p := range clients(l, dual...) {
 				tag := p.String()
 				p.Interval = 100 * time.Millisecond
-				p.Name = func(i int) string { return lab.SlowName(tag, i) }
+				p.Name = func(i int) string { return upstream.SlowName(tag, i) }
 				probes = append(probes, p)
 			}
-			loads := lab.StartAll(t, probes...)
+			loads := client.StartAll(t, probes...)
 			for i := range 2 {
 				if i > 0 {
 					c = c.again(t)

@@ -10,6 +10,8 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // TestAnswersToNobody has a pod ask in the name of neighbours that do not exist. Each answer waits in the kernel for 3 s and counts as
@@ -19,16 +21,16 @@ func TestAnswersToNobody(t *testing.T) {
 	other := l.NewPod(t, "other", 9)
 	c := start(t, l, options{firewall: lab.IPTablesNFT}) // a template without packetcache
 	c.settle(t)
-	loads := lab.StartAll(t, lab.Probe{
-		From: other, Target: lab.ClusterIP, Interval: 5 * time.Millisecond, Timeout: time.Second, Name: lab.Always("kubernetes.default.svc.cluster.local."),
+	loads := client.StartAll(t, client.Probe{
+		From: other, Target: lab.ClusterIP, Interval: 5 * time.Millisecond, Timeout: time.Second, Name: client.Always("kubernetes.default.svc.cluster.local."),
 	})
 	const rate, seconds = 400, 6
-	flood := lab.Flood{
-		From: l.Pod, Target: lab.ClusterIP, Sources: lab.Absent(lab.PodIP, 50), Rate: rate, Payload: lab.One("web.default.svc.cluster.local.", dns.TypeA),
+	flood := client.Flood{
+		From: l.Pod, Target: lab.ClusterIP, Sources: client.Absent(lab.PodIP, 50), Rate: rate, Payload: client.One("web.default.svc.cluster.local.", dns.TypeA),
 	}.Start(t)
 	sent := func(n int) {
 		t.Helper()
-		lab.Until(t, time.Minute, fmt.Sprintf("flood of %d packets", n), func() error {
+		harness.Until(t, time.Minute, fmt.Sprintf("flood of %d packets", n), func() error {
 			if flood.Sent() < n {
 				return fmt.Errorf("%d packets", flood.Sent())
 			}

@@ -11,6 +11,10 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/upstream"
 )
 
 // answer is what a question must give.
@@ -66,10 +70,10 @@ func TestServeFamily(t *testing.T) {
 func serve(t *testing.T, c *cache) {
 	l := c.lab
 	c.settle(t)
-	l.ForgetConntrack(t, c.options.addrs...)
+	l.Node.ForgetConntrack(t, c.options.addrs...)
 	for _, want := range answersWanted {
 		for _, a := range c.options.addrs {
-			for _, from := range []*lab.Namespace{l.Pod, l.Node} {
+			for _, from := range []*netns.Namespace{l.Pod, l.Node} {
 				for _, tcp := range []bool{false, true, false} {
 					check(t, from, a, tcp, want)
 				}
@@ -77,7 +81,7 @@ func serve(t *testing.T, c *cache) {
 		}
 		once(t, l, want)
 	}
-	if tracked := l.Conntrack(t, c.options.addrs...); len(tracked) > 0 {
+	if tracked := l.Node.Conntrack(t, c.options.addrs...); len(tracked) > 0 {
 		t.Errorf("%d tracked connections, as %s", len(tracked), tracked[0])
 	}
 	big(t, c)
@@ -87,9 +91,9 @@ func serve(t *testing.T, c *cache) {
 	}
 }
 
-func check(t *testing.T, from *lab.Namespace, a netip.Addr, tcp bool, want answer) {
+func check(t *testing.T, from *netns.Namespace, a netip.Addr, tcp bool, want answer) {
 	t.Helper()
-	m, err := from.Ask(lab.Query{Server: lab.Port53(a), TCP: tcp, Name: want.name, Type: want.qtype})
+	m, err := client.Ask(from, client.Query{Server: client.Port53(a), TCP: tcp, Name: want.name, Type: want.qtype})
 	what := fmt.Sprintf("%s %s from %s at %s, tcp=%t", want.name, dns.TypeToString[want.qtype], from.Name, a, tcp)
 	if err != nil {
 		t.Errorf("%s: %v", what, err)
@@ -115,8 +119,8 @@ func once(t *testing.T, l *lab.Lab, want answer) {
 	if want.last == "198.51.100.7" || want.name == "absent.test." {
 		server, proto, source = l.External, "udp", []netip.Addr{nodeAtOutside, nodeAtOutside}
 	}
-	var seen []lab.Seen
-	lab.Until(t, time.Second, want.name+" at its authority", func() error {
+	var seen []upstream.Seen
+	harness.Until(t, time.Second, want.name+" at its authority", func() error {
 		if seen = ofType(server.Seen(want.name), want.qtype); len(seen) == 0 {
 			return fmt.Errorf("%d queries of other types", len(server.Seen(want.name)))
 		}
@@ -134,8 +138,8 @@ var (
 	nodeAtOutside = netip.MustParseAddr("192.168.9.1")
 )
 
-func ofType(seen []lab.Seen, qtype uint16) []lab.Seen {
-	var found []lab.Seen
+func ofType(seen []upstream.Seen, qtype uint16) []upstream.Seen {
+	var found []upstream.Seen
 	for _, s := range seen {
 		if s.Type == dns.TypeToString[qtype] {
 			found = append(found, s)
@@ -148,8 +152,8 @@ func ofType(seen []lab.Seen, qtype uint16) []lab.Seen {
 func big(t *testing.T, c *cache) {
 	t.Helper()
 	for _, a := range c.options.addrs {
-		q := lab.Query{Server: lab.Port53(a), Name: "big.cluster.local.", Type: dns.TypeTXT, Size: 1232}
-		m, err := c.lab.Pod.Ask(q)
+		q := client.Query{Server: client.Port53(a), Name: "big.cluster.local.", Type: dns.TypeTXT, Size: 1232}
+		m, err := client.Ask(c.lab.Pod, q)
 		if err != nil || !m.Truncated {
 			t.Errorf("big answer over UDP at %s: %v, %v", a, m, err)
 			continue
@@ -158,8 +162,8 @@ func big(t *testing.T, c *cache) {
 			t.Errorf("%d bytes of answer over UDP at %s, %d asked for", m.Len(), a, q.Size)
 		}
 		q.TCP = true
-		m, err = c.lab.Pod.Ask(q)
-		if err != nil || len(m.Answer) != lab.BigRecords {
+		m, err = client.Ask(c.lab.Pod, q)
+		if err != nil || len(m.Answer) != upstream.BigRecords {
 			t.Errorf("big answer over TCP at %s: %v, %v", a, m, err)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // grabTime is how long somebody takes all there is.
@@ -34,26 +36,26 @@ func oldName(i int) string { return fmt.Sprintf("n%d.slow.example.org.", i%2000)
 var grabs = []grab{
 	// Whoever is on the host's network asks from the same address as the kubelet, which is answered at /health all the same.
 	{attack: attack{"700 connections of the host", func(t *testing.T, s *scene) func() int {
-		return lab.Crowd{From: s.lab.Node, Target: lab.LinkLocal, Size: 700, Manners: lab.Idle}.Start(t).Stop
+		return client.Crowd{From: s.lab.Node, Target: lab.LinkLocal, Size: 700, Manners: client.Idle}.Start(t).Stop
 	}}, files: 1024, ttl: 30},
 	// All clients together hold no more connections than there is room for, also when each has less than the least share.
 	{attack: attack{"4,000 connections of 500 addresses", func(t *testing.T, s *scene) func() int {
 		sources := s.lab.Pod.AddAddresses(t, lab.PodIP6, 500)
-		return lab.Crowd{From: s.lab.Pod, Target: lab.ClusterIP6, Sources: sources, Size: 4000, Manners: lab.Idle}.Start(t).Stop
+		return client.Crowd{From: s.lab.Pod, Target: lab.ClusterIP6, Sources: sources, Size: 4000, Manners: client.Idle}.Start(t).Stop
 	}}, files: 2048, ttl: 30},
 	// A question that was answered before may use the reserve, but one client's such questions not all of it.
-	{attack: flooding("a known name that is slow now", 2000, lab.ClusterIP, lab.One(oneSlow, dns.TypeA)), files: 4096, ttl: 2,
+	{attack: flooding("a known name that is slow now", 2000, lab.ClusterIP, client.One(oneSlow, dns.TypeA)), files: 4096, ttl: 2,
 		edits: []string{"success __NODELOCALDNS__CACHE__9984__ 30", "success __NODELOCALDNS__CACHE__9984__ 2 1", "serve_stale 15m verify", "serve_stale 1s verify"},
 		before: func(t *testing.T, s *scene) {
 			ask := func() error {
-				_, err := s.lab.Pod.Ask(lab.Query{Server: lab.Port53(lab.ClusterIP), Name: oneSlow, Type: dns.TypeA, Timeout: time.Second})
+				_, err := client.Ask(s.lab.Pod, client.Query{Server: client.Port53(lab.ClusterIP), Name: oneSlow, Type: dns.TypeA, Timeout: time.Second})
 				return err
 			}
 			if err := ask(); err != nil {
 				t.Fatal(err)
 			}
 			s.lab.SlowOutside.Delay(silence)
-			lab.Until(t, 10*time.Second, "end of the old answer", func() error {
+			harness.Until(t, 10*time.Second, "end of the old answer", func() error {
 				if ask() == nil {
 					return fmt.Errorf("%s is answered", oneSlow)
 				}
@@ -62,14 +64,14 @@ var grabs = []grab{
 		}},
 	// All addresses of an IPv4 /24 do not fill the reserve. 16 of them ask for each name.
 	{attack: flooding("slow names, from 247 addresses", 1500, lab.ClusterIP,
-		lab.Names(func(i int) string { return fmt.Sprintf("p%d.slow.example.org.", i/16) }), lab.Absent(lab.PodIP, 247)...), files: 4096, ttl: 30,
+		client.Names(func(i int) string { return fmt.Sprintf("p%d.slow.example.org.", i/16) }), client.Absent(lab.PodIP, 247)...), files: 4096, ttl: 30,
 		before: func(_ *testing.T, s *scene) { s.lab.SlowOutside.Delay(silence) }},
 	// One client's old names do not keep those of others old.
-	{attack: flooding("2,000 old names", 800, lab.ClusterIP, lab.Names(oldName)), files: 4096, ttl: 2,
+	{attack: flooding("2,000 old names", 800, lab.ClusterIP, client.Names(oldName)), files: 4096, ttl: 2,
 		edits: []string{"success __NODELOCALDNS__CACHE__9984__ 30", "success __NODELOCALDNS__CACHE__9984__ 2 1"},
 		before: func(t *testing.T, s *scene) {
-			end := flooding("", 1000, lab.ClusterIP, lab.Names(oldName)).begin(t, s)
-			lab.Until(t, 10*time.Second, "question for the last name", func() error {
+			end := flooding("", 1000, lab.ClusterIP, client.Names(oldName)).begin(t, s)
+			harness.Until(t, 10*time.Second, "question for the last name", func() error {
 				if seen := s.lab.External.Seen(oldName(1999)); len(seen) == 0 {
 					return fmt.Errorf("%d names asked for", len(s.lab.External.Seen("slow.example.org.")))
 				}
@@ -94,9 +96,9 @@ func (g grab) run(t *testing.T) {
 	if g.before != nil {
 		g.before(t, s)
 	}
-	outside := lab.StartAll(t,
-		lab.Probe{From: s.bystander, Target: lab.ClusterIP, Timeout: patience, Name: lab.Always("popular.example.org."), Check: g.fresh},
-		lab.Probe{From: s.bystander, Target: lab.ClusterIP, Timeout: patience, Name: func(i int) string { return fmt.Sprintf("u%d.example.org.", i) }},
+	outside := client.StartAll(t,
+		client.Probe{From: s.bystander, Target: lab.ClusterIP, Timeout: patience, Name: client.Always("popular.example.org."), Check: g.fresh},
+		client.Probe{From: s.bystander, Target: lab.ClusterIP, Timeout: patience, Name: func(i int) string { return fmt.Sprintf("u%d.example.org.", i) }},
 	)
 	k := s.kubelet()
 	o := s.suffer(t, g.attack, grabTime)

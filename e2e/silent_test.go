@@ -12,6 +12,8 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // silentLimit is when a client has heard of a question that the cluster DNS does not answer: the template's timeout, and what a
@@ -32,16 +34,16 @@ func TestSilentClusterDNS(t *testing.T) {
 		}
 		return nil
 	}
-	probe := func(tag string, tcp bool) lab.Probe {
-		return lab.Probe{From: l.Pod, Target: lab.LinkLocal, TCP: tcp, Interval: 20 * time.Millisecond, Timeout: 6 * time.Second, Name: lab.Unique(tag), Check: servfail}
+	probe := func(tag string, tcp bool) client.Probe {
+		return client.Probe{From: l.Pod, Target: lab.LinkLocal, TCP: tcp, Interval: 20 * time.Millisecond, Timeout: 6 * time.Second, Name: client.Unique(tag), Check: servfail}
 	}
-	loads := lab.StartAll(t, probe("udp", false), probe("tcp", true))
+	loads := client.StartAll(t, probe("udp", false), probe("tcp", true))
 	progress(t, loads, 300)
 	goroutines, files := c.metric(t, "go_goroutines"), c.metric(t, "process_open_fds")
 	progress(t, loads, 300)
 	moreRoutines, moreFiles := c.metric(t, "go_goroutines")-goroutines, c.metric(t, "process_open_fds")-files
 	for _, r := range stop(t, loads) {
-		noFailure(t, []lab.Report{r})
+		noFailure(t, []client.Report{r})
 		if r.Slowest > silentLimit+r.Stall {
 			t.Errorf("%s: the slowest took %s, want %s at most", r.Probe, r.Slowest, silentLimit)
 		}
@@ -63,11 +65,11 @@ func TestSilentClusterDNS(t *testing.T) {
 		t.Errorf("%d errors in the log", n)
 	}
 	l.FindDNS(t)
-	lab.Until(t, 5*time.Second, "answer", func() error {
-		_, err := l.Pod.Ask(lab.Query{Server: lab.Port53(lab.LinkLocal), Name: "kubernetes.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second})
+	harness.Until(t, 5*time.Second, "answer", func() error {
+		_, err := client.Ask(l.Pod, client.Query{Server: client.Port53(lab.LinkLocal), Name: "kubernetes.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second})
 		return err
 	})
-	lab.Until(t, 5*time.Second, "line in the log", func() error {
+	harness.Until(t, 5*time.Second, "line in the log", func() error {
 		if !strings.Contains(c.Output(), "answers again, after") {
 			return fmt.Errorf("%s", c.Output())
 		}

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // The names by which instances know of each other: UDP ports at loopback addresses.
@@ -122,7 +124,7 @@ func TestSquatUnprivileged(t *testing.T) {
 	c := start(t, l, options{firewall: lab.IPTablesNFT, fallback: "none"})
 	c.settle(t)
 	l.Node.Exec(t, "", "iptables-nft", "-t", "raw", "-F")
-	lab.Until(t, 5*time.Second, "repair", func() error { return has(l, "raw -A PREROUTING -j NODELOCALDNS-PRE")(t) })
+	harness.Until(t, 5*time.Second, "repair", func() error { return has(l, "raw -A PREROUTING -j NODELOCALDNS-PRE")(t) })
 	begin := time.Now()
 	c.term(t)
 	if took := time.Since(begin); took > either(2*time.Second, 20*time.Second) {
@@ -141,7 +143,7 @@ func TestSquatUnprivileged(t *testing.T) {
 func TestSquatTurn(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t, lab.IPTablesNFT)
-	loads := lab.StartAll(t, clients(l, lab.ClusterIP)...)
+	loads := client.StartAll(t, clients(l, lab.ClusterIP)...)
 	release := holdName(t, l, turnName)
 	c := launch(t, l, options{firewall: lab.IPTablesNFT})
 	c.WaitOutput(t, saidTimeout, c.accused("Rules could not be changed for 3s: another instance on this node is leaving"))
@@ -153,7 +155,7 @@ func TestSquatTurn(t *testing.T) {
 
 	release = holdName(t, l, turnName)
 	l.Node.Exec(t, "", "iptables-nft", "-t", "raw", "-F")
-	lab.Until(t, saidTimeout, "second line", func() error {
+	harness.Until(t, saidTimeout, "second line", func() error {
 		if n := strings.Count(c.Output(), "Rules could not be changed"); n != 2 {
 			return fmt.Errorf("%d lines", n)
 		}
@@ -162,7 +164,7 @@ func TestSquatTurn(t *testing.T) {
 	c.waitSteering(t, false, saidTimeout) // the metric says what the kernel has
 	release()
 	c.waitSteering(t, true, againTimeout)
-	lab.Until(t, 5*time.Second, "repair", func() error { return has(l, "raw -A PREROUTING -j NODELOCALDNS-PRE")(t) })
+	harness.Until(t, 5*time.Second, "repair", func() error { return has(l, "raw -A PREROUTING -j NODELOCALDNS-PRE")(t) })
 	progress(t, loads, 2)
 
 	release = holdName(t, l, turnName)

@@ -12,6 +12,9 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/upstream"
 )
 
 // TestUpstreamStale is what the default template makes of answers that have run out. What the cluster DNS says goes, also
@@ -22,7 +25,7 @@ func TestUpstreamStale(t *testing.T) {
 	first, second := netip.MustParseAddr("10.96.1.1"), netip.MustParseAddr("10.96.2.2")
 	l := lab.New(t, lab.IPTablesNFT)
 	pod := l.NewReplica(t)
-	script := pod.Follow(t)
+	script := upstream.StartScript(t, pod.Namespace, pod.IP)
 	for _, name := range []string{stays, moves, goes} {
 		script.Set(name, first)
 	}
@@ -34,7 +37,7 @@ func TestUpstreamStale(t *testing.T) {
 	script.Set(moves, second)
 	script.Set(goes, netip.Addr{})
 	script.Set(comes, second)
-	<-time.After((lab.ScriptTTL + 1) * time.Second) // all of them run out
+	<-time.After((upstream.ScriptTTL + 1) * time.Second) // all of them run out
 	for name, want := range map[string]string{moves: second.String(), goes: "", comes: second.String()} {
 		resolves(t, l, name, want)
 	}
@@ -44,7 +47,7 @@ func TestUpstreamStale(t *testing.T) {
 	}
 	script.Set(stays, second)
 	script.Silence(false)
-	lab.Until(t, 15*time.Second, "new answer after the silence", func() error {
+	harness.Until(t, 15*time.Second, "new answer after the silence", func() error {
 		return is(l, stays, second.String())
 	})
 }
@@ -60,14 +63,14 @@ func resolves(t *testing.T, l *lab.Lab, name, want string) time.Duration {
 }
 
 func is(l *lab.Lab, name, want string) error {
-	msg, err := l.Pod.Ask(lab.Query{Server: lab.Port53(lab.LinkLocal), Name: name, Type: dns.TypeA})
+	msg, err := client.Ask(l.Pod, client.Query{Server: client.Port53(lab.LinkLocal), Name: name, Type: dns.TypeA})
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	got := ""
 	for _, rr := range msg.Answer {
 		a, ok := rr.(*dns.A)
-		if !ok || a.Hdr.Ttl > lab.ScriptTTL {
+		if !ok || a.Hdr.Ttl > upstream.ScriptTTL {
 			return fmt.Errorf("%s: got %s", name, rr)
 		}
 		got = a.A.String()

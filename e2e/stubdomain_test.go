@@ -12,6 +12,9 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/upstream"
 )
 
 // corp is a stub domain. Without it its names are answered outside, so that a client may ask for them all the time.
@@ -44,7 +47,7 @@ func TestStubDomain(t *testing.T) {
 			t.Run(b.name+"/"+when, func(t *testing.T) {
 				t.Parallel()
 				l := lab.New(t, lab.NFTables)
-				dir := lab.Dir(t)
+				dir := harness.Dir(t)
 				if when == "at start" {
 					addStub(t, dir)
 				}
@@ -68,15 +71,15 @@ func TestStubDomainWithoutNetwork(t *testing.T) {
 		t.Run(when, func(t *testing.T) {
 			t.Parallel()
 			l := lab.New(t, lab.NFTables)
-			dir := lab.Dir(t)
+			dir := harness.Dir(t)
 			if when == "at start" {
 				addStub(t, dir)
 			}
 			launch(t, l, options{firewall: lab.NFTables, base: strings.ReplaceAll(bound("bind 0.0.0.0"), "169.254.20.10:8080", ":8080"), args: []string{
 				"-kubednscm", dir, "-link", "none", "-firewall", "none"}})
 			own := netip.MustParseAddr("10.244.1.1") // the node's, in the place of the pod's
-			lab.Until(t, steeringTimeout, "the first answer", func() error {
-				_, err := l.Pod.Ask(lab.Query{Server: lab.Port53(own), Name: "web.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second})
+			harness.Until(t, steeringTimeout, "the first answer", func() error {
+				_, err := client.Ask(l.Pod, client.Query{Server: client.Port53(own), Name: "web.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second})
 				return err
 			})
 			loads := askAll(t, l, []netip.Addr{own})
@@ -92,10 +95,10 @@ func TestStubDomainWithoutNetwork(t *testing.T) {
 func TestStubDomainOfTheSelfQuery(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t, lab.NFTables)
-	dir := lab.Dir(t)
+	dir := harness.Dir(t)
 	c := start(t, l, options{firewall: lab.NFTables, args: []string{"-kubednscm", dir}})
 	before := c.counter("coredns_nodelocal_config_reloads_total", `result="success"`)
-	lab.Replace(t, dir+"/stubDomains", fmt.Sprintf(`{"nodelocaldns.cluster.local": [%q], "selfquery.nodelocaldns.cluster.local": [%q]}`, lab.DNSPodIP, lab.DNSPodIP))
+	harness.Replace(t, dir+"/stubDomains", fmt.Sprintf(`{"nodelocaldns.cluster.local": [%q], "selfquery.nodelocaldns.cluster.local": [%q]}`, lab.DNSPodIP, lab.DNSPodIP))
 	c.waitMetric(t, 10*time.Second, before+1, "coredns_nodelocal_config_reloads_total", `result="success"`)
 	staysOn(t, c)
 	if seen := l.ClusterDNS.Seen("selfquery"); len(seen) > 0 {
@@ -109,10 +112,10 @@ func TestStubDomainThatIsSlow(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t, lab.NFTables)
 	l.Slow.Delay(1500 * time.Millisecond)
-	dir := lab.Dir(t)
-	lab.Replace(t, dir+"/stubDomains", fmt.Sprintf(`{"slow.cluster.local": [%q]}`, lab.DNSPodIP))
+	dir := harness.Dir(t)
+	harness.Replace(t, dir+"/stubDomains", fmt.Sprintf(`{"slow.cluster.local": [%q]}`, lab.DNSPodIP))
 	start(t, l, options{firewall: lab.NFTables, args: []string{"-kubednscm", dir}})
-	m, err := l.Pod.Ask(lab.Query{Server: lab.Port53(lab.LinkLocal), Name: lab.SlowName("stub", 1), Type: dns.TypeA, Timeout: 5 * time.Second})
+	m, err := client.Ask(l.Pod, client.Query{Server: client.Port53(lab.LinkLocal), Name: upstream.SlowName("stub", 1), Type: dns.TypeA, Timeout: 5 * time.Second})
 	if err != nil || m.Rcode != dns.RcodeSuccess || len(m.Answer) != 1 {
 		t.Errorf("%v, %v", m, err)
 	}
@@ -121,22 +124,22 @@ func TestStubDomainThatIsSlow(t *testing.T) {
 // addStub puts corp into the ConfigMap, whose directory is given.
 func addStub(t *testing.T, dir string) {
 	t.Helper()
-	lab.Replace(t, dir+"/stubDomains", fmt.Sprintf(`{%q: [%q]}`, corp, lab.DNSPodIP))
+	harness.Replace(t, dir+"/stubDomains", fmt.Sprintf(`{%q: [%q]}`, corp, lab.DNSPodIP))
 }
 
 // askAll asks for new names of the cluster, of the world and of the stub domain at each address, 50 times a second each, and more
 // slowly over TCP.
-func askAll(t *testing.T, l *lab.Lab, addrs []netip.Addr) []*lab.Load {
+func askAll(t *testing.T, l *lab.Lab, addrs []netip.Addr) []*client.Load {
 	t.Helper()
-	var probes []lab.Probe
+	var probes []client.Probe
 	for i, a := range addrs {
 		for _, zone := range []string{"wild.cluster.local", "world.example.org", corp} {
 			name := func(n int) string { return fmt.Sprintf("u%d.c%d.%s.", n, i, zone) }
-			probes = append(probes, lab.Probe{From: l.Pod, Target: a, Interval: either(20*time.Millisecond, interval), Timeout: patience, Name: name},
-				lab.Probe{From: l.Node, Target: a, TCP: true, Interval: 4 * interval, Timeout: patience, Name: func(n int) string { return "tcp" + name(n) }})
+			probes = append(probes, client.Probe{From: l.Pod, Target: a, Interval: either(20*time.Millisecond, interval), Timeout: patience, Name: name},
+				client.Probe{From: l.Node, Target: a, TCP: true, Interval: 4 * interval, Timeout: patience, Name: func(n int) string { return "tcp" + name(n) }})
 		}
 	}
-	loads := lab.StartAll(t, probes...)
+	loads := client.StartAll(t, probes...)
 	progress(t, loads, 4)
 	return loads
 }
@@ -145,10 +148,10 @@ func askAll(t *testing.T, l *lab.Lab, addrs []netip.Addr) []*lab.Load {
 func askedAtStub(t *testing.T, l *lab.Lab, a netip.Addr) {
 	t.Helper()
 	n := 0
-	lab.Until(t, either(10*time.Second, time.Minute), "the stub domain at "+a.String(), func() error {
+	harness.Until(t, either(10*time.Second, time.Minute), "the stub domain at "+a.String(), func() error {
 		n++
 		name := fmt.Sprintf("stub%d-%s.%s.", n, strings.NewReplacer(".", "-", ":", "-").Replace(a.String()), corp)
-		m, err := l.Pod.Ask(lab.Query{Server: lab.Port53(a), Name: name, Type: dns.TypeA, Timeout: time.Second})
+		m, err := client.Ask(l.Pod, client.Query{Server: client.Port53(a), Name: name, Type: dns.TypeA, Timeout: time.Second})
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // TestTwoInstances runs two caches with the same addresses, as an update with surge does. Both serve; whichever leaves, the
@@ -19,9 +21,9 @@ func TestTwoInstances(t *testing.T) {
 		t.Run(string(firewall), func(t *testing.T) {
 			l := lab.New(t, firewall)
 			before := l.Node.State(t)
-			loads := lab.StartAll(t, clients(l, clusterIPs(dual)...)...)
+			loads := client.StartAll(t, clients(l, clusterIPs(dual)...)...)
 			first := start(t, l, options{firewall: firewall, addrs: dual})
-			loads = append(loads, lab.StartAll(t, clients(l, lab.LinkLocal, lab.LinkLocal6)...)...)
+			loads = append(loads, client.StartAll(t, clients(l, lab.LinkLocal, lab.LinkLocal6)...)...)
 			second := start(t, l, options{firewall: firewall, addrs: dual, metrics: 9254})
 			joined(t, second)
 			bothServe(t, first, second)
@@ -42,9 +44,9 @@ func TestTwoInstances(t *testing.T) {
 			noFailure(t, stop(t, loads))
 
 			first = first.again(t)
-			loads = lab.StartAll(t, clients(l, dual...)...)
+			loads = client.StartAll(t, clients(l, dual...)...)
 			bothServe(t, first, second)
-			kills := []lab.Window{second.kill(t)}
+			kills := []client.Window{second.kill(t)}
 			progress(t, loads, 10)
 			second = second.again(t)
 			joined(t, second)
@@ -66,7 +68,7 @@ func TestTwoInstances(t *testing.T) {
 func joined(t *testing.T, c *cache) {
 	t.Helper()
 	var on string
-	lab.Until(t, 2*time.Second, "line about steering in its log", func() error {
+	harness.Until(t, 2*time.Second, "line about steering in its log", func() error {
 		_, rest, ok := strings.Cut(c.Output(), "Steering on: ")
 		if on, _, _ = strings.Cut(rest, " ("); !ok || on == rest {
 			return errors.New("none")
@@ -83,7 +85,7 @@ func bothServe(t *testing.T, caches ...*cache) {
 	t.Helper()
 	for _, c := range caches {
 		had := served(c)
-		lab.Until(t, either(5*time.Second, 30*time.Second), fmt.Sprintf("queries at the instance with metrics port %d", c.options.metrics), func() error {
+		harness.Until(t, either(5*time.Second, 30*time.Second), fmt.Sprintf("queries at the instance with metrics port %d", c.options.metrics), func() error {
 			if n := served(c); n < had+either(10.0, 5) {
 				return fmt.Errorf("%g served, %g before", n, had)
 			}

@@ -15,6 +15,10 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 // What make torture says. A round is drawn from the seed and its number alone, so that it can be repeated without the others.
@@ -57,17 +61,17 @@ func TestTorture(t *testing.T) {
 // victim is a node under torture.
 type victim struct {
 	*scene
-	replica *lab.Replica // a bad upstream's place
-	state   lab.State    // of the node without torture
-	needs   lab.Needs    // of the process, likewise
-	checked int          // octets of its output that were looked at
+	replica *lab.Replica  // a bad upstream's place
+	state   netns.State   // of the node without torture
+	needs   process.Needs // of the process, likewise
+	checked int           // octets of its output that were looked at
 }
 
 // newVictim starts a cache on a node of its own. The seed decides how.
 func newVictim(t *testing.T, draw *rand.Rand) *victim {
 	t.Helper()
 	backend := lab.Backends[draw.IntN(len(lab.Backends))]
-	o := options{firewall: backend, addrs: dual, base: string(corefiles.Kubernetes), program: lab.Racy(t)}
+	o := options{firewall: backend, addrs: dual, base: string(corefiles.Kubernetes), program: harness.Racy(t)}
 	if draw.IntN(2) == 0 {
 		o.env = []string{"GOMEMLIMIT=64MiB"}
 	}
@@ -76,21 +80,21 @@ func newVictim(t *testing.T, draw *rand.Rand) *victim {
 	l.Slow.Delay(silence)
 	s := &victim{scene: &scene{bystander: l.NewPod(t, "bystander", 100)}, replica: l.NewReplica(t)}
 	s.cache = start(t, l, o)
-	lab.StopAll(s.witnesses(t, "warm")) // so that it has its connections
+	client.StopAll(s.witnesses(t, "warm")) // so that it has its connections
 	s.state, s.needs = s.standing(t), s.Needs(s.page)
 	return s
 }
 
 // standing is what is configured on the node, without what comes and goes in order and the rules of Lab.Endpoints.
-func (s *victim) standing(t *testing.T) lab.State {
+func (s *victim) standing(t *testing.T) netns.State {
 	t.Helper()
 	state := s.lab.Node.State(t)
 	return settledForm(state.Without(state.With("link ")).Without(state.With("KUBE-SVC-UPSTREAM")))
 }
 
-func (s *victim) witnesses(t *testing.T, tag string) []*lab.Load {
+func (s *victim) witnesses(t *testing.T, tag string) []*client.Load {
 	t.Helper()
-	loads := lab.StartAll(t, append(s.witness(lab.ClusterIP, tag+"4"), s.witness(lab.LinkLocal6, tag+"6")...)...)
+	loads := client.StartAll(t, append(s.witness(lab.ClusterIP, tag+"4"), s.witness(lab.LinkLocal6, tag+"6")...)...)
 	progress(t, loads, 5)
 	return loads
 }
@@ -140,14 +144,14 @@ func (s *victim) episodes(t *testing.T, draw *rand.Rand) (drawn []episode, ends 
 func (s *victim) recovers(t *testing.T) {
 	t.Helper()
 	s.waitSteering(t, true, recovery)
-	lab.Until(t, recovery, "the state of before", func() error {
+	harness.Until(t, recovery, "the state of before", func() error {
 		now := s.standing(t)
 		if missing, more := s.state.Without(now), now.Without(s.state); len(missing)+len(more) > 0 {
 			return fmt.Errorf("missing:\n%s\nmore than before:\n%s", missing, more)
 		}
 		return nil
 	})
-	lab.Until(t, tortureRecovery, "the needs of before", func() error {
+	harness.Until(t, tortureRecovery, "the needs of before", func() error {
 		if now := s.Needs(s.page); now.Goroutines == 0 || now.Goroutines > s.needs.Goroutines+100 || now.Files > s.needs.Files+100 { // 64 connections to the cluster DNS are kept
 			return fmt.Errorf("%s, before %s", now, s.needs)
 		}
@@ -159,7 +163,7 @@ func (s *victim) recovers(t *testing.T) {
 var trouble = regexp.MustCompile(`DATA RACE|panic|fatal error|goroutine \d+ \[`)
 
 // judge compares what the bystander lost with what the episodes may cost.
-func (s *victim) judge(t *testing.T, drawn []episode, reports []lab.Report) {
+func (s *victim) judge(t *testing.T, drawn []episode, reports []client.Report) {
 	t.Helper()
 	allowed, fresh := tortureGap, tortureGap
 	for _, e := range drawn {

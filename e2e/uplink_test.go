@@ -11,6 +11,8 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // dropByDefault is the host's own firewall, in iptables-restore's form: what the host has not asked for is dropped.
@@ -32,7 +34,7 @@ func guard(t *testing.T, l *lab.Lab, firewall lab.Backend) {
 }
 
 // servedAt asks at all addresses over both protocols.
-func servedAt(t *testing.T, from *lab.Namespace, addrs []netip.Addr) {
+func servedAt(t *testing.T, from *netns.Namespace, addrs []netip.Addr) {
 	t.Helper()
 	for _, a := range addrs {
 		for _, tcp := range []bool{false, true} {
@@ -42,11 +44,11 @@ func servedAt(t *testing.T, from *lab.Namespace, addrs []netip.Addr) {
 }
 
 // unheard asks as servedAt does, and wants no answer; nor is there one from the health check.
-func unheard(t *testing.T, from *lab.Namespace, addrs []netip.Addr) {
+func unheard(t *testing.T, from *netns.Namespace, addrs []netip.Addr) {
 	t.Helper()
 	for _, a := range addrs {
 		for _, tcp := range []bool{false, true} {
-			m, err := from.Ask(lab.Query{Server: lab.Port53(a), TCP: tcp, Name: answersWanted[0].name, Type: dns.TypeA, Timeout: 400 * time.Millisecond})
+			m, err := client.Ask(from, client.Query{Server: client.Port53(a), TCP: tcp, Name: answersWanted[0].name, Type: dns.TypeA, Timeout: 400 * time.Millisecond})
 			if err == nil {
 				t.Errorf("%s (tcp=%t) answered %s:\n%s", a, tcp, from.Name, m)
 			}
@@ -65,7 +67,7 @@ func TestUplink(t *testing.T) {
 		t.Run(string(firewall), func(t *testing.T) {
 			t.Parallel()
 			l := lab.New(t, firewall)
-			pods := []*lab.Namespace{l.Node, l.Pod, l.NewPodOn(t, lab.Bridge), l.NewPodOn(t, lab.Routed)}
+			pods := []*netns.Namespace{l.Node, l.Pod, l.NewPodOn(t, lab.Bridge), l.NewPodOn(t, lab.Routed)}
 			guard(t, l, firewall)
 			c := start(t, l, options{firewall: firewall, addrs: dual})
 			c.settle(t)
@@ -91,7 +93,7 @@ func TestUplink(t *testing.T) {
 // node hears a macvlan pod by that, too, but an ipvlan pod by the uplink, by which the network outside is served as well then.
 func TestUplinkShared(t *testing.T) {
 	t.Parallel()
-	for kind, outside := range map[lab.CNI]func(*testing.T, *lab.Namespace, []netip.Addr){lab.Macvlan: unheard, lab.IPvlan: servedAt} {
+	for kind, outside := range map[lab.CNI]func(*testing.T, *netns.Namespace, []netip.Addr){lab.Macvlan: unheard, lab.IPvlan: servedAt} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			l := lab.New(t, lab.IPTablesNFT)
@@ -122,7 +124,7 @@ func neighbour(t *testing.T, l *lab.Lab, answers bool) {
 	t.Helper()
 	l.Outside.Exec(t, "", "ip", "route", "replace", lab.LinkLocal.String(), "dev", "eth0")
 	defer l.Outside.Exec(t, "", "ip", "route", "del", lab.LinkLocal.String())
-	_, err := l.Outside.Ask(lab.Query{Server: lab.Port53(lab.LinkLocal), Name: answersWanted[0].name, Type: dns.TypeA, Timeout: time.Second})
+	_, err := client.Ask(l.Outside, client.Query{Server: client.Port53(lab.LinkLocal), Name: answersWanted[0].name, Type: dns.TypeA, Timeout: time.Second})
 	if (err == nil) != answers {
 		t.Errorf("asked by a neighbour: %v", err)
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/upstream"
 )
 
 // lag is how long kube-proxy goes on giving new connections to a pod that is gone. It is more than one usually sees.
@@ -87,8 +89,8 @@ func warm(t *testing.T, l *lab.Lab, pod *lab.Replica) {
 	t.Helper()
 	l.Slow.Delay(400 * time.Millisecond) // less than read_timeout
 	pod.Slow.Delay(400 * time.Millisecond)
-	slow := func(i int) string { return lab.SlowName("warm", i) }
-	loads := lab.StartAll(t, lab.Probe{From: l.Pod, Target: lab.LinkLocal, Interval: 5 * time.Millisecond, Name: slow})
+	slow := func(i int) string { return upstream.SlowName("warm", i) }
+	loads := client.StartAll(t, client.Probe{From: l.Pod, Target: lab.LinkLocal, Interval: 5 * time.Millisecond, Name: slow})
 	progress(t, loads, connections)
 	noFailure(t, stop(t, loads))
 	if a, b := len(l.ClusterDNS.Seen(".warm.")), len(pod.Server.Seen(".warm.")); a == 0 || b == 0 {
@@ -98,20 +100,20 @@ func warm(t *testing.T, l *lab.Lab, pod *lab.Replica) {
 
 // misses asks for names that are new, several at a time so that the cache needs several connections: as getaddrinfo does,
 // which is what has to succeed, and without a second attempt, to see what that had to make good.
-func misses(t *testing.T, l *lab.Lab, clients int, interval time.Duration) []*lab.Load {
+func misses(t *testing.T, l *lab.Lab, clients int, interval time.Duration) []*client.Load {
 	t.Helper()
 	glibc := &dns.ClientConfig{Servers: []string{lab.ClusterIP.String()}, Ndots: 1, Timeout: 5, Attempts: 2}
-	var probes []lab.Probe
+	var probes []client.Probe
 	for i := range clients {
 		probes = append(probes,
-			lab.Probe{From: l.Pod, Interval: interval, Name: lab.Unique(fmt.Sprintf("stub%d", i)), Stub: glibc},
-			lab.Probe{From: l.Pod, Interval: interval, Name: lab.Unique(fmt.Sprintf("raw%d", i)), Target: lab.LinkLocal, Timeout: 5 * time.Second})
+			client.Probe{From: l.Pod, Interval: interval, Name: client.Unique(fmt.Sprintf("stub%d", i)), Stub: glibc},
+			client.Probe{From: l.Pod, Interval: interval, Name: client.Unique(fmt.Sprintf("raw%d", i)), Target: lab.LinkLocal, Timeout: 5 * time.Second})
 	}
-	return lab.StartAll(t, probes...)
+	return client.StartAll(t, probes...)
 }
 
 // noLookupFails reports each lookup that failed, and prints what became of all queries.
-func noLookupFails(t *testing.T, reports []lab.Report) {
+func noLookupFails(t *testing.T, reports []client.Report) {
 	t.Helper()
 	type sum struct {
 		sent, failed, servfail int
@@ -121,7 +123,7 @@ func noLookupFails(t *testing.T, reports []lab.Report) {
 	for _, r := range reports {
 		stub := strings.Contains(r.Probe, "getaddrinfo")
 		if stub {
-			noFailure(t, []lab.Report{r})
+			noFailure(t, []client.Report{r})
 		}
 		s := sums[stub]
 		s.sent, s.failed, s.slowest = s.sent+r.Sent, s.failed+len(r.Failures), max(s.slowest, r.Slowest)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Compares nodelocaldns with other DNS caches, in network namespaces: hack/bench.sh [FLAG OF e2e/bench...]
-# As root, on Debian. The results are in bin/bench.
+# It needs root and Debian. The results are in bin/bench.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,7 +11,7 @@ tools=(unbound dnsmasq dnsdist kresd dnsperf)
 packages=(unbound dnsmasq-base dnsdist knot-resolver dnsperf)
 . hack/tools.sh
 
-# What is new is not started by the installation, and is not to start with the machine either.
+# The installation does not start a service that is new here. The service must not start with the machine, either.
 services=()
 command -v unbound >/dev/null || services+=(unbound.service)
 command -v dnsdist >/dev/null || services+=(dnsdist.service)
@@ -27,7 +27,7 @@ export CGO_ENABLED=0 STOCK_BIN=$PWD/bin/bench/stock
 go build -buildvcs=false -trimpath -ldflags '-s -w' -o bin/bench/stock ./e2e/stock
 go build -buildvcs=false -trimpath -o bin/bench/bench ./e2e/bench
 
-# The programs end with bench, however it ends; their files do with this script.
+# The programs end with bench, however bench ends. Their files are removed when this script ends.
 TMPDIR=$(mktemp -d)
 export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT

@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tools=(iptables-nft iptables-legacy nft conntrack ip ps setpriv)
-packages=(iptables nftables conntrack iproute2 procps util-linux)
+tools=(iptables-nft iptables-legacy nft conntrack ip ps setpriv promtool)
+packages=(iptables nftables conntrack iproute2 procps util-linux prometheus)
 . hack/tools.sh
 
 if [[ $(id -u) == 0 ]]; then

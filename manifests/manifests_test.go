@@ -15,8 +15,15 @@ var update = flag.Bool("update", false, "write the generated files and the golde
 
 // TestCurrent compares the generated files with what would be generated now.
 func TestCurrent(t *testing.T) {
-	golden(t, "common/configmap.yaml", configMap(template()))
+	golden(t, "common/configmap.yaml", configMap(configMapHead, template()))
+	golden(t, "components/no-aaaa/configmap.yaml", configMap(noAAAAHead, withoutAAAA(template())))
 	golden(t, "nodelocaldns.yaml", singleFile())
+	const chart = "../charts/nodelocaldns/files/"
+	golden(t, chart+"kubernetes.corefile", template())
+	golden(t, chart+"no-aaaa.corefile", noAAAA)
+	for _, name := range []string{"dashboard.json", "prometheusrule.yaml"} {
+		golden(t, chart+name, text(t, monitoring+name))
+	}
 }
 
 // golden compares text with a file, or writes it with -update.

@@ -37,8 +37,11 @@ func generator(t *testing.T, env ...string) func(args ...string) (output string,
 }
 
 func TestPluginsCurrent(t *testing.T) {
-	if out, ok := generator(t)("-check"); !ok {
-		t.Error(out)
+	generate := generator(t)
+	for _, args := range [][]string{{"-check"}, {"-check", "-stock", "-out", "e2e/stock/plugins.go"}} {
+		if out, ok := generate(args...); !ok {
+			t.Error(out)
+		}
 	}
 }
 
@@ -102,6 +105,13 @@ func TestGeneratorResolves(t *testing.T) {
 		"= []string{\n\t\"nodelocal\",\n\t\"prometheus\",\n\t\"mine\",\n}", `"trace":        "trace:trace",`)
 	if msg, ok := generate("-cfg", cfg, "-out", out, "-check"); !ok {
 		t.Error(msg)
+	}
+	stock := filepath.Join(dir, "stock.go")
+	if msg, ok := generate("-cfg", cfg, "-out", stock, "-stock"); !ok {
+		t.Fatal(msg)
+	}
+	if got := readString(t, stock); strings.Count(got, "\t_ ") != 1 || !strings.HasSuffix(got, "import (\n\t_ \"github.com/coredns/coredns/plugin/metrics\"\n)\n") {
+		t.Errorf("stock:\n%s", got)
 	}
 	writeFile(t, dir, "plugin.cfg", "nodelocal:nodelocal\n")
 	if msg, ok := generate("-cfg", cfg, "-out", out, "-check"); ok || !strings.Contains(msg, "run go generate") {

@@ -4,50 +4,32 @@ package main
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"math"
-	"net"
 	"os"
 	"runtime/debug"
-	"strconv"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/usage"
 )
 
-// task is what a generator is to do. It travels as flags.
+// task is what a generator is to do. It travels as JSON, as the generator is a process in the pod.
 type task struct {
 	Load       string
-	InFlight   int           // queries, or connections of TCP
-	Rate       int           // queries a second; 0: as many as possible
-	Count      int           // of queries, instead of a time
+	InFlight   int           // queries that wait for their answers at a time
+	Rate       int           // queries a second, whatever is in flight; 0: as many as possible
+	Spin       bool          // with a rate: the client does not sleep
 	Warm, Time time.Duration // without and with measurement
-	TCP, Spin  bool
-	ServerPID  int
 	ServerAddr string
+	ServerPID  int
 }
 
 func (t task) args() []string {
-	return []string{
-		"generate", "-load", t.Load, "-inflight", strconv.Itoa(t.InFlight), "-rate", strconv.Itoa(t.Rate), "-count", strconv.Itoa(t.Count),
-		"-warm", t.Warm.String(), "-time", t.Time.String(), "-tcp=" + strconv.FormatBool(t.TCP), "-spin=" + strconv.FormatBool(t.Spin),
-		"-pid", strconv.Itoa(t.ServerPID), "-server", t.ServerAddr,
+	text, err := json.Marshal(t)
+	if err != nil {
+		panic(err) // all its fields have a form in JSON
 	}
-}
-
-func parseTask(args []string) (t task) {
-	flags := flag.NewFlagSet("generate", flag.ExitOnError)
-	flags.StringVar(&t.Load, "load", "hits", "`NAME` of the load")
-	flags.IntVar(&t.InFlight, "inflight", batchSize, "`QUERIES` that wait for their answers at a time, or connections of TCP")
-	flags.IntVar(&t.Rate, "rate", 0, "`QUERIES` a second, whatever is in flight")
-	flags.IntVar(&t.Count, "count", 0, "end after so many `QUERIES`")
-	flags.DurationVar(&t.Warm, "warm", 0, "`TIME` before the measurement")
-	flags.DurationVar(&t.Time, "time", time.Second, "`TIME` of the measurement")
-	flags.BoolVar(&t.TCP, "tcp", false, "ask over TCP")
-	flags.BoolVar(&t.Spin, "spin", false, "with -rate: never sleep")
-	flags.IntVar(&t.ServerPID, "pid", 0, "`PID` of the server")
-	flags.StringVar(&t.ServerAddr, "server", "", "`ADDRESS` of the server")
-	_ = flags.Parse(args) // exits
-	return t
+	return []string{"generate", string(text)}
 }
 
 // sample is one measurement of one server. All CPU times are for one answer, in microseconds.
@@ -56,13 +38,12 @@ type sample struct {
 	Measurement string `json:"measurement"`
 	Round       int    `json:"round"`
 
-	Sent       int     `json:"sent,omitempty"`
-	Answered   int     `json:"answered,omitempty"`
-	Lost       int     `json:"lost"`
-	Wrong      int     `json:"wrong,omitempty"`
-	Late       int     `json:"late,omitempty"`
-	Reconnects int     `json:"reconnects,omitempty"`
-	Rate       float64 `json:"queries_per_second,omitempty"`
+	Sent     int     `json:"sent,omitempty"`
+	Answered int     `json:"answered,omitempty"`
+	Lost     int     `json:"lost"`
+	Wrong    int     `json:"wrong,omitempty"`
+	Late     int     `json:"late,omitempty"`
+	Rate     float64 `json:"queries_per_second,omitempty"`
 
 	ServerCPU  float64 `json:"server_cpu_us,omitempty"`
 	ClientCPU  float64 `json:"client_cpu_us,omitempty"`
@@ -80,98 +61,85 @@ type sample struct {
 
 // generate is the client's process: it prints a sample.
 func generate(args []string) error {
-	t := parseTask(args)
-	run := t.tcp
-	if !t.TCP {
-		debug.SetGCPercent(-1) // it would wait for a goroutine that is in a system call unknown to it
-		g, err := t.connect()
-		if err != nil {
-			return err
-		}
-		run = func(d time.Duration) (tally, error) { return t.udp(g, d) }
+	var t task
+	if len(args) != 1 || json.Unmarshal([]byte(args[0]), &t) != nil {
+		return fmt.Errorf("generate %q: want a task", args)
 	}
-	warm, err := tally{}, error(nil)
-	if t.Warm > 0 {
-		if warm, err = run(t.Warm); err != nil {
-			return err
-		}
-	}
-	m, err := newMeter(t.ServerPID)
+	debug.SetGCPercent(-1) // it would wait for a goroutine that is in a system call unknown to it
+	l, err := newLoad(t.Load)
 	if err != nil {
 		return err
 	}
+	g, err := newGenerator(t.ServerAddr, l)
+	if err != nil {
+		return err
+	}
+	if err := g.run(t, t.Warm); err != nil {
+		return err
+	}
+	asked := g.Sent
+	m := newMeter(t.ServerPID)
 	before, err := m.read()
 	if err != nil {
 		return err
 	}
-	measured, err := run(t.Time)
-	if err != nil {
+	if err := g.run(t, t.Time); err != nil {
 		return err
 	}
 	after, err := m.read()
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(newSample(measured, after.since(before), warm.Sent+measured.Sent))
+	s := newSample(g.tally, after.since(before))
+	s.Asked = asked + g.Sent
+	return json.NewEncoder(os.Stdout).Encode(s)
 }
 
-func (t task) connect() (*generator, error) {
-	addr, err := net.ResolveUDPAddr("udp4", t.ServerAddr)
-	if err != nil {
-		return nil, err
-	}
-	l, err := newLoad(t.Load)
-	if err != nil {
-		return nil, err
-	}
-	return newGenerator(addr, l)
-}
-
-func (t task) udp(g *generator, d time.Duration) (tally, error) {
-	g.tally = tally{}
-	var err error
-	switch {
-	case t.Rate > 0:
-		err = g.pace(t.Rate, d, t.Spin)
-	case t.Count > 0:
-		err = g.saturate(t.InFlight, math.MaxInt64, t.Count)
-	default:
-		err = g.saturate(t.InFlight, d, math.MaxInt)
-	}
-	return g.tally, err
-}
-
-func (t task) tcp(d time.Duration) (tally, error) {
-	begin := time.Now()
-	sum, err := askTCP(t.ServerAddr, t.Load, t.InFlight, d)
-	sum.Seconds = time.Since(begin).Seconds()
-	return sum, err
-}
-
-func newSample(t tally, u usage, asked int) sample {
+func newSample(t tally, cpu times) sample {
 	each := func(d time.Duration) float64 { return micros(d) / math.Max(float64(t.Answered), 1) }
+	p50, p99, p999 := t.quantiles()
 	return sample{
-		Sent: t.Sent, Answered: t.Answered, Lost: t.Lost, Wrong: t.Wrong, Late: t.Late, Reconnects: t.Reconnects,
+		Sent: t.Sent, Answered: t.Answered, Lost: t.Lost, Wrong: t.Wrong, Late: t.Late,
 		Rate:      float64(t.Answered) / t.Seconds,
-		ServerCPU: each(u.server), ClientCPU: each(u.client), SoftirqCPU: each(u.softirq),
-		P50: micros(t.latency.quantile(0.5)), P99: micros(t.latency.quantile(0.99)), P999: micros(t.latency.quantile(0.999)),
-		Asked: asked,
+		ServerCPU: each(cpu.server), ClientCPU: each(cpu.client), SoftirqCPU: each(cpu.softirq),
+		P50: micros(p50), P99: micros(p99), P999: micros(p999),
 	}
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// machine is the CPU time of the whole machine for one answer, as far as it is told.
+// machine is the CPU time of the whole machine for one answer, as far as it was measured.
 func (s sample) machine() float64 { return s.ServerCPU + s.ClientCPU + s.SoftirqCPU }
 
-// String has what there is.
 func (s sample) String() string {
-	switch {
-	case s.RSS != nil:
+	if s.RSS != nil {
 		return fmt.Sprintf("%.1f MB, with 10,000 names %.1f MB, with 100,000 %.1f MB, %d lost", s.RSS["0"], s.RSS["10000"], s.RSS["100000"], s.Lost)
-	case s.Sent == 0:
-		return fmt.Sprintf("%.0f queries/s", s.Rate)
 	}
 	return fmt.Sprintf("server %.2f µs, machine %.2f µs, %.0f queries/s, p50 %.0f p99 %.0f p999 %.0f µs, %d lost, %d wrong",
 		s.ServerCPU, s.machine(), s.Rate, s.P50, s.P99, s.P999, s.Lost, s.Wrong)
+}
+
+// times are the CPU times of the programs that a query passes, with all that the kernel did on behalf of each.
+type times struct{ server, client, softirq time.Duration }
+
+func (t times) since(before times) times {
+	return times{t.server - before.server, t.client - before.client, t.softirq - before.softirq}
+}
+
+// meter reads the times of the server, of this process, and of ksoftirqd: these kernel threads take over when there is too
+// much to do in interrupts.
+type meter struct {
+	server   int // process ID
+	softirqs []string
+}
+
+func newMeter(server int) meter { return meter{server, usage.Named("ksoftirqd/")} }
+
+func (m meter) read() (t times, err error) {
+	if t.server, err = usage.CPU(m.server); err != nil {
+		return t, err
+	}
+	t.softirq = usage.Sum(m.softirqs)
+	t.client, err = usage.CPU(os.Getpid())
+	return t, err
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"math/rand"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -12,63 +13,57 @@ import (
 	"github.com/miekg/dns"
 )
 
-// searchPath is a pod's, on a node that has a search domain of its own.
+// searchPath has the search domains of a pod. The last one is the search domain of the node.
 var searchPath = []string{"default.svc.cluster.local.", "svc.cluster.local.", "cluster.local.", "compute.internal."}
 
 const (
 	hitNames  = 12
-	externals = 1500  // names outside, each with its four in the search path
-	services  = 2500  // so that there are 10,000 names
-	lookups   = 50000 // of the Zipf load, before it begins again
+	externals = 1500  // names outside, each asked for in four search domains, too
+	services  = 2500  // with the names outside there are 10,000 names
+	lookups   = 50000 // the Zipf load repeats them
+
+	outsideZone = "example.org."
+	answerTTL   = 3600 // in seconds; a run is shorter
 )
 
-// query is a packet without its ID, and the response code that it is to have.
+// query is a packet without its ID, the response code that its answer is to have, and its line in dnsperf's file.
 type query struct {
 	wire  []byte
 	rcode byte
+	text  string
 }
 
-// load yields queries without end: next writes one and returns its length.
+// load yields queries without end: next writes a query and returns its length and the response code of its answer.
 type load interface {
 	next(buf []byte) (n int, rcode byte)
 }
 
-// newLoad finds a load by its name: hits, zipf, zipf-names (each name of zipf once), misses, half, or names:N, which are those
-// from number N on.
+// newLoad finds a load by its name: hits, zipf, misses or half.
 func newLoad(name string) (load, error) {
 	fresh := &numbered{prefix: strconv.FormatInt(time.Now().UnixNano(), 36)}
-	switch kind, first, _ := strings.Cut(name, ":"); kind {
+	switch name {
 	case "hits":
 		return &sequence{queries: hits()}, nil
 	case "zipf":
 		return zipf(), nil
-	case "zipf-names":
-		return &sequence{queries: zipfQueries()}, nil
 	case "misses":
 		return fresh, nil
 	case "half":
 		return &alternating{loads: [2]load{&sequence{queries: hits()}, fresh}}, nil
-	case "names":
-		n, err := strconv.Atoi(first)
-		return &numbered{prefix: "name", number: n}, err
 	}
 	return nil, fmt.Errorf("no load %q", name)
 }
 
-// sequence repeats its queries, in the order given or as they are.
+// sequence repeats its queries.
 type sequence struct {
 	queries []query
-	order   []int
 	at      int
 }
 
 func (s *sequence) next(buf []byte) (int, byte) {
-	i, size := s.at, len(s.queries)
-	if s.order != nil {
-		i, size = s.order[s.at], len(s.order)
-	}
-	s.at = (s.at + 1) % size
-	return copy(buf, s.queries[i].wire), s.queries[i].rcode
+	q := &s.queries[s.at]
+	s.at = (s.at + 1) % len(s.queries)
+	return copy(buf, q.wire), q.rcode
 }
 
 // alternating takes a query from each load in turn.
@@ -82,12 +77,12 @@ func (a *alternating) next(buf []byte) (int, byte) {
 	return a.loads[a.turn].next(buf)
 }
 
-// numbered asks for names that are never the same.
+// numbered asks for each name once.
 type numbered struct {
 	prefix string
 	number int
 	wire   []byte
-	digits int // where the number is in the packet
+	digits int // offset of the number in the packet
 }
 
 const digits = 8
@@ -152,18 +147,10 @@ func zipfQueries() (queries []query) {
 // zipf has the look-ups' queries in the order in which they come, the same in each run.
 func zipf() *sequence {
 	s := &sequence{}
-	var firsts []int
 	all := zipfLookups()
-	for _, l := range all {
-		firsts = append(firsts, len(s.queries))
-		s.queries = append(s.queries, l...)
-	}
 	rank := rand.NewZipf(rand.New(rand.NewSource(2)), 1.1, 1, uint64(len(all)-1))
 	for range lookups {
-		l := int(rank.Uint64())
-		for i := range all[l] {
-			s.order = append(s.order, firsts[l]+i)
-		}
+		s.queries = append(s.queries, all[rank.Uint64()]...)
 	}
 	return s
 }
@@ -174,7 +161,62 @@ func ask(name string, qtype uint16) query {
 	m.SetQuestion(name, qtype)
 	wire, err := m.Pack()
 	if err != nil {
-		panic(err) // the names are all ours
+		panic(err) // all names are in this file, and well-formed
 	}
-	return query{wire, byte(rcode(name))}
+	return query{wire, byte(rcode(name)), name + " " + dns.TypeToString[qtype]}
+}
+
+// upstream is the server that the caches ask. Its argument is its address. Every name exists, except a name outside with a
+// search domain behind it.
+func upstream(args []string) error {
+	addr, err := listenAddress(args)
+	if err != nil {
+		return err
+	}
+	handler := dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
+		_ = w.WriteMsg(answer(r)) // the client may be gone
+	})
+	done := make(chan error, 2)
+	for _, network := range []string{"udp", "tcp"} {
+		s := &dns.Server{Addr: addr.String(), Net: network, Handler: handler, MaxTCPQueries: -1}
+		go func() { done <- s.ListenAndServe() }()
+	}
+	return fmt.Errorf("serving: %w", <-done)
+}
+
+func answer(r *dns.Msg) *dns.Msg {
+	m := new(dns.Msg).SetReply(r)
+	m.RecursionAvailable = true
+	q := r.Question[0]
+	m.Rcode = rcode(strings.ToLower(q.Name))
+	header := dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET, Ttl: answerTTL}
+	switch {
+	case m.Rcode == dns.RcodeSuccess && q.Qtype == dns.TypeA:
+		m.Answer = append(m.Answer, &dns.A{Hdr: header, A: net.IPv4(10, 96, 7, 7)})
+	case m.Rcode == dns.RcodeSuccess && q.Qtype == dns.TypeAAAA:
+		m.Answer = append(m.Answer, &dns.AAAA{Hdr: header, AAAA: net.ParseIP("fd00:96::77")})
+	default:
+		m.Ns = append(m.Ns, soa(q.Name))
+	}
+	return m
+}
+
+// rcode is NXDOMAIN for a name that does not exist.
+func rcode(name string) int {
+	if at := strings.Index(name, outsideZone); at >= 0 && at+len(outsideZone) < len(name) {
+		return dns.RcodeNameError
+	}
+	return dns.RcodeSuccess
+}
+
+// soa is the SOA record of the zone that the last two labels of the name are.
+func soa(name string) dns.RR {
+	zone := name
+	if labels := dns.Split(name); len(labels) > 2 {
+		zone = name[labels[len(labels)-2]:]
+	}
+	return &dns.SOA{
+		Hdr: dns.RR_Header{Name: zone, Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: answerTTL},
+		Ns:  "ns." + zone, Mbox: "hostmaster." + zone, Serial: 1, Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: answerTTL,
+	}
 }

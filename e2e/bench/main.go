@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command bench compares nodelocaldns with stock CoreDNS and other DNS caches: what a query costs of CPU time, how long it takes,
-// and how much memory the names take. Client, server and upstream server are in network namespaces that end with it. It
-// prints how far it is, and writes results.json, results.md and hits.svg; it does not judge. hack/bench.sh runs it.
+// and how much memory the names take. Client, server and upstream server are in network namespaces that end with bench. It
+// prints its progress, writes results.json, results.md and hits.svg, and does not judge. hack/bench.sh runs it.
+//
+// bench cost measures what the cache costs on a node, where it steers. make cost runs it.
 package main
 
 import (
@@ -13,11 +15,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
-// modes are what this program also is, each in a process of its own.
-var modes = map[string]func(args []string) error{"generate": generate, "upstream": upstream, "floor": floor, "awake": awake}
+// modes are what this program does beside the comparison. All but cost are processes of a measurement.
+var modes = map[string]func(args []string) error{"cost": cost, "generate": generate, "upstream": upstream, "floor": floor, "awake": awake}
 
 func main() {
 	err := error(nil)
@@ -32,78 +34,143 @@ func main() {
 	}
 }
 
-// options are the command line's.
-type options struct {
-	rounds  int
-	time    time.Duration
+// comparison is a run of all that the command line asks for.
+type comparison struct {
+	results
 	servers []server
 	loads   []string // all if empty
-	out     string
 }
 
-func parseOptions() (o options, err error) {
-	flag.IntVar(&o.rounds, "rounds", 5, "`NUMBER` of times that everything is measured")
-	seconds := flag.Float64("seconds", 0.8, "`SECONDS` that a measurement takes; those of latency take four times as long")
+// parse reads the command line.
+func (c *comparison) parse() (out string, err error) {
+	flag.IntVar(&c.Rounds, "rounds", 5, "`NUMBER` of times that everything is measured")
+	flag.Float64Var(&c.Seconds, "seconds", 0.8, "`SECONDS` that a measurement takes; those of latency take four times as long")
 	names := flag.String("servers", "", "`NAME,...` of the servers, out of "+strings.Join(serverNames(), ", "))
 	loads := flag.String("loads", "", "`NAME,...` of the loads, out of "+strings.Join(loadNames(), ", "))
-	flag.StringVar(&o.out, "out", "bin/bench", "`DIRECTORY` for the results")
+	flag.StringVar(&out, "out", "bin/bench", "`DIRECTORY` for the results")
 	flag.Parse()
-	o.time = time.Duration(*seconds * float64(time.Second))
-	o.servers = servers
-	if *names != "" {
-		o.servers = nil
+	if *names == "" {
+		c.servers = servers
 	}
 	for _, name := range fields(*names) {
 		i := slices.Index(serverNames(), name)
 		if i < 0 {
-			return o, fmt.Errorf("no server %q", name)
+			return "", fmt.Errorf("no server %q", name)
 		}
-		o.servers = append(o.servers, servers[i])
+		c.servers = append(c.servers, servers[i])
 	}
-	for _, name := range fields(*loads) {
+	c.loads = fields(*loads)
+	for _, name := range c.loads {
 		if !slices.Contains(loadNames(), name) {
-			return o, fmt.Errorf("no load %q", name)
+			return "", fmt.Errorf("no load %q", name)
 		}
-		o.loads = append(o.loads, name)
 	}
-	return o, nil
+	return out, nil
 }
 
 func fields(list string) []string {
 	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
 }
 
-func serverNames() (names []string) {
-	for _, s := range servers {
-		names = append(names, s.name)
-	}
-	return names
-}
-
-func (o options) has(load string) bool { return len(o.loads) == 0 || slices.Contains(o.loads, load) }
-
 func compare() error {
-	o, err := parseOptions()
+	c := &comparison{}
+	out, err := c.parse()
 	if err != nil {
 		return err
 	}
-	remove, err := lab.Setup()
+	before := readTicks()
+	err = withHost(func(h *harness.Host) {
+		c.Machine = describeMachine()
+		c.Servers = describeServers(h, c.servers)
+		c.run()
+	})
+	c.Machine.Stolen, c.Machine.Others = interference(before, readTicks())
+	if err != nil {
+		return err
+	}
+	return c.write(out)
+}
+
+// withHost runs a function that needs a host. When withHost returns, the processes and namespaces of the host have ended.
+func withHost(f func(h *harness.Host)) error {
+	remove, err := harness.Setup()
 	if err != nil {
 		return err
 	}
 	defer remove()
-	r := &results{Rounds: o.rounds, Seconds: o.time.Seconds()}
-	before := readTicks()
-	h := &lab.Host{}
-	err = h.Do(func() {
-		r.Machine = describeMachine()
-		r.Servers = describeServers(h, o.servers)
-		(&comparison{options: o, results: r}).run()
-	})
-	h.End()
-	r.Machine.Stolen, r.Machine.Others = interference(before, readTicks())
-	if err != nil {
-		return err
+	h := &harness.Host{}
+	defer h.End()
+	return h.Do(func() { f(h) })
+}
+
+func (c *comparison) has(load string) bool {
+	return len(c.loads) == 0 || slices.Contains(c.loads, load)
+}
+
+func (c *comparison) run() {
+	begin := time.Now()
+	for round := range c.Rounds {
+		fmt.Printf("round %d of %d, after %s\n", round+1, c.Rounds, time.Since(begin).Round(time.Second))
+		c.round(round)
 	}
-	return r.write(o.out)
+	if c.has(memory) {
+		c.memory()
+	}
+	fmt.Printf("done after %s\n", time.Since(begin).Round(time.Second))
+}
+
+// round starts all servers and goes through the measurements, each time beginning with another server. All servers wait at
+// the same time, so that each measurement can go through all of them within seconds: the speed of a machine that is shared
+// changes within minutes.
+func (c *comparison) round(round int) {
+	var all []*contestant
+	defer func() {
+		for _, one := range all {
+			one.End()
+		}
+	}()
+	for _, s := range c.servers {
+		one := &contestant{Host: &harness.Host{}, server: s}
+		all = append(all, one)
+		c.try(one, round, "start", one.start)
+	}
+	for k, m := range measurements {
+		for i := range all {
+			one := all[(i+k+round)%len(all)]
+			if one.Failed() || !c.has(m.load) || !m.applies(one.server) {
+				continue
+			}
+			d := time.Duration(c.Seconds * float64(time.Second))
+			c.try(one, round, m.name, func() { c.keep(one, round, m.name, m.run(one, d)) })
+		}
+	}
+}
+
+// memory is measured once, as it hardly changes, with one process at a time.
+func (c *comparison) memory() {
+	for _, s := range c.servers {
+		if s.hitsOnly {
+			continue
+		}
+		one := &contestant{Host: &harness.Host{}, server: s}
+		c.try(one, 0, memory, func() {
+			one.start()
+			c.keep(one, 0, memory, one.memory())
+		})
+		one.End()
+	}
+}
+
+func (c *comparison) keep(one *contestant, round int, name string, s sample) {
+	fmt.Printf("  %-16s %-12s %s\n", name, one.server.name, s)
+	c.add(one.server.name, name, round, s)
+}
+
+// try keeps what goes wrong with one server from the others. The server takes no further part in the round.
+func (c *comparison) try(one *contestant, round int, what string, f func()) {
+	if err := one.Do(f); err != nil {
+		text := fmt.Sprintf("%s, round %d, %s: %v", one.server.name, round+1, what, err)
+		fmt.Fprintln(os.Stderr, text)
+		c.Failures = append(c.Failures, text)
+	}
 }

@@ -14,44 +14,61 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
+	"github.com/nodelocaldns/nodelocaldns/e2e/usage"
 )
 
 const (
 	warmUp      = 100 * time.Millisecond
-	connections = 8 // of TCP; dnsmasq takes 20
+	connections = 8 // of TCP; dnsmasq accepts 20
 
-	// missesInFlight are no more than the idle connections that the default template keeps to the cluster DNS. With more of
-	// them the cost of new connections is measured.
+	// missesInFlight is the number of idle connections to the cluster DNS that the default template keeps. With more queries in
+	// flight, the cost of new connections would be measured.
 	missesInFlight = 16
 )
+
+// contestant is a server that runs, in a network of its own.
+type contestant struct {
+	*harness.Host
+	*network
+	server  server
+	process *process.Process
+}
+
+func (c *contestant) start() {
+	c.network = newNetwork(c.Host, c.server.ownAddress)
+	c.process = c.server.start(c.Host, c.node, c.pod)
+}
 
 // measurement is one line of work with a running server.
 type measurement struct {
 	name, load string
-	task       task
-	sameCore   bool // client and server share the server's core
-	paced      bool // takes four times the time, as there are few queries, and the server's core stays awake
+	task       task     // of the generator
+	dnsperf    []string // options, if dnsperf is the client
+	sameCore   bool     // client and server share the server's core
+	paced      bool     // few queries: the measurement takes four times as long, and the server's core stays awake
 }
 
-// measurements are in the order in which a server gets them; the misses come last, as they fill the cache.
+// measurements are in the order in which a server gets them. The misses come last, as they fill the cache.
 var measurements = []measurement{
 	{name: "hits", load: "hits", task: task{InFlight: batchSize}},
 	{name: "hits-same-core", load: "hits", task: task{InFlight: batchSize}, sameCore: true},
 	{name: "hits-same-core-1", load: "hits", task: task{InFlight: 1}, sameCore: true},
 	{name: "hits-1000", load: "hits", task: task{Rate: 1000, Spin: true}, paced: true},
 	{name: "hits-5000", load: "hits", task: task{Rate: 5000, Spin: true}, paced: true},
-	{name: dnsperf, load: dnsperf},
-	{name: "tcp", load: "tcp", task: task{Load: "hits", InFlight: connections, TCP: true}},
+	{name: dnsperf, load: dnsperf, dnsperf: []string{"-c", "1", "-q", strconv.Itoa(batchSize)}},
+	{name: "tcp", load: "tcp", dnsperf: []string{"-m", "tcp", "-c", strconv.Itoa(connections), "-q", strconv.Itoa(connections)}},
 	{name: "zipf", load: "zipf", task: task{InFlight: batchSize}},
 	{name: "half", load: "half", task: task{InFlight: missesInFlight}},
 	{name: "misses-1000", load: "misses", task: task{Rate: 1000}},
 	{name: "misses", load: "misses", task: task{InFlight: missesInFlight}},
 }
 
-// Without the generator, and without a time.
+// The names of two loads.
 const (
 	dnsperf = "dnsperf"
 	memory  = "memory"
@@ -66,61 +83,57 @@ func loadNames() (names []string) {
 	return append(names, memory)
 }
 
-// applies says whether a server can do it: the bare loop has no TCP, and waits for each miss.
+// applies reports whether the server can do the measurement. The bare loop has no TCP, and its misses ask no upstream server.
 func (m measurement) applies(s server) bool {
 	return !s.hitsOnly || m.load == "hits" || m.load == "zipf" || m.load == dnsperf
 }
 
+// run has the client ask, from its own core or from the server's.
 func (m measurement) run(c *contestant, d time.Duration) sample {
-	if m.load == dnsperf {
-		return c.dnsperf(d)
-	}
-	return c.measure(m, d)
-}
-
-// measure has the generator ask, from its own core or from the server's.
-func (c *contestant) measure(m measurement, d time.Duration) sample {
 	core := c.clientCore
 	if m.sameCore {
 		core = c.serverCore
 	}
 	must(c.Host, pin(c.pod, core))
-	t := m.task
-	if t.Load == "" {
-		t.Load = m.load
-	}
-	t.Warm, t.Time = warmUp, d
 	if m.paced {
-		t.Time *= 4
+		d *= 4
 		defer c.keepAwake()()
 	}
 	if m.load == "zipf" {
-		c.generate(task{Load: "zipf-names", Count: len(zipfQueries()), InFlight: missesInFlight})
+		c.dnsperf(zipfQueries(), "-n", "1", "-q", strconv.Itoa(missesInFlight))
+	}
+	ask := func() sample {
+		if m.dnsperf != nil {
+			return c.dnsperf(hits(), append(m.dnsperf, "-l", seconds(d))...)
+		}
+		t := m.task
+		t.Load, t.Warm, t.Time = m.load, warmUp, d
+		return c.generate(t)
 	}
 	if !c.server.metrics {
-		return c.generate(t)
+		return ask()
 	}
 	zero := c.mallocs()
 	before := c.mallocs()
-	s := c.generate(t)
-	own := before - zero // of the metrics page itself
+	s := ask()
+	own := before - zero // the allocations that the metrics page itself makes
 	s.Allocations = math.Max(c.mallocs()-before-own, 0) / float64(s.Asked)
 	return s
 }
 
-// keepAwake runs a program on the server's core that takes nothing from anybody else, until the function that it returns is
-// called. A core that idles may sleep deeply, and a virtual one is given away: the less a server does, the more it would wait
-// for its core, and the tail of its latency would be the hypervisor's.
+// keepAwake runs a program on the server's core that takes the core from no other program, until the function that it returns
+// is called. A core that idles may sleep deeply, and a virtual one is given away. The less a server does, the longer it would
+// wait for its core, and the tail of its latency would be the hypervisor's.
 func (c *contestant) keepAwake() (stop func()) {
 	must(c.Host, pin(c.node, c.serverCore))
-	p := c.node.Start(c.Host, lab.Command{Path: self(c.Host), Args: []string{"awake"}})
+	p := process.Start(c.Host, c.node, process.Command{Path: self(c.Host), Args: []string{"awake"}})
 	return func() {
 		p.Signal(c.Host, syscall.SIGKILL)
 		p.Wait(c.Host, time.Second)
 	}
 }
 
-// awake is that program.
+// awake is the program that keepAwake runs. It never ends by itself.
 func awake([]string) error {
 	runtime.LockOSThread()
 	err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0)
@@ -136,7 +149,7 @@ func awake([]string) error {
 func (c *contestant) mallocs() float64 {
 	page, err := c.node.Get(metricsURL)
 	must(c.Host, err)
-	n, err := lab.Metric(page, "go_memstats_mallocs_total")
+	n, err := process.Metric(page, "go_memstats_mallocs_total")
 	must(c.Host, err)
 	return n
 }
@@ -152,13 +165,17 @@ func (c *contestant) generate(t task) (s sample) {
 	return s
 }
 
-// memory fills the cache of a new process; the resident memory is read when the last answer has come.
+// memory fills the cache of a new process. The resident memory is read when the last answer has come.
 func (c *contestant) memory() sample {
 	s := sample{RSS: map[string]float64{"0": mb(c.process.RSS(c.Host))}}
-	names := 0
+	first := 0
 	for _, upTo := range []int{10_000, 100_000} {
-		s.Lost += c.generate(task{Load: fmt.Sprint("names:", names), Count: upTo - names, InFlight: missesInFlight}).Lost
-		names = upTo
+		var names []query
+		for i := range upTo - first {
+			names = append(names, ask(fmt.Sprintf("name-%0*d.%s", digits, first+i, searchPath[0]), dns.TypeA))
+		}
+		s.Lost += c.dnsperf(names, "-n", "1", "-q", strconv.Itoa(missesInFlight)).Lost
+		first = upTo
 		s.RSS[strconv.Itoa(upTo)] = mb(c.process.RSS(c.Host))
 	}
 	return s
@@ -166,23 +183,32 @@ func (c *contestant) memory() sample {
 
 func mb(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 
-var dnsperfRate = regexp.MustCompile(`Queries per second:\s*([0-9.]+)`)
+func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) }
 
-// dnsperf has the last word on the hits: it is what others use.
-func (c *contestant) dnsperf(d time.Duration) (s sample) {
-	names := ""
-	for i := range hitNames {
-		names += serviceName(i) + " A\n"
+// dnsperfPage matches the statistics that dnsperf prints at its end.
+var dnsperfPage = regexp.MustCompile(`(?s)Queries sent:\s*(\d+).*Queries completed:\s*(\d+).*Queries lost:\s*(\d+).*Queries per second:\s*([0-9.]+)`)
+
+// dnsperf runs the program of that name in the pod, with one thread. Its sample has no latencies.
+func (c *contestant) dnsperf(queries []query, options ...string) (s sample) {
+	var names strings.Builder
+	for _, q := range queries {
+		names.WriteString(q.text + "\n")
 	}
-	seconds := strconv.Itoa(max(int(d.Seconds()), 1))
-	must(c.Host, pin(c.pod, c.clientCore))
-	out, err := c.pod.Output("", lab.Which(c.Host, dnsperf), "-d", lab.WriteFile(c.Host, "names", names),
-		"-s", serverAddr.Addr().String(), "-l", seconds, "-c", "1", "-T", "1", "-q", strconv.Itoa(batchSize))
-	match := dnsperfRate.FindStringSubmatch(out)
+	args := append([]string{
+		"-d", harness.WriteFile(c.Host, "names", names.String()), "-s", serverAddr.Addr().String(), "-T", "1", "-t", seconds(timeout),
+	}, options...)
+	before, err := usage.CPU(c.process.Pid())
+	must(c.Host, err)
+	out, err := c.pod.Output("", harness.Which(c.Host, dnsperf), args...)
+	match := dnsperfPage.FindStringSubmatch(out)
 	if err != nil || match == nil {
 		c.Fatalf("dnsperf: %v: %s", err, out)
 	}
-	s.Rate, err = strconv.ParseFloat(match[1], 64)
+	after, err := usage.CPU(c.process.Pid())
 	must(c.Host, err)
+	_, err = fmt.Sscan(strings.Join(match[1:], " "), &s.Sent, &s.Answered, &s.Lost, &s.Rate)
+	must(c.Host, err)
+	s.Asked = s.Sent
+	s.ServerCPU = micros(after-before) / math.Max(float64(s.Answered), 1)
 	return s
 }

@@ -5,14 +5,15 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
+	"strings"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 const (
@@ -20,28 +21,34 @@ const (
 	upstreamAddr = upstreamIP + ":53"
 )
 
-var serverAddr = lab.Port53(lab.LinkLocal)
+var serverAddr = client.Port53(lab.LinkLocal)
 
-// network is a node with the server, a pod with the client, and the upstream server outside. The server has a core, client
-// and upstream server have another.
+// network is a node with the server, a pod with the client, and the upstream server outside. The server has a core. Client
+// and upstream server share another one.
 type network struct {
-	pod, node, outside     *lab.Namespace
+	pod, node, outside     *netns.Namespace
 	serverCore, clientCore int
 }
 
-func newNetwork(h *lab.Host) *network {
-	n := &network{pod: lab.NewNamespace(h, "pod"), node: lab.NewNamespace(h, "node"), outside: lab.NewNamespace(h, "outside")}
+// newNetwork makes the network and starts the upstream server. The server's address is on the loopback link unless the server
+// gives itself its address.
+func newNetwork(h *harness.Host, ownAddress bool) *network {
+	n := &network{pod: netns.New(h, "pod"), node: netns.New(h, "node"), outside: netns.New(h, "outside")}
 	must(h, n.chooseCores())
-	must(h, connect(n.node, "veth-pod", "10.244.1.1/24", n.pod, "10.244.1.2/24"))
-	must(h, connect(n.node, "veth-out", "192.168.9.1/24", n.outside, upstreamIP+"/24"))
-	must(h, n.node.Run(func() error { return addAddress("lo", serverAddr.Addr().String()+"/32") }))
+	connect(h, n.node, "veth-pod", "10.244.1.1", n.pod, "10.244.1.2")
+	connect(h, n.node, "veth-out", "192.168.9.1", n.outside, upstreamIP)
+	n.node.ResolvConf(h, "nameserver "+upstreamIP+"\n")
+	if !ownAddress {
+		ip(h, n.node, fmt.Sprintf("addr add %s/32 dev lo", serverAddr.Addr()))
+	}
 	must(h, pin(n.node, n.serverCore))
 	must(h, pin(n.pod, n.clientCore))
 	must(h, pin(n.outside, n.clientCore))
+	process.Start(h, n.outside, process.Command{Path: self(h), Args: []string{"upstream", upstreamAddr}, Env: environment(nil)})
 	return n
 }
 
-func must(h *lab.Host, err error) {
+func must(h *harness.Host, err error) {
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -54,7 +61,7 @@ func (n *network) chooseCores() error {
 		return fmt.Errorf("asking for the cores: %w", err)
 	}
 	if set.Count() < 2 {
-		return errors.New("server and client need a core each, and there is one only")
+		return errors.New("server and client need a core each, and this process may use one core only")
 	}
 	var cores []int
 	for i := range len(set) * 64 {
@@ -67,7 +74,7 @@ func (n *network) chooseCores() error {
 }
 
 // pin lets the programs that are started in the namespace from now on run on one core only.
-func pin(n *lab.Namespace, core int) error {
+func pin(n *netns.Namespace, core int) error {
 	var set unix.CPUSet
 	set.Set(core)
 	err := n.Run(func() error { return unix.SchedSetaffinity(0, &set) })
@@ -77,48 +84,22 @@ func pin(n *lab.Namespace, core int) error {
 	return nil
 }
 
-// connect joins node and other by a veth, called eth0 in other, which has its default route there.
-func connect(node *lab.Namespace, name, nodeAddr string, other *lab.Namespace, otherAddr string) error {
-	var peer netns.NsHandle
-	err := other.Run(func() (err error) {
-		peer, err = netns.GetFromPath("/proc/thread-self/ns/net")
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("opening %s: %w", other.Name, err)
-	}
-	defer peer.Close()
-	err = node.Run(func() error {
-		veth := netlink.NewVeth(netlink.LinkAttrs{Name: name})
-		veth.PeerName, veth.PeerNamespace = "eth0", netlink.NsFd(int(peer))
-		if err := netlink.LinkAdd(veth); err != nil {
-			return err
-		}
-		return addAddress(name, nodeAddr)
-	})
-	if err != nil {
-		return fmt.Errorf("adding %s: %w", name, err)
-	}
-	return other.Run(func() error {
-		if err := addAddress("eth0", otherAddr); err != nil {
-			return err
-		}
-		return netlink.RouteAdd(&netlink.Route{Gw: net.IP(netip.MustParsePrefix(nodeAddr).Addr().AsSlice())})
-	})
+// connect joins node and other by a veth, called eth0 in other, which has its default route over it.
+func connect(h *harness.Host, node *netns.Namespace, name, nodeIP string, other *netns.Namespace, otherIP string) {
+	thread := 0 // of the other namespace
+	must(h, other.Run(func() error {
+		thread = unix.Gettid()
+		return nil
+	}))
+	ip(h, node,
+		fmt.Sprintf("link add %s type veth peer name eth0 netns /proc/%d/ns/net", name, thread),
+		fmt.Sprintf("addr add %s/24 dev %s", nodeIP, name), "link set "+name+" up")
+	ip(h, other, fmt.Sprintf("addr add %s/24 dev eth0", otherIP), "link set eth0 up", "route add default via "+nodeIP)
 }
 
-// addAddress gives a link of the thread's namespace an address, and takes it up.
-func addAddress(name, address string) error {
-	link, err := netlink.LinkByName(name)
-	if err != nil {
-		return fmt.Errorf("looking up %s: %w", name, err)
+// ip runs commands of ip(8) in the namespace.
+func ip(h *harness.Host, n *netns.Namespace, commands ...string) {
+	for _, c := range commands {
+		n.Exec(h, "", "ip", strings.Fields(c)...)
 	}
-	addr, err := netlink.ParseAddr(address)
-	if err != nil {
-		return err
-	}
-	if err := netlink.AddrAdd(link, addr); err != nil {
-		return fmt.Errorf("adding %s to %s: %w", address, name, err)
-	}
-	return netlink.LinkSetUp(link)
 }

@@ -3,51 +3,36 @@
 package main
 
 import (
-	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
-func TestHistogram(t *testing.T) {
-	var h histogram
-	if got := h.quantile(0.5); got != 0 {
-		t.Errorf("empty: %s", got)
+func TestQuantiles(t *testing.T) {
+	var one tally
+	if p50, p99, p999 := one.quantiles(); p50 != 0 || p99 != 0 || p999 != 0 {
+		t.Errorf("without answers: %s, %s, %s", p50, p99, p999)
 	}
 	for i := range 1000 {
-		h.add(time.Duration(i+1) * time.Microsecond)
+		one.latencies = append(one.latencies, time.Duration(1000-i))
 	}
-	var sum histogram
-	sum.merge(&h)
-	for q, want := range map[float64]time.Duration{0: 1000, 0.5: 501_000, 0.99: 991_000, 0.999: 1_000_000, 1: 1_000_000} {
-		got := sum.quantile(q)
-		if math.Abs(float64(got-want)) > float64(want)/128 {
-			t.Errorf("quantile %g: %s, want %s", q, got, want)
-		}
+	if p50, p99, p999 := one.quantiles(); p50 != 501 || p99 != 991 || p999 != 1000 {
+		t.Errorf("%s, %s, %s", p50, p99, p999)
 	}
-}
-
-func TestBuckets(t *testing.T) {
-	last := -1
-	for _, v := range []uint64{0, 1, 127, 128, 255, 256, 257, 258, 511, 512, 1 << 20, 1<<20 + 1<<14, 1 << 40, math.MaxInt64} {
-		b := bucket(v)
-		if b < last {
-			t.Errorf("bucket of %d: %d after %d", v, b, last)
-		}
-		last = b
-		if m := middle(b); math.Abs(float64(m)-float64(v)) > float64(v)/128+0.5 {
-			t.Errorf("middle of the bucket of %d: %d", v, m)
-		}
-	}
-	if size := len(histogram{}.counts); last >= size {
-		t.Errorf("bucket %d of %d", last, size)
+	one.latencies = one.latencies[:1]
+	if p50, _, p999 := one.quantiles(); p50 != p999 {
+		t.Errorf("of one: %s, %s", p50, p999)
 	}
 }
 
 func TestLoads(t *testing.T) {
-	for _, name := range []string{"hits", "zipf", "zipf-names", "misses", "half", "names:10000"} {
+	for _, name := range []string{"hits", "zipf", "misses", "half"} {
 		l, err := newLoad(name)
 		if err != nil {
 			t.Fatal(err)
@@ -66,7 +51,7 @@ func TestLoads(t *testing.T) {
 			}
 			seen[string(buf[:n])] = true
 		}
-		want := map[string]int{"hits": 12, "zipf-names": 2000, "misses": 2000, "half": 1012, "names:10000": 2000}[name]
+		want := map[string]int{"hits": 12, "misses": 2000, "half": 1012}[name]
 		if want != 0 && len(seen) != want {
 			t.Errorf("%s: %d different queries, want %d", name, len(seen), want)
 		}
@@ -142,5 +127,62 @@ func TestAsExpected(t *testing.T) {
 		if got := asExpected(packet, c.rcode); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+func TestDNSPerfPage(t *testing.T) {
+	const page = `
+Statistics:
+
+  Queries sent:         18431
+  Queries completed:    18425 (99.97%)
+  Queries lost:         6 (0.03%)
+
+  Response codes:       NOERROR 18425 (100.00%)
+  Average packet size:  request 53, response 69
+  Run time (s):         1.000000
+  Queries per second:   18422.899789
+`
+	if got := dnsperfPage.FindStringSubmatch(page); got == nil || strings.Join(got[1:], " ") != "18431 18425 6 18422.899789" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestServers looks at the files that the table names.
+func TestServers(t *testing.T) {
+	h := &harness.Host{}
+	defer h.End()
+	err := h.Do(func() {
+		for _, s := range servers {
+			args := strings.Join(s.arguments(h), " ")
+			if strings.Contains(args, "CONF") || strings.Contains(args, "DIR") || s.hitsOnly != (s.config == "") {
+				t.Errorf("%s: %s", s.name, args)
+			}
+			if s.config != "" && !strings.Contains(s.config, serverAddr.Addr().String()) || strings.Contains(s.config, "PACKETCACHE") {
+				t.Errorf("%s has the configuration\n%s", s.name, s.config)
+			}
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNodeServer(t *testing.T) {
+	for firewall, want := range map[lab.Backend]string{lab.NFTables: "nftables", lab.Backends[0]: "iptables"} {
+		s := nodeServer(firewall, &lab.Tools{Dir: "/tools"}, "10.96.0.10")
+		if at := slices.Index(s.args, "-firewall"); at < 0 || s.args[at+1] != want || !s.ownAddress {
+			t.Errorf("%s: %q", firewall, s.args)
+		}
+		if env := environment(s.env); !slices.Contains(env, "KUBE_DNS_UPSTREAM_SERVICE_HOST=10.96.0.10") || slices.Index(env, "PATH=/tools") < 1 {
+			t.Errorf("%s: %q", firewall, env)
+		}
+	}
+}
+
+func TestStanza(t *testing.T) {
+	const text = ".:53 {\n    errors\n    nodelocal {\n        link tun\n    }\n    cache 30\n}\n"
+	if got := stanza.ReplaceAllString(text, ""); got != ".:53 {\n    errors\n    cache 30\n}\n" {
+		t.Errorf("got\n%s", got)
 	}
 }

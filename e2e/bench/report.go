@@ -3,17 +3,21 @@
 package main
 
 import (
+	"cmp"
+	_ "embed" // the picture's template
 	"fmt"
+	"html/template"
+	"slices"
 	"strings"
 )
 
-// column is one of a table; it is left out where no server has a value for it.
+// column is a column of a table. A column without a value of any server is left out.
 type column struct {
 	title string
 	cell  func(r *results, server string) string
 }
 
-// table is one of the report's.
+// table is a table of the report.
 type table struct {
 	title, text string
 	columns     []column
@@ -31,9 +35,9 @@ var tables = []table{
 	{
 		"A hit: CPU of the whole machine", `Client and server share one core. Counted are both processes and ksoftirqd, and so all that the kernel does on their behalf.`,
 		[]column{
-			against("one at a time: ÷ stock", reference, "hits-same-core-1", machineCPU), spreadColumn("µs a query", "hits-same-core-1", machineCPU),
+			against("one at a time: ÷ stock", reference, "hits-same-core-1", sample.machine), spreadColumn("µs a query", "hits-same-core-1", sample.machine),
 			spreadColumn("queries/s", "hits-same-core-1", rate),
-			against("64 in flight: ÷ stock", reference, "hits-same-core", machineCPU), spreadColumn("µs a query", "hits-same-core", machineCPU),
+			against("64 in flight: ÷ stock", reference, "hits-same-core", sample.machine), spreadColumn("µs a query", "hits-same-core", sample.machine),
 			spreadColumn("queries/s", "hits-same-core", rate),
 		},
 	},
@@ -43,7 +47,7 @@ var tables = []table{
 	saturation("Half of them hits", `The other half are names never asked for before, which the cache asks the upstream server for.`, "half"),
 	saturation("Misses", `Client and upstream server share a core. CoreDNS asks over TCP as on a node, the others over UDP.`, "misses"),
 	latency("Misses: latency at 1,000 queries a second", `The client sleeps here between its queries.`, "misses-1000"),
-	saturation("TCP", `Hits over eight connections that stay open, one query at a time on each. A server that closes them has the cost of new ones.`, "tcp"),
+	saturation("TCP", `dnsperf asks for hits over eight connections that stay open, with eight queries in flight. A server that closes connections has the cost of new ones, and a query on its way then counts as lost.`, "tcp"),
 	{
 		"Memory", `Resident, in MB, read once when the last answer has come (a Go program has garbage then). Type A only. dnsmasq takes all its memory at the start.`,
 		[]column{
@@ -106,7 +110,7 @@ func lost(measurement string) column {
 	}}
 }
 
-// text has the median, and what it lies between.
+// text is the median with the least and the greatest value.
 func (s spread) text() string {
 	if s.Max == 0 {
 		return ""
@@ -143,7 +147,7 @@ func thousands(n int) string {
 	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
 }
 
-// report is the results for people.
+// report is the text of results.md.
 func report(r *results) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Results of `make bench`\n\n%s.\n\n", r.Machine)
@@ -161,7 +165,7 @@ func report(r *results) string {
 	return b.String()
 }
 
-// markdown leaves out rows and columns without values; it is empty if all are.
+// markdown leaves out rows and columns without values. It returns nothing for a table without values.
 func (t table) markdown(r *results) string {
 	var columns []column
 	for _, c := range t.columns {
@@ -193,4 +197,49 @@ func (t table) markdown(r *results) string {
 		}
 	}
 	return b.String()
+}
+
+//go:embed plot.svg.tmpl
+var plotText string
+
+var plotTemplate = template.Must(template.New("plot").Parse(plotText))
+
+// bar is a server in the picture. Positions and lengths are in the units of the picture.
+type bar struct {
+	Title, Class            string
+	Y                       int
+	Width, Low, High, After float64
+	Median                  float64
+}
+
+// plot draws the servers' CPU time for a hit, the greatest first.
+func plot(r *results) string {
+	const top, step, left, widest = 80, 32, 250, 390
+	var bars []bar
+	greatest := 1e-9
+	for _, s := range r.Servers {
+		if v := r.spread(s.Name, "hits", serverCPU); v.Count > 0 {
+			class := "bar"
+			if s.Name == servers[0].name {
+				class = "ours"
+			}
+			bars = append(bars, bar{Title: s.Title, Class: class, Median: v.Median, Low: v.Min, High: v.Max})
+			greatest = max(greatest, v.Max)
+		}
+	}
+	slices.SortStableFunc(bars, func(a, b bar) int { return cmp.Compare(b.Median, a.Median) })
+	for i := range bars {
+		b, scale := &bars[i], widest/greatest
+		b.Y, b.Width, b.Low, b.High = top+i*step, b.Median*scale, left+b.Low*scale, left+b.High*scale
+		b.After = b.High + 8
+	}
+	var svg strings.Builder
+	err := plotTemplate.Execute(&svg, map[string]any{
+		"Title": "CPU time of the server for a cached answer, in µs", "Height": top + step*len(bars) + 12,
+		"Rounds": r.Rounds, "CPU": r.Machine.CPU, "Bars": bars,
+	})
+	if err != nil {
+		panic(err) // the template is wrong
+	}
+	return svg.String()
 }

@@ -6,30 +6,31 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/usage"
 )
 
-// results are all that was measured, and where.
+// results are all that was measured, and on which machine.
 type results struct {
 	Machine  machine       `json:"machine"`
 	Servers  []description `json:"servers"`
 	Rounds   int           `json:"rounds"`
 	Seconds  float64       `json:"seconds"`
 	Failures []string      `json:"failures,omitempty"`
-	Summary  []summary     `json:"summary"`
 	Samples  []sample      `json:"samples"`
 }
 
-// summary is of one server and measurement, over the rounds.
-type summary struct {
-	Server      string            `json:"server"`
-	Measurement string            `json:"measurement"`
-	Values      map[string]spread `json:"values"`
-	ToStock     map[string]spread `json:"to_stock,omitempty"`
-}
-
-// spread is a median with what it is the median of.
+// spread summarizes a value over the rounds.
 type spread struct {
 	Median float64 `json:"median"`
 	Min    float64 `json:"min"`
@@ -46,26 +47,17 @@ func spreadOf(values []float64) spread {
 	return spread{(s[(n-1)/2] + s[n/2]) / 2, s[0], s[n-1], n}
 }
 
-// value is one of a sample's numbers.
-type value struct {
-	name string
-	of   func(sample) float64
-}
+// value takes a number out of a sample.
+type value func(sample) float64
 
-var (
-	serverCPU   = value{"server_cpu_us", func(s sample) float64 { return s.ServerCPU }}
-	machineCPU  = value{"machine_cpu_us", sample.machine}
-	rate        = value{"queries_per_second", func(s sample) float64 { return s.Rate }}
-	p50         = value{"p50_us", func(s sample) float64 { return s.P50 }}
-	p99         = value{"p99_us", func(s sample) float64 { return s.P99 }}
-	p999        = value{"p999_us", func(s sample) float64 { return s.P999 }}
-	allocations = value{"allocations", func(s sample) float64 { return s.Allocations }}
-	allValues   = []value{serverCPU, machineCPU, rate, p50, p99, p999, allocations, rss("0"), rss("10000"), rss("100000")}
-)
+func serverCPU(s sample) float64   { return s.ServerCPU }
+func rate(s sample) float64        { return s.Rate }
+func p50(s sample) float64         { return s.P50 }
+func p99(s sample) float64         { return s.P99 }
+func p999(s sample) float64        { return s.P999 }
+func allocations(s sample) float64 { return s.Allocations }
 
-func rss(names string) value {
-	return value{"rss_mb_" + names, func(s sample) float64 { return s.RSS[names] }}
-}
+func rss(names string) value { return func(s sample) float64 { return s.RSS[names] } }
 
 func (r *results) add(server, measurement string, round int, s sample) {
 	s.Server, s.Measurement, s.Round = server, measurement, round
@@ -85,18 +77,19 @@ func (r *results) selected(server, measurement string) (found []sample) {
 func (r *results) spread(server, measurement string, v value) spread {
 	var values []float64
 	for _, s := range r.selected(server, measurement) {
-		values = append(values, v.of(s))
+		values = append(values, v(s))
 	}
 	return spreadOf(values)
 }
 
-// ratio compares a server with another, round by round, so that what changes between rounds falls out.
+// ratio divides the value of a server by that of another one, round by round. So a change of the machine between rounds does not
+// change the ratio.
 func (r *results) ratio(server, to, measurement string, v value) spread {
 	var values []float64
 	for _, s := range r.selected(server, measurement) {
 		for _, t := range r.selected(to, measurement) {
-			if s.Round == t.Round && v.of(t) > 0 {
-				values = append(values, v.of(s)/v.of(t))
+			if s.Round == t.Round && v(t) > 0 {
+				values = append(values, v(s)/v(t))
 			}
 		}
 	}
@@ -111,36 +104,8 @@ func (r *results) lost(server, measurement string) (lost, wrong, sent int) {
 	return lost, wrong, sent
 }
 
-func measurementNames() (names []string) {
-	for _, m := range measurements {
-		names = append(names, m.name)
-	}
-	return append(names, memory)
-}
-
-func (r *results) summarize() {
-	r.Summary = nil
-	for _, m := range measurementNames() {
-		for _, s := range r.Servers {
-			sum := summary{s.Name, m, map[string]spread{}, map[string]spread{}}
-			for _, v := range allValues {
-				if values := r.spread(s.Name, m, v); values.Max > 0 {
-					sum.Values[v.name] = values
-				}
-				if ratio := r.ratio(s.Name, reference, m, v); ratio.Max > 0 {
-					sum.ToStock[v.name] = ratio
-				}
-			}
-			if len(sum.Values) > 0 {
-				r.Summary = append(r.Summary, sum)
-			}
-		}
-	}
-}
-
-// write makes the files.
+// write writes the files of the results to a directory, and prints their names.
 func (r *results) write(dir string) error {
-	r.summarize()
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
@@ -158,4 +123,107 @@ func (r *results) write(dir string) error {
 		fmt.Println(path)
 	}
 	return nil
+}
+
+// machine describes the machine of the measurement.
+type machine struct {
+	CPU        string  `json:"cpu"`
+	Cores      int     `json:"cores"`
+	MemoryGB   float64 `json:"memory_gb"`
+	Hypervisor bool    `json:"virtual"`
+	Kernel     string  `json:"kernel"`
+	System     string  `json:"system"`
+	Go         string  `json:"go"`
+	Date       string  `json:"date"`
+	Stolen     float64 `json:"stolen"`         // share of the CPU time that the hypervisor gave to other machines
+	Others     float64 `json:"other_programs"` // share that programs took which do not belong to the comparison
+}
+
+// description says which server was measured.
+type description struct {
+	Name    string `json:"name"`
+	Title   string `json:"title"`
+	Version string `json:"version,omitempty"`
+}
+
+func describeMachine() machine {
+	m := machine{Cores: runtime.NumCPU(), Go: runtime.Version(), Date: time.Now().Format(time.DateOnly)}
+	m.CPU = strings.TrimPrefix(line("/proc/cpuinfo", "model name"), ": ")
+	m.Hypervisor = strings.Contains(line("/proc/cpuinfo", "flags"), " hypervisor")
+	m.System = strings.Trim(line("/etc/os-release", "PRETTY_NAME="), `"`)
+	var kb float64
+	if _, err := fmt.Sscan(line("/proc/meminfo", "MemTotal:"), &kb); err == nil { // else the description has 0
+		m.MemoryGB = kb / (1 << 20)
+	}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err == nil {
+		m.Kernel = unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Machine[:])
+	}
+	return m
+}
+
+// line finds the first line of a file that begins with the prefix, and returns the rest of the line.
+func line(path, prefix string) string {
+	text, _ := os.ReadFile(path) // without the file the description is shorter
+	for _, l := range strings.Split(string(text), "\n") {
+		if rest, ok := strings.CutPrefix(l, prefix); ok {
+			return strings.TrimSpace(rest)
+		}
+	}
+	return ""
+}
+
+func (m machine) String() string {
+	virtual := ""
+	if m.Hypervisor {
+		virtual = " (virtual machine)"
+	}
+	return fmt.Sprintf("%s: %s, %d cores%s, %.0f GB, %s, Linux %s, %s. Other programs had %.1f %% of the CPU time, other machines %.1f %%",
+		m.Date, m.CPU, m.Cores, virtual, m.MemoryGB, m.System, m.Kernel, m.Go, 100*m.Others, 100*m.Stolen)
+}
+
+func describeServers(h *harness.Host, servers []server) (all []description) {
+	for _, s := range servers {
+		d := description{Name: s.name, Title: s.title}
+		if s.version != "" {
+			out, _ := exec.Command(s.path(h), s.version).CombinedOutput() // some end with an error after they have printed it
+			d.Version, _, _ = strings.Cut(strings.TrimSpace(string(out)), "\n")
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// ticks are CPU times of the whole machine, in clock ticks since it started.
+type ticks struct {
+	all    float64
+	stolen float64 // by other virtual machines
+	busy   float64
+	own    float64 // of this process and of its children that have ended
+}
+
+func readTicks() (t ticks) {
+	var n [8]float64 // user nice system idle iowait irq softirq steal
+	words := strings.Fields(line("/proc/stat", "cpu "))
+	for i := range min(len(n), len(words)) {
+		n[i], _ = strconv.ParseFloat(words[i], 64) // the kernel writes numbers
+		t.all += n[i]
+	}
+	t.stolen = n[7]
+	t.busy = t.all - n[3] - n[4] - n[7]
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var r unix.Rusage
+		if err := unix.Getrusage(who, &r); err == nil { // it knows both
+			t.own += float64(r.Utime.Nano()+r.Stime.Nano()) / float64(usage.ClockTick)
+		}
+	}
+	return t
+}
+
+// interference is the share of the CPU time that other machines and other programs had. The second reading must be taken when
+// all processes of the comparison have ended.
+func interference(before, after ticks) (machines, programs float64) {
+	all := max(after.all-before.all, 1)
+	others := after.busy - before.busy - (after.own - before.own)
+	return (after.stolen - before.stolen) / all, max(others, 0) / all
 }

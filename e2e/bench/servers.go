@@ -3,111 +3,163 @@
 package main
 
 import (
+	"embed"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 // server is a program under test.
 type server struct {
 	name, title string
-	path        func(h *lab.Host) string
-	args        func(h *lab.Host) []string
-	version     []string // arguments that print it
-	metrics     bool     // those of a Go program, at metricsURL
+	path        func(testing.TB) string
+	config      string   // text of the configuration file
+	args        []string // in which CONF is the path of the configuration file, and DIR that of its directory
+	env         []string // beside PATH and HOME; it overrides them
+	version     string   // argument that makes the program print its version
+	metrics     bool     // at metricsURL there are those of a Go program
 	hitsOnly    bool     // it is no cache
+	ownAddress  bool     // it gives itself its address
 }
 
 const metricsURL = "http://127.0.0.1:9253/metrics"
 
-// reference is what the others are compared with.
+// reference is the server that the others are compared with.
 const reference = "stock"
 
+// All caches of the comparison hold more names than they are asked for, and hold them for longer than a run lasts: what is
+// compared is their code, not their size. Each has one thread for queries, as it has one core. None logs or validates.
 var servers = []server{
+	coreDNS("nodelocaldns", "nodelocaldns", harness.NodeLocalDNS, configOf("packetcache")),
+	coreDNS("default", "nodelocaldns with hedge, keep and searchpath", harness.NodeLocalDNS, config("Corefile.default")),
+	coreDNS("without", "nodelocaldns without packetcache", harness.NodeLocalDNS, configOf("")),
+	coreDNS(reference, "stock CoreDNS", harness.Stock, configOf("")),
+	{name: "unbound", title: "unbound", path: which("unbound"), version: "-V", config: config("unbound.conf"), args: []string{"-d", "-c", "CONF"}},
+	{name: "dnsmasq", title: "dnsmasq", path: which("dnsmasq"), version: "-v", config: config("dnsmasq.conf"), args: []string{"-k", "-C", "CONF"}},
 	{
-		name: "nodelocaldns", title: "nodelocaldns", path: ours, metrics: true, version: []string{"-version"},
-		args: func(h *lab.Host) []string { return coreDNSArgs(h, coreDNSConf, "packetcache") },
+		name: "dnsdist", title: "dnsdist", path: which("dnsdist"), version: "--version",
+		config: config("dnsdist.conf"), args: []string{"--supervised", "-C", "CONF"},
 	},
-	{
-		name: "default", title: "nodelocaldns with hedge, keep and searchpath", path: ours, metrics: true, version: []string{"-version"},
-		args: func(h *lab.Host) []string { return coreDNSArgs(h, defaultConf, "packetcache") },
-	},
-	{
-		name: "without", title: "nodelocaldns without packetcache", path: ours, metrics: true, version: []string{"-version"},
-		args: func(h *lab.Host) []string { return coreDNSArgs(h, coreDNSConf, "") },
-	},
-	{
-		name: reference, title: "stock CoreDNS", path: func(h *lab.Host) string { return lab.Stock(h) }, metrics: true, version: []string{"-version"},
-		args: func(h *lab.Host) []string { return coreDNSArgs(h, coreDNSConf, "") },
-	},
-	{
-		name: "unbound", title: "unbound", path: which("unbound"), version: []string{"-V"},
-		args: func(h *lab.Host) []string { return []string{"-d", "-c", lab.WriteFile(h, "unbound.conf", unboundConf)} },
-	},
-	{
-		name: "dnsmasq", title: "dnsmasq", path: which("dnsmasq"), version: []string{"-v"},
-		args: func(h *lab.Host) []string { return []string{"-k", "-C", lab.WriteFile(h, "dnsmasq.conf", dnsmasqConf)} },
-	},
-	{
-		name: "dnsdist", title: "dnsdist", path: which("dnsdist"), version: []string{"--version"},
-		args: func(h *lab.Host) []string {
-			return []string{"--supervised", "-C", lab.WriteFile(h, "dnsdist.conf", dnsdistConf)}
-		},
-	},
-	{
-		name: "kresd", title: "knot-resolver", path: which("kresd"), version: []string{"-V"},
-		args: func(h *lab.Host) []string {
-			conf := lab.WriteFile(h, "kresd.conf", kresdConf)
-			return []string{"-n", "-c", conf, filepath.Dir(conf)}
-		},
-	},
-	{
-		name: "floor", title: "bare loop", path: self, hitsOnly: true,
-		args: func(*lab.Host) []string {
-			return []string{"floor", "-listen", serverAddr.String(), "-upstream", upstreamAddr}
-		},
-	},
+	{name: "kresd", title: "knot-resolver", path: which("kresd"), version: "-V", config: config("kresd.conf"), args: []string{"-n", "-c", "CONF", "DIR"}},
+	{name: "floor", title: "bare loop", path: self, hitsOnly: true, args: []string{"floor", serverAddr.String()}},
 }
 
-func which(name string) func(*lab.Host) string {
-	return func(h *lab.Host) string { return lab.Which(h, name) }
+//go:embed configs
+var configs embed.FS
+
+func config(name string) string {
+	text, err := configs.ReadFile("configs/" + name)
+	if err != nil {
+		panic(err) // it is compiled in
+	}
+	return string(text)
 }
-func ours(h *lab.Host) string { return lab.NodeLocalDNS(h) }
+
+// configOf is the usual Corefile with a directive of ours, or without it.
+func configOf(directive string) string {
+	return strings.ReplaceAll(config("Corefile"), "PACKETCACHE", directive)
+}
+
+func coreDNS(name, title string, path func(testing.TB) string, corefile string) server {
+	return server{
+		name: name, title: title, path: path, config: corefile, args: []string{"-quiet", "-conf", "CONF"},
+		version: "-version", metrics: true,
+	}
+}
+
+// nodeServer is the cache as on a node: it has the usual template of a cluster, owns its address and steers with the firewall,
+// whose commands are in the tools' directory.
+func nodeServer(firewall lab.Backend, tools *lab.Tools, clusterDNS string) server {
+	kind := "iptables"
+	if firewall == lab.NFTables {
+		kind = "nftables"
+	}
+	s := coreDNS("node", "nodelocaldns", harness.NodeLocalDNS, config("Corefile.node"))
+	s.ownAddress = true
+	s.env = []string{"PATH=" + tools.Dir, "KUBE_DNS_UPSTREAM_SERVICE_HOST=" + clusterDNS}
+	s.args = []string{
+		"-localip", serverAddr.Addr().String(), "-basecorefile", "CONF", "-upstreamsvc", "kube-dns-upstream",
+		"-link", "tun", "-firewall", kind, "-quiet",
+	}
+	return s
+}
+
+var stanza = regexp.MustCompile(`(?s)\n\s*nodelocal[^\n]*\{.*?\n\s*\}`)
+
+// withoutNode is stock CoreDNS with the Corefile that a nodeServer would have, but for the stanza of nodelocal.
+func withoutNode(h *harness.Host, node *netns.Namespace, s server) server {
+	env := append(environment(s.env), s.path(h), "render")
+	corefile := node.Exec(h, "", "env", append(env, s.arguments(h)...)...)
+	plain := stanza.ReplaceAllString(corefile, "")
+	if plain == corefile || strings.Contains(plain, "nodelocal {") {
+		h.Fatal("not one stanza of nodelocal in\n" + corefile)
+	}
+	return coreDNS(reference, "stock CoreDNS", harness.Stock, plain)
+}
+
+func which(name string) func(testing.TB) string {
+	return func(t testing.TB) string { return harness.Which(t, name) }
+}
 
 // self is this program's path.
-func self(h *lab.Host) string {
+func self(t testing.TB) string {
 	path, err := os.Executable()
-	must(h, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return path
 }
 
-func coreDNSArgs(h *lab.Host, conf, directive string) []string {
-	corefile := strings.ReplaceAll(conf, "PACKETCACHE", directive)
-	return []string{"-quiet", "-conf", lab.WriteFile(h, "Corefile", corefile)}
+func serverNames() (names []string) {
+	for _, s := range servers {
+		names = append(names, s.name)
+	}
+	return names
 }
 
-// environment is of all programs, so that nothing of the caller's tunes one of them.
-func environment() []string { return []string{"PATH=" + os.Getenv("PATH"), "HOME=/"} }
+// environment is that of all programs, so that no variable of the caller's tunes one of them.
+func environment(more []string) []string {
+	return append([]string{"PATH=" + os.Getenv("PATH"), "HOME=/"}, more...)
+}
 
-// start runs the server until it answers.
-func (s server) start(h *lab.Host, n *network) *lab.Process {
-	p := n.node.Start(h, lab.Command{Path: s.path(h), Args: s.args(h), Env: environment()})
-	lab.Until(h, 10*time.Second, "answer of "+s.name, func() error {
-		if !p.Running() {
-			h.Fatal(s.name, " has ended")
-		}
-		_, err := n.pod.Ask(lab.Query{Server: serverAddr, Name: "ready." + searchPath[0], Type: dns.TypeA, Timeout: 300 * time.Millisecond})
+// arguments writes the configuration file.
+func (s server) arguments(h *harness.Host) []string {
+	path := harness.WriteFile(h, "config", s.config)
+	args := slices.Clone(s.args)
+	for i, arg := range args {
+		args[i] = strings.NewReplacer("CONF", path, "DIR", filepath.Dir(path)).Replace(arg)
+	}
+	return args
+}
+
+// start starts the server on the node, and waits until it answers the pod.
+func (s server) start(h *harness.Host, node, pod *netns.Namespace) *process.Process {
+	return s.startUntil(h, node, "answer", func() error {
+		_, err := client.Ask(pod, client.Query{Server: serverAddr, Name: "ready." + searchPath[0], Type: dns.TypeA, Timeout: 300 * time.Millisecond})
 		return err
 	})
-	return p
 }
 
-// startUpstream runs the server that all others ask.
-func startUpstream(h *lab.Host, n *network) {
-	n.outside.Start(h, lab.Command{Path: self(h), Args: []string{"upstream", "-listen", upstreamAddr}, Env: environment()})
+// startUntil starts the server on the node, and waits until the condition, which it names, gives no error.
+func (s server) startUntil(h *harness.Host, node *netns.Namespace, name string, condition func() error) *process.Process {
+	p := process.Start(h, node, process.Command{Path: s.path(h), Args: s.arguments(h), Env: environment(s.env)})
+	harness.Until(h, 20*time.Second, name+" of "+s.name, func() error {
+		if !p.Running() {
+			h.Fatal(s.name, " has ended: ", p.Output())
+		}
+		return condition()
+	})
+	return p
 }

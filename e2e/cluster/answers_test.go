@@ -12,7 +12,8 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // answers asks what the Kubernetes DNS specification (1.1.0) promises, through the cache and of a cluster DNS directly.
@@ -21,20 +22,20 @@ func answers(t *testing.T, c *Cluster) {
 	first := c.StartPod(t, PodSpec{Name: "first", Node: c.Nodes[0], Hostname: "first", Subdomain: "members", Labels: "app: member"})
 	second := c.StartPod(t, PodSpec{Name: "second", Node: c.Nodes[1], Hostname: "second", Subdomain: "members", Labels: "app: member"})
 	direct := c.clusterDNSPod(t)
-	client := c.Nodes[1].Client
-	lab.Until(t, 30*time.Second, "both members in the Service", func() error { return c.endpoints("members", 2) })
+	pod := c.Nodes[1].Client
+	harness.Until(t, 30*time.Second, "both members in the Service", func() error { return c.endpoints("members", 2) })
 	servers := []string{DNSService, LinkLocal}
 	if c.DualStack {
 		servers = append(servers, DNSService6)
 	}
 	for _, q := range specification(c, first, second) {
 		for _, tcp := range []bool{false, true} {
-			want := ask(t, client, lab.Query{Server: lab.Port53(direct), TCP: tcp, Name: q.name, Type: q.qtype})
+			want := ask(t, pod, client.Query{Server: client.Port53(direct), TCP: tcp, Name: q.name, Type: q.qtype})
 			if problem := q.check(want); problem != "" {
 				t.Errorf("the cluster DNS on %s %s: %s", q.name, dns.TypeToString[q.qtype], problem)
 			}
 			for _, server := range servers {
-				got := ask(t, client, lab.Query{Server: lab.Port53(netip.MustParseAddr(server)), TCP: tcp, Name: q.name, Type: q.qtype})
+				got := ask(t, pod, client.Query{Server: client.Port53(netip.MustParseAddr(server)), TCP: tcp, Name: q.name, Type: q.qtype})
 				if got, want := canonical(got), canonical(want); got != want {
 					t.Errorf("%s %s of %s, tcp %v: the cache says\n%s\nand the cluster DNS\n%s", q.name, dns.TypeToString[q.qtype], server, tcp, got, want)
 				}
@@ -127,7 +128,7 @@ func specification(c *Cluster, first, second *Pod) []question {
 	}
 }
 
-func ask(t *testing.T, p *Pod, q lab.Query) *dns.Msg {
+func ask(t *testing.T, p *Pod, q client.Query) *dns.Msg {
 	t.Helper()
 	msg, err := p.Ask(q)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // api is the API server, asked from the fabric. What kubectl would be too slow or too heavy for goes this way.
@@ -24,7 +24,7 @@ type api struct {
 	base   string
 }
 
-func newAPI(from *lab.Namespace, p *pki, ip net.IP) (*api, error) {
+func newAPI(from *netns.Namespace, p *pki, ip net.IP) (*api, error) {
 	cert, err := tls.LoadX509KeyPair(p.path("admin.crt"), p.path("admin.key"))
 	if err != nil {
 		return nil, err

@@ -13,7 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/upstream"
 )
 
 // Mode is how a cluster's network works.
@@ -33,10 +35,10 @@ func (m Mode) String() string {
 // Cluster is a running cluster.
 type Cluster struct {
 	Mode
-	Nodes   []*Node     // the first one has the control plane
-	Outside *lab.Server // the resolver in the nodes' resolv.conf
-	loads   byte        // that were started
-	fabric  *lab.Namespace
+	Nodes   []*Node          // the first one has the control plane
+	Outside *upstream.Server // the resolver in the nodes' resolv.conf
+	loads   byte             // that were started
+	fabric  *netns.Namespace
 	dir     string
 	name    string
 	pki     *pki
@@ -73,10 +75,10 @@ func Start(t testing.TB, m Mode) *Cluster {
 	begin := time.Now()
 	c := &Cluster{Mode: m, name: fmt.Sprintf("nodelocaldns-e2e-%d-%s", os.Getpid(), m)}
 	c.dir = workspace(t, c.name)
-	c.fabric = lab.NewNamespace(t, "fabric")
+	c.fabric = netns.New(t, "fabric")
 	c.makeFabric(t)
-	c.Outside = lab.StartServer(t, c.fabric, resolver(gateway, outsideIP))
-	lab.StartServer(t, c.fabric, resolver(gatewayTwo, outsideIPTwo))
+	c.Outside = upstream.StartServer(t, c.fabric, resolver(gateway, outsideIP))
+	upstream.StartServer(t, c.fabric, resolver(gatewayTwo, outsideIPTwo))
 	ips := map[string][]net.IP{}
 	for i := range nodes {
 		ips[nodeName(i)] = []net.IP{nodeIP(i)}
@@ -105,11 +107,11 @@ func Start(t testing.TB, m Mode) *Cluster {
 func (c *Cluster) waitReady(t testing.TB) {
 	t.Helper()
 	for _, n := range c.Nodes {
-		lab.Until(t, 2*time.Minute, n.Name+" ready", func() error { return c.nodeReady(n.Name) })
+		harness.Until(t, 2*time.Minute, n.Name+" ready", func() error { return c.nodeReady(n.Name) })
 	}
 	for _, ns := range []string{"default", "kube-system"} {
 		path := "/api/v1/namespaces/" + ns + "/serviceaccounts/default"
-		lab.Until(t, time.Minute, "ServiceAccount in "+ns, func() error { return c.api.get(path, nil) })
+		harness.Until(t, time.Minute, "ServiceAccount in "+ns, func() error { return c.api.get(path, nil) })
 	}
 }
 

@@ -8,7 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // clusterDNSRollout is what happens to the pods of the cluster DNS in a usual week, while half of the queries are for names
@@ -40,7 +41,7 @@ func clusterDNSRollout(t *testing.T, c *Cluster) {
 }
 
 // count reports what failed.
-func count(t *testing.T, what string, reports []lab.Report) {
+func count(t *testing.T, what string, reports []client.Report) {
 	t.Helper()
 	sent, failed, slowest := 0, 0, time.Duration(0)
 	for _, r := range reports {
@@ -60,7 +61,7 @@ func (c *Cluster) deleteClusterDNSPod(t *testing.T, args ...string) {
 		t.Fatalf("pods of the cluster DNS: %v, %v", pods, err)
 	}
 	c.Kubectl(t, append([]string{"-n", "kube-system", "delete", "pod", pods[0].Metadata.Name, "--wait=false"}, args...)...)
-	lab.Until(t, 30*time.Second, "a pod in its place", func() error {
+	harness.Until(t, 30*time.Second, "a pod in its place", func() error {
 		now, err := c.pods("kube-system", "k8s-app=kube-dns")
 		if err == nil && len(now) < len(pods) {
 			err = errStillThere
@@ -77,7 +78,7 @@ func (c *Cluster) deleteClusterDNSPod(t *testing.T, args ...string) {
 // waitTerminated waits until the pods of the cluster DNS that are to go have gone.
 func (c *Cluster) waitTerminated(t *testing.T) {
 	t.Helper()
-	lab.Until(t, 90*time.Second, "end of the old pods", func() error {
+	harness.Until(t, 90*time.Second, "end of the old pods", func() error {
 		pods, err := c.pods("kube-system", "k8s-app=kube-dns")
 		for _, p := range pods {
 			if p.Metadata.DeletionTimestamp != "" {

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // startControlPlane starts etcd, the API server, the controllers and the scheduler on the first node.
@@ -35,7 +35,7 @@ func (c *Cluster) startControlPlane(t testing.TB) {
 		"--kubelet-client-certificate="+c.pki.path("apiserver-kubelet.crt"),
 		"--kubelet-client-key="+c.pki.path("apiserver-kubelet.key"),
 		"--kubelet-certificate-authority="+c.pki.path("ca.crt"), "--kubelet-preferred-address-types=InternalIP")
-	lab.Until(t, 2*time.Minute, "API server", func() error { return c.api.get("/readyz", nil) })
+	harness.Until(t, 2*time.Minute, "API server", func() error { return c.api.get("/readyz", nil) })
 	n.run(t, "kube-controller-manager", binary("kubernetes"), kubeconfig("admin"), "--leader-elect=false",
 		"--service-account-private-key-file="+c.pki.path("sa.key"), "--root-ca-file="+c.pki.path("ca.crt"),
 		"--allocate-node-cidrs=false", "--bind-address=127.0.0.1")
@@ -59,7 +59,7 @@ func (n *Node) startWorker(t testing.TB) {
 	n.write(t, "kubelet.yaml", n.kubeletConfig())
 	n.write(t, "proxy.yaml", n.proxyConfig())
 	n.run(t, "containerd", which(t, "containerd"), "--config", n.state("containerd.toml"))
-	lab.Until(t, 30*time.Second, "containerd", func() error {
+	harness.Until(t, 30*time.Second, "containerd", func() error {
 		_, err := n.Try("ctr", "version")
 		return err
 	})

@@ -11,16 +11,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // configMaps changes what the cache is configured by, while it runs and is asked: the kube-dns ConfigMap, which names stub
 // domains and upstream nameservers, and the template. Each takes effect within a minute, and no query fails.
 func configMaps(t *testing.T, c *Cluster) {
-	client := c.Nodes[0].Client
+	pod := c.Nodes[0].Client
 	resolves := func(name string, want bool) func() error {
 		return func() error {
-			addrs, err := client.Lookup(name)
+			addrs, err := pod.Lookup(name)
 			if got := err == nil && len(addrs) > 0; got != want {
 				return fmt.Errorf("%s: %v, %v", name, addrs, err)
 			}
@@ -29,7 +30,7 @@ func configMaps(t *testing.T, c *Cluster) {
 	}
 	seenOutside := func(name string, proto string) func() error {
 		return func() error {
-			_, _ = client.Lookup(name) // the question is who is asked, not what is answered
+			_, _ = pod.Lookup(name) // the question is who is asked, not what is answered
 			for _, q := range c.Outside.Seen(name) {
 				if q.Source.String() == nodeIP(0).String() && q.Proto == proto {
 					return nil
@@ -49,7 +50,7 @@ func configMaps(t *testing.T, c *Cluster) {
 		{"upstream nameservers", func() {
 			c.kubeDNSConfig(t, fmt.Sprintf(`upstreamNameservers: '[%q]'`, gatewayTwo))
 		}, func() error {
-			addrs, err := client.Lookup("new-upstream.example.org")
+			addrs, err := pod.Lookup("new-upstream.example.org")
 			if !slices.Contains(addrs, outsideIPTwo) {
 				return fmt.Errorf("%v, %v", addrs, err)
 			}
@@ -60,9 +61,9 @@ func configMaps(t *testing.T, c *Cluster) {
 	} {
 		d := c.startDrill(t)
 		step.change()
-		took := lab.Until(t, time.Minute, "effect of "+step.name, step.effect)
+		took := harness.Until(t, time.Minute, "effect of "+step.name, step.effect)
 		reports := d.stop(t)
-		udp, tcp := split(reports, func(r lab.Report) bool { return !strings.Contains(r.Probe, " tcp ") })
+		udp, tcp := split(reports, func(r client.Report) bool { return !strings.Contains(r.Probe, " tcp ") })
 		expect(t, step.name, udp, 0)
 		// CoreDNS resets those whose query is still on its way when it stops the old server; see docs/operations.md.
 		count(t, step.name+", TCP", tcp)
@@ -71,7 +72,7 @@ func configMaps(t *testing.T, c *Cluster) {
 	}
 }
 
-func split(all []lab.Report, first func(lab.Report) bool) (yes, no []lab.Report) {
+func split(all []client.Report, first func(client.Report) bool) (yes, no []client.Report) {
 	for _, r := range all {
 		if first(r) {
 			yes = append(yes, r)
@@ -127,7 +128,7 @@ func brokenConfig(t *testing.T, c *Cluster) {
 	before := n.cache(t)
 	d := c.startDrill(t)
 	c.editTemplate(t, func(s string) string { return strings.Replace(s, brokenAt, brokenAt+brokenLine, 1) })
-	lab.Until(t, time.Minute, "word of the broken template in the log", func() error {
+	harness.Until(t, time.Minute, "word of the broken template in the log", func() error {
 		out, err := c.tryKubectl("", "-n", "kube-system", "logs", before.Metadata.Name, "--tail=20")
 		if err == nil && !strings.Contains(out, "frobnicate") {
 			err = errors.New(out)
@@ -141,7 +142,7 @@ func brokenConfig(t *testing.T, c *Cluster) {
 	}
 	n.Exec(t, "rm", "/run/nodelocaldns/Corefile.last-good")
 	c.Kubectl(t, "-n", "kube-system", "delete", "pod", before.Metadata.Name, "--wait=false")
-	lab.Until(t, time.Minute, "a status that says why the new pod does not run", func() error { return c.saysWhy(n, before, "frobnicate") })
+	harness.Until(t, time.Minute, "a status that says why the new pod does not run", func() error { return c.saysWhy(n, before, "frobnicate") })
 	d.progress(t)
 	c.editTemplate(t, func(s string) string { return strings.Replace(s, brokenLine, "", 1) })
 	c.WaitRollout(t, "daemonsets", "node-local-dns")

@@ -12,7 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // cache is the pod of a node's cache.
@@ -42,7 +43,7 @@ func (p podObject) status() containerStatus { return p.Status.ContainerStatuses[
 func (n *Node) waitRestart(t *testing.T, before podObject) podObject {
 	t.Helper()
 	var after podObject
-	lab.Until(t, time.Minute, "restart of the cache of "+n.Name, func() error {
+	harness.Until(t, time.Minute, "restart of the cache of "+n.Name, func() error {
 		after = n.cache(t)
 		if s := after.status(); s.RestartCount == before.status().RestartCount || !s.Ready {
 			return fmt.Errorf("%+v", s)
@@ -57,7 +58,7 @@ func (n *Node) waitRestart(t *testing.T, before podObject) podObject {
 func kill(t *testing.T, c *Cluster) {
 	n := c.Nodes[1]
 	d := c.startDrill(t)
-	var kills []lab.Window
+	var kills []client.Window
 	for range 2 {
 		before := n.cache(t)
 		kills = append(kills, n.signal(t, before, "SIGKILL"))
@@ -70,11 +71,11 @@ func kill(t *testing.T, c *Cluster) {
 }
 
 // signal sends a signal to the process of a node's cache. The window is the time in which that may have had its effect.
-func (n *Node) signal(t *testing.T, cache podObject, signal string) lab.Window {
+func (n *Node) signal(t *testing.T, cache podObject, signal string) client.Window {
 	t.Helper()
 	begin := time.Now()
 	n.Exec(t, "ctr", "--namespace=k8s.io", "tasks", "kill", "--signal="+signal, cache.container())
-	return lab.Window{Begin: begin.Add(-inFlight), End: time.Now().Add(inFlight)}
+	return client.Window{Begin: begin.Add(-inFlight), End: time.Now().Add(inFlight)}
 }
 
 // replaceCache deletes the pod of a node's cache and waits until it has gone and the next one is ready.
@@ -82,7 +83,7 @@ func (n *Node) replaceCache(t *testing.T) {
 	t.Helper()
 	before := n.cache(t).Metadata.Name
 	n.cluster.Kubectl(t, "-n", "kube-system", "delete", "pod", before, "--wait=false")
-	lab.Until(t, time.Minute, "a new cache on "+n.Name, func() error {
+	harness.Until(t, time.Minute, "a new cache on "+n.Name, func() error {
 		pods, err := n.cluster.pods("kube-system", "k8s-app=node-local-dns")
 		pods = slices.DeleteFunc(pods, func(p podObject) bool { return p.Spec.NodeName != n.Name })
 		if len(pods) == 1 && pods[0].Metadata.Name != before && isTrue(pods[0].Status.Conditions, "Ready") == nil {
@@ -97,7 +98,7 @@ func (n *Node) replaceCache(t *testing.T) {
 const inFlight = 200 * time.Millisecond
 
 // moment is the second after the first failure. A process at its memory limit struggles for as long before it dies.
-func moment(all []lab.Report) (w lab.Window) {
+func moment(all []client.Report) (w client.Window) {
 	for _, r := range all {
 		for _, f := range r.Failures {
 			if w.Begin.IsZero() || f.At.Before(w.Begin) {
@@ -109,14 +110,14 @@ func moment(all []lab.Report) (w lab.Window) {
 	return w
 }
 
-func in(all []lab.Report, w lab.Window) (some []lab.Report) {
+func in(all []client.Report, w client.Window) (some []client.Report) {
 	for _, r := range all {
 		some = append(some, r.In(w))
 	}
 	return some
 }
 
-func outside(all []lab.Report, windows ...lab.Window) (rest []lab.Report) {
+func outside(all []client.Report, windows ...client.Window) (rest []client.Report) {
 	for _, r := range all {
 		rest = append(rest, r.Outside(windows...))
 	}
@@ -153,7 +154,7 @@ func (n *Node) limitMemory(t *testing.T, container string) {
 	if err != nil || len(dirs) != 1 {
 		t.Fatalf("looking for the memory cgroup of %s: %v, %v", container, dirs, err)
 	}
-	lab.Until(t, 10*time.Second, "memory limit", func() error {
+	harness.Until(t, 10*time.Second, "memory limit", func() error {
 		usage, err := strconv.Atoi(strings.TrimSpace(readFile(t, dirs[0]+"/memory.usage_in_bytes")))
 		if err != nil {
 			return err
@@ -168,7 +169,7 @@ func kubeletRestart(t *testing.T, c *Cluster) {
 	before := n.cache(t)
 	d := c.startDrill(t)
 	n.RestartKubelet(t)
-	lab.Until(t, time.Minute, n.Name+" ready again", func() error { return c.nodeReady(n.Name) })
+	harness.Until(t, time.Minute, n.Name+" ready again", func() error { return c.nodeReady(n.Name) })
 	expect(t, "restart of the kubelet", d.stop(t), 0)
 	if after := n.cache(t); after.status().RestartCount != before.status().RestartCount || after.container() != before.container() {
 		t.Errorf("the cache was restarted too: %+v", after.status())

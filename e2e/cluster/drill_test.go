@@ -11,7 +11,8 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/cluster/probe/protocol"
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // A drill is a load from clients of both nodes while something happens.
@@ -71,7 +72,7 @@ func (d *drill) progress(t *testing.T) {
 		want[i] = l.SoFar(t).Answered() + 20
 	}
 	for i, l := range d.loads {
-		lab.Until(t, 30*time.Second, "20 more answers to "+l.id, func() error {
+		harness.Until(t, 30*time.Second, "20 more answers to "+l.id, func() error {
 			if r := l.SoFar(t); r.Answered() < want[i] {
 				return fmt.Errorf("%s", r)
 			}
@@ -81,10 +82,10 @@ func (d *drill) progress(t *testing.T) {
 }
 
 // stop waits until all is well again and ends the loads.
-func (d *drill) stop(t *testing.T) []lab.Report {
+func (d *drill) stop(t *testing.T) []client.Report {
 	t.Helper()
 	d.progress(t)
-	var reports []lab.Report
+	var reports []client.Report
 	stall := time.Duration(0)
 	for _, l := range d.loads {
 		reports = append(reports, l.Stop(t))
@@ -97,7 +98,7 @@ func (d *drill) stop(t *testing.T) []lab.Report {
 }
 
 // expect fails the test if a client lost more queries than allowed, and sums up.
-func expect(t *testing.T, what string, reports []lab.Report, allowed int) {
+func expect(t *testing.T, what string, reports []client.Report, allowed int) {
 	t.Helper()
 	sent, failed, slowest := 0, 0, time.Duration(0)
 	for _, r := range reports {
@@ -110,7 +111,7 @@ func expect(t *testing.T, what string, reports []lab.Report, allowed int) {
 }
 
 // lookups are the reports of those who resolve as a C library does; the others count each datagram.
-func lookups(reports []lab.Report) (stubs, raw []lab.Report) {
+func lookups(reports []client.Report) (stubs, raw []client.Report) {
 	for _, r := range reports {
 		if strings.Contains(r.Probe, "getaddrinfo") {
 			stubs = append(stubs, r)
@@ -122,7 +123,7 @@ func lookups(reports []lab.Report) (stubs, raw []lab.Report) {
 }
 
 // servfails counts the queries that were answered so.
-func servfails(reports []lab.Report) (n int) {
+func servfails(reports []client.Report) (n int) {
 	for _, r := range reports {
 		for _, f := range r.Failures {
 			if strings.Contains(f.Err.Error(), "SERVFAIL") {

@@ -12,7 +12,8 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // install installs the cache as a reader of the documentation does, and looks who answers.
@@ -20,33 +21,33 @@ func install(t *testing.T, c *Cluster) {
 	c.installCache(t)
 	for i, n := range c.Nodes {
 		other := c.Nodes[1-i]
-		for _, client := range []*Pod{n.Client, n.HostClient} {
+		for _, pod := range []*Pod{n.Client, n.HostClient} {
 			for _, tcp := range []bool{false, true} {
-				servedBy(t, client, n, other, lab.Query{TCP: tcp, Server: lab.Port53(netip.MustParseAddr(DNSService))})
+				servedBy(t, pod, n, other, client.Query{TCP: tcp, Server: client.Port53(netip.MustParseAddr(DNSService))})
 			}
 			if c.DualStack {
-				servedBy(t, client, n, other, lab.Query{Server: lab.Port53(netip.MustParseAddr(DNSService6))})
+				servedBy(t, pod, n, other, client.Query{Server: client.Port53(netip.MustParseAddr(DNSService6))})
 			}
 		}
 	}
 }
 
 // servedBy asks 20 times and counts the queries in the caches of both nodes.
-func servedBy(t *testing.T, client *Pod, n, other *Node, q lab.Query) {
+func servedBy(t *testing.T, pod *Pod, n, other *Node, q client.Query) {
 	t.Helper()
 	q.Name, q.Type = "kubernetes.default.svc.cluster.local.", dns.TypeA
 	own, others := n.asked(t), other.asked(t)
 	for range 20 {
-		msg, err := client.Ask(q)
+		msg, err := pod.Ask(q)
 		if err != nil || len(msg.Answer) != 1 {
-			t.Fatalf("%s asking %s: %v, %v", client.Name, q.Server, msg, err)
+			t.Fatalf("%s asking %s: %v, %v", pod.Name, q.Server, msg, err)
 		}
 	}
 	if got := n.asked(t) - own; got != 20 {
-		t.Errorf("20 queries of %s to %s: %v came to the cache of %s", client.Name, q.Server, got, n.Name)
+		t.Errorf("20 queries of %s to %s: %v came to the cache of %s", pod.Name, q.Server, got, n.Name)
 	}
 	if got := other.asked(t) - others; got != 0 {
-		t.Errorf("20 queries of %s to %s: %v came to the cache of %s", client.Name, q.Server, got, other.Name)
+		t.Errorf("20 queries of %s to %s: %v came to the cache of %s", pod.Name, q.Server, got, other.Name)
 	}
 }
 
@@ -87,7 +88,7 @@ sed -i "s/__PILLAR__LOCAL__DNS__/$localdns/g; s/__PILLAR__DNS__DOMAIN__/$domain/
 func (c *Cluster) render(t *testing.T) string {
 	t.Helper()
 	out, err := c.fabric.Output("", "env", "PATH="+filepath.Dir(binary("kubectl"))+":"+os.Getenv("PATH"),
-		lab.NodeLocalDNS(t), "render", "manifests", "--kubeconfig", c.pki.path("admin.kubeconfig"))
+		harness.NodeLocalDNS(t), "render", "manifests", "--kubeconfig", c.pki.path("admin.kubeconfig"))
 	if err != nil {
 		t.Fatalf("render manifests: %v\n%s", err, out)
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
 )
 
 // linkLocalPod is a pod that names the cache's own address as its nameserver.
@@ -66,7 +66,7 @@ func (c *Cluster) linkLocalClient(t *testing.T) *Pod {
 func linkLocalKilled(t *testing.T, c *Cluster, p *Pod) {
 	d := c.startLinkLocal(t, p, patience)
 	d.servedByCache(t)
-	var kills []lab.Window
+	var kills []client.Window
 	for i := range 2 {
 		before := p.Node.cache(t)
 		kills = append(kills, p.Node.signal(t, before, "SIGKILL"))
@@ -165,20 +165,20 @@ func linkLocalRollouts(t *testing.T, c *Cluster, p *Pod) {
 	stop := c.rollClusterDNS(t)
 	for _, part := range []struct {
 		name string
-		do   func(*drill, podObject) []lab.Window // returns when single queries may be lost
+		do   func(*drill, podObject) []client.Window // returns when single queries may be lost
 	}{
-		{"kill -9", func(_ *drill, cache podObject) []lab.Window {
+		{"kill -9", func(_ *drill, cache podObject) []client.Window {
 			killed := p.Node.signal(t, cache, "SIGKILL")
 			p.Node.waitRestart(t, cache)
-			return []lab.Window{killed}
+			return []client.Window{killed}
 		}},
-		{"hang", func(d *drill, cache podObject) []lab.Window {
+		{"hang", func(d *drill, cache podObject) []client.Window {
 			hung := p.Node.signal(t, cache, "SIGSTOP")
 			d.progress(t)
 			hung.End = hung.Begin.Add(hangTimeout)
-			return []lab.Window{hung, p.Node.signal(t, cache, "SIGCONT")}
+			return []client.Window{hung, p.Node.signal(t, cache, "SIGCONT")}
 		}},
-		{"stop and start", func(*drill, podObject) []lab.Window {
+		{"stop and start", func(*drill, podObject) []client.Window {
 			p.Node.replaceCache(t)
 			return nil
 		}},

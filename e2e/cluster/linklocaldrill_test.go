@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/cluster/probe/protocol"
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 // startLinkLocal starts the loads of those who ask the link-local address, from a pod and from its node, over UDP and TCP,
@@ -46,7 +48,7 @@ func (d *drill) sharePort(t *testing.T, p *Pod, timeout time.Duration, tcp bool)
 // expectMoment fails the test if the queries that were lost by a kill were not all sent at one moment: while the kernel ends the
 // process, and with it the addresses. With a query in 20 ms that is one of each client, and more where no processor is free: the
 // time for which the clients could not ask is not counted.
-func expectMoment(t *testing.T, what string, reports []lab.Report) {
+func expectMoment(t *testing.T, what string, reports []client.Report) {
 	t.Helper()
 	var sent []time.Time
 	most, stall := 0, time.Duration(0)
@@ -68,12 +70,12 @@ func expectMoment(t *testing.T, what string, reports []lab.Report) {
 }
 
 // connections are the reports of long-lived TCP connections.
-func connections(reports []lab.Report) (yes, no []lab.Report) {
-	return split(reports, func(r lab.Report) bool { return strings.Contains(r.Probe, " tcp long ") })
+func connections(reports []client.Report) (yes, no []client.Report) {
+	return split(reports, func(r client.Report) bool { return strings.Contains(r.Probe, " tcp long ") })
 }
 
 // expectGap fails the test if a client was without an answer for longer, less the time for which it could not ask.
-func expectGap(t *testing.T, what string, reports []lab.Report, allowed time.Duration) {
+func expectGap(t *testing.T, what string, reports []client.Report, allowed time.Duration) {
 	t.Helper()
 	longest := time.Duration(0)
 	for _, r := range reports {
@@ -90,7 +92,7 @@ var endOfConnection = []string{"connection ended", "connection reset", "broken p
 
 // expectResets fails the test if more was lost over long-lived TCP connections than what was on its way when they ended. That
 // they may do when the cache goes, and when it comes back or 3 s later; see docs/operations.md.
-func expectResets(t *testing.T, what string, reports []lab.Report, changes int) {
+func expectResets(t *testing.T, what string, reports []client.Report, changes int) {
 	t.Helper()
 	count(t, what, reports)
 	for _, r := range reports {
@@ -118,7 +120,7 @@ func (c *Cluster) direct(t *testing.T) (sum float64) {
 		if err != nil {
 			t.Fatalf("reading the metrics of %s: %v", p.Metadata.Name, err)
 		}
-		if v, err := lab.Metric(page, "coredns_dns_requests_total", `proto="udp"`); err == nil { // none yet otherwise
+		if v, err := process.Metric(page, "coredns_dns_requests_total", `proto="udp"`); err == nil { // none yet otherwise
 			sum += v
 		}
 	}
@@ -143,7 +145,7 @@ func (d *drill) overUDP(t *testing.T) (sum int) {
 func (d *drill) shares(t *testing.T) (answered int, direct float64) {
 	t.Helper()
 	before, begin := d.cluster.direct(t), d.overUDP(t)
-	lab.Until(t, 20*time.Second, "200 more answers over UDP", func() error {
+	harness.Until(t, 20*time.Second, "200 more answers over UDP", func() error {
 		if answered = d.overUDP(t) - begin; answered < 200 {
 			return fmt.Errorf("%d", answered)
 		}
@@ -163,7 +165,7 @@ func (d *drill) servedByClusterDNS(t *testing.T) {
 // servedByCache waits until nothing comes to the cluster DNS but what a cache asks it.
 func (d *drill) servedByCache(t *testing.T) time.Duration {
 	t.Helper()
-	return lab.Until(t, 10*time.Second, "clients that are all served by the cache", func() error {
+	return harness.Until(t, 10*time.Second, "clients that are all served by the cache", func() error {
 		if answered, direct := d.shares(t); direct != 0 {
 			return fmt.Errorf("%v of the queries of %d answers came to the cluster DNS", direct, answered)
 		}

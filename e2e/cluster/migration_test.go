@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 // migration replaces k8s-dns-node-cache in place: the manifest that the cluster has, with another image and not one other
@@ -22,19 +24,19 @@ func migration(t *testing.T, c *Cluster) {
 	c.Apply(t, reference)
 	c.WaitRollout(t, "daemonsets", "node-local-dns")
 	for _, n := range c.Nodes {
-		lab.Until(t, 30*time.Second, "rules of the reference on "+n.Name, func() error { return n.referenceRules(24) })
+		harness.Until(t, 30*time.Second, "rules of the reference on "+n.Name, func() error { return n.referenceRules(24) })
 	}
 	ours := strings.Replace(reference, "image: e2e.local/reference:1", "image: ghcr.io/nodelocaldns/nodelocaldns:dev", 1)
 	c.Apply(t, ours)
 	c.WaitRollout(t, "daemonsets", "node-local-dns")
 	for i, n := range c.Nodes {
 		// This manifest has no readiness probe.
-		lab.Until(t, 30*time.Second, "steering on "+n.Name, func() error {
+		harness.Until(t, 30*time.Second, "steering on "+n.Name, func() error {
 			page, err := c.fabric.Get("http://" + nodeIP(i).String() + ":9253/metrics")
 			if err != nil {
 				return err
 			}
-			if on, err := lab.Metric(page, "coredns_nodelocal_steering", `address="10.96.0.10"`); err != nil || on != 1 {
+			if on, err := process.Metric(page, "coredns_nodelocal_steering", `address="10.96.0.10"`); err != nil || on != 1 {
 				return fmt.Errorf("%v, %v", on, err)
 			}
 			return nil
@@ -47,7 +49,7 @@ func migration(t *testing.T, c *Cluster) {
 		if link := n.Exec(t, "ip", "-d", "link", "show", "nodelocaldns"); !strings.Contains(link, "tun type tun") {
 			t.Errorf("%s: want a TUN link also without a mount for it:\n%s", n.Name, link)
 		}
-		servedBy(t, n.Client, n, c.Nodes[1-i], lab.Query{Server: lab.Port53(netip.MustParseAddr(DNSService))})
+		servedBy(t, n.Client, n, c.Nodes[1-i], client.Query{Server: client.Port53(netip.MustParseAddr(DNSService))})
 	}
 	d := c.startDrill(t)
 	c.KubectlIn(t, readFile(t, c.singleFile(t)), "replace", "-f", "-")

@@ -11,7 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/cluster/probe/protocol"
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // cutTime is how long a node is without its network. Kubernetes notices after 40 s (node-monitor-grace-period); until then
@@ -65,7 +65,7 @@ func (c *Cluster) cable(t *testing.T, n *Node, do func(netlink.Link) error) {
 // oneClusterDNSPodEach waits until each node has a pod of the cluster DNS, and moves one if both are on the same node.
 func (c *Cluster) oneClusterDNSPodEach(t *testing.T) {
 	t.Helper()
-	lab.Until(t, 2*time.Minute, "a pod of the cluster DNS on each node", func() error {
+	harness.Until(t, 2*time.Minute, "a pod of the cluster DNS on each node", func() error {
 		pods, err := c.pods("kube-system", "k8s-app=kube-dns")
 		if err != nil {
 			return err

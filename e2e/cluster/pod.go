@@ -12,7 +12,8 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/cluster/probe/protocol"
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // probePort is where a pod's probe listens.
@@ -76,7 +77,7 @@ func (c *Cluster) StartPod(t testing.TB, s PodSpec) *Pod {
 	t.Cleanup(func() { c.Kubectl(t, "delete", "pod", s.Name, "--now", "--wait=false") })
 	p := &Pod{Name: s.Name, Node: s.Node, cluster: c}
 	p.client = &http.Client{Transport: &http.Transport{DialContext: c.fabric.DialContext}}
-	lab.Until(t, time.Minute, "pod "+s.Name, func() error {
+	harness.Until(t, time.Minute, "pod "+s.Name, func() error {
 		pod, err := c.pod("default", s.Name)
 		if err != nil {
 			return err
@@ -92,7 +93,7 @@ func (p *Pod) post(path string, in, out any) error {
 }
 
 // Ask sends one query from the pod.
-func (p *Pod) Ask(q lab.Query) (*dns.Msg, error) {
+func (p *Pod) Ask(q client.Query) (*dns.Msg, error) {
 	var a protocol.Wire
 	if err := p.post("ask", q, &a); err != nil {
 		return nil, err
@@ -126,12 +127,12 @@ func (p *Pod) Start(t testing.TB, q protocol.Load) *Load {
 }
 
 // SoFar reports on the queries that have ended.
-func (l *Load) SoFar(t testing.TB) lab.Report { return l.call(t, "report") }
+func (l *Load) SoFar(t testing.TB) client.Report { return l.call(t, "report") }
 
 // Stop ends the load, waits for the queries in flight and reports.
-func (l *Load) Stop(t testing.TB) lab.Report { return l.call(t, "stop") }
+func (l *Load) Stop(t testing.TB) client.Report { return l.call(t, "stop") }
 
-func (l *Load) call(t testing.TB, what string) lab.Report {
+func (l *Load) call(t testing.TB, what string) client.Report {
 	t.Helper()
 	var r protocol.Report
 	if err := l.pod.post(what, protocol.ID{ID: l.id}, &r); err != nil {

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // uninstall deletes the cache while pods ask, in the two ways of the documentation, looks what it leaves, and has
@@ -57,7 +57,7 @@ func uninstall(t *testing.T, c *Cluster) {
 func (c *Cluster) cleanOne(t *testing.T, n *Node) {
 	t.Helper()
 	c.Kubectl(t, "debug", "node/"+n.Name, "--profile=sysadmin", "--image=ghcr.io/nodelocaldns/nodelocaldns:dev", "--", "/nodelocaldns", "cleanup")
-	lab.Until(t, time.Minute, "end of the fallback table", func() error {
+	harness.Until(t, time.Minute, "end of the fallback table", func() error {
 		if len(n.leftovers(t)) > 0 {
 			return errStillThere
 		}
@@ -68,7 +68,7 @@ func (c *Cluster) cleanOne(t *testing.T, n *Node) {
 // waitGone waits until the caches have ended.
 func (c *Cluster) waitGone(t *testing.T) {
 	t.Helper()
-	lab.Until(t, time.Minute, "end of the caches", func() error {
+	harness.Until(t, time.Minute, "end of the caches", func() error {
 		pods, err := c.pods("kube-system", "k8s-app=node-local-dns")
 		if err == nil && len(pods) > 0 {
 			err = errStillThere

@@ -10,7 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
 // manifest is the path of a file or directory of the project's manifests.
@@ -52,7 +53,7 @@ func (c *Cluster) publishProxyConfig(t testing.TB) {
 // WaitRollout waits until a workload of kube-system runs as it was last applied: all pods new, and ready.
 func (c *Cluster) WaitRollout(t testing.TB, kind, name string) time.Duration {
 	t.Helper()
-	return lab.Until(t, time.Minute, "rollout of "+name, func() error { return c.rolledOut(kind, name) })
+	return harness.Until(t, time.Minute, "rollout of "+name, func() error { return c.rolledOut(kind, name) })
 }
 
 func (c *Cluster) rolledOut(kind, name string) error {
@@ -90,7 +91,7 @@ func (n *Node) metric(t testing.TB, name string, labels ...string) float64 {
 	if err != nil {
 		t.Fatalf("reading the metrics of %s: %v", n.Name, err)
 	}
-	v, err := lab.Metric(page, name, labels...)
+	v, err := process.Metric(page, name, labels...)
 	if err != nil {
 		return 0
 	}

@@ -8,13 +8,13 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // require skips the test where a cluster cannot run, or fails it where the environment says that it has to.
 func require(t testing.TB) {
 	t.Helper()
-	lab.Require(t)
+	harness.Require(t)
 	missing := ""
 	if os.Getenv("CLUSTER_BIN") == "" {
 		missing = "CLUSTER_BIN is not set: run make e2e"

@@ -6,22 +6,24 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // A CNI is a way in which pods are connected to the node.
 type CNI string
 
-// The ways that the lab can make, beside that of its first pod.
+// The CNIs of the lab. The first pod has none of them, but a veth with a subnet of its own.
 const (
-	Bridge       CNI = "bridge"        // a bridge of the pods' own, as of flannel or kubenet
+	Bridge       CNI = "bridge"        // a bridge whose ports are the pods, as of flannel or kubenet
 	Routed       CNI = "routed"        // a veth for each pod, a route to its address alone, proxy ARP, as of Calico
-	Macvlan      CNI = "macvlan"       // beside the node's own macvlan, on the uplink
-	IPvlan       CNI = "ipvlan"        // beside the node's own ipvlan, on the uplink
-	UplinkBridge CNI = "uplink bridge" // a bridge that has the uplink as a port, too, as of Azure
+	Macvlan      CNI = "macvlan"       // a macvlan on the uplink, where the node has one, too
+	IPvlan       CNI = "ipvlan"        // an ipvlan on the uplink, where the node has one, too
+	UplinkBridge CNI = "uplink bridge" // a bridge whose ports are the pods and the uplink, as of Azure
 )
 
-// network is how a CNI connects a pod: commands on the node, of which the last leaves a link "new" for the pod, and commands in the pod, which
-// has it as eth0.
+// network has the commands by which a CNI connects a pod, as ip takes them. Those for the node make a link "new". The pod gets
+// this link as eth0. Those for the pod configure eth0.
 type network struct{ node, pod string }
 
 var networks = map[CNI]network{
@@ -54,7 +56,7 @@ link add veth-br type veth peer name new
 link set veth-br master br0 up`, subnet("192.168.9", "fd00:9:")},
 }
 
-// shared is the commands for a node that has an interface upon the uplink, as the pod has.
+// shared is the commands for the node of a CNI in which node and pod both have an interface on top of the uplink.
 func shared(kind string) string {
 	return fmt.Sprintf(`link add host0 link veth-out type %[1]s
 link set host0 up
@@ -63,7 +65,8 @@ addr add 10.244.7.1/24 dev host0
 link add new link veth-out type %[1]s`, kind)
 }
 
-// subnet is the commands for a pod in a network of which the node has the first address. The pod's is the 20th.
+// subnet is the commands for a pod that has a subnet in common with the node. The node's address ends with 1, the pod's with
+// 20.
 func subnet(four, six string) string {
 	return fmt.Sprintf(`addr add %[1]s.20/24 dev eth0
 -6 addr add %[2]s:20/64 dev eth0 nodad
@@ -72,32 +75,32 @@ route add default via %[1]s.1
 }
 
 // NewPodOn connects another pod to the node. The test is skipped on a kernel that lacks this kind of link.
-func (l *Lab) NewPodOn(t testing.TB, kind CNI) *Namespace {
+func (l *Lab) NewPodOn(t testing.TB, kind CNI) *netns.Namespace {
 	t.Helper()
-	pod := NewNamespace(t, string(kind)+" pod")
+	pod := netns.New(t, string(kind)+" pod")
 	for _, s := range everySysctls {
 		pod.Sysctl(t, s[0], s[1])
 	}
-	l.Node.ip(t, networks[kind].node)
+	ip(t, l.Node, networks[kind].node)
 	switch kind {
 	case Routed:
 		l.Node.Sysctl(t, "net.ipv4.conf.cali0.proxy_arp", "1")
-	case IPvlan: // the route back to such a pod is not the way that its packets come
+	case IPvlan: // the pod's packets come in by another link than the one that the route to the pod names
 		l.Node.Sysctl(t, "net.ipv4.conf.veth-out.rp_filter", "2")
 	}
-	link, err := l.Node.netlink.LinkByName("new")
+	link, err := l.Node.Netlink.LinkByName("new")
 	if err == nil {
-		err = l.Node.netlink.LinkSetNsFd(link, int(pod.handle))
+		err = l.Node.Netlink.LinkSetNsFd(link, int(pod.Handle))
 	}
 	if err != nil {
 		t.Fatalf("giving the pod its link: %v", err)
 	}
-	pod.ip(t, "link set new name eth0\nlink set eth0 up\n"+networks[kind].pod)
+	ip(t, pod, "link set new name eth0\nlink set eth0 up\n"+networks[kind].pod)
 	return pod
 }
 
 // ip runs commands of ip, one a line.
-func (n *Namespace) ip(t testing.TB, commands string) {
+func ip(t testing.TB, n *netns.Namespace, commands string) {
 	t.Helper()
 	for line := range strings.Lines(commands) {
 		args := strings.Fields(line)

@@ -11,16 +11,19 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
-// IPVS is kube-proxy's mode in which a link of its own carries every ClusterIP, and the kernel's load balancer takes what is
-// sent there. It is no backend of the cache's.
+// IPVS is the mode of kube-proxy in which one link has every ClusterIP, and the kernel's load balancer takes the packets to
+// these addresses. The cache has no such backend.
 const IPVS Backend = "ipvs"
 
 //go:embed kubeproxy.ipvs
 var kubeProxyIPVS string
 
-// ipvsLink is the link's name.
+// ipvsLink is the name of that link.
 const ipvsLink = "kube-ipvs0"
 
 // ipvsSysctls are what kube-proxy sets in this mode.
@@ -29,23 +32,23 @@ var ipvsSysctls = [][2]string{
 	{"net.ipv4.vs.expire_nodest_conn", "1"}, {"net.ipv4.vs.expire_quiescent_template", "1"},
 }
 
-// HasIPVS tells why the kernel has no IPVS, if so.
+// HasIPVS is nil if IPVS can be used here, and else says why not.
 func HasIPVS(t testing.TB) error {
 	t.Helper()
 	if _, err := exec.LookPath("ipvsadm"); err != nil {
 		return err
 	}
-	if out, err := NewNamespace(t, "scratch").Output("", "ipvsadm", "-Ln"); err != nil {
+	if out, err := netns.New(t, "scratch").Output("", "ipvsadm", "-Ln"); err != nil {
 		return fmt.Errorf("ipvsadm: %w: %s", err, out)
 	}
 	return nil
 }
 
-// startIPVS sets up what kube-proxy does in this mode.
+// startIPVS sets up what kube-proxy sets up in this mode.
 func (l *Lab) startIPVS(t testing.TB) {
 	t.Helper()
 	link := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: ipvsLink}} // it stays down
-	if err := l.Node.netlink.LinkAdd(link); err != nil {
+	if err := l.Node.Netlink.LinkAdd(link); err != nil {
 		t.Fatalf("adding %s: %v", ipvsLink, err)
 	}
 	for _, s := range ipvsSysctls {
@@ -71,14 +74,14 @@ func (l *Lab) startIPVSFamily(t testing.TB, link netlink.Link, f family) {
 	carried := map[netip.Addr]bool{}
 	for _, s := range f.Services {
 		fmt.Fprintf(&sets, "add %s %s,%s:53\n", rules.ServiceSet, s.IP, s.Proto)
-		service := fmt.Sprintf("-%c %s", s.Proto[0], Port53(s.IP))
+		service := fmt.Sprintf("-%c %s", s.Proto[0], client.Port53(s.IP))
 		fmt.Fprintf(&services, "-A %s -s rr\n-a %s -r %s -m\n", service, service, f.Target)
 		if carried[s.IP] {
 			continue
 		}
 		carried[s.IP] = true
 		fmt.Fprintf(&sets, "add %s %s\n", rules.AddressSet, s.IP)
-		if err := l.Node.netlink.AddrAdd(link, &netlink.Addr{IPNet: netlink.NewIPNet(s.IP.AsSlice())}); err != nil {
+		if err := l.Node.Netlink.AddrAdd(link, &netlink.Addr{IPNet: netlink.NewIPNet(s.IP.AsSlice())}); err != nil {
 			t.Fatalf("adding %s to %s: %v", s.IP, ipvsLink, err)
 		}
 	}

@@ -2,16 +2,26 @@
 
 package lab
 
-// A Kernel is one that lacks something, and what the program says about that at its start.
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+)
+
+// A Kernel lacks some modules. It has what the program under test says about that at its start.
 type Kernel struct {
 	Name    string
 	Without []string // patterns of the names of modules
-	Proxy   Backend  // what kube-proxy can still be
+	Proxy   Backend  // of kube-proxy, which has to run on this kernel
 	Warns   []string // the beginnings of the warnings, each of which comes once
-	Ends    string   // what the one line of error begins with, if it does not run there
+	Ends    string   // the beginning of the one line of error, if the program cannot run there
 }
 
-// Kernels are those that users may have. The first one lacks nothing.
+// Kernels are those that users may have. The first kernel lacks nothing.
 var Kernels = []Kernel{
 	{Name: "complete", Proxy: IPTablesNFT},
 	{Name: "no TUN", Without: []string{"tun"}, Proxy: IPTablesNFT, Warns: []string{
@@ -31,4 +41,27 @@ var Kernels = []Kernel{
 		"No iptables (setting the iptables-nft rules: running iptables-nft-restore --noflush -w 1: the kernel lacks iptables' addrtype: load its " +
 			"modules, or use nftables): using nftables; a firewall of the host's that drops has to accept DNS to the cache by itself",
 	}},
+}
+
+// NeedsKernel skips the test if err, which says what the kernel lacks, is not nil. With NODELOCALDNS_KERNEL=complete it fails
+// the test instead.
+func NeedsKernel(t testing.TB, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case os.Getenv("NODELOCALDNS_KERNEL") == Kernels[0].Name:
+		t.Fatalf("NODELOCALDNS_KERNEL=complete, but %v", err)
+	default:
+		t.Skipf("skipped on this kernel, make e2e-vm runs it on another: %v", err)
+	}
+}
+
+// HasDummy is nil if the kernel can make a dummy link, and else says why not.
+func HasDummy(t testing.TB) error {
+	t.Helper()
+	n := netns.New(t, "scratch")
+	if err := n.Netlink.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "probe"}}); err != nil {
+		return fmt.Errorf("making a dummy link: %w", err)
+	}
+	return nil
 }

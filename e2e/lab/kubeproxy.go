@@ -8,9 +8,11 @@ import (
 	"strings"
 	"testing"
 	"text/template"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
 )
 
-// Backend is how a program speaks to the kernel's firewall.
+// Backend is the interface by which a program configures the firewall of the kernel.
 type Backend string
 
 // The backends: iptables in its two variants, and nftables itself.
@@ -20,7 +22,7 @@ const (
 	NFTables       Backend = "nftables"
 )
 
-// Backends lists them.
+// Backends lists the backends of the cache.
 var Backends = []Backend{IPTablesNFT, IPTablesLegacy, NFTables}
 
 //go:embed kubeproxy.iptables
@@ -29,7 +31,7 @@ var kubeProxyIPTables string
 //go:embed kubeproxy.nft
 var kubeProxyNFT string
 
-// family is what kube-proxy's rules for the DNS Services are made of, in one address family.
+// family has the values that kube-proxy's rules for the DNS Services are rendered from, in one address family.
 type family struct {
 	Name, IPTables string // as nft has it; prefix of the iptables commands
 	Pods           netip.Prefix
@@ -51,8 +53,8 @@ func services(kubeDNS, upstream netip.Addr) []service {
 }
 
 var families = []family{
-	{"ip", "iptables", PodNetwork, DNSPodIP, Port53(DNSPodIP).String(), services(ClusterIP, UpstreamIP)},
-	{"ip6", "ip6tables", PodNetwork6, DNSPodIP6, Port53(DNSPodIP6).String(), services(ClusterIP6, UpstreamIP6)},
+	{"ip", "iptables", PodNetwork, DNSPodIP, client.Port53(DNSPodIP).String(), services(ClusterIP, UpstreamIP)},
+	{"ip6", "ip6tables", PodNetwork6, DNSPodIP6, client.Port53(DNSPodIP6).String(), services(ClusterIP6, UpstreamIP6)},
 }
 
 // startKubeProxy installs on the node what kube-proxy installs for the two DNS Services.

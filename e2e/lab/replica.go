@@ -7,19 +7,23 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/upstream"
 )
 
 // Replica is another pod of the cluster DNS, in a namespace of its own.
 type Replica struct {
-	*Namespace
+	*netns.Namespace
 	IP     netip.Addr
-	Server *Server // nil: not started yet
-	Slow   *Slow   // what it asks for slow.cluster.local
+	Server *upstream.Server // nil: not started yet
+	Slow   *upstream.Slow   // what it asks for slow.cluster.local
 
 	veth string // the node's side
 }
 
-// NewReplica connects another pod to the node. It gets no query before Endpoints names it.
+// NewReplica connects another pod to the node. The pod gets no query before Endpoints names it.
 func (l *Lab) NewReplica(t testing.TB) *Replica {
 	t.Helper()
 	l.replicas++
@@ -32,25 +36,25 @@ func (l *Lab) NewReplica(t testing.TB) *Replica {
 // Serve starts the cluster DNS in the replica, and waits for its answer.
 func (r *Replica) Serve(t testing.TB, l *Lab) {
 	t.Helper()
-	r.Slow = startSlow(t, r.Namespace)
-	r.Server = StartServer(t, r.Namespace, clusterCorefile(t))
+	r.Slow = upstream.StartSlow(t, r.Namespace)
+	r.Server = upstream.StartServer(t, r.Namespace, upstream.ClusterCorefile(t, OutsideIP))
 	l.waitAnswer(t, l.Node, r.IP)
 }
 
-// Cut takes the link of the pod down: what is sent to it vanishes.
+// Cut takes the link of the pod down. Packets to the pod are lost.
 func (r *Replica) Cut(t testing.TB) {
 	t.Helper()
-	link, err := r.netlink.LinkByName("eth0")
+	link, err := r.Netlink.LinkByName("eth0")
 	if err == nil {
-		err = r.netlink.LinkSetDown(link)
+		err = r.Netlink.LinkSetDown(link)
 	}
 	if err != nil {
 		t.Fatalf("cutting the link of %s: %v", r.Name, err)
 	}
 }
 
-// Lose has each packet that comes to the pod, and each that the node gets from there, vanish with that probability; 1 is all of
-// them, as if the pod's node had lost its power.
+// Lose drops, with the probability given, each packet that the pod receives and each that the node receives from the pod. With
+// 1 it is as if the pod's node had lost its power.
 func (r *Replica) Lose(t testing.TB, l *Lab, probability float64) {
 	t.Helper()
 	lose(t, r.Namespace, "eth0", probability)
@@ -71,7 +75,7 @@ func (l *Lab) FindDNS(t testing.TB) {
 	l.Node.Exec(t, "", "iptables-nft", "-D", "INPUT", "-i", "veth-dns", "-j", "DROP")
 }
 
-func lose(t testing.TB, n *Namespace, link string, probability float64) {
+func lose(t testing.TB, n *netns.Namespace, link string, probability float64) {
 	t.Helper()
 	rule := []string{"-I", "INPUT", "-i", link, "-j", "DROP"}
 	if probability < 1 {
@@ -80,8 +84,8 @@ func lose(t testing.TB, n *Namespace, link string, probability float64) {
 	n.Exec(t, "", "iptables-nft", rule...)
 }
 
-// Endpoints changes the pods that new connections to the Service kube-dns-upstream are given to, at random, over IPv4. As with
-// kube-proxy, connections that exist stay where they are.
+// Endpoints sets the pods behind the Service kube-dns-upstream, over IPv4. A new connection goes to any of them at random. A
+// connection that exists keeps its pod, as with kube-proxy.
 func (l *Lab) Endpoints(t testing.TB, pods ...netip.Addr) {
 	t.Helper()
 	if l.KubeProxy == NFTables {
@@ -94,7 +98,7 @@ func (l *Lab) Endpoints(t testing.TB, pods ...netip.Addr) {
 		fmt.Fprintf(&b, ":%s - [0:0]\n-A %s ! -s %s -j KUBE-MARK-MASQ\n", chain, chain, PodNetwork)
 		for i, pod := range pods {
 			fmt.Fprintf(&b, "-A %s -p %s -m statistic --mode random --probability %.5f -j DNAT --to-destination %s\n",
-				chain, proto, 1/float64(len(pods)-i), Port53(pod))
+				chain, proto, 1/float64(len(pods)-i), client.Port53(pod))
 		}
 	}
 	b.WriteString("COMMIT\n")

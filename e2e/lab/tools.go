@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
-// Tools is a PATH of its own for the program under test. It has the iptables commands in the variant of the backend, and none
-// of them for nftables.
+// Tools is a directory for the PATH of the program under test. It has the iptables commands in the variant of the backend. For
+// nftables it is empty.
 type Tools struct {
 	Dir string
 	log string
@@ -21,16 +23,16 @@ var iptablesCommands = []string{
 	"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore",
 }
 
-// NewTools makes the directory. Each command notes its call before it becomes the real one.
+// NewTools makes the directory. Each command is a script that logs its call and then runs the real command.
 func NewTools(t testing.TB, backend Backend) *Tools {
 	t.Helper()
-	tools := &Tools{Dir: Dir(t)}
+	tools := &Tools{Dir: harness.Dir(t)}
 	tools.log = filepath.Join(tools.Dir, "calls")
 	variant, ok := strings.CutPrefix(string(backend), "iptables-")
 	if !ok {
 		return tools
 	}
-	multi := Which(t, "xtables-"+variant+"-multi")
+	multi := harness.Which(t, "xtables-"+variant+"-multi")
 	for _, name := range iptablesCommands {
 		script := fmt.Sprintf("#!/bin/sh\necho %s \"$@\" >>%s\nexec %s %s \"$@\"\n", name, tools.log, multi, name)
 		if err := os.WriteFile(filepath.Join(tools.Dir, name), []byte(script), 0o755); err != nil {

@@ -4,12 +4,10 @@ package lab
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"testing"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 // The addresses of the lab, both families.
@@ -43,13 +41,13 @@ var (
 	}
 )
 
-// wire makes the namespaces and connects them: each has one veth to the node and a default route over it; the node's own
+// wire makes the namespaces and connects each of them to the node by a veth, with a default route to the node. The node's own
 // default route goes outside.
 func (l *Lab) wire(t testing.TB) {
 	t.Helper()
-	l.Node, l.Pod = NewNamespace(t, "node"), NewNamespace(t, "pod")
-	l.DNS, l.Outside = NewNamespace(t, "dns"), NewNamespace(t, "outside")
-	for _, n := range []*Namespace{l.Node, l.Pod, l.DNS, l.Outside} {
+	l.Node, l.Pod = netns.New(t, "node"), netns.New(t, "pod")
+	l.DNS, l.Outside = netns.New(t, "dns"), netns.New(t, "outside")
+	for _, n := range []*netns.Namespace{l.Node, l.Pod, l.DNS, l.Outside} {
 		for _, s := range everySysctls {
 			n.Sysctl(t, s[0], s[1])
 		}
@@ -57,82 +55,22 @@ func (l *Lab) wire(t testing.TB) {
 	for _, s := range nodeSysctls {
 		l.Node.Sysctl(t, s[0], s[1])
 	}
-	join(t, l.Node, "veth-pod", podNode, l.Pod, podSide)
-	join(t, l.Node, "veth-dns", dnsNode, l.DNS, dnsSide)
-	join(t, l.Node, "veth-out", outsideNode, l.Outside, outsideSide)
-	l.Node.route(t, outsideSide)
+	netns.Join(t, l.Node, "veth-pod", podNode, l.Pod, podSide)
+	netns.Join(t, l.Node, "veth-dns", dnsNode, l.DNS, dnsSide)
+	netns.Join(t, l.Node, "veth-out", outsideNode, l.Outside, outsideSide)
+	l.Node.DefaultRoutes(t, outsideSide)
 }
 
-// NewPod makes one more pod on the node, with a subnet of its own, 10.244.NET.0/24 and fd00:244:NET::/64, in which it is number 2.
-func (l *Lab) NewPod(t testing.TB, name string, net byte) *Namespace {
+// NewPod makes one more pod on the node. Its subnets are 10.244.NET.0/24 and fd00:244:NET::/64, its addresses there end with 2.
+func (l *Lab) NewPod(t testing.TB, name string, net byte) *netns.Namespace {
 	t.Helper()
-	pod := NewNamespace(t, name)
+	pod := netns.New(t, name)
 	for _, s := range everySysctls {
 		pod.Sysctl(t, s[0], s[1])
 	}
 	subnet := func(host int) []string {
 		return []string{fmt.Sprintf("10.244.%d.%d/24", net, host), fmt.Sprintf("fd00:244:%d::%d/64", net, host)}
 	}
-	join(t, l.Node, "veth-"+name, subnet(1), pod, subnet(2))
+	netns.Join(t, l.Node, "veth-"+name, subnet(1), pod, subnet(2))
 	return pod
-}
-
-// AddAddresses gives a pod more addresses of its IPv6 subnet, whose own address is pod, and returns them.
-func (n *Namespace) AddAddresses(t testing.TB, pod netip.Addr, number int) (addrs []netip.Addr) {
-	t.Helper()
-	var prefixes []string
-	for i := range number {
-		b := pod.As16()
-		b[13], b[14], b[15] = 1, byte(i>>8), byte(i)
-		addrs = append(addrs, netip.AddrFrom16(b))
-		prefixes = append(prefixes, netip.PrefixFrom(addrs[i], 64).String())
-	}
-	n.configure(t, "eth0", prefixes)
-	return addrs
-}
-
-// join connects node and other by a veth, called eth0 in other, with a default route from other to node.
-func join(t testing.TB, node *Namespace, name string, addrs []string, other *Namespace, otherAddrs []string) {
-	t.Helper()
-	veth := netlink.NewVeth(netlink.LinkAttrs{Name: name})
-	veth.PeerName, veth.PeerNamespace = "eth0", netlink.NsFd(int(other.handle))
-	if err := node.netlink.LinkAdd(veth); err != nil {
-		t.Fatalf("adding %s: %v", name, err)
-	}
-	node.configure(t, name, addrs)
-	other.configure(t, "eth0", otherAddrs)
-	other.route(t, addrs)
-}
-
-// configure gives a link its addresses and takes it up. Duplicate address detection is off, so they can be used at once.
-func (n *Namespace) configure(t testing.TB, name string, addrs []string) {
-	t.Helper()
-	link, err := n.netlink.LinkByName(name)
-	if err != nil {
-		t.Fatalf("looking up %s in %s: %v", name, n.Name, err)
-	}
-	if err := n.netlink.LinkSetUp(link); err != nil {
-		t.Fatalf("taking %s up: %v", name, err)
-	}
-	for _, a := range addrs {
-		addr, err := netlink.ParseAddr(a)
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr.Flags = unix.IFA_F_NODAD
-		if err := n.netlink.AddrAdd(link, addr); err != nil {
-			t.Fatalf("adding %s to %s: %v", a, name, err)
-		}
-	}
-}
-
-// route adds the default routes through the gateways' addresses, given with their prefix lengths.
-func (n *Namespace) route(t testing.TB, gateways []string) {
-	t.Helper()
-	for _, g := range gateways {
-		gw := netip.MustParsePrefix(g).Addr()
-		if err := n.netlink.RouteAdd(&netlink.Route{Gw: net.IP(gw.AsSlice())}); err != nil {
-			t.Fatalf("adding the default route of %s through %s: %v", n.Name, gw, err)
-		}
-	}
 }

@@ -13,7 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 	"github.com/nodelocaldns/nodelocaldns/e2e/vm/protocol"
 )
 
@@ -56,8 +58,8 @@ func (m Machine) Run(t testing.TB, job Job) (output []string, code int) {
 	if err != nil || len(images) != 1 {
 		t.Fatalf("%s: want one kernel, found %v, %v", kernel, images, err)
 	}
-	p := lab.Here("the host").Start(t, lab.Command{
-		Path: lab.Which(t, "qemu-system-x86_64"), Env: os.Environ(),
+	p := process.Start(t, netns.Here("the host"), process.Command{
+		Path: harness.Which(t, "qemu-system-x86_64"), Env: os.Environ(),
 		Args: []string{
 			"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", cpu, "-m", "1536",
 			"-display", "none", "-no-reboot", "-nodefaults", "-serial", "file:" + console, "-serial", "file:/dev/stdout",

@@ -12,14 +12,16 @@ import (
 	"strings"
 )
 
-// An aptState is apt with lists, caches and an architecture of its own. Of the
-// machine it uses /etc/apt, the sources and keys, and it changes nothing there.
+// An aptState is a directory in which apt has its own lists, caches and
+// architecture. apt reads sources and keys from the machine's /etc/apt, and
+// changes nothing on the machine.
 type aptState struct {
 	dir, arch string
-	said      strings.Builder // an update that could not fetch a list only warns
+	said      strings.Builder // standard error: an update that could not fetch a list ends with success
 }
 
-// newAptState fetches the lists. remove deletes all of it.
+// newAptState makes the directory in cache and fetches the lists. remove
+// deletes the directory.
 func newAptState(cache, arch string) (a *aptState, remove func(), err error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return a, nil, err
@@ -76,7 +78,8 @@ func (a *aptState) run(name string, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// fetch makes sure that the packages are in the cache, as FILE(cache, p).
+// fetch downloads the packages that the cache does not have. cachedFile says
+// where they are.
 func fetch(pkgs []pkg, cache, arch string) error {
 	var missing []pkg
 	for _, p := range pkgs {

@@ -5,121 +5,72 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 )
 
 // archiveFiles returns the files of an archive: an OCI image layout, and the
 // manifest.json that docker reads, which names the same blobs.
-func archiveFiles(img v1.Image, ref string) (tree, error) {
-	t := tree{}
-	t.add("oci-layout", file([]byte(`{"imageLayoutVersion":"1.0.0"}`)))
-	layers, err := addBlobs(t, img)
+func archiveFiles(img v1.Image, ref string) (t tree, err error) {
+	dir, err := os.MkdirTemp("", "image-")
 	if err != nil {
 		return nil, err
 	}
-	config, err := img.ConfigName()
-	if err != nil {
-		return nil, err
-	}
-	index, err := indexOf(img, ref)
-	if err != nil {
-		return nil, err
-	}
-	docker := []map[string]any{{"Config": blobPath(config), "RepoTags": []string{ref}, "Layers": layers}}
-	for name, v := range map[string]any{"index.json": index, "manifest.json": docker} {
-		b, err := json.Marshal(v)
-		if err != nil {
-			return nil, err
-		}
-		t.add(name, file(b))
-	}
-	return t, nil
-}
-
-func blobPath(h v1.Hash) string { return "blobs/" + h.Algorithm + "/" + h.Hex }
-
-// addBlobs adds manifest, configuration and layers, and returns the layers' paths.
-func addBlobs(t tree, img v1.Image) (layerPaths []string, err error) {
-	manifest, err := img.RawManifest()
-	if err != nil {
-		return nil, err
-	}
-	digest, err := img.Digest()
-	if err != nil {
-		return nil, err
-	}
-	t.add(blobPath(digest), file(manifest))
-	config, err := img.RawConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	name, err := img.ConfigName()
-	if err != nil {
-		return nil, err
-	}
-	t.add(blobPath(name), file(config))
-	layers, err := img.Layers()
-	if err != nil {
-		return nil, err
-	}
-	for _, l := range layers {
-		digest, data, err := compressed(l)
-		if err != nil {
-			return nil, err
-		}
-		t.add(blobPath(digest), file(data))
-		layerPaths = append(layerPaths, blobPath(digest))
-	}
-	return layerPaths, nil
-}
-
-func compressed(l v1.Layer) (v1.Hash, []byte, error) {
-	digest, err := l.Digest()
-	if err != nil {
-		return digest, nil, err
-	}
-	r, err := l.Compressed()
-	if err != nil {
-		return digest, nil, err
-	}
-	defer r.Close()
-	data, err := io.ReadAll(r)
-	return digest, data, err
-}
-
-// indexOf is index.json. containerd takes the image's name from an annotation of its own.
-func indexOf(img v1.Image, ref string) (v1.IndexManifest, error) {
-	digest, err := img.Digest()
-	if err != nil {
-		return v1.IndexManifest{}, err
-	}
-	size, err := img.Size()
-	if err != nil {
-		return v1.IndexManifest{}, err
-	}
+	defer os.RemoveAll(dir)
 	config, err := img.ConfigFile()
 	if err != nil {
-		return v1.IndexManifest{}, err
+		return nil, err
 	}
-	return v1.IndexManifest{
-		SchemaVersion: 2,
-		MediaType:     types.OCIImageIndex,
-		Manifests: []v1.Descriptor{{
-			MediaType: types.OCIManifestSchema1,
-			Digest:    digest,
-			Size:      size,
-			Platform:  config.Platform(),
-			Annotations: map[string]string{
-				"io.containerd.image.name":          ref,
-				"org.opencontainers.image.ref.name": ref[strings.LastIndex(ref, ":")+1:],
-			},
-		}},
-	}, nil
+	index, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		return nil, err
+	}
+	err = index.AppendImage(img, layout.WithPlatform(*config.Platform()), layout.WithAnnotations(map[string]string{
+		"io.containerd.image.name":          ref, // containerd takes the image's name from its own annotation
+		"org.opencontainers.image.ref.name": ref[strings.LastIndex(ref, ":")+1:],
+	}))
+	if err != nil {
+		return nil, err
+	}
+	docker, err := dockerManifest(img, ref)
+	if err != nil {
+		return nil, err
+	}
+	t = tree{}
+	t.add("manifest.json", file(docker))
+	return t, t.addDir(dir)
+}
+
+// dockerManifest is manifest.json. The package tarball would name each layer by
+// a path of its own, outside the layout.
+func dockerManifest(img v1.Image, ref string) ([]byte, error) {
+	m, err := img.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	blob := func(d v1.Descriptor) string { return "blobs/" + d.Digest.Algorithm + "/" + d.Digest.Hex }
+	var layers []string
+	for _, l := range m.Layers {
+		layers = append(layers, blob(l))
+	}
+	return json.Marshal([]map[string]any{{"Config": blob(m.Config), "RepoTags": []string{ref}, "Layers": layers}})
+}
+
+// addDir adds the files below a directory.
+func (t tree) addDir(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		t.add(strings.TrimPrefix(path, dir+"/"), file(data))
+		return err
+	})
 }
 
 // writeArchive leaves no half of an archive behind.

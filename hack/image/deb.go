@@ -13,7 +13,8 @@ import (
 	"strings"
 )
 
-// unpack returns all files of the packages, fetching what the cache lacks.
+// unpack returns all files of the packages. It downloads the packages that the
+// cache does not have.
 func unpack(pkgs []pkg, cache, arch string) (tree, error) {
 	if err := fetch(pkgs, cache, arch); err != nil {
 		return nil, err
@@ -31,8 +32,8 @@ func unpack(pkgs []pkg, cache, arch string) (tree, error) {
 	return pool, nil
 }
 
-// addDeb adds the files of a package. dpkg-deb is where apt is, and knows each
-// compression that Debian uses.
+// addDeb adds the files of a package. It runs dpkg-deb, which is installed
+// wherever apt is, and knows each compression that Debian uses.
 func (t tree) addDeb(deb []byte) error {
 	cmd := exec.Command("dpkg-deb", "--fsys-tarfile", "/dev/stdin")
 	var stdout, stderr bytes.Buffer
@@ -56,7 +57,7 @@ func (t tree) addTar(r io.Reader) error {
 		switch h.Typeflag {
 		case tar.TypeReg:
 			e.data, err = io.ReadAll(tr)
-		case tar.TypeLink: // a second name, which becomes a copy
+		case tar.TypeLink: // the second name of a file becomes a copy of it
 			e, ok = t[usrMerged(cleanPath(h.Linkname))]
 		case tar.TypeDir, tar.TypeSymlink:
 		default:
@@ -71,8 +72,8 @@ func (t tree) addTar(r io.Reader) error {
 	}
 }
 
-// mergedDirs are links into /usr, as in each Debian since 12, although its
-// packages still have files below the short names.
+// mergedDirs are links into /usr in each Debian since 12. Debian's packages
+// still have files below the short names.
 var mergedDirs = []string{"bin", "lib", "lib64", "sbin"}
 
 func usrMerged(p string) string {
@@ -84,7 +85,8 @@ func usrMerged(p string) string {
 	return p
 }
 
-// follow returns what p leads to and all paths on the way.
+// follow follows the links from p. It returns the file or directory at the end
+// and all paths on the way.
 func (t tree) follow(p string) (e entry, paths []string, err error) {
 	for range 8 {
 		e, ok := t[p]

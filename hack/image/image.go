@@ -18,7 +18,8 @@ import (
 
 const searchPath = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 
-// writeImage writes the archive and says what it is.
+// writeImage writes the archive, and prints the name, digest and size of the
+// image.
 func writeImage(o options, c content, stdout io.Writer) error {
 	img, unpacked, err := buildImage(o, c)
 	if err != nil {

@@ -20,7 +20,7 @@ const lockHeader = `# The Debian packages that the image takes files from: name,
 # Written by ` + "`make image-lock`" + `; to add a package, add a line with its name.
 `
 
-// readLock returns the packages for arch, those for all architectures among them.
+// readLock returns the packages for arch and those for all architectures.
 func readLock(name, arch string) ([]pkg, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
@@ -41,7 +41,7 @@ func readLock(name, arch string) ([]pkg, error) {
 	return out, nil
 }
 
-// lockLines yields the fields of each line that has some, with its number.
+// lockLines yields the number and the fields of each line that has fields.
 func lockLines(b []byte) func(yield func(int, []string) bool) {
 	return func(yield func(int, []string) bool) {
 		n := 0
@@ -55,7 +55,8 @@ func lockLines(b []byte) func(yield func(int, []string) bool) {
 	}
 }
 
-// updateLock pins, of the packages that the file names, what apt's sources have.
+// updateLock pins the versions that apt's sources have of the packages in the
+// file.
 func updateLock(name, cache string) error {
 	b, err := os.ReadFile(name)
 	if err != nil {
@@ -80,7 +81,7 @@ func updateLock(name, cache string) error {
 
 func formatLock(pkgs []pkg) []byte {
 	slices.SortFunc(pkgs, func(a, b pkg) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.arch, b.arch)) })
-	pkgs = slices.Compact(pkgs) // one for all architectures was found for each
+	pkgs = slices.Compact(pkgs) // a package for all architectures was found once for each architecture
 	b := bytes.NewBufferString(lockHeader)
 	for _, p := range pkgs {
 		fmt.Fprintln(b, p.name, p.version, p.arch, p.sha256)

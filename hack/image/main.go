@@ -58,14 +58,14 @@ func run(args []string, stdout io.Writer) error {
 	return writeImage(o, c, stdout)
 }
 
-// content is what goes into an image: a layer each of Debian's files, which
-// seldom change, and of ours.
+// content is what goes into an image: a layer of Debian's files, which seldom
+// change, and a layer of our own files.
 type content struct {
 	packages    []pkg
 	debian, own tree
 }
 
-// all is the content in one tree.
+// all is the files of both layers.
 func (c content) all() tree {
 	all := maps.Clone(c.own)
 	maps.Copy(all, c.debian)

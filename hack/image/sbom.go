@@ -14,8 +14,8 @@ import (
 	cdx "github.com/CycloneDX/cyclonedx-go"
 )
 
-// writeSBOM writes what the image is made of. It has neither a serial number
-// nor a time: the same image has the same bill.
+// writeSBOM writes the bill of materials of the image. The bill has neither a
+// serial number nor a time, so that the same image has the same bill.
 func writeSBOM(o options, pkgs []pkg) error {
 	bom := cdx.NewBOM()
 	bom.Metadata = &cdx.Metadata{Component: &cdx.Component{
@@ -50,7 +50,7 @@ func goComponents(o options) ([]cdx.Component, error) {
 		}
 		main := info.Main
 		if version := o.labels["org.opencontainers.image.version"]; version != "" {
-			main.Version = version // there "(devel)"
+			main.Version = version // the build information has "(devel)"
 		}
 		std := &debug.Module{Path: "stdlib", Version: strings.TrimPrefix(info.GoVersion, "go")}
 		for i, m := range append([]*debug.Module{&main, std}, info.Deps...) {
@@ -74,7 +74,8 @@ func moduleComponent(m *debug.Module) cdx.Component {
 	purl := "pkg:golang/" + m.Path + "@" + url.PathEscape(m.Version)
 	c := cdx.Component{BOMRef: purl, Type: cdx.ComponentTypeLibrary, Name: m.Path, Version: m.Version, PackageURL: purl}
 	if m.Sum != "" {
-		// Of the module's file list, not of a file: no hash of CycloneDX's.
+		// go.sum hashes the list of a module's files, not a file. So the sum is
+		// no hash in the sense of CycloneDX.
 		c.Properties = &[]cdx.Property{{Name: "go.sum", Value: m.Sum}}
 	}
 	return c
@@ -89,5 +90,6 @@ func (p pkg) component() cdx.Component {
 	}
 }
 
-// purlEscape escapes a part of a package URL, in which a plus is not itself.
+// purlEscape escapes a part of a package URL, in which a plus sign means a
+// space.
 func purlEscape(s string) string { return strings.ReplaceAll(url.PathEscape(s), "+", "%2B") }

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// A target is what differs between Debian's architectures.
+// A target has what differs between Debian's architectures.
 type target struct {
 	triplet string
 	machine elf.Machine
@@ -42,18 +42,19 @@ type selection struct {
 	target    target
 }
 
-// skeleton is what has to be there under a file system that is read-only.
+// skeleton adds the directories and files that programs need and cannot make,
+// as the image's file system is read-only.
 func (s selection) skeleton() {
 	for _, dir := range mergedDirs {
 		s.out.add(dir, link("usr/"+dir))
 		s.out.add("usr/"+dir, directory(0o755))
 	}
 	s.out.add("tmp", directory(0o777|fs.ModeSticky))
-	s.out.add("run/xtables.lock", file(nil)) // the host's is mounted over it
+	s.out.add("run/xtables.lock", file(nil)) // the manifests mount the host's file over it
 }
 
-// iptables adds the commands in both variants, and the plain names, which are
-// nft's as in Debian.
+// iptables adds the commands of both variants, and the plain names. As in
+// Debian, the plain names lead to the nft variant.
 func (s selection) iptables() error {
 	for _, variant := range []struct{ suffix, multi string }{
 		{"-nft", "xtables-nft-multi"}, {"-legacy", "xtables-legacy-multi"}, {"", "xtables-nft-multi"},
@@ -68,7 +69,7 @@ func (s selection) iptables() error {
 		}
 	}
 	extensions := "usr/lib/" + s.target.triplet + "/xtables/"
-	// Not ebtables' and arptables', libebt_ and libarpt_.
+	// The extensions of ebtables and arptables, libebt_ and libarpt_, are left out.
 	return errors.Join(s.addAll(extensions+"libxt_*.so"), s.addAll(extensions+"libipt_*.so"), s.addAll(extensions+"libip6t_*.so"))
 }
 
@@ -76,7 +77,7 @@ func (s selection) addAll(pattern string) error {
 	found := false
 	for _, p := range s.pool.sorted() {
 		if ok, err := path.Match(pattern, p); err != nil || !ok {
-			continue // the patterns are ours, and well-formed
+			continue // all patterns are in this file, and well-formed
 		}
 		found = true
 		if err := s.add(p); err != nil {
@@ -89,8 +90,9 @@ func (s selection) addAll(pattern string) error {
 	return nil
 }
 
-// add adds a file, what it leads to if it is a link, and if that is a program
-// or library, what it needs to be loaded.
+// add adds the file at p. If the file is a link, add adds the link's target,
+// too. If the file is a program or library, add adds the loader and libraries
+// that it needs.
 func (s selection) add(p string) error {
 	if _, ok := s.out[p]; ok {
 		return nil
@@ -117,8 +119,9 @@ func (s selection) add(p string) error {
 	return nil
 }
 
-// needs lists the paths of the loader and of the libraries of a program. The
-// file's own words count (PT_INTERP, DT_NEEDED), as ldd works for this machine's only.
+// needs lists the paths of the loader and of the libraries of a program. It
+// reads them from the program (PT_INTERP, DT_NEEDED), as ldd works for programs
+// of this machine's architecture only.
 func (s selection) needs(data []byte) ([]string, error) {
 	f, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {

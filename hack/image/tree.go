@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// A tree is files by their paths, which have no slash in front. Parent
-// directories that are not named have mode 0755. All is root's, and from the
-// epoch: who builds it and when makes no difference.
+// A tree maps paths without a leading slash to files. Every file belongs to
+// root, and its time is the epoch. So a tree does not depend on who builds it,
+// and when.
 type tree map[string]entry
 
 // An entry is a directory, a regular file or a symbolic link.
@@ -34,7 +34,8 @@ func directory(perm fs.FileMode) entry { return entry{mode: fs.ModeDir | perm} }
 func link(target string) entry         { return entry{mode: fs.ModeSymlink | 0o777, target: target} }
 func file(data []byte) entry           { return entry{mode: 0o644, data: data} }
 
-// readFile reads a file, of whose mode only matters whether it is a program.
+// readFile reads a file. The entry's mode is 0755 if somebody may execute the
+// file, else 0644.
 func readFile(name string) (entry, error) {
 	info, err := os.Stat(name)
 	if err != nil {
@@ -50,7 +51,7 @@ func readFile(name string) (entry, error) {
 
 func cleanPath(p string) string { return strings.TrimPrefix(path.Clean("/"+p), "/") }
 
-// add puts e at p and the directories above it.
+// add puts e at p. Directories above p that do not exist get the mode 0755.
 func (t tree) add(p string, e entry) {
 	t[p] = e
 	for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
@@ -104,10 +105,11 @@ func (t tree) writeDir(dir string) error {
 			return err
 		}
 	}
-	// Last and backwards: what is put into a directory changes its time.
+	// The times are set last, and backwards, as a file that is put into a
+	// directory changes the directory's time.
 	for _, p := range slices.Backward(paths) {
 		if t[p].mode&fs.ModeSymlink != 0 {
-			continue // os has no call for a link's own time
+			continue // package os cannot set the time of a link
 		}
 		if err := os.Chtimes(filepath.Join(dir, p), epoch, epoch); err != nil {
 			return err
@@ -129,7 +131,7 @@ func (e entry) write(name string) error {
 			return err
 		}
 	}
-	return os.Chmod(name, e.mode) // whatever the umask
+	return os.Chmod(name, e.mode) // the umask may have taken bits from the mode
 }
 
 // info describes e as a file.

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wiretest"
 )
 
 // TestSameAnswers asks two servers with the same Corefile, one of them with packetcache, the same 10,000 questions, and each
@@ -65,12 +67,12 @@ func TestSameMetrics(t *testing.T) {
 // TestBurst sends more queries at once than a reader takes with one call.
 func TestBurst(t *testing.T) {
 	c := dial(t, serve(t, corefile(upstream(t), true)))
-	query := pack(t, "a1.n1.test.", dns.TypeA, nil)
+	query := wiretest.Pack(t, "a1.n1.test.", dns.TypeA, nil)
 	if ask(c, query, time.Second) == nil {
 		t.Fatal("no answer")
 	}
 	for burst := range 50 {
-		const queries = 3 * batch
+		const queries = 3 * 32
 		for i := range queries {
 			query[1] = byte(i)
 			if _, err := c.Write(query); err != nil {
@@ -94,7 +96,7 @@ func TestRotation(t *testing.T) {
 	first := map[string]bool{}
 	for range 50 {
 		var m dns.Msg
-		if err := m.Unpack(ask(c, pack(t, "a3.n1.lb.test.", dns.TypeA, nil), time.Second)); err != nil || len(m.Answer) != 3 {
+		if err := m.Unpack(ask(c, wiretest.Pack(t, "a3.n1.lb.test.", dns.TypeA, nil), time.Second)); err != nil || len(m.Answer) != 3 {
 			t.Fatalf("%v: %v", err, &m)
 		}
 		first[text(m.Answer[0])] = true
@@ -336,7 +338,7 @@ func dial(t testing.TB, addr string) net.Conn {
 func TestForeignBlock(t *testing.T) {
 	addr := serve(t, ".:PORT {\n bind 127.0.0.1\n packetcache\n cache\n forward . "+upstream(t)+" {\n force_tcp\n }\n}\n"+
 		"a.test:PORT {\n bind 127.0.0.1\n acl {\n block net 127.0.0.2/32\n }\n template IN A {\n answer \"{{ .Name }} 50 IN CNAME a1.n1.test.\"\n }\n}\n")
-	query := pack(t, "x.a.test.", dns.TypeA, nil)
+	query := wiretest.Pack(t, "x.a.test.", dns.TypeA, nil)
 	for i, client := range []string{"127.0.0.2", "127.0.0.1", "127.0.0.2"} {
 		d := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(client)}}
 		c, err := d.Dial("udp", addr)
@@ -358,7 +360,7 @@ func TestReload(t *testing.T) {
 	plain := corefile(upstream(t), true)
 	addr, reload := reloadable(t, plain)
 	c := dial(t, addr)
-	query := pack(t, "a1.n1.test.", dns.TypeA, nil)
+	query := wiretest.Pack(t, "a1.n1.test.", dns.TypeA, nil)
 	stop, lost := make(chan struct{}), make(chan int)
 	go func() {
 		n := 0

@@ -24,6 +24,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wiretest"
 )
 
 // setDirectives orders the plugins as plugin.cfg does.
@@ -72,7 +74,7 @@ func serve(t *testing.T, text string) string {
 // reloadable is serve, with a function that gives the server another Corefile.
 func reloadable(t *testing.T, text string) (addr string, reload func(text string) error) {
 	t.Helper()
-	addr = freePort(t)
+	addr = wiretest.FreePort(t)
 	_, port, _ := net.SplitHostPort(addr)
 	input := func(text string) caddy.Input {
 		return caddy.CaddyfileInput{Contents: []byte(strings.ReplaceAll(text, "PORT", port)), Filepath: "Corefile", ServerTypeName: "dns"}
@@ -92,26 +94,6 @@ func reloadable(t *testing.T, text string) (addr string, reload func(text string
 		}
 		return err
 	}
-}
-
-// freePort returns an address where nobody listens, neither over UDP nor over TCP.
-func freePort(t testing.TB) string {
-	t.Helper()
-	for range 20 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := ln.Addr().String()
-		pc, err := net.ListenPacket("udp", addr)
-		_ = ln.Close()
-		if err == nil {
-			_ = pc.Close()
-			return addr
-		}
-	}
-	t.Fatal("no port is free for both")
-	return ""
 }
 
 // gathered calls f for each metric of the server at addr.

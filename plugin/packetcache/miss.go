@@ -8,33 +8,36 @@ import (
 	"net"
 	"net/netip"
 	"sync/atomic"
-	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/udp"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wire"
 )
 
 // A miss is a query on its way through the plugins, and the writer of its answer.
 type miss struct {
 	server *server
-	client netip.Addr // that holds the place
+	client netip.Addr // holds the place
 	remote *net.UDPAddr
 	query  []byte
-	key    []byte // nil: of an unusual form, and its answer is not kept
+	key    []byte // nil: the query has an unusual form, and the answer is not kept
 	hash   uint64
 
 	request *dns.Msg
-	block   atomic.Pointer[block] // that it came to; nil: one without the plugin
-	unsafe  atomic.Bool           // a block that is not safe had a part in it
-	size    int                   // of the answer, where the prometheus plugin counts it
+	block   atomic.Pointer[blockInfo] // of the server block that got the query; nil: a block without the plugin
+	unsafe  atomic.Bool               // a block that is not safe had a part in the answer
+	size    int                       // of the answer, where the prometheus plugin counts it
 	written bool
 
 	tsigStatus error
-	tsigMAC    string // of the query, and then of the last answer
+	tsigMAC    string // of the query; after an answer, of the last answer
 	tsigTimers bool
 }
 
-// serve asks the plugins, and gives the place back.
-func (m *miss) serve() {
+// ask asks the plugins, and gives the place back.
+func (m *miss) ask() {
 	defer m.server.places.Leave(m.client)
 	r := new(dns.Msg)
 	if err := r.Unpack(m.query); err != nil {
@@ -49,11 +52,10 @@ func (m *miss) serve() {
 	m.server.dns.ServeDNS(context.WithValue(m.server.ctx, missKey{}, m), m, r)
 }
 
-// enter is called by the handlers of the server blocks, and returns the writer
-// for what comes behind. A block, also one without the plugin, can ask another
-// one, or itself, on its way to the answer, and behind it: cache fetches anew
-// what is about to run out. Those are other messages than the client's.
-func (m *miss) enter(b *block, w dns.ResponseWriter, r *dns.Msg) dns.ResponseWriter {
+// pass is called by the handler of each server block that a message passes, and returns the writer for the handlers behind it.
+// r need not be the client's query: on its way to the answer a server block, also one without the plugin, can ask another block
+// or itself; and the plugin cache asks again, behind the answer, for a record that runs out soon.
+func (m *miss) pass(b *blockInfo, w dns.ResponseWriter, r *dns.Msg) dns.ResponseWriter {
 	if !b.safe {
 		m.unsafe.Store(true)
 	}
@@ -64,7 +66,7 @@ func (m *miss) enter(b *block, w dns.ResponseWriter, r *dns.Msg) dns.ResponseWri
 	return &sizer{w, m}
 }
 
-// A sizer notes the size of an answer before the server puts its OPT record in.
+// A sizer records the size of an answer before the server adds the OPT record.
 type sizer struct {
 	dns.ResponseWriter
 	m *miss
@@ -97,10 +99,10 @@ func (m *miss) WriteMsg(r *dns.Msg) (err error) {
 	return err
 }
 
-// Write implements dns.ResponseWriter. The first answer is kept. An answer that the kernel does not take is
-// counted. It is no error, as a packet that the network loses is none.
+// Write implements dns.ResponseWriter. It keeps the first answer. An answer that the kernel does not take is counted, but is no
+// error: neither is a packet that the network loses.
 func (m *miss) Write(data []byte) (int, error) {
-	if err := m.server.listener.send(data, m.remote); err != nil {
+	if err := m.server.lease.Send(data, m.remote); err != nil {
 		m.server.unsent.Inc()
 	}
 	if b := m.block.Load(); !m.written && m.key != nil && b != nil && !m.unsafe.Load() {
@@ -110,20 +112,29 @@ func (m *miss) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
-func (m *miss) keep(data []byte, b *block) {
-	a, ok := readAnswer(data, m.key)
-	if !ok || b.rotates && a.shuffled {
+// keep stores an answer that may be kept.
+func (m *miss) keep(data []byte, b *blockInfo) {
+	a, ok := wire.ReadAnswer(data, m.key)
+	if !ok || b.rotates && a.Shuffled {
 		return
 	}
-	now := clock()
-	m.server.store.put(&entry{
-		key: m.key, wire: bytes.Clone(data), ttls: a.ttls, hash: m.hash,
-		stored: now, expires: now + min(a.ttl/4, m.server.ttl), ends: now + a.ttl, query: len(m.query), size: m.size, block: b,
+	now := udp.Clock()
+	m.server.store.Put(&store.Entry{
+		Key: m.key, Hash: m.hash, Wire: bytes.Clone(data), TTLs: a.TTLs, Stored: now, Expires: now + min(a.TTL/4, m.server.ttl), Ends: now + a.TTL,
+		Value: &origin{query: len(m.query), size: m.size, block: b},
 	})
 }
 
+// An origin is the value of an entry: what the metrics need to know of the answer.
+type origin struct {
+	query    int // length of the query that was answered
+	size     int // of the answer, as the prometheus plugin counts it
+	block    *blockInfo
+	counters atomic.Pointer[counters] // made for the first hit; nil: not yet
+}
+
 // LocalAddr implements dns.ResponseWriter.
-func (m *miss) LocalAddr() net.Addr { return m.server.listener.local }
+func (m *miss) LocalAddr() net.Addr { return m.server.lease.Addr() }
 
 // RemoteAddr implements dns.ResponseWriter.
 func (m *miss) RemoteAddr() net.Addr { return m.remote }
@@ -139,8 +150,3 @@ func (m *miss) TsigTimersOnly(b bool) { m.tsigTimers = b }
 
 // Hijack implements dns.ResponseWriter.
 func (m *miss) Hijack() {}
-
-var start = time.Now()
-
-// clock is a monotonic time.
-func clock() time.Duration { return time.Since(start) }

@@ -4,18 +4,18 @@ package packetcache
 
 import (
 	"context"
+	"net"
 
-	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 
 	"github.com/miekg/dns"
 )
 
-// Packetcache is the plugin's handler. It answers nothing: it tells the miss
-// that is on its way through the plugins which server block it came to.
+// Packetcache is the plugin's handler. It answers nothing: it tells a miss, on the way through the plugins, which server block
+// the miss has come to.
 type Packetcache struct {
 	Next  plugin.Handler
-	block block
+	block blockInfo
 }
 
 // missKey is the context key of a *miss.
@@ -24,9 +24,9 @@ type missKey struct{}
 // ServeDNS implements plugin.Handler.
 func (p *Packetcache) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	if m, ok := ctx.Value(missKey{}).(*miss); ok {
-		w = m.enter(&p.block, w, r)
-	} else if s, ok := ctx.Value(dnsserver.Key{}).(*dnsserver.Server); ok && p.block.safe {
-		strayed(s.Addr, w)
+		w = m.pass(&p.block, w, r)
+	} else if local, ok := w.LocalAddr().(*net.UDPAddr); ok && p.block.safe && fromStock(ctx) {
+		listeners.Strayed(local.AddrPort())
 	}
 	return plugin.NextOrFailure(p.Name(), p.Next, ctx, w, r)
 }

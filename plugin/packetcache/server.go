@@ -6,7 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,44 +16,82 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/shares"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/udp"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wire"
 )
 
-// closePatience is how long the end of a server waits for the queries that are with the plugins; as that of CoreDNS's own
-// server does.
-const closePatience = 5 * time.Second
-
-// maxPlaces is how many queries of the process, at all addresses together, are with the plugins at most. The reserve is a
-// quarter more (package shares). Two upstreams may be silent at the same time: the template's fairshare lets at most 1,250
+// maxPlaces is the largest number of queries of the process, at all addresses together, that are with the plugins. The reserve
+// is a quarter more (package shares). Two upstreams may be silent at the same time: the template's fairshare lets at most 1,250
 // questions wait for each. A query takes some 30 kB while it waits; while the plugins work on it, the readers have less CPU.
 const maxPlaces = 2048
 
-// places are those of all servers of the process. During a reload the servers of both configurations share them.
+// places are shared by all servers of the process, also by those of two configurations during a reload.
 var places = shares.New(maxPlaces, tellBusiest)
+
+// listeners hold the open sockets of the process. A reload hands them from one configuration to the next.
+var listeners = udp.New(log.Warningf)
 
 // tellBusiest logs the client that is refused most. It returns at once, since a reader calls it and must not wait for the log.
 func tellBusiest(client netip.Addr, refused int) {
 	go log.Warningf("Refusing queries, most of them from %s (%d since the last line like this): too many wait for an answer", client, refused)
 }
 
-// servers are those of one configuration.
+// servers are the servers of one configuration.
 type servers struct {
 	options
-	mu     sync.Mutex
-	all    []*server
-	closed bool
-
-	expected []netip.AddrPort // where they will begin; guarded by the listeners' lock
+	mu    sync.Mutex
+	all   []*server
+	phase phase
 }
 
-func newServers(o options) *servers {
-	return &servers{options: o}
+// A phase is a part of the life of a configuration's servers.
+type phase uint8
+
+const (
+	open     phase = iota // servers may start
+	replaced              // the configuration has ended: a server that starts late stays out of the way
+)
+
+// next has the addresses of the configuration that is being started, or was started last.
+var next struct {
+	sync.Mutex
+	servers *servers
+	addrs   []netip.AddrPort
 }
 
-// begin is called by a server that is about to read its UDP socket. It opens
-// another socket of ours at that address, which takes the queries from then on.
-// Should that fail, the server goes on as without the plugin.
-func (ss *servers) begin(s *dnsserver.Server) dns.DecorateWriter {
-	addr, err := netip.ParseAddrPort(strings.TrimPrefix(s.Addr, "dns://"))
+func newServers(o options) *servers { return &servers{options: o} }
+
+// expect records addresses that this configuration will serve. The configuration before it then hands its sockets over instead
+// of closing them.
+func (ss *servers) expect(addrs []netip.AddrPort) {
+	next.Lock()
+	defer next.Unlock()
+	if next.servers != ss {
+		next.servers, next.addrs = ss, nil
+	}
+	next.addrs = append(next.addrs, addrs...)
+}
+
+// forgetNext forgets the addresses of a configuration that could not be started.
+func forgetNext() error {
+	next.Lock()
+	defer next.Unlock()
+	next.servers, next.addrs = nil, nil
+	return nil
+}
+
+// hasSuccessor reports whether a later configuration is going to serve addr.
+func (ss *servers) hasSuccessor(addr netip.AddrPort) bool {
+	next.Lock()
+	defer next.Unlock()
+	return next.servers != ss && slices.Contains(next.addrs, addr)
+}
+
+// start runs just before a stock server reads its UDP socket. It opens a socket of ours at the same address. The new socket gets
+// the queries from then on. On an error the stock server carries on alone.
+func (ss *servers) start(s *dnsserver.Server) {
+	addr, err := addrOf(s)
 	if err == nil && addr.Addr().IsUnspecified() {
 		err = fmt.Errorf("it needs an address: add a bind line to the server block")
 	}
@@ -61,102 +99,66 @@ func (ss *servers) begin(s *dnsserver.Server) dns.DecorateWriter {
 		err = fmt.Errorf("a server block there has secrets for TSIG")
 	}
 	if err == nil {
-		err = ss.serve(s, addr)
+		err = ss.listen(s, addr)
 	}
 	if err != nil {
 		log.Warningf("Not used at %s: %v", s.Addr, err)
 	}
-	return nil
 }
 
-// serve begins to answer at addr for s. After close it does nothing: CoreDNS starts each server's goroutine and does not wait for
-// it, so a reload that follows a start at once may be over before. The server would take the address from the next configuration's.
-func (ss *servers) serve(s *dnsserver.Server, addr netip.AddrPort) error {
+// listen answers at addr for s. It does nothing once the configuration is replaced: a reload that follows a start at once may
+// end before the server's goroutine runs (fact 4 of stock.go), and the server would take the address from its successor.
+func (ss *servers) listen(s *dnsserver.Server, addr netip.AddrPort) error {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if ss.closed {
+	if ss.phase == replaced {
 		return nil
 	}
-	srv := newServer(s, ss.options)
-	if err := listen(addr, srv); err != nil {
-		return err
-	}
-	ss.all = append(ss.all, srv)
-	return nil
+	return listeners.Listen(addr, func(l *udp.Lease) udp.Backend {
+		srv := newServer(s, ss.options, l)
+		ss.all = append(ss.all, srv)
+		return srv
+	})
 }
 
-// close ends the servers, when those of the next configuration have begun or
-// the process ends. Queries that are with the plugins are waited for: what these
-// need is taken from them next.
+// close ends the servers, when the next configuration has started or the process ends. It waits for queries that are with the
+// plugins, since caddy ends the plugins next.
 func (ss *servers) close() error {
 	ss.mu.Lock()
 	all := ss.all
-	ss.all, ss.closed = nil, true
+	ss.all, ss.phase = nil, replaced
 	ss.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
 	for _, s := range all {
-		last := s.listener.release(ctx, s, ss)
-		s.drain(ctx)
-		if last {
-			s.listener.close()
+		if ss.hasSuccessor(s.lease.Addr().AddrPort()) {
+			s.lease.Await(ctx)
 		}
+		s.lease.Withdraw()
+		s.drain(ctx)
+		s.lease.Close()
 	}
 	return nil
 }
 
-// drain waits until the queries that came to s are answered. No reader brings any more.
-func (s *server) drain(ctx context.Context) {
-	end := make(chan struct{})
-	go func() {
-		s.queries.Wait()
-		close(end)
-	}()
-	select {
-	case <-end:
-	case <-ctx.Done():
-		log.Warningf("Queries at %s unanswered after %s: ending without them", s.dns.Addr, closePatience)
-	}
-}
-
-// expect notes, before the servers of this configuration begin, where they will:
-// those that they take over from must not close the sockets.
-func (ss *servers) expect(addr netip.AddrPort) {
-	listeners.Lock()
-	defer listeners.Unlock()
-	ss.expected = append(ss.expected, addr)
-	listeners.next = ss
-}
-
-// failed forgets a configuration that did not come to serve.
-func failed() error {
-	listeners.Lock()
-	defer listeners.Unlock()
-	listeners.next = nil
-	return nil
-}
-
-// A server is what answers at one address in one configuration.
+// A server answers at one address in one configuration. It is the backend of the readers there.
 type server struct {
-	dns      *dnsserver.Server
-	listener *listener
-	store    *store
-	ttl      time.Duration
-	ctx      context.Context // as the stock server makes it
+	dns   *dnsserver.Server
+	lease *udp.Lease
+	store *store.Store
+	ttl   time.Duration
+	ctx   context.Context // of every query
 
 	hits, misses, unsent prometheus.Counter
 	refused              map[shares.Verdict]prometheus.Counter
 
-	places   *shares.Places
-	queries  sync.WaitGroup // those that are with the plugins
-	replaced chan struct{}  // closed when another server answers in its place
+	places  *shares.Places
+	queries sync.WaitGroup // the misses that are with the plugins
 }
 
-func newServer(s *dnsserver.Server, o options) *server {
-	ctx := context.WithValue(context.Background(), dnsserver.Key{}, s)
+func newServer(s *dnsserver.Server, o options, l *udp.Lease) *server {
 	srv := &server{
-		dns: s, store: newStore(o.Size), ttl: o.TTL, places: places, replaced: make(chan struct{}),
-		ctx:  context.WithValue(ctx, dnsserver.LoopKey{}, 0),
+		dns: s, lease: l, store: store.New(o.Size), ttl: o.TTL, ctx: contextOf(s), places: places,
 		hits: hitsTotal.WithLabelValues(s.Addr), misses: missesTotal.WithLabelValues(s.Addr), unsent: unsentTotal.WithLabelValues(s.Addr),
 		refused: map[shares.Verdict]prometheus.Counter{},
 	}
@@ -164,4 +166,85 @@ func newServer(s *dnsserver.Server, o options) *server {
 		srv.refused[v] = refusedTotal.WithLabelValues(s.Addr, v.String())
 	}
 	return srv
+}
+
+// Store implements udp.Backend.
+func (s *server) Store() *store.Store { return s.store }
+
+// Miss implements udp.Backend. It hands a query to the plugins if its client gets a place, and answers here what the stock
+// server rejects by the header alone.
+func (s *server) Miss(q *udp.Query, out []byte) (int, *store.Entry) {
+	if q.Key == nil {
+		switch screen(q.Packet) {
+		case dns.MsgReject:
+			s.misses.Inc()
+			return wire.Reject(out, q.Packet, dns.RcodeFormatError), nil
+		case dns.MsgRejectNotImplemented:
+			s.misses.Inc()
+			return wire.Reject(out, q.Packet, dns.RcodeNotImplemented), nil
+		case dns.MsgIgnore:
+			return 0, nil
+		}
+	}
+	client := shares.Client(q.Sender.Addr())
+	if v := s.places.Enter(client, q.Old != nil); v != shares.Admitted {
+		return s.refuse(v, q, out)
+	}
+	s.misses.Inc()
+	buf := append(append(make([]byte, 0, len(q.Packet)+len(q.Key)), q.Packet...), q.Key...)
+	m := &miss{server: s, client: client, remote: q.Remote(), query: buf[:len(q.Packet):len(q.Packet)], hash: q.Hash}
+	if q.Key != nil {
+		m.key = buf[len(q.Packet):]
+	}
+	s.queries.Go(m.ask)
+	return 0, nil
+}
+
+// refuse answers a query whose client gets no place: with the old answer until a TTL of the answer ends, then with SERVFAIL. It
+// drops a query of an unusual form.
+func (s *server) refuse(v shares.Verdict, q *udp.Query, out []byte) (int, *store.Entry) {
+	if now := udp.Clock(); q.Old != nil && !q.Old.Ended(now) {
+		return q.Old.Replay(out, q.Packet, now), q.Old
+	}
+	s.refused[v].Inc()
+	if q.Key == nil {
+		return 0, nil
+	}
+	return wire.Refuse(out, q.Packet), nil
+}
+
+// Sent implements udp.Backend. It counts the answers.
+func (s *server) Sent(from []*store.Entry, unsent int, took time.Duration) {
+	if unsent > 0 {
+		s.unsent.Add(float64(unsent))
+	}
+	hits := 0
+	for _, e := range from {
+		if e == nil {
+			continue
+		}
+		hits++
+		o := e.Value.(*origin)
+		c := o.counters.Load()
+		if c == nil {
+			c = newCounters(e, o, s)
+			o.counters.Store(c)
+		}
+		c.hit(took)
+	}
+	s.hits.Add(float64(hits))
+}
+
+// drain waits until the queries that came to s are answered. The readers bring no more queries to s.
+func (s *server) drain(ctx context.Context) {
+	drained := make(chan struct{})
+	go func() {
+		s.queries.Wait()
+		close(drained)
+	}()
+	select {
+	case <-drained:
+	case <-ctx.Done():
+		log.Warningf("Queries at %s unanswered after %s: ending without them", s.dns.Addr, closePatience)
+	}
 }

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package packetcache answers queries over UDP that were answered a moment ago
-// from their packets, before they are parsed. What it does not know, or does not
-// understand, goes through the plugins as without it.
+// Package packetcache answers queries over UDP that were answered a moment ago from the packets of those answers, without
+// parsing. Every other query goes through the plugins, as it would without this plugin.
 package packetcache
 
 import (
 	"fmt"
-	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -41,11 +38,11 @@ type options struct {
 	Size int           // octets of memory for each address
 }
 
-// config is one configuration: all directives of a Corefile. Those that say
-// something say the same, since server blocks share addresses.
+// config is one configuration: all directives of a Corefile. Directives with options have the same ones, since server blocks
+// share addresses.
 type config struct {
 	servers *servers
-	where   string // the first that says something
+	where   string // file and line of the first directive with options; empty: none so far
 }
 
 type configKey struct{}
@@ -64,7 +61,7 @@ func setup(c *caddy.Controller) error {
 		conf = &config{servers: newServers(o)}
 		c.Set(configKey{}, conf)
 		c.OnShutdown(conf.servers.close)
-		c.OnRestartFailed(failed)
+		c.OnRestartFailed(forgetNext)
 	}
 	if given {
 		if conf.where != "" && conf.servers.options != o {
@@ -85,23 +82,16 @@ func setup(c *caddy.Controller) error {
 		return nil
 	}
 	h.block.safe = true
-	site.UDPDecorateWriterFunc = conf.servers.begin
+	onServe(site, conf.servers.start)
 	c.OnStartup(func() error {
 		h.block.prometheus, _ = site.Handler("prometheus").(*metrics.Metrics)
-		for _, host := range site.ListenHosts {
-			for _, key := range c.ServerBlockKeys { // dns://ZONE:PORT
-				port := key[strings.LastIndexByte(key, ':')+1:]
-				if addr, err := netip.ParseAddrPort(net.JoinHostPort(host, port)); err == nil {
-					conf.servers.expect(addr)
-				}
-			}
-		}
+		conf.servers.expect(addrsOf(site, c.ServerBlockKeys))
 		return nil
 	})
 	return nil
 }
 
-// parse reads one directive; given says whether it has options, where is its file and line.
+// parse reads one directive. given reports whether the directive has options; where is its file and line.
 func parse(c *caddy.Controller) (o options, given bool, where string, err error) {
 	o = options{defaultTTL, memlimit.Process().Share(defaultSize)}
 	for i := 0; c.Next(); i++ {

@@ -21,7 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/cluster/probe/protocol"
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
 func main() {
@@ -32,7 +33,7 @@ func main() {
 	if len(os.Args) > 2 && os.Args[1] == "-listen" {
 		listen = os.Args[2]
 	}
-	s := &server{loads: map[string]*lab.Load{}}
+	s := &server{loads: map[string]*client.Load{}}
 	http.HandleFunc("/ask", handle(ask))
 	http.HandleFunc("/lookup", handle(lookup))
 	http.HandleFunc("/start", handle(s.start))
@@ -60,7 +61,7 @@ func handle[Q, A any](f func(Q) (A, error)) http.HandlerFunc {
 	}
 }
 
-var here = lab.Here(hostname())
+var here = netns.Here(hostname())
 
 func hostname() string {
 	name, err := os.Hostname()
@@ -70,8 +71,8 @@ func hostname() string {
 	return name
 }
 
-func ask(q lab.Query) (a protocol.Wire, err error) {
-	msg, err := here.Ask(q)
+func ask(q client.Query) (a protocol.Wire, err error) {
+	msg, err := client.Ask(here, q)
 	if err != nil {
 		return a, err
 	}
@@ -84,14 +85,14 @@ func lookup(q protocol.Lookup) (a protocol.Addresses, err error) {
 	if err != nil {
 		return a, err
 	}
-	a.Addresses, err = here.Lookup(c, q.Name)
+	a.Addresses, err = client.Lookup(here, c, q.Name)
 	return a, err
 }
 
 // server keeps the running loads.
 type server struct {
 	mu    sync.Mutex
-	loads map[string]*lab.Load
+	loads map[string]*client.Load
 }
 
 // outside stands in for a test: a load needs of it only a place to leave its clean-up, which the end of the process is.
@@ -101,8 +102,8 @@ func (outside) Helper()        {}
 func (outside) Cleanup(func()) {}
 
 func (s *server) start(q protocol.Load) (protocol.Done, error) {
-	p := lab.Probe{
-		From: here, Target: q.Server, TCP: q.TCP, Socket: lab.Socket(q.Socket), LocalPort: q.LocalPort,
+	p := client.Probe{
+		From: here, Target: q.Server, TCP: q.TCP, Socket: client.Socket(q.Socket), LocalPort: q.LocalPort,
 		Interval: q.Interval, Timeout: q.Timeout, Name: q.Namer(), Check: q.Check(),
 	}
 	if q.Stub || !q.Server.IsValid() {
@@ -124,7 +125,7 @@ func (s *server) start(q protocol.Load) (protocol.Done, error) {
 	return protocol.Done{}, nil
 }
 
-func (s *server) load(id string) (*lab.Load, error) {
+func (s *server) load(id string) (*client.Load, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l := s.loads[id]; l != nil {

@@ -29,8 +29,9 @@ func find(t *testing.T, name string) (dirs []string) {
 	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 		if err == nil && filepath.Base(path) == name {
 			var dir string
-			dir, err = filepath.Rel(root, filepath.Dir(path))
-			dirs = append(dirs, dir)
+			if dir, err = filepath.Rel(root, filepath.Dir(path)); !strings.HasPrefix(dir, "components/") { // TestComponents has these
+				dirs = append(dirs, dir)
+			}
 		}
 		return err
 	})
@@ -68,6 +69,9 @@ func file(t *testing.T, name string, r *strings.Replacer) []runtime.Object {
 func decode(t *testing.T, text string) (objects []runtime.Object) {
 	t.Helper()
 	for part := range strings.SplitSeq("\n"+text, "\n---\n") {
+		if strings.TrimSpace(part) == "" {
+			continue // in front of the first line that separates, as Helm writes it
+		}
 		doc := []byte(part + "\n") // which belongs to a literal at the end
 		object, _, err := strict.Decode(doc, nil, nil)
 		if runtime.IsNotRegisteredError(err) {

@@ -71,8 +71,29 @@ func decodeCustom(doc []byte) (runtime.Object, error) {
 		object = new(localRedirectPolicy)
 	case "monitoring.coreos.com/v1 ServiceMonitor":
 		object = new(serviceMonitor)
+	case "monitoring.coreos.com/v1 PrometheusRule":
+		object = new(prometheusRule)
 	default:
 		return nil, fmt.Errorf("no kind %s %s", meta.APIVersion, meta.Kind)
 	}
 	return object, yaml.UnmarshalStrict(doc, object)
 }
+
+type prometheusRule struct {
+	custom `json:",inline"`
+	Spec   struct {
+		Groups []struct {
+			Name  string `json:"name"`
+			Rules []struct {
+				Record      string            `json:"record"`
+				Alert       string            `json:"alert"`
+				Expr        string            `json:"expr"`
+				For         string            `json:"for"`
+				Labels      map[string]string `json:"labels"`
+				Annotations map[string]string `json:"annotations"`
+			} `json:"rules"`
+		} `json:"groups"`
+	} `json:"spec"`
+}
+
+func (r *prometheusRule) DeepCopyObject() runtime.Object { c := *r; return &c }

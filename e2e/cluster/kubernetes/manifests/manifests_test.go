@@ -71,7 +71,7 @@ func TestSingleFile(t *testing.T) {
 func TestExamples(t *testing.T) {
 	none := strings.NewReplacer()
 	one[*networkingv1.NetworkPolicy](t, file(t, "examples/networkpolicy.yaml", none))
-	monitor := one[*serviceMonitor](t, file(t, "examples/servicemonitor.yaml", none))
+	monitor := one[*serviceMonitor](t, file(t, "components/monitoring/servicemonitor.yaml", none))
 	var service *corev1.Service
 	for _, s := range of[*corev1.Service](build(t, "common")) {
 		if s.Name == "node-local-dns" {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
 )
 
 // Wire is a DNS message.
@@ -47,7 +47,7 @@ type Load struct {
 // Namer is the load's sequence of names. The new ones are pod records, which exist for every address, under 10.Tag.0.0/16.
 func (l Load) Namer() func(int) string {
 	if l.Name != "" {
-		return lab.Always(l.Name)
+		return client.Always(l.Name)
 	}
 	return func(i int) string {
 		return fmt.Sprintf("10-%d-%d-%d.default.pod.cluster.local.", l.Tag, i>>8&255, i&255)
@@ -70,20 +70,20 @@ func (l Load) Check() func(*dns.Msg) error {
 	}
 }
 
-// Report is a lab.Report on its way.
+// Report is a client.Report on its way.
 type Report struct {
-	lab.Report
+	client.Report
 	Failures []Failure
 }
 
-// Failure is a lab.Failure on its way.
+// Failure is a client.Failure on its way.
 type Failure struct {
 	At        time.Time
 	Name, Err string
 }
 
 // ReportOf packs a report.
-func ReportOf(r lab.Report) Report {
+func ReportOf(r client.Report) Report {
 	packed := Report{Report: r}
 	packed.Report.Failures = nil
 	for _, f := range r.Failures {
@@ -93,9 +93,9 @@ func ReportOf(r lab.Report) Report {
 }
 
 // Unpack gives the report back.
-func (r Report) Unpack() lab.Report {
+func (r Report) Unpack() client.Report {
 	for _, f := range r.Failures {
-		r.Report.Failures = append(r.Report.Failures, lab.Failure{At: f.At, Name: f.Name, Err: errors.New(f.Err)})
+		r.Report.Failures = append(r.Report.Failures, client.Failure{At: f.At, Name: f.Name, Err: errors.New(f.Err)})
 	}
 	return r.Report
 }

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package udp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/prometheus/procfs"
+	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wiretest"
+)
+
+// dial connects to addr.
+func dial(t testing.TB, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("udp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// TestLease goes through the life of two leases of one socket.
+func TestLease(t *testing.T) {
+	ls, addr := New(t.Logf), netip.MustParseAddrPort(wiretest.FreePort(t))
+	var leases []*Lease
+	listen := func() {
+		if err := ls.Listen(addr, func(l *Lease) Backend {
+			leases = append(leases, l)
+			return &fakeBackend{store: store.New(8 << 20)}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is := func(when string, want ...state) {
+		t.Helper()
+		for i, l := range leases {
+			if l.state != want[i] {
+				t.Errorf("%s: lease %d is in state %d, want %d", when, i, l.state, want[i])
+			}
+		}
+	}
+	listen()
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	leases[0].Await(done) // nobody took over
+	is("one lease", current)
+	listen()
+	leases[0].Await(t.Context())
+	is("taken over", handedOver, current)
+	leases[0].Withdraw()
+	leases[0].Close()
+	is("the first ends", handedOver, current)
+	if ls.at[addr].lease != leases[1] {
+		t.Error("the second lease does not have the socket")
+	}
+	leases[1].Close()
+	is("closed too early", handedOver, current)
+	leases[1].Withdraw()
+	is("the second is withdrawn", handedOver, withdrawn)
+	if err := leases[1].Send([]byte{0}, leases[1].Addr()); err != nil {
+		t.Error(err)
+	}
+	leases[1].Withdraw()
+	leases[1].Close()
+	is("the second is closed", handedOver, closed)
+	if err := leases[1].Send([]byte{0}, leases[1].Addr()); err == nil || len(ls.at) != 0 {
+		t.Error("the socket is open, or the address taken")
+	}
+}
+
+// TestRoom looks at the limit for answers, and sends 2,000 queries before any is read.
+func TestRoom(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root has more room than the kernel's default")
+	}
+	addr := netip.MustParseAddrPort(wiretest.FreePort(t))
+	l := newListener(New(t.Logf), addr)
+	if err := l.open(); err != nil {
+		t.Fatal(err)
+	}
+	defer l.socket.Close()
+	c := dial(t, addr.String())
+	const queries = 2000
+	for range queries {
+		if _, err := c.Write(make([]byte, 60)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, buf, answers := 0, make([]byte, MaxQuery), 0
+	err := l.control(func(fd int) (err error) {
+		answers, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
+		return err
+	})
+	if answers != 2*sendBuffer || err != nil {
+		t.Errorf("room for %d octets of answers, %v", answers, err)
+	}
+	err = l.control(func(fd int) error {
+		for {
+			if _, _, err := unix.Recvfrom(fd, buf, 0); err != nil {
+				return err
+			}
+			n++
+		}
+	})
+	if n != queries || !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("%d of %d were there; %v", n, queries, err)
+	}
+}
+
+// TestWithdraw has a second socket in the group: it gets all packets once ours is withdrawn, though ours is still open, by the
+// program of the group and by the kernel's hash.
+func TestWithdraw(t *testing.T) {
+	for _, company := range []company{alone, shared} {
+		l, _ := stand(t)
+		first := newListener(l.of, l.addr)
+		if err := first.open(); err != nil {
+			t.Fatal(err)
+		}
+		defer first.socket.Close()
+		c := dial(t, l.addr.String())
+		l.company = alone // with place 0
+		if err := l.prefer(0); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.Write(make([]byte, 60))
+		newReader(l, false).receives(t, 1)
+		l.company = company
+		if err := l.withdraw(); err != nil {
+			t.Fatal(err)
+		}
+		const packets = 20
+		for range packets {
+			_, _ = dial(t, l.addr.String()).Write(make([]byte, 60))
+		}
+		newReader(first, false).receives(t, packets)
+		if r := newReader(l, false); r.receive(l.fd) != unix.EAGAIN {
+			t.Errorf("company %d: %d packets came to a socket that was withdrawn", company, r.n)
+		}
+	}
+}
+
+// TestSandbox denies a call that the readers need: the socket must not be opened, as all packets would come to it.
+func TestSandbox(t *testing.T) {
+	for name, call := range map[string]uint32{"recvmmsg": unix.SYS_RECVMMSG, "sendmmsg": unix.SYS_SENDMMSG} {
+		t.Run(name, func(t *testing.T) {
+			runtime.LockOSThread() // never unlocked: the thread is not to be used again
+			deny(t, call)
+			addr := netip.MustParseAddrPort(wiretest.FreePort(t))
+			l := newListener(New(t.Logf), addr)
+			err := l.open()
+			if err == nil {
+				_ = l.socket.Close()
+			}
+			if !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), name) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// deny makes a system call of this thread fail (Documentation/userspace-api/seccomp_filter.rst).
+func deny(t *testing.T, call uint32) {
+	t.Helper()
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // seccomp_data.nr
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: call, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSpare has more queries wait than a reader takes at once: it asks for another one, which answers what is there and waits again.
+func TestSpare(t *testing.T) {
+	addr := netip.MustParseAddrPort(wiretest.FreePort(t))
+	l := newListener(New(t.Logf), addr)
+	l.more = make(chan struct{}, 1)
+	l.lease = newLease(l, func(*Lease) Backend { return &fakeBackend{store: store.New(8 << 20)} })
+	if err := l.open(); err != nil {
+		t.Fatal(err)
+	}
+	defer l.socket.Close()
+	c := dial(t, addr.String())
+	send := func(n int) {
+		before, each := queued(t, addr), uint64(0)
+		for i := range uint64(n) {
+			if _, err := c.Write([]byte{1}); err != nil { // too short to be answered
+				t.Fatal(err)
+			}
+			if i == 0 {
+				arrived(t, addr, before+1)
+				each = queued(t, addr) - before
+			}
+		}
+		arrived(t, addr, before+uint64(n)*each)
+	}
+	first := newReader(l, false)
+	send(batch - 1)
+	if errno := first.receive(l.fd); errno != 0 || first.n != batch-1 || len(l.more) != 0 {
+		t.Errorf("%d of %d read, asked for help: %d, %v", first.n, batch-1, len(l.more), errno)
+	}
+	send(3 * batch)
+	if errno := first.receive(l.fd); errno != 0 || first.n != batch || len(l.more) != 1 {
+		t.Errorf("%d of %d read, asked for help: %d, %v", first.n, 3*batch, len(l.more), errno)
+	}
+	l.readers.Go(newReader(l, true).run)
+	for range 2 { // the second fits in when the spare has come back for the first
+		l.more <- struct{}{}
+	}
+	if errno := first.receive(l.fd); errno != unix.EAGAIN {
+		t.Errorf("%d were left, %v", first.n, errno)
+	}
+	close(l.closing)
+	l.readers.Wait()
+}
+
+// queued is how much of its room the packets take that wait in the socket at addr.
+func queued(t *testing.T, addr netip.AddrPort) uint64 {
+	t.Helper()
+	fs, err := procfs.NewDefaultFS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets, err := fs.NetUDP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sockets {
+		if s.LocalPort == uint64(addr.Port()) {
+			return s.RxQueue
+		}
+	}
+	t.Fatal("no socket at ", addr)
+	return 0
+}
+
+// arrived waits until that much is there.
+func arrived(t *testing.T, addr netip.AddrPort, want uint64) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); queued(t, addr) < want; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d arrived", queued(t, addr), want)
+		}
+	}
+}
+
+// TestZone sends to a client whose address needs one.
+func TestZone(t *testing.T) {
+	for zone, want := range map[string]uint32{"": 0, "7": 7, "lo": 1} {
+		sa, _, err := sockaddr(&net.UDPAddr{IP: net.ParseIP("fe80::1"), Port: 53, Zone: zone})
+		if err != nil || sa.(*unix.SockaddrInet6).ZoneId != want {
+			t.Errorf("zone %q: %+v, %v", zone, sa, err)
+		}
+	}
+	if _, _, err := sockaddr(&net.UDPAddr{IP: net.ParseIP("fe80::1"), Port: 53, Zone: "absent"}); err == nil {
+		t.Error("no error for a zone that is not there")
+	}
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package udp
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wire"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wiretest"
+)
+
+// A fakeBackend records what the readers tell it.
+type fakeBackend struct {
+	store        *store.Store
+	misses       []Query
+	hits, unsent int
+}
+
+func (b *fakeBackend) Store() *store.Store { return b.store }
+
+func (b *fakeBackend) Miss(q *Query, _ []byte) (int, *store.Entry) {
+	b.misses = append(b.misses, *q)
+	return 0, nil
+}
+
+func (b *fakeBackend) Sent(from []*store.Entry, unsent int, _ time.Duration) {
+	b.hits, b.unsent = b.hits+len(from), b.unsent+unsent
+}
+
+// stand returns a listener that nobody reads, and its backend.
+func stand(t testing.TB) (*listener, *fakeBackend) {
+	t.Helper()
+	l := newListener(New(t.Logf), netip.MustParseAddrPort(wiretest.FreePort(t)))
+	b := &fakeBackend{store: store.New(8 << 20)}
+	l.lease = newLease(l, func(*Lease) Backend { return b })
+	l.more = make(chan struct{}, 1)
+	if err := l.open(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.socket.Close() })
+	return l, b
+}
+
+// keep stores an answer to query.
+func (b *fakeBackend) keep(t testing.TB, query []byte) {
+	t.Helper()
+	k, _ := wire.ParseQuery(query, make([]byte, wire.MaxKey))
+	data := wiretest.AnswerTo(t, query, wiretest.A30)
+	a, ok := wire.ReadAnswer(data, k)
+	if !ok {
+		t.Fatal("the answer is not kept")
+	}
+	b.store.Put(&store.Entry{Key: k, Hash: b.store.Hash(k), Wire: data, TTLs: a.TTLs, Expires: time.Hour})
+}
+
+// receives reads one batch of n packets.
+func (r *reader) receives(t *testing.T, n int) {
+	t.Helper()
+	if errno := r.receive(r.l.fd); errno != 0 || r.n != n {
+		t.Fatalf("%d of %d packets: %v", r.n, n, errno)
+	}
+}
+
+// TestMiss has a hit, a query that is not stored, and one of an unusual form in a batch.
+func TestMiss(t *testing.T) {
+	l, b := stand(t)
+	hit, other := wiretest.Pack(t, "www.example.org.", 1, nil), wiretest.Pack(t, "other.example.org.", 1, nil)
+	b.keep(t, hit)
+	c := dial(t, l.addr.String())
+	for _, p := range [][]byte{other, hit, wiretest.Pack(t, "example.org.", 255, nil)} {
+		if _, err := c.Write(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := newReader(l, false)
+	r.receives(t, 3)
+	r.answer()
+	if b.hits != 1 || len(b.misses) != 2 || b.misses[0].Key == nil || b.misses[1].Key != nil {
+		t.Fatalf("%d hits, misses %+v", b.hits, b.misses)
+	}
+	for _, q := range b.misses {
+		if got := q.Remote().String(); got != c.LocalAddr().String() {
+			t.Errorf("from %s, want %s", got, c.LocalAddr())
+		}
+	}
+}
+
+// TestUnsent has answers that the kernel does not take, to a port that nobody can have: the others go out.
+func TestUnsent(t *testing.T) {
+	l, b := stand(t)
+	query := wiretest.Pack(t, "www.example.org.", 1, nil)
+	b.keep(t, query)
+	c := dial(t, l.addr.String())
+	const packets = 5
+	for range packets {
+		if _, err := c.Write(query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := newReader(l, false)
+	r.receives(t, packets)
+	for _, i := range []int{0, 2, 4} {
+		r.names[i].Port = 0
+	}
+	r.answer()
+	if err := l.lease.Send(query, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}); err == nil {
+		t.Error("no error for an answer to port 0")
+	}
+	_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
+	for range packets - 3 {
+		if _, err := c.Read(make([]byte, 512)); err != nil {
+			t.Error(err)
+		}
+	}
+	if b.unsent != 3 {
+		t.Errorf("%d answers count as unsent, want 3", b.unsent)
+	}
+}
+
+// TestLastingError reads what is no socket: the reader says so, does not take a core, and ends with the listener.
+func TestLastingError(t *testing.T) {
+	l, _ := stand(t)
+	r, ended := newReader(l, false), make(chan bool)
+	before := cpuTime(t)
+	go func() { ended <- r.serve(^uintptr(0)) }()
+	<-time.After(20 * pause) // what is measured
+	used := cpuTime(t) - before
+	close(l.closing)
+	if !<-ended || r.warned != unix.EBADF {
+		t.Errorf("reading went on, and said %v", r.warned)
+	}
+	if used > 10*pause {
+		t.Errorf("it took %s of CPU in %s", used, 20*pause)
+	}
+}
+
+// cpuTime is that of this process.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// TestDrainEnds has more packets wait than are to be answered.
+func TestDrainEnds(t *testing.T) {
+	l, b := stand(t)
+	query := wiretest.Pack(t, "www.example.org.", 1, nil)
+	b.keep(t, query)
+	c := dial(t, l.addr.String())
+	for range 3 * batch {
+		if _, err := c.Write(query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := newReader(l, false)
+	for _, want := range []int{2 * batch, 3 * batch} {
+		r.drain(2 * batch)
+		if n := b.hits; n != want {
+			t.Errorf("%d of %d packets were answered, want %d", n, 3*batch, want)
+		}
+	}
+}
+
+// TestStrayedDoesNotWait has somebody hold the listeners' lock, as a reload does.
+func TestStrayedDoesNotWait(t *testing.T) {
+	ls, done := New(t.Logf), make(chan struct{})
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	go func() {
+		defer close(done)
+		ls.Strayed(netip.MustParseAddrPort("127.0.0.1:53"))
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Error("a query waits for a reload")
+	}
+}
+
+// BenchmarkReader answers a full batch of hits each time, through the kernel. Of a query sending it and reading its answer are part, too.
+func BenchmarkReader(b *testing.B) {
+	l, back := stand(b)
+	query := wiretest.Pack(b, "www.example.org.", 1, wiretest.EDNS(1232, false))
+	back.keep(b, query)
+	c := dial(b, l.addr.String())
+	r, buf := newReader(l, false), make([]byte, 512)
+	for b.Loop() {
+		for range batch {
+			_, _ = c.Write(query)
+		}
+		if errno := r.receive(l.fd); errno != 0 || r.n != batch {
+			b.Fatal(r.n, errno)
+		}
+		r.answer()
+		for range batch {
+			_, _ = c.Read(buf)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch), "ns/query")
+}

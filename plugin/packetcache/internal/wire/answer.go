@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"time"
+)
+
+const (
+	// MaxAnswer is the length of the longest answer that is kept, in octets.
+	MaxAnswer = 4096
+	// maxRecords is the largest number of records in an answer that is kept.
+	maxRecords = 64
+
+	rcodeMask     = 0x0f
+	rcodeSERVFAIL = 2
+	rcodeNXDOMAIN = 3
+	rcodeNOTIMP   = 4
+	typeA         = 1
+	typeMX        = 15
+	typeAAAA      = 28
+)
+
+// An Answer describes an answer that may be kept.
+type Answer struct {
+	TTLs     []uint16      // the offset of each record's TTL
+	TTL      time.Duration // the smallest TTL
+	Shuffled bool          // several records of a type that the plugin loadbalance orders anew each time: A, AAAA, MX
+}
+
+// ReadAnswer reads an answer to the question of key. It returns false for an answer that must not be kept: truncated, another
+// rcode than NOERROR and NXDOMAIN, no record with a TTL, a TTL of 0, longer than MaxAnswer, or not well-formed.
+func ReadAnswer(wire, key []byte) (a Answer, ok bool) {
+	qlen := questionLen(key)
+	if len(wire) < HeaderLen+qlen || len(wire) > MaxAnswer || wire[2]&bitQR == 0 || wire[2]&bitTC != 0 {
+		return a, false
+	}
+	if rcode := wire[3] & rcodeMask; rcode != 0 && rcode != rcodeNXDOMAIN || binary.BigEndian.Uint16(wire[4:]) != 1 {
+		return a, false
+	}
+	var buf [MaxKey]byte
+	question, ok := appendQuestion(buf[:0], wire[HeaderLen:])
+	if !ok || !bytes.Equal(question, key[:qlen]) {
+		return a, false
+	}
+	records := int(binary.BigEndian.Uint16(wire[6:])) + int(binary.BigEndian.Uint16(wire[8:])) + int(binary.BigEndian.Uint16(wire[10:]))
+	if records > maxRecords {
+		return a, false
+	}
+	return a, a.records(wire, HeaderLen+qlen, records) && a.TTL > 0
+}
+
+// records reads the n records from off to the end of wire.
+func (a *Answer) records(wire []byte, off, n int) bool {
+	a.TTLs = make([]uint16, 0, n)
+	lowest, rotating := uint32(1<<31-1), 0
+	for range n {
+		off = skipName(wire, off)
+		if off < 0 || off+10 > len(wire) {
+			return false
+		}
+		rrtype := binary.BigEndian.Uint16(wire[off:])
+		if rrtype != typeOPT {
+			a.TTLs = append(a.TTLs, uint16(off+4))
+			lowest = min(lowest, binary.BigEndian.Uint32(wire[off+4:]))
+		}
+		if rrtype == typeA || rrtype == typeAAAA || rrtype == typeMX {
+			rotating++
+		}
+		off += 10 + int(binary.BigEndian.Uint16(wire[off+8:]))
+	}
+	if len(a.TTLs) > 0 {
+		a.TTL = time.Duration(lowest) * time.Second
+	}
+	a.Shuffled = rotating > 1
+	return off == len(wire)
+}
+
+// skipName returns the offset behind the name at off, -1 if it is cut off.
+func skipName(wire []byte, off int) int {
+	for off < len(wire) {
+		switch n := int(wire[off]); {
+		case n == 0:
+			return off + 1
+		case n >= 0xc0:
+			return off + 2
+		case n > 63:
+			return -1
+		default:
+			off += 1 + n
+		}
+	}
+	return -1
+}
+
+// Replay writes to out the answer to query from an earlier answer to the same question, and returns its length: with the ID
+// and the spelling of query, and TTLs that are smaller by age, in seconds. out must hold MaxAnswer octets. ttls is Answer.TTLs.
+func Replay(out, query, answer, key []byte, ttls []uint16, age uint32) int {
+	n := copy(out, answer)
+	out[0], out[1] = query[0], query[1]
+	copy(out[HeaderLen:], query[HeaderLen:HeaderLen+questionLen(key)])
+	if age > 0 {
+		for _, off := range ttls {
+			ttl := out[off : off+4]
+			binary.BigEndian.PutUint32(ttl, binary.BigEndian.Uint32(ttl)-age)
+		}
+	}
+	return n
+}
+
+// Reject writes to out the answer to packet that is a header alone, with the given rcode, and returns its length. The opcode of
+// packet stays only for NOTIMP, as in serveDNS of miekg/dns.
+func Reject(out, packet []byte, rcode byte) int {
+	clear(out[:HeaderLen])
+	copy(out, packet[:2])
+	out[2] = bitQR | packet[2]&(bitTC|bitRD)
+	if rcode == rcodeNOTIMP {
+		out[2] |= packet[2] & opcodeMask
+	}
+	out[3] = packet[3]&(bitRA|bitAD|bitCD) | rcode
+	return HeaderLen
+}
+
+// Refuse writes to out the answer SERVFAIL to a query of the usual form, and returns the length of the answer. The answer is
+// the query with another header: RD and CD stay, as in SetReply of miekg/dns. An OPT record stays, too (RFC 6891, 6.1.1).
+func Refuse(out, query []byte) int {
+	n := copy(out, query)
+	out[2] = bitQR | query[2]&bitRD
+	out[3] = query[3]&bitCD | rcodeSERVFAIL
+	return n
+}

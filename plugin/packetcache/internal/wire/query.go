@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package wire reads DNS queries and answers in place, and writes answers, without a copy and without a parser's objects.
+package wire
+
+import "encoding/binary"
+
+const (
+	// HeaderLen is the length of a message's header in octets (RFC 1035, 4.1.1).
+	HeaderLen = 12
+	// maxName is the longest name in wire format (RFC 1035, 2.3.4).
+	maxName = 255
+	// tailLen is the length of a key's end: one octet of flags, one of EDNS flags, two of the UDP size.
+	tailLen = 4
+	// MaxKey is the length of the longest key in octets: name, type, class and tail.
+	MaxKey = maxName + 4 + tailLen
+)
+
+// Bits of the header's third and fourth octet (RFC 1035, 4.1.1; RFC 4035, 3.1.6).
+const (
+	bitQR      = 0x80 // in the third
+	opcodeMask = 0x78 // in the third
+	bitTC      = 0x02 // in the third
+	bitRD      = 0x01 // in the third
+	bitRA      = 0x80
+	bitAD      = 0x20
+	bitCD      = 0x10
+)
+
+// Bits of a key's EDNS flags.
+const (
+	hasEDNS = 0x01
+	hasDO   = 0x02
+)
+
+const (
+	typeOPT       = 41
+	firstMetaType = 128 // of the types for queries only (RFC 6895, 3.1), to 255
+	classIN       = 1
+)
+
+// ParseQuery reads a query of the usual form and returns its key, written to key[:0]. A key holds everything that an answer
+// depends on beside the client: the question in lower case, RD, AD, CD, the presence of EDNS, DO, and the UDP size. The array
+// behind key must hold MaxKey octets.
+//
+// ParseQuery returns false for a query of an unusual form: not exactly one question, another opcode than QUERY, another class
+// than IN, a type that is not of data, an EDNS option, an unknown version or flag of EDNS, octets behind the message.
+func ParseQuery(msg, key []byte) ([]byte, bool) {
+	if len(msg) < HeaderLen || msg[2]&^bitRD != 0 || msg[3]&^(bitAD|bitCD) != 0 {
+		return nil, false
+	}
+	counts := binary.BigEndian.Uint64(msg[4:]) // QDCOUNT, ANCOUNT, NSCOUNT, ARCOUNT
+	if counts&^1 != 1<<48 {
+		return nil, false
+	}
+	key, ok := appendQuestion(key[:0], msg[HeaderLen:])
+	if !ok {
+		return nil, false
+	}
+	rest := msg[HeaderLen+len(key):]
+	flags := msg[2] | msg[3]
+	if counts&1 == 0 {
+		return append(key, flags, 0, 0, 0), len(rest) == 0
+	}
+	edns, ok := parseOPT(rest)
+	if !ok {
+		return nil, false
+	}
+	return append(key, flags, edns, rest[3], rest[4]), true
+}
+
+// appendQuestion appends the question at the start of b with its name in lower case.
+func appendQuestion(key, b []byte) ([]byte, bool) {
+	off := 0
+	for {
+		if off >= len(b) {
+			return nil, false
+		}
+		n := int(b[off])
+		if n > 63 || off+1+n > maxName || off+1+n > len(b) {
+			return nil, false
+		}
+		key = append(key, b[off])
+		off++
+		if n == 0 {
+			break
+		}
+		for _, c := range b[off : off+n] {
+			key = append(key, lower(c))
+		}
+		off += n
+	}
+	if len(b) < off+4 {
+		return nil, false
+	}
+	qtype, class := binary.BigEndian.Uint16(b[off:]), binary.BigEndian.Uint16(b[off+2:])
+	if class != classIN || qtype == 0 || qtype == typeOPT || qtype >= firstMetaType && qtype <= 255 {
+		return nil, false
+	}
+	return append(key, b[off:off+4]...), true
+}
+
+// parseOPT returns the key's EDNS flags if b is one OPT record of version 0 without options (RFC 6891, 6.1).
+func parseOPT(b []byte) (flags byte, ok bool) {
+	if len(b) != 11 || b[0] != 0 || b[1] != 0 || b[2] != typeOPT {
+		return 0, false
+	}
+	if b[5] != 0 || b[6] != 0 || b[7]&^0x80 != 0 || b[8] != 0 || b[9] != 0 || b[10] != 0 {
+		return 0, false
+	}
+	return hasEDNS | b[7]>>6, true
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + ('a' - 'A')
+	}
+	return c
+}
+
+// questionLen returns the length of the question at the start of key.
+func questionLen(key []byte) int { return len(key) - tailLen }
+
+// DO reports whether the query with this key has EDNS's DO bit (RFC 3225).
+func DO(key []byte) bool { return key[len(key)-3]&hasDO != 0 }

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package packetcache
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/metrics/vars"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wire"
+)
+
+// This file has everything that the packet cache takes for granted of CoreDNS v1.15.0, caddy v1.1.4 and miekg/dns v1.1.73 and
+// that no compiler checks. TestStockFacts looks for each fact in the sources of the modules in go.mod, and fails when one moves.
+//
+//  1. ServePacket calls Config.UDPDecorateWriterFunc once, just before it reads the socket (core/dnsserver/server.go:246). If
+//     several server blocks share a listener, the last function wins (server.go:199).
+//  2. Server.Addr is dns://HOST:PORT, and a server block's keys are dns://ZONE:PORT when its plugins are set up
+//     (core/dnsserver/register.go:131, address.go:18).
+//  3. The context of a query has Key and LoopKey (core/dnsserver/server.go:250, 251).
+//  4. A reload starts the next servers (caddy.go:248), stops the last ones (caddy.go:254), and then calls their OnShutdown
+//     (caddy.go:258). caddy does not wait for the goroutine of ServePacket (caddy.go:816).
+//  5. Server.Stop waits for 5 s at most (core/dnsserver/server.go:122).
+//  6. Between a socket and its handler, dns.Server ignores, rejects or unpacks a packet (miekg/dns server.go:546, 639, 641, 650).
+//     CoreDNS has it use DefaultMsgAcceptFunc (core/dnsserver/server.go:466), and a TsigProvider without secrets.
+//  7. The prometheus plugin counts a query by these metrics and labels (plugin/metrics/vars/report.go:48, 49).
+//  8. These types have a label of their own (plugin/metrics/vars/monitor.go:7).
+
+// closePatience is how long the end of a configuration waits for the queries that are with the plugins (fact 5).
+const closePatience = 5 * time.Second
+
+// onServe makes f run whenever a stock server of site is about to read its UDP socket (fact 1).
+func onServe(site *dnsserver.Config, f func(*dnsserver.Server)) {
+	site.UDPDecorateWriterFunc = func(s *dnsserver.Server) dns.DecorateWriter {
+		f(s)
+		return nil // the stock server's writer stays as it is
+	}
+}
+
+// addrOf returns the address that s listens at (fact 2).
+func addrOf(s *dnsserver.Server) (netip.AddrPort, error) {
+	return netip.ParseAddrPort(strings.TrimPrefix(s.Addr, "dns://"))
+}
+
+// addrsOf returns the addresses that the servers of a server block will listen at (fact 2).
+func addrsOf(site *dnsserver.Config, keys []string) (addrs []netip.AddrPort) {
+	for _, host := range site.ListenHosts {
+		for _, key := range keys {
+			port := key[strings.LastIndexByte(key, ':')+1:]
+			if addr, err := netip.ParseAddrPort(net.JoinHostPort(host, port)); err == nil {
+				addrs = append(addrs, addr)
+			}
+		}
+	}
+	return addrs
+}
+
+// contextOf returns the context of the queries that come to s (fact 3).
+func contextOf(s *dnsserver.Server) context.Context {
+	return context.WithValue(context.WithValue(context.Background(), dnsserver.Key{}, s), dnsserver.LoopKey{}, 0)
+}
+
+// fromStock reports whether a query comes from the socket of a stock server (fact 3).
+func fromStock(ctx context.Context) bool {
+	_, ok := ctx.Value(dnsserver.Key{}).(*dnsserver.Server)
+	return ok
+}
+
+// screen returns what the stock server does with a packet by its header (fact 6).
+func screen(packet []byte) dns.MsgAcceptAction {
+	if len(packet) < wire.HeaderLen { // serveUDP: len(m) < headerSize
+		return dns.MsgIgnore
+	}
+	word := func(at int) uint16 { return binary.BigEndian.Uint16(packet[at:]) }
+	return dns.DefaultMsgAcceptFunc(dns.Header{
+		Id: word(0), Bits: word(2), Qdcount: word(4), Ancount: word(6), Nscount: word(8), Arcount: word(10),
+	})
+}
+
+// malformed makes r, what could be read of a query, the answer to it (serveDNS: MsgAccept with an error of unpack).
+func malformed(r *dns.Msg) *dns.Msg {
+	r.SetRcodeFormatError(r)
+	r.Zero = false
+	r.Answer, r.Ns, r.Extra = nil, nil, nil
+	return r
+}
+
+// noSecrets is the dns.TsigProvider of a server that has no secrets. With some, the packet cache is not used.
+type noSecrets struct{}
+
+// Generate implements dns.TsigProvider.
+func (noSecrets) Generate([]byte, *dns.TSIG) ([]byte, error) { return nil, dns.ErrSecret }
+
+// Verify implements dns.TsigProvider.
+func (noSecrets) Verify([]byte, *dns.TSIG) error { return dns.ErrSecret }
+
+// counters are the metrics of CoreDNS's prometheus plugin for queries that are alike. With them a hit is counted as that plugin
+// would count the query (fact 7).
+type counters struct {
+	requests, responses, do             prometheus.Counter // do is nil without the bit
+	duration, requestSize, responseSize prometheus.Observer
+	requestSizeValue, responseSizeValue float64
+}
+
+// uncounted is for entries of a server block without prometheus.
+var uncounted = new(counters)
+
+// newCounters returns the counters for hits on e, an entry of s.
+func newCounters(e *store.Entry, o *origin, s *server) *counters {
+	p := o.block.prometheus
+	var m dns.Msg
+	if p == nil || m.Unpack(e.Wire) != nil {
+		return uncounted
+	}
+	server, q := s.dns.Addr, m.Question[0]
+	zone := plugin.Zones(p.ZoneNames()).Matches(strings.ToLower(q.Name))
+	if zone == "" {
+		zone = "."
+	}
+	first := "" // the plugin behind prometheus
+	if p.Next != nil {
+		first = p.Next.Name()
+	}
+	family := "1"
+	if s.lease.Addr().IP.To4() == nil {
+		family = "2"
+	}
+	c := &counters{
+		requests:          vars.RequestCount.WithLabelValues(server, zone, "", "udp", family, typeLabel(q.Qtype)),
+		responses:         vars.ResponseRcode.WithLabelValues(server, zone, "", dns.RcodeToString[m.Rcode], first),
+		duration:          vars.RequestDuration.WithLabelValues(server, zone, ""),
+		requestSize:       vars.RequestSize.WithLabelValues(server, zone, "", "udp"),
+		responseSize:      vars.ResponseSize.WithLabelValues(server, zone, "", "udp"),
+		requestSizeValue:  float64(o.query),
+		responseSizeValue: float64(o.size),
+	}
+	if wire.DO(e.Key) {
+		c.do = vars.RequestDo.WithLabelValues(server, zone, "")
+	}
+	return c
+}
+
+// hit counts one hit that took the given time.
+func (c *counters) hit(took time.Duration) {
+	if c == uncounted {
+		return
+	}
+	c.requests.Inc()
+	c.responses.Inc()
+	if c.do != nil {
+		c.do.Inc()
+	}
+	c.duration.Observe(took.Seconds())
+	c.requestSize.Observe(c.requestSizeValue)
+	c.responseSize.Observe(c.responseSizeValue)
+}
+
+// labelled are the types of data that have a label of their own in CoreDNS's metrics (fact 8).
+var labelled = map[uint16]bool{
+	dns.TypeAAAA: true, dns.TypeA: true, dns.TypeCNAME: true, dns.TypeDNSKEY: true, dns.TypeDS: true, dns.TypeMX: true,
+	dns.TypeNSEC3: true, dns.TypeNSEC: true, dns.TypeNS: true, dns.TypePTR: true, dns.TypeRRSIG: true, dns.TypeSOA: true,
+	dns.TypeSRV: true, dns.TypeTXT: true, dns.TypeHTTPS: true, dns.TypeSVCB: true,
+}
+
+func typeLabel(t uint16) string {
+	if labelled[t] {
+		return dns.Type(t).String()
+	}
+	return "other"
+}
