@@ -18,11 +18,10 @@ import (
 // metricsRetry is the time between two tries to listen at an address in use.
 var metricsRetry = 5 * time.Second
 
-// serveMetrics serves the default registry at /metrics of addr, and nothing if
-// addr is empty. This endpoint is the reference's; it does not depend on the
-// Corefile and so is there while the servers are not. SO_REUSEPORT lets the
-// next instance start beside this one. The reference itself does not share the
-// address; what is in its place is served when it has gone. The result stops it.
+// serveMetrics serves the default registry at /metrics of addr. It serves nothing if addr is empty. The reference has this
+// endpoint, too. The endpoint does not depend on the Corefile, so it is there while the servers are not. SO_REUSEPORT lets the
+// next instance start beside this one. The reference does not share its address: where it still runs, the metrics are served
+// when it has gone. The function stop ends the service.
 func serveMetrics(addr string) (stop func(), err error) {
 	if addr == "" {
 		return func() {}, nil
@@ -50,7 +49,7 @@ func serveMetrics(addr string) (stop func(), err error) {
 	}()
 	return func() {
 		cancel()
-		_ = srv.Close() // what is in flight at the end of the process is lost anyway
+		_ = srv.Close() // answers under way are lost at the end of the process anyway
 		<-done
 	}, nil
 }

@@ -15,42 +15,44 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/filewatch"
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
+	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
-// watchInterval is how often -reloadwithsignal looks at the inputs.
+// watchInterval is how often -reloadwithsignal looks at the inputs, should a change not be noticed.
 const watchInterval = 10 * time.Second
 
-// run serves until a signal ends it. The fallback table is the first thing that
-// it makes, before it waits for kube-proxy, reads a file or opens a port: a start
-// that fails leaves it.
-func run(o *options) (int, error) {
+// run serves until a signal ends it. First it makes the fallback table, before it waits for kube-proxy, reads a file or opens a
+// port. A start that fails leaves the table on the node.
+func run(o *options.Options) (int, error) {
 	if err := configure(o); err != nil {
 		return exitFailure, err
 	}
-	f := newFinder(o, proxyPatience, func(s string) { log.Info(s) })
-	lacking := f.foresee()
-	if err := f.resolve(); err != nil {
+	f := rendering.NewFinder(o, rendering.ProxyPatience, func(s string) { log.Info(s) })
+	lacking := foresee(f)
+	if err := f.Resolve(); err != nil {
 		return exitFailure, errors.Join(err, lacking, nodelocal.Abandon())
 	}
-	if o.auto {
-		lacking = f.foresee() // for the addresses that resolve has found
+	if o.Auto {
+		lacking = foresee(f) // for the addresses that resolve has found
 	}
-	stopMetrics, err := serveMetrics(o.metricsAddr)
+	stopMetrics, err := serveMetrics(o.MetricsAddr)
 	if err != nil {
 		return exitFailure, errors.Join(err, lacking, nodelocal.Abandon())
 	}
 	defer stopMetrics()
-	if err := makeStateDir(o.stateDir); err != nil {
+	if err := rendering.MakeStateDir(o.StateDir); err != nil {
 		log.Warningf("Nothing is kept for the next start (-statedir): %v", err)
-		o.stateDir = ""
+		o.StateDir = ""
 	}
-	if !o.quiet {
+	if !o.Quiet {
 		log.Info(versionLine())
 	}
-	sayMemory(o.memory)
+	sayMemory(o.Memory)
 	code, err := serveOptions(o)
 	if err != nil {
 		err = errors.Join(err, lacking)
@@ -58,7 +60,16 @@ func run(o *options) (int, error) {
 	return code, err
 }
 
-// sayMemory tells of a limit, since it decides how much is cached.
+// foresee makes the fallback table before any file is read that may be at fault.
+func foresee(f rendering.Finder) error {
+	c, ok := f.Foreseen()
+	if !ok {
+		return nil
+	}
+	return nodelocal.Foresee(c)
+}
+
+// sayMemory logs the memory limit, which decides how much is cached.
 func sayMemory(l memlimit.Limit) {
 	switch {
 	case l == 0:
@@ -71,38 +82,53 @@ func sayMemory(l memlimit.Limit) {
 }
 
 // serveOptions serves what o says.
-func serveOptions(o *options) (int, error) {
-	loader, last := newLoader(o), newLastGood(o, os.Getenv)
+func serveOptions(o *options.Options) (int, error) {
+	loader, last := newLoader(o), rendering.NewLastGood(o, os.Getenv)
 	loader.validity.keep = keeper(last, loader)
 	life := newLifecycle(&loader.validity)
 	caddy.RegisterEventHook("nodelocaldns", life.hook)
 	caddy.RegisterCaddyfileLoader("nodelocaldns", life.guard(loader.reload))
-	if o.reloadWithSignal {
-		go life.watch(life.guard(loader.reload), watchInterval)
+	var tick <-chan time.Time // without -reloadwithsignal the reload plugin's
+	if o.ReloadWithSignal {
+		tick = time.Tick(watchInterval)
 	}
+	go life.watch(loader.reload, tick, o.ReloadWithSignal)
+	go life.follow(loader.Files()...)
 	starter := starter{loader, last, caddy.Start, life.ending.Load}
 	return life.serve(starter.start, loader.reload, notify())
 }
 
-// keeper returns what keeps a configuration that works. An error is logged once:
-// it is no reason not to serve. Nor is a configuration kept whose nameservers are
-// not known any more: the one before has them.
-func keeper(last lastGood, l *loader) func([]byte) {
+// follow asks for a look at the files at paths after each change of them, until the process ends. Without it changes take
+// effect at the next tick.
+func (l *lifecycle) follow(paths ...string) {
+	watcher, err := filewatch.New(paths...)
+	for err == nil {
+		if err = watcher.Next(); err == nil {
+			ask(l.changes)
+		}
+	}
+	log.Warningf("Changes of the configuration take effect at the interval of the reload plugin, and no sooner: %v", err)
+}
+
+// keeper returns the function that keeps a configuration that works for the next start. The function logs an error once, and
+// the cache serves all the same. It does not keep a configuration if no nameserver of resolv.conf can be asked any more: the
+// configuration kept before has nameservers.
+func keeper(last rendering.LastGood, l *loader) func([]byte) {
 	said := ""
 	return func(text []byte) {
-		err := fmt.Errorf("no nameserver in %s can be asked", l.resolvConf)
-		if kept, ok := l.detached(text); ok {
-			err = last.write(kept)
+		err := fmt.Errorf("no nameserver in %s can be asked", l.ResolvConf)
+		if kept, ok := l.Detached(text); ok {
+			err = last.Write(kept)
 		}
-		if err != nil && last.path != "" && err.Error() != said {
+		if err != nil && last.Path != "" && err.Error() != said {
 			said = err.Error()
 			log.Warningf("Not keeping the configuration for the next start: %v", err)
 		}
 	}
 }
 
-// serve serves what start starts until the process is to end with the code that it returns.
-// Caddy starts beside it: a start that hangs can be ended, too.
+// serve runs start, and returns when the process is to end, with the exit code. start runs in a goroutine of its own, so that a
+// signal can end a start that hangs.
 func (l *lifecycle) serve(start func() (*caddy.Instance, error), load caddy.LoaderFunc, sigs <-chan os.Signal) (int, error) {
 	exit, failed := make(chan int, 3), make(chan error, 1)
 	go l.handle(sigs, exit)
@@ -125,23 +151,23 @@ func (l *lifecycle) serve(start func() (*caddy.Instance, error), load caddy.Load
 }
 
 // configure sets what caddy and CoreDNS keep in package variables.
-func configure(o *options) error {
+func configure(o *options.Options) error {
 	if err := logwriter.Install(); err != nil {
 		return fmt.Errorf("setting up the log: %w", err)
 	}
-	o.memory = memlimit.Set(o.memory)
-	signal.Ignore(syscall.SIGPIPE) // of stdout or stderr, whose reader has gone: that is no reason to serve no more
+	o.Memory = memlimit.Set(o.Memory)
+	signal.Ignore(syscall.SIGPIPE) // when nobody reads stdout or stderr any more, the cache serves on
 	golog.SetFlags(0)              // as CoreDNS; who collects the logs adds the time
 	caddy.Quiet = true
-	caddy.PidFile = o.pidFile
-	dnsserver.Quiet = o.quiet
-	dnsserver.Port = strconv.Itoa(int(o.port))
+	caddy.PidFile = o.PIDFile
+	dnsserver.Quiet = o.Quiet
+	dnsserver.Port = strconv.Itoa(int(o.Port))
 	nodelocal.SetBuildInfo(version, commit)
 	return dnsserver.SetDirectives(directives)
 }
 
-// startFailed takes back what a start that failed has done so far. If a signal
-// is ending the process already, it is let go on, and has the last word.
+// startFailed takes back what a failed start has done. If a signal is ending the process already, startFailed waits for that
+// end and returns its exit code.
 func (l *lifecycle) startFailed(exit <-chan int, err error) (int, error) {
 	if l.end() {
 		return exitFailure, errors.Join(err, nodelocal.Abandon())
@@ -150,8 +176,8 @@ func (l *lifecycle) startFailed(exit <-chan int, err error) (int, error) {
 	return <-exit, err
 }
 
-// awaitServers ends the process when all servers have stopped by themselves:
-// better to be restarted than to be a process that serves nothing.
+// awaitServers ends the process when all servers have stopped by themselves. Kubernetes restarts the process then, while a
+// process without servers would stay.
 func (l *lifecycle) awaitServers(inst *caddy.Instance, exit chan<- int) {
 	inst.Wait() // for all instances that follow, too
 	if l.end() {
@@ -161,7 +187,7 @@ func (l *lifecycle) awaitServers(inst *caddy.Instance, exit chan<- int) {
 	}
 }
 
-// awaitLoop ends the process when its upstream leads back to it: only another configuration can help.
+// awaitLoop ends the process when its queries come back to it. Only another configuration can help then.
 func (l *lifecycle) awaitLoop(loops <-chan error, exit chan<- int) {
 	err := <-loops
 	if l.end() {

@@ -3,6 +3,9 @@
 package main
 
 import (
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/coredns/caddy"
@@ -10,6 +13,40 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
+
+// notify starts to catch the signals that handle knows. caddy.TrapSignals cannot be used: it exits before link and source rules
+// are removed, it runs no shutdown callbacks on SIGQUIT, and its SIGUSR1 drops all event hooks, after which the reload plugin
+// no longer reloads (coredns#6263).
+func notify() chan os.Signal {
+	sigs := make(chan os.Signal, 8)
+	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT,
+		syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	return sigs
+}
+
+// handle acts on signals until sigs is closed, and sends exit codes. It never blocks, so it notices a second SIGTERM while the
+// shutdown by the first is under way. exit needs room for all codes that can come.
+func (l *lifecycle) handle(sigs <-chan os.Signal, exit chan<- int) {
+	forced := false
+	for sig := range sigs {
+		switch sig {
+		case syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT:
+			if l.end() {
+				go func() { exit <- l.shutdown(sig.String()) }()
+				log.Infof("Shutting down: %s", sig)
+			} else if !forced {
+				forced = true
+				log.Warningf("Shutting down at once: a second signal (%s)", sig)
+				exit <- exitForced
+			}
+		case syscall.SIGUSR1:
+			ask(l.reloads)
+		case syscall.SIGUSR2:
+			log.Info("Ignoring SIGUSR2: a binary is replaced by starting the new one beside the old one")
+		case syscall.SIGHUP: // the terminal went away, which does not concern a cache
+		}
+	}
+}
 
 // Exit codes; those of a shutdown are caddy's.
 const (
@@ -21,15 +58,15 @@ const (
 	exitCallbacks = 4
 )
 
-// restartPatience is how long the shutdown waits for a start or restart that is
-// under way. Our manifest grants 45 s for everything, others 30 s.
+// restartPatience is how long the shutdown waits for a start or restart that is under way. The manifest of this project grants
+// 45 s for the whole way out, other manifests 30 s.
 const restartPatience = 10 * time.Second
 
-// sayPatience is when the log says that this wait goes on.
+// sayPatience is the time after which the log says that the shutdown still waits.
 const sayPatience = 3 * time.Second
 
-// end reports whether the caller is the first who wants to end the process, and
-// so the one who does. No restart begins after it.
+// end reports whether the caller is the first to end the process. Only the first one ends it. No restart begins after this
+// call.
 func (l *lifecycle) end() bool {
 	if !l.ending.CompareAndSwap(false, true) {
 		return false
@@ -66,11 +103,10 @@ func (l *lifecycle) shutdown(reason string) int {
 	return code
 }
 
-// runCallbacks runs the shutdown callbacks of inst and reports whether all
-// succeeded. Other than caddy it begins with the final ones: the first of them
-// takes steering off and waits until the pods' last queries are answered, for
-// which the plugins must still be whole (an OnShutdown makes shed drop its
-// answers). A reload has no final callbacks, so their order matters only here.
+// runCallbacks runs the shutdown callbacks of inst and reports whether all succeeded. Caddy begins with OnShutdown;
+// runCallbacks begins with OnFinalShutdown. The first final callback takes steering off and waits until the pods' last queries
+// are answered. Until then all plugins must work, and OnShutdown makes shed drop its answers. A reload runs no final callbacks,
+// so the order matters only here.
 func runCallbacks(inst *caddy.Instance) bool {
 	if inst == nil {
 		return true

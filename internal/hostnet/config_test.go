@@ -21,6 +21,7 @@ func TestConfigValidate(t *testing.T) {
 		{"last zones", func(c *Config) { c.FallbackZone = 65532 }, ""},
 		{"empty interface", func(c *Config) { c.Interface = "" }, `interface "": want 1 to 14 characters without space, slash, colon or percent sign`},
 		{"long interface", func(c *Config) { c.Interface = "abcdefghijklmno" }, `interface "abcdefghijklmno": want 1 to 14 characters without space, slash, colon or percent sign`},
+		{"directory as interface", func(c *Config) { c.Interface = ".." }, `interface "..": want 1 to 14 characters without space, slash, colon or percent sign`},
 		{"format in interface", func(c *Config) { c.Interface = "dns%d" }, `interface "dns%d": want 1 to 14 characters without space, slash, colon or percent sign`},
 		{"link", func(c *Config) { c.Link = "veth" }, `link "veth": want auto, tun, dummy or none`},
 		{"firewall", func(c *Config) { c.Firewall = "ufw" }, `firewall "ufw": want auto, iptables, nftables or none`},
@@ -76,5 +77,28 @@ func TestNewFallbackCoversOnlyAddressesWithNothingBehind(t *testing.T) {
 				t.Errorf("got %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// TestNothingBehindWithoutTarget has no Service's address of the cache's own family.
+func TestNothingBehindWithoutTarget(t *testing.T) {
+	for _, tc := range []struct{ name, addrs, target, want string }{
+		{"link-local", "169.254.20.10 10.96.0.10", "", "169.254.20.10"},
+		{"own IPv6 address", "fd00::10", "", "fd00::10"},
+		{"own IPv6 address, IPv4 target", "fd00::10", "10.96.0.10", "fd00::10"},
+		{"one of each family", "169.254.20.10 fd00::20:10", "10.96.0.10", "169.254.20.10 fd00::20:10"},
+		{"dual stack by its ClusterIPs", "169.254.20.10 10.96.0.10 fd00:96::a", "10.96.0.10", "169.254.20.10"},
+		{"all four", "169.254.20.10 10.96.0.10 fd00::10 fd00:96::a", "10.96.0.10", "169.254.20.10 fd00::10"},
+		{"ClusterIPs alone", "10.96.0.10 fd00:96::a", "", ""},
+	} {
+		var target netip.Addr
+		if tc.target != "" {
+			target = netip.MustParseAddr(tc.target)
+		}
+		all := addrsOf(tc.addrs)
+		got := slices.DeleteFunc(slices.Clone(all), func(a netip.Addr) bool { return !NothingBehind(a, all, target) })
+		if !slices.Equal(got, addrsOf(tc.want)) {
+			t.Errorf("%s: got %v, want %s", tc.name, got, tc.want)
+		}
 	}
 }
