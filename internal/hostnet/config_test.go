@@ -4,6 +4,7 @@ package hostnet
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -76,5 +77,28 @@ func TestNewFallbackCoversOnlyAddressesWithNothingBehind(t *testing.T) {
 				t.Errorf("got %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// TestConfigEqual changes each field.
+func TestConfigEqual(t *testing.T) {
+	if !testConfig().Equal(testConfig()) || !(Config{}).Equal(Config{Addresses: []netip.Addr{}}) {
+		t.Error("the same is not equal")
+	}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
+		c := testConfig()
+		switch f := reflect.ValueOf(&c).Elem().FieldByIndex(field.Index); f.Kind() {
+		case reflect.String:
+			f.SetString("another")
+		case reflect.Uint16:
+			f.SetUint(7)
+		case reflect.Int64:
+			f.SetInt(7)
+		default:
+			f.Set(reflect.ValueOf(addrsOf("192.0.2.1")))
+		}
+		if c.Equal(testConfig()) || testConfig().Equal(c) {
+			t.Errorf("another %s, and still equal", field.Name)
+		}
 	}
 }

@@ -140,3 +140,10 @@ func families(addrs []netip.Addr) []bool {
 	}
 	return fams
 }
+
+// Equal reports whether c and other say the same.
+func (c Config) Equal(other Config) bool {
+	return slices.Equal(c.Addresses, other.Addresses) && slices.Equal(c.Fallback, other.Fallback) &&
+		c.Interface == other.Interface && c.Link == other.Link && c.Firewall == other.Firewall && c.Uplink == other.Uplink &&
+		c.Port == other.Port && c.HealthPort == other.HealthPort && c.Lease == other.Lease && c.FallbackZone == other.FallbackZone
+}

@@ -100,10 +100,6 @@ func (n *Network) apply(addrs []netip.Addr) error {
 	return nil
 }
 
-// settleTime is for TCP connections to the cluster DNS that were in use when
-// steering went on: only new connections are steered until then.
-const settleTime = 3 * time.Second
-
 // beginSettling does nothing on a kernel without a fallback table, which holds
 // what begins with the cache meanwhile: connections in use are reset once there.
 func (n *Network) beginSettling(addrs []netip.Addr) {
