@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+// Package nettest is for tests that need a network namespace of their own.
+package nettest
 
 import (
 	"flag"
@@ -14,23 +15,26 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// inNamespace moves the test's goroutine to a network namespace of its own,
+// InNamespace moves the test's goroutine to a network namespace of its own,
 // which goes with its thread.
-func inNamespace(t *testing.T) {
+func InNamespace(t *testing.T) {
 	t.Helper()
-	needsRoot(t)
+	NeedsRoot(t)
 	runtime.LockOSThread() // never unlocked: the thread is not to be used again
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatalf("making a network namespace: %v", err)
 	}
-	command(t, "ip", "link", "set", "lo", "up")
+	Command(t, "ip", "link", "set", "lo", "up")
 }
 
-func needsRoot(t *testing.T) {
+// NeedsRoot skips the test for others than root, unless the environment requires it.
+func NeedsRoot(t *testing.T) {
 	t.Helper()
 	if os.Getuid() == 0 {
 		return
@@ -41,7 +45,8 @@ func needsRoot(t *testing.T) {
 	t.Skip("needs root to make network namespaces")
 }
 
-func command(t *testing.T, name string, args ...string) string {
+// Command runs a command, which must succeed, and returns what it says.
+func Command(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {
@@ -50,8 +55,8 @@ func command(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// golden compares got with testdata/name.
-func golden(t *testing.T, name, got string) {
+// Golden compares got with testdata/name.
+func Golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
 	if *update {
@@ -68,8 +73,8 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// eventually waits until ok, for at most a generous bound.
-func eventually(t *testing.T, what string, ok func() bool) {
+// Eventually waits until ok, for at most a generous bound.
+func Eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -78,7 +83,8 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func addrsOf(s string) []netip.Addr {
+// Addrs returns the addresses that s names.
+func Addrs(s string) []netip.Addr {
 	var out []netip.Addr
 	for f := range strings.FieldsSeq(s) {
 		out = append(out, netip.MustParseAddr(f))
@@ -86,14 +92,88 @@ func addrsOf(s string) []netip.Addr {
 	return out
 }
 
-func testConfig() Config {
-	return Config{
-		Interface: DefaultInterface, Link: TUN, Firewall: NFTables, Uplink: UplinkAuto,
-		Addresses: addrsOf("169.254.20.10 10.96.0.10 fd00::10 fd00:96::a"),
-		Port:      53, HealthPort: 8080, Lease: 3 * time.Second,
-		Fallback: addrsOf("10.96.0.11 fd00:96::b"), FallbackZone: DefaultFallbackZone,
+// Variant puts iptables commands of one variant in front of PATH.
+func Variant(t *testing.T, name string) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, command := range []string{"iptables", "ip6tables"} {
+		for _, suffix := range []string{"", "-save", "-restore"} {
+			target, err := exec.LookPath(command + "-" + name + suffix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(target, filepath.Join(dir, command+suffix)); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	t.Setenv("XTABLES_LOCKFILE", filepath.Join(dir, "xtables.lock"))
 }
 
-// ignore is for a Withdraw that need not be told of.
-func ignore(error) {}
+// ToolsOf makes a PATH with nothing but the commands of the variants, "" being
+// plain ones, which are nft's.
+func ToolsOf(t *testing.T, variants ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, variant := range variants {
+		multi := "xtables-nft-multi"
+		if variant == "-legacy" {
+			multi = "xtables-legacy-multi"
+		}
+		target, err := exec.LookPath(multi)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"iptables", "ip6tables"} {
+			for _, suffix := range []string{"", "-save", "-restore"} {
+				if err := os.Symlink(target, filepath.Join(dir, name+variant+suffix)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	t.Setenv("PATH", dir)
+	t.Setenv("XTABLES_LOCKFILE", filepath.Join(dir, "xtables.lock"))
+}
+
+// RuleLines returns the rules, which have comments, of what nft lists.
+func RuleLines(listing string) string {
+	var out []string
+	for line := range strings.Lines(listing) {
+		if line = strings.TrimSpace(line); strings.Contains(line, "comment") {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// Try is Command for what this kernel may lack.
+func Try(line string) bool {
+	args := strings.Fields(line)
+	return exec.Command(args[0], args[1:]...).Run() == nil
+}
+
+// DefaultRoute has the default route of a family lead out by a link.
+func DefaultRoute(t *testing.T, link string, f family.Family) {
+	t.Helper()
+	Command(t, "ip", "link", "set", link, "up")
+	if Try("ip link show far") {
+		Command(t, "ip", "link", "set", "far", "up")
+	}
+	option, addr, gateway := "-4", "198.51.100.1/24", "198.51.100.2"
+	if f == family.IPv6 {
+		option, addr, gateway = "-6", "2001:db8::1/64", "2001:db8::2"
+	}
+	Command(t, "ip", option, "addr", "add", addr, "dev", link)
+	Command(t, "ip", option, "route", "replace", "default", "via", gateway, "dev", link, "onlink")
+}
+
+// NeedsDummy skips the test where the kernel has no dummy links.
+func NeedsDummy(t *testing.T) {
+	t.Helper()
+	if !Try("ip link add probe type dummy") {
+		t.Skip("this kernel has no dummy links")
+	}
+	Command(t, "ip", "link", "del", "probe")
+}

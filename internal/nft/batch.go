@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+// Package nft speaks nf_tables over netlink. It knows no DNS.
+// github.com/google/nftables would do but for one expression, `ct original zone
+// set` (it sends no direction with a zone), and expressions cannot be added to
+// it from outside. The numbers are those of the kernel's
+// include/uapi/linux/netfilter/nf_tables.h.
+package nft
 
 import (
 	"encoding/binary"
@@ -10,60 +15,61 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
 )
 
-// This file speaks nf_tables over netlink: what a transaction is made of.
-// github.com/google/nftables would do but for one expression, `ct original zone
-// set` (it sends no direction with a zone), and expressions cannot be added to
-// it from outside. The numbers are those of the kernel's
-// include/uapi/linux/netfilter/nf_tables.h.
+// ARP is the family of tables whose rules see ARP packets.
+const ARP family.Family = unix.NFPROTO_ARP
 
-// nftTimeout bounds one transaction or dump; the kernel answers in microseconds.
-const nftTimeout = 5 * time.Second
+// timeout bounds one transaction or dump; the kernel answers in microseconds.
+const timeout = 5 * time.Second
 
-// An nftBatch is a transaction: all of it takes effect at once, or none.
-type nftBatch struct{ msgs []netlink.Message }
+// A Batch is a transaction: all of it takes effect at once, or none.
+type Batch struct{ msgs []netlink.Message }
 
-func (b *nftBatch) add(msg int, family byte, flags netlink.HeaderFlags, encode func(*netlink.AttributeEncoder)) {
-	b.msgs = append(b.msgs, nftMessage(msg, family, flags|netlink.Request|netlink.Acknowledge, encode))
+func (b *Batch) add(msg int, f family.Family, flags netlink.HeaderFlags, encode func(*netlink.AttributeEncoder)) {
+	b.msgs = append(b.msgs, Message(msg, f, flags|netlink.Request|netlink.Acknowledge, encode))
 }
 
-func nftMessage(msg int, family byte, flags netlink.HeaderFlags, encode func(*netlink.AttributeEncoder)) netlink.Message {
+// Message returns one message of nf_tables.
+func Message(msg int, f family.Family, flags netlink.HeaderFlags, encode func(*netlink.AttributeEncoder)) netlink.Message {
 	ae := netlink.NewAttributeEncoder()
 	ae.ByteOrder = binary.BigEndian
 	encode(ae)
 	data, err := ae.Encode()
 	if err != nil {
-		panic(fmt.Sprintf("hostnet: encoding an nf_tables message: %v", err)) // only an attribute over 64 KB
+		panic(fmt.Sprintf("nft: encoding an nf_tables message: %v", err)) // only an Attribute over 64 KB
 	}
 	return netlink.Message{
 		Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | msg), Flags: flags},
-		Data:   append([]byte{family, unix.NFNETLINK_V0, 0, 0}, data...),
+		Data:   append([]byte{byte(f), unix.NFNETLINK_V0, 0, 0}, data...),
 	}
 }
 
-// addTable adds an empty table, or finds the one that is there.
-func (b *nftBatch) addTable(family byte, name string) {
-	b.add(unix.NFT_MSG_NEWTABLE, family, netlink.Create, func(ae *netlink.AttributeEncoder) {
+// AddTable adds an empty table, or finds the one that is there.
+func (b *Batch) AddTable(f family.Family, name string) {
+	b.add(unix.NFT_MSG_NEWTABLE, f, netlink.Create, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_TABLE_NAME, name)
 		ae.Uint32(unix.NFTA_TABLE_FLAGS, 0)
 	})
 }
 
-// delTable deletes a table with all it holds; it must exist.
-func (b *nftBatch) delTable(family byte, name string) {
-	b.add(unix.NFT_MSG_DELTABLE, family, 0, func(ae *netlink.AttributeEncoder) { ae.String(unix.NFTA_TABLE_NAME, name) })
+// DeleteTable deletes a table with all it holds; it must exist.
+func (b *Batch) DeleteTable(f family.Family, name string) {
+	b.add(unix.NFT_MSG_DELTABLE, f, 0, func(ae *netlink.AttributeEncoder) { ae.String(unix.NFTA_TABLE_NAME, name) })
 }
 
-// replaceTable leaves an empty table whether or not one was there.
-func (b *nftBatch) replaceTable(family byte, name string) {
-	b.addTable(family, name)
-	b.delTable(family, name)
-	b.addTable(family, name)
+// ReplaceTable leaves an empty table whether or not one was there.
+func (b *Batch) ReplaceTable(f family.Family, name string) {
+	b.AddTable(f, name)
+	b.DeleteTable(f, name)
+	b.AddTable(f, name)
 }
 
-func (b *nftBatch) addChain(family byte, table, name, kind string, hooknum uint32, priority int32) {
-	b.add(unix.NFT_MSG_NEWCHAIN, family, netlink.Create, func(ae *netlink.AttributeEncoder) {
+// AddChain adds a chain of kind "filter", "nat" or "route" that the kernel calls at a hook.
+func (b *Batch) AddChain(f family.Family, table, name, kind string, hooknum uint32, priority int32) {
+	b.add(unix.NFT_MSG_NEWCHAIN, f, netlink.Create, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_CHAIN_TABLE, table)
 		ae.String(unix.NFTA_CHAIN_NAME, name)
 		ae.Nested(unix.NFTA_CHAIN_HOOK, func(ae *netlink.AttributeEncoder) error {
@@ -75,8 +81,9 @@ func (b *nftBatch) addChain(family byte, table, name, kind string, hooknum uint3
 	})
 }
 
-func (b *nftBatch) addRule(family byte, table, chain, comment string, exprs ...nftExpr) {
-	b.add(unix.NFT_MSG_NEWRULE, family, netlink.Create|netlink.Append, func(ae *netlink.AttributeEncoder) {
+// AddRule adds a rule at the end of a chain.
+func (b *Batch) AddRule(f family.Family, table, chain, comment string, exprs ...Expr) {
+	b.add(unix.NFT_MSG_NEWRULE, f, netlink.Create|netlink.Append, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_RULE_TABLE, table)
 		ae.String(unix.NFTA_RULE_CHAIN, chain)
 		ae.Nested(unix.NFTA_RULE_EXPRESSIONS, func(ae *netlink.AttributeEncoder) error {
@@ -90,31 +97,31 @@ func (b *nftBatch) addRule(family byte, table, chain, comment string, exprs ...n
 	})
 }
 
-// flushChain deletes the rules of a chain.
-func (b *nftBatch) flushChain(family byte, table, chain string) {
-	b.add(unix.NFT_MSG_DELRULE, family, 0, func(ae *netlink.AttributeEncoder) {
+// FlushChain deletes the rules of a chain.
+func (b *Batch) FlushChain(f family.Family, table, chain string) {
+	b.add(unix.NFT_MSG_DELRULE, f, 0, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_RULE_TABLE, table)
 		ae.String(unix.NFTA_RULE_CHAIN, chain)
 	})
 }
 
-// addSet adds a set of client addresses and ports that rules fill, or finds it.
-func (b *nftBatch) addSet(s nftSet) {
+// AddSet adds a set of client addresses and ports that rules fill, or finds it.
+func (b *Batch) AddSet(s Set) {
 	// Types of nft's own, for its listings: ipv4_addr, ipv6_addr, inet_service;
 	// a concatenation has 6 bits for each.
 	const ipv4Addr, ipv6Addr, inetService = 7, 8, 13
 	addr := uint32(ipv4Addr)
-	if s.family == unix.NFPROTO_IPV6 {
+	if s.Family == family.IPv6 {
 		addr = ipv6Addr
 	}
-	b.add(unix.NFT_MSG_NEWSET, s.family, netlink.Create, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_SET_TABLE, s.table)
-		ae.String(unix.NFTA_SET_NAME, s.name)
+	b.add(unix.NFT_MSG_NEWSET, s.Family, netlink.Create, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_SET_TABLE, s.Table)
+		ae.String(unix.NFTA_SET_NAME, s.Name)
 		ae.Uint32(unix.NFTA_SET_ID, 1)
 		ae.Uint32(unix.NFTA_SET_FLAGS, unix.NFT_SET_TIMEOUT|unix.NFT_SET_EVAL)
 		ae.Uint32(unix.NFTA_SET_KEY_TYPE, addr<<6|inetService)
-		ae.Uint32(unix.NFTA_SET_KEY_LEN, s.keyLen)
-		ae.Uint64(unix.NFTA_SET_TIMEOUT, s.ttl)
+		ae.Uint32(unix.NFTA_SET_KEY_LEN, s.keyLen())
+		ae.Uint64(unix.NFTA_SET_TIMEOUT, uint64(s.TTL.Milliseconds()))
 		ae.Nested(unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) error {
 			ae.Uint32(unix.NFTA_SET_DESC_SIZE, maxSetSize)
 			return nil
@@ -125,30 +132,31 @@ func (b *nftBatch) addSet(s nftSet) {
 // maxSetSize bounds the memory that a flood of connections takes.
 const maxSetSize = 65535
 
-// A tableWriter writes chains, filled anew, with their rules, which all have one comment.
-type tableWriter struct {
-	batch          *nftBatch
-	watch          *nftWatch
-	family         byte
-	table, comment string
+// A Table writes chains, filled anew, with their rules, which all have one comment.
+type Table struct {
+	Batch         *Batch
+	Watch         *Watch // notes the chains
+	Family        family.Family
+	Name, Comment string
 }
 
-func (t *tableWriter) chain(name, kind string, hooknum uint32, priority int32) {
-	t.batch.addChain(t.family, t.table, name, kind, hooknum, priority)
-	t.batch.flushChain(t.family, t.table, name)
-	t.watch.chains = append(t.watch.chains, nftChain{family: t.family, table: t.table, name: name})
+// Chain adds a chain that the kernel calls at a hook; a chain of that name is emptied.
+func (t *Table) Chain(name, kind string, hooknum uint32, priority int32) {
+	t.Batch.AddChain(t.Family, t.Name, name, kind, hooknum, priority)
+	t.Batch.FlushChain(t.Family, t.Name, name)
+	t.Watch.Chains = append(t.Watch.Chains, Chain{Family: t.Family, Table: t.Name, Name: name})
 }
 
-// rule adds a rule to the chain that was written last.
-func (t *tableWriter) rule(exprs ...nftExpr) {
-	ch := &t.watch.chains[len(t.watch.chains)-1]
+// Rule adds a rule to the chain that was written last.
+func (t *Table) Rule(exprs ...Expr) {
+	ch := &t.Watch.Chains[len(t.Watch.Chains)-1]
 	ch.written++
-	t.batch.addRule(t.family, t.table, ch.name, t.comment, exprs...)
+	t.Batch.AddRule(t.Family, t.Name, ch.Name, t.Comment, exprs...)
 }
 
-// commit sends b. The error is that of the first message that the kernel refused.
-func (b *nftBatch) commit() error {
-	c, err := nftDial()
+// Commit sends b. The error is that of the first message that the kernel refused.
+func (b *Batch) Commit() error {
+	c, err := Dial()
 	if err != nil {
 		return err
 	}
@@ -164,29 +172,30 @@ func (b *nftBatch) commit() error {
 		return fmt.Errorf("sending to nf_tables: %w", err)
 	}
 	// What was sent may have waited for a long transaction of somebody else's, and is done now.
-	if err := c.SetDeadline(time.Now().Add(nftTimeout)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return err
 	}
 	for acks := 0; acks < len(b.msgs); {
 		replies, err := c.Receive()
 		if err != nil {
-			return fmt.Errorf("changing nf_tables: %w", nftCause(err))
+			return fmt.Errorf("changing nf_tables: %w", cause(err))
 		}
 		acks += len(replies)
 	}
 	return nil
 }
 
-func nftDial() (*netlink.Conn, error) {
+// Dial opens a socket to nf_tables, which is good for a few seconds.
+func Dial() (*netlink.Conn, error) {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
-		return nil, fmt.Errorf("opening a netlink socket to nf_tables: %w", nftCause(err))
+		return nil, fmt.Errorf("opening a netlink socket to nf_tables: %w", cause(err))
 	}
-	return c, errors.Join(c.SetDeadline(time.Now().Add(nftTimeout)), c.SetReadBuffer(1<<20))
+	return c, errors.Join(c.SetDeadline(time.Now().Add(timeout)), c.SetReadBuffer(1<<20))
 }
 
-// nftCause strips the netlink package's words and explains what a kernel lacks.
-func nftCause(err error) error {
+// cause strips the netlink package's words and explains what a kernel lacks.
+func cause(err error) error {
 	var op *netlink.OpError
 	if errors.As(err, &op) {
 		err = op.Err

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+package nft
 
 import (
 	"bytes"
@@ -11,33 +11,35 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
 )
 
-// An nftChain names one chain in the kernel's nf_tables, iptables-nft's among them.
-type nftChain struct {
-	family      byte
-	table, name string
+// An Chain names one chain in the kernel's nf_tables, iptables-nft's among them.
+type Chain struct {
+	Family      family.Family
+	Table, Name string
 	written     int // how many rules it was filled with, where all its rules count
 }
 
-// An nftWatch tells cheaply whether rules are still those that were recorded:
+// A Watch tells cheaply whether rules are still those that were recorded:
 // one netlink message while nobody changes any rule of the network namespace,
 // and a dump of few chains when somebody did. It starts no process.
-type nftWatch struct {
-	chains []nftChain
-	// marker, if set, selects the rules that contain it, and they are told by
+type Watch struct {
+	Chains []Chain
+	// Marker, if set, selects the rules that contain it, and they are told by
 	// their handles: iptables' rules have counters, so their content changes.
 	// Without it all rules count, and are told by their content, so that the
 	// same rules set by another instance are the same.
-	marker string
+	Marker string
 	gen    uint32
 	print  string // empty: not what it should be
 }
 
-// record takes the rules as they stand for right, if they are as many as were
+// Record takes the rules as they stand for right, if they are as many as were
 // written: somebody may have taken them away since, and the next look has to say so.
-func (w *nftWatch) record() error {
-	gen, err := nftGeneration()
+func (w *Watch) Record() error {
+	gen, err := Generation()
 	if err != nil {
 		return err
 	}
@@ -52,9 +54,12 @@ func (w *nftWatch) record() error {
 	return nil
 }
 
-// intact reports whether the rules are as recorded; without a record they are not.
-func (w *nftWatch) intact() (bool, error) {
-	gen, err := nftGeneration()
+// Recorded reports whether the rules were ever recorded.
+func (w *Watch) Recorded() bool { return w.gen != 0 }
+
+// Intact reports whether the rules are as recorded; without a record they are not.
+func (w *Watch) Intact() (bool, error) {
+	gen, err := Generation()
 	if err != nil || gen == w.gen && w.print != "" {
 		return err == nil, err
 	}
@@ -71,34 +76,34 @@ func (w *nftWatch) intact() (bool, error) {
 
 // fingerprint describes the rules as they stand; whole says that they are as
 // many as were written.
-func (w *nftWatch) fingerprint() (print string, whole bool, err error) {
-	c, err := nftDial()
+func (w *Watch) fingerprint() (print string, whole bool, err error) {
+	c, err := Dial()
 	if err != nil {
 		return "", false, err
 	}
 	defer c.Close()
 	var b strings.Builder
 	whole = true
-	for _, chain := range w.chains {
-		rules, err := chain.rules(c, w.marker)
+	for _, chain := range w.Chains {
+		rules, err := chain.Rules(c, w.Marker)
 		if err != nil {
-			return "", false, fmt.Errorf("listing chain %s of table %s: %w", chain.name, chain.table, err)
+			return "", false, fmt.Errorf("listing chain %s of table %s: %w", chain.Name, chain.Table, err)
 		}
-		fmt.Fprintf(&b, "%d %s %s %x\n", chain.family, chain.table, chain.name, rules)
-		whole = whole && (w.marker != "" || len(rules) == chain.written)
+		fmt.Fprintf(&b, "%d %s %s %x\n", chain.Family, chain.Table, chain.Name, rules)
+		whole = whole && (w.Marker != "" || len(rules) == chain.written)
 	}
 	return b.String(), whole, nil
 }
 
-// rules returns handle or content of ch's rules, in their order; a chain that
+// Rules returns handle or content of ch's rules, in their order; a chain that
 // does not exist has none.
-func (ch nftChain) rules(c *netlink.Conn, marker string) ([][]byte, error) {
-	msgs, err := c.Execute(nftMessage(unix.NFT_MSG_GETRULE, ch.family, netlink.Request|netlink.Dump, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_RULE_TABLE, ch.table)
-		ae.String(unix.NFTA_RULE_CHAIN, ch.name)
+func (ch Chain) Rules(c *netlink.Conn, marker string) ([][]byte, error) {
+	msgs, err := c.Execute(Message(unix.NFT_MSG_GETRULE, ch.Family, netlink.Request|netlink.Dump, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_RULE_TABLE, ch.Table)
+		ae.String(unix.NFTA_RULE_CHAIN, ch.Name)
 	}))
 	if err != nil {
-		return nil, nftCause(err)
+		return nil, cause(err)
 	}
 	want := uint16(unix.NFTA_RULE_EXPRESSIONS)
 	if marker != "" {
@@ -125,16 +130,16 @@ func (ch nftChain) rules(c *netlink.Conn, marker string) ([][]byte, error) {
 	return rules, nil
 }
 
-// nftGeneration returns the number of the last transaction in this network namespace.
-func nftGeneration() (uint32, error) {
-	c, err := nftDial()
+// Generation returns the number of the last transaction in this network namespace.
+func Generation() (uint32, error) {
+	c, err := Dial()
 	if err != nil {
 		return 0, err
 	}
 	defer c.Close()
-	msgs, err := c.Execute(nftMessage(unix.NFT_MSG_GETGEN, unix.AF_UNSPEC, netlink.Request, func(*netlink.AttributeEncoder) {}))
+	msgs, err := c.Execute(Message(unix.NFT_MSG_GETGEN, unix.AF_UNSPEC, netlink.Request, func(*netlink.AttributeEncoder) {}))
 	if err != nil {
-		return 0, fmt.Errorf("asking nf_tables for its generation: %w", nftCause(err))
+		return 0, fmt.Errorf("asking nf_tables for its generation: %w", cause(err))
 	}
 	for _, m := range msgs {
 		ad, err := netlink.NewAttributeDecoder(m.Data[4:])
@@ -151,13 +156,13 @@ func nftGeneration() (uint32, error) {
 	return 0, fmt.Errorf("asking nf_tables for its generation: an answer without a number")
 }
 
-// nftTableExists reports whether there is a table of that name. A kernel without
+// TableExists reports whether there is a table of that name. A kernel without
 // nf_tables has none.
-func nftTableExists(family byte, name string) (bool, error) {
-	c, err := nftDial()
+func TableExists(f family.Family, name string) (bool, error) {
+	c, err := Dial()
 	if err == nil {
 		defer c.Close()
-		_, err = c.Execute(nftMessage(unix.NFT_MSG_GETTABLE, family, netlink.Request, func(ae *netlink.AttributeEncoder) {
+		_, err = c.Execute(Message(unix.NFT_MSG_GETTABLE, f, netlink.Request, func(ae *netlink.AttributeEncoder) {
 			ae.String(unix.NFTA_TABLE_NAME, name)
 		}))
 	}
@@ -167,4 +172,21 @@ func nftTableExists(family byte, name string) (bool, error) {
 		}
 	}
 	return err == nil, err
+}
+
+// RemoveTables deletes the tables of that name of the families, if they are there.
+func RemoveTables(name string, fams ...family.Family) error {
+	var errs []error
+	for _, f := range fams {
+		exists, err := TableExists(f, name)
+		if err == nil && exists {
+			var b Batch
+			b.DeleteTable(f, name)
+			err = b.Commit()
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("removing nftables table %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -1,51 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+// Package proxymode tells by the traces on the node who answers for ClusterIPs.
+package proxymode
 
 import (
-	"os/exec"
 	"slices"
 	"strings"
 
 	"github.com/mdlayher/netlink"
 	rtnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/link"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/xtables"
+	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
-// A ProxyMode is who answers for ClusterIPs on this node, in words for the log.
-type ProxyMode string
+// A Mode is who answers for ClusterIPs on this node, in words for the log.
+type Mode string
 
 // The modes that leave a trace on the node.
 const (
-	ProxyNone     ProxyMode = "no kube-proxy found"
-	ProxyIPVS     ProxyMode = "kube-proxy in IPVS mode"
-	ProxyNFTables ProxyMode = "kube-proxy in nftables mode"
-	ProxyIPTables ProxyMode = "kube-proxy in iptables mode"
-	ProxyCilium   ProxyMode = "Cilium without kube-proxy"
+	None     Mode = "no kube-proxy found"
+	IPVS     Mode = "kube-proxy in IPVS mode"
+	NFTables Mode = "kube-proxy in nftables mode"
+	IPTables Mode = "kube-proxy in iptables mode"
+	Cilium   Mode = "Cilium without kube-proxy"
 )
 
 // serviceChain begins the names of the chains that kube-proxy has for each
 // Service in iptables mode, and only there: KUBE-SERVICES is in IPVS mode, too.
 const serviceChain = "KUBE-SVC-"
 
-// DetectProxyMode looks for what each mode leaves on the node. It changes
+// Detect looks for what each mode leaves on the node. It changes
 // nothing and loads no module; what it is not allowed to see is not there.
 //
 // IPVS comes first: an address on its link cannot be taken, even if kube-proxy
 // has changed its mode and left the link. Cilium comes last, as kube-proxy may
 // run beside it.
-func DetectProxyMode() ProxyMode {
+func Detect() Mode {
 	switch {
-	case hasLink(ipvsLink):
-		return ProxyIPVS
+	case hasLink(link.IPVS):
+		return IPVS
 	case hasNFTables("kube-proxy"):
-		return ProxyNFTables
+		return NFTables
 	case hasServiceChains():
-		return ProxyIPTables
+		return IPTables
 	case hasLink("cilium_host"):
-		return ProxyCilium
+		return Cilium
 	}
-	return ProxyNone
+	return None
 }
 
 func hasLink(name string) bool {
@@ -55,26 +60,26 @@ func hasLink(name string) bool {
 
 // hasNFTables reports whether one of the families has a table of that name.
 func hasNFTables(name string) bool {
-	return slices.ContainsFunc([]bool{false, true}, func(six bool) bool {
-		ok, err := nftTableExists(nftFamily(six), name)
+	return slices.ContainsFunc(family.Both, func(f family.Family) bool {
+		ok, err := nft.TableExists(f, name)
 		return ok && err == nil
 	})
 }
 
 // hasServiceChains looks into the nat tables of both variants and families.
 func hasServiceChains() bool {
-	return slices.ContainsFunc([]bool{false, true}, func(six bool) bool {
-		return nftServiceChains(six) || legacyServiceChains(six)
+	return slices.ContainsFunc(family.Both, func(f family.Family) bool {
+		return nftServiceChains(f) || legacyServiceChains(f)
 	})
 }
 
-func nftServiceChains(six bool) bool {
-	c, err := nftDial()
+func nftServiceChains(f family.Family) bool {
+	c, err := nft.Dial()
 	if err != nil {
 		return false
 	}
 	defer c.Close()
-	msgs, err := c.Execute(nftMessage(unix.NFT_MSG_GETCHAIN, nftFamily(six), netlink.Request|netlink.Dump, func(*netlink.AttributeEncoder) {}))
+	msgs, err := c.Execute(nft.Message(unix.NFT_MSG_GETCHAIN, f, netlink.Request|netlink.Dump, func(*netlink.AttributeEncoder) {}))
 	return err == nil && slices.ContainsFunc(msgs, isServiceChain)
 }
 
@@ -99,19 +104,8 @@ func isServiceChain(m netlink.Message) bool {
 	return table == "nat" && strings.HasPrefix(name, serviceChain)
 }
 
-// legacyServiceChains asks the kernel's old interface, through its command. To
-// list a table that is not there would load its module, and make it.
-func legacyServiceChains(six bool) bool {
-	if !slices.Contains(legacyTables(six), "nat") {
-		return false
-	}
-	x := xtables{six: six, variant: legacyVariant}
-	if _, err := exec.LookPath(x.command("-save")); err != nil {
-		x.variant = "" // not installed under a second name
-		if legacy, err := x.legacy(); err != nil || !legacy {
-			return false
-		}
-	}
-	saved, err := run("", x.command("-save"), "-t", "nat")
+// legacyServiceChains asks the kernel's old interface, through its command.
+func legacyServiceChains(f family.Family) bool {
+	saved, err := xtables.LegacyTable(f, "nat")
 	return err == nil && strings.Contains(saved, "\n:"+serviceChain)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+package proxymode
 
 import (
 	"os"
@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
 )
 
 func TestDetectProxyMode(t *testing.T) {
@@ -27,33 +29,33 @@ func TestDetectProxyMode(t *testing.T) {
 	)
 	for name, test := range map[string]struct {
 		host []string
-		want ProxyMode
+		want Mode
 	}{
-		"nothing":                          {nil, ProxyNone},
-		"IPVS":                             {[]string{ipvs}, ProxyIPVS},
-		"IPVS with its iptables rules":     {[]string{ipvs, nftIPVS}, ProxyIPVS},
-		"IPVS, left by another mode":       {[]string{ipvs, nft, nftables}, ProxyIPVS},
-		"nftables":                         {[]string{nftables}, ProxyNFTables},
-		"nftables, IPv6":                   {[]string{nftables6}, ProxyNFTables},
-		"nftables of somebody else":        {[]string{"nft add table ip kube-proxy-not", "nft add table inet kube-proxy"}, ProxyNone},
-		"iptables-nft":                     {[]string{nft}, ProxyIPTables},
-		"iptables-nft, IPv6":               {[]string{nft6}, ProxyIPTables},
-		"iptables-legacy":                  {[]string{legacy}, ProxyIPTables},
-		"iptables-legacy, IPv6":            {[]string{legacy6}, ProxyIPTables},
-		"not up yet":                       {[]string{nftIPVS, legacyIPVS}, ProxyNone},
-		"a chain of another table":         {[]string{"iptables-nft -t mangle -N KUBE-SVC-X", "iptables-legacy -t mangle -N KUBE-SVC-X"}, ProxyNone},
-		"a chain named like a Service's":   {[]string{"iptables-nft -t nat -N MY-KUBE-SVC-X", "iptables-legacy -t nat -N MY-KUBE-SVC-X"}, ProxyNone},
-		"Cilium":                           {[]string{cilium}, ProxyCilium},
-		"Cilium beside kube-proxy":         {[]string{cilium, legacy}, ProxyIPTables},
-		"Cilium beside kube-proxy in IPVS": {[]string{cilium, ipvs}, ProxyIPVS},
+		"nothing":                          {nil, None},
+		"IPVS":                             {[]string{ipvs}, IPVS},
+		"IPVS with its iptables rules":     {[]string{ipvs, nftIPVS}, IPVS},
+		"IPVS, left by another mode":       {[]string{ipvs, nft, nftables}, IPVS},
+		"nftables":                         {[]string{nftables}, NFTables},
+		"nftables, IPv6":                   {[]string{nftables6}, NFTables},
+		"nftables of somebody else":        {[]string{"nft add table ip kube-proxy-not", "nft add table inet kube-proxy"}, None},
+		"iptables-nft":                     {[]string{nft}, IPTables},
+		"iptables-nft, IPv6":               {[]string{nft6}, IPTables},
+		"iptables-legacy":                  {[]string{legacy}, IPTables},
+		"iptables-legacy, IPv6":            {[]string{legacy6}, IPTables},
+		"not up yet":                       {[]string{nftIPVS, legacyIPVS}, None},
+		"a chain of another table":         {[]string{"iptables-nft -t mangle -N KUBE-SVC-X", "iptables-legacy -t mangle -N KUBE-SVC-X"}, None},
+		"a chain named like a Service's":   {[]string{"iptables-nft -t nat -N MY-KUBE-SVC-X", "iptables-legacy -t nat -N MY-KUBE-SVC-X"}, None},
+		"Cilium":                           {[]string{cilium}, Cilium},
+		"Cilium beside kube-proxy":         {[]string{cilium, legacy}, IPTables},
+		"Cilium beside kube-proxy in IPVS": {[]string{cilium, ipvs}, IPVS},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inNamespace(t)
+			nettest.InNamespace(t)
 			t.Setenv("XTABLES_LOCKFILE", filepath.Join(t.TempDir(), "xtables.lock"))
 			for _, line := range test.host {
-				command(t, "sh", "-c", line)
+				nettest.Command(t, "sh", "-c", line)
 			}
-			if got := DetectProxyMode(); got != test.want {
+			if got := Detect(); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
@@ -64,11 +66,11 @@ func TestDetectProxyMode(t *testing.T) {
 func TestDetectProxyModePlain(t *testing.T) {
 	for _, test := range []struct {
 		name, multi string
-		want        ProxyMode
-	}{{"legacy", "xtables-legacy-multi", ProxyIPTables}, {"nft", "xtables-nft-multi", ProxyNone}, {"not installed", "", ProxyNone}} {
+		want        Mode
+	}{{"legacy", "xtables-legacy-multi", IPTables}, {"nft", "xtables-nft-multi", None}, {"not installed", "", None}} {
 		t.Run(test.name, func(t *testing.T) {
-			inNamespace(t)
-			command(t, "iptables-legacy", "-t", "nat", "-N", "KUBE-SVC-X")
+			nettest.InNamespace(t)
+			nettest.Command(t, "iptables-legacy", "-t", "nat", "-N", "KUBE-SVC-X")
 			dir := t.TempDir()
 			for _, name := range []string{"iptables", "iptables-save"} {
 				if target, err := exec.LookPath(test.multi); err == nil {
@@ -78,7 +80,7 @@ func TestDetectProxyModePlain(t *testing.T) {
 				}
 			}
 			t.Setenv("PATH", dir)
-			if got := DetectProxyMode(); got != test.want {
+			if got := Detect(); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
@@ -87,31 +89,32 @@ func TestDetectProxyModePlain(t *testing.T) {
 
 // To look is not to make.
 func TestDetectProxyModeMakesNothing(t *testing.T) {
-	inNamespace(t)
-	DetectProxyMode()
-	for _, six := range []bool{false, true} {
-		if tables := legacyTables(six); len(tables) != 0 {
-			t.Errorf("IPv6 %v: made %q", six, tables)
+	nettest.InNamespace(t)
+	Detect()
+	for _, names := range []string{"ip_tables_names", "ip6_tables_names"} {
+		// A kernel without the old interface has no such file.
+		if tables, err := os.ReadFile("/proc/thread-self/net/" + names); err == nil && len(tables) != 0 {
+			t.Errorf("%s: made %q", names, tables)
 		}
 	}
-	if out := command(t, "nft", "list", "ruleset"); out != "" {
+	if out := nettest.Command(t, "nft", "list", "ruleset"); out != "" {
 		t.Errorf("made:\n%s", out)
 	}
 }
 
 // Without privileges rules cannot be seen; links can.
 func TestDetectProxyModeWithoutRoot(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	t.Setenv("XTABLES_LOCKFILE", filepath.Join(t.TempDir(), "xtables.lock"))
 	for _, line := range []string{"nft add table ip kube-proxy", "iptables-legacy -t nat -N KUBE-SVC-X"} {
-		command(t, "sh", "-c", line)
+		nettest.Command(t, "sh", "-c", line)
 	}
 	ns, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ns.Close()
-	mode := make(chan ProxyMode)
+	mode := make(chan Mode)
 	go func() {
 		defer close(mode)
 		runtime.LockOSThread() // never unlocked: the thread is not to be used again
@@ -125,9 +128,9 @@ func TestDetectProxyModeWithoutRoot(t *testing.T) {
 			t.Error(errno)
 			return
 		}
-		mode <- DetectProxyMode()
+		mode <- Detect()
 	}()
-	if got := <-mode; got != ProxyNone {
+	if got := <-mode; got != None {
 		t.Errorf("got %q", got)
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+package sockets
 
 import (
 	"encoding/binary"
@@ -19,11 +19,11 @@ import (
 const tcpListen = 10
 
 // A socket is one line of /proc/net/udp or /proc/net/tcp.
-type socket struct {
-	local netip.AddrPort
-	bound bool   // hears whoever sends: it has no peer, and one of TCP listens
+type Socket struct {
+	Local netip.AddrPort
+	Bound bool   // hears whoever sends: it has no peer, and one of TCP listens
 	state uint64 // TCP_LISTEN and so on
-	queue uint64 // bytes that wait, unread
+	Queue uint64 // bytes that wait, unread
 	uid   uint64 // of the user who made it, as this user namespace sees it
 	inode uint64
 }
@@ -33,14 +33,14 @@ type socket struct {
 // It is text for an error or the log, and may begin a sentence or end one; empty
 // if nobody has. This process itself is named only if there is no other.
 func Holder(network string, at netip.AddrPort) string {
-	all, err := sockets(network)
+	all, err := List(network)
 	if err != nil {
 		return fmt.Sprintf("who holds %s %s cannot be found out: %v", network, at, err)
 	}
 	var who []string
 	for _, s := range all {
-		here := s.local.Addr() == at.Addr() || s.local.Addr().IsUnspecified() || at.Addr().IsUnspecified()
-		if !s.bound || s.local.Port() != at.Port() || !here {
+		here := s.Local.Addr() == at.Addr() || s.Local.Addr().IsUnspecified() || at.Addr().IsUnspecified()
+		if !s.Bound || s.Local.Port() != at.Port() || !here {
 			continue
 		}
 		if owner := s.owner(); !slices.Contains(who, owner) {
@@ -58,7 +58,7 @@ func Holder(network string, at netip.AddrPort) string {
 
 // owner names the process that has s. Processes of other containers cannot be
 // seen without the host's process namespace; the user always can.
-func (s socket) owner() string {
+func (s Socket) owner() string {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*") // no process at all is an answer, too
 	for _, fd := range fds {
 		if link, err := os.Readlink(fd); err != nil || link != fmt.Sprintf("socket:[%d]", s.inode) {
@@ -71,14 +71,14 @@ func (s socket) owner() string {
 		}
 		return fmt.Sprintf("pid %s (%s), user %d", pid, strings.TrimSpace(string(comm)), s.uid)
 	}
-	return fmt.Sprintf("a process of user %d that cannot be seen from here (on the node: ss -antup | grep :%d)", s.uid, s.local.Port())
+	return fmt.Sprintf("a process of user %d that cannot be seen from here (on the node: ss -antup | grep :%d)", s.uid, s.Local.Port())
 }
 
-// sockets lists the sockets of network in this network namespace, of both
+// List returns the sockets of network in this network namespace, of both
 // families. Their files have the same columns (get_udp4_sock of net/ipv4/udp.c,
 // get_tcp4_sock of net/ipv4/tcp_ipv4.c).
-func sockets(network string) ([]socket, error) {
-	var out []socket
+func List(network string) ([]Socket, error) {
+	var out []Socket
 	for _, family := range []string{"", "6"} {
 		text, err := os.ReadFile("/proc/thread-self/net/" + network + family)
 		if err != nil && family == "" {
@@ -86,7 +86,7 @@ func sockets(network string) ([]socket, error) {
 		}
 		for line := range strings.Lines(string(text)) { // none on a kernel without IPv6
 			if s, ok := parseSocket(strings.Fields(line)); ok {
-				s.bound = s.bound && (network == "udp" || s.state == tcpListen)
+				s.Bound = s.Bound && (network == "udp" || s.state == tcpListen)
 				out = append(out, s)
 			}
 		}
@@ -95,7 +95,7 @@ func sockets(network string) ([]socket, error) {
 }
 
 // parseSocket reads the columns of one line; the headings are no socket.
-func parseSocket(f []string) (s socket, ok bool) {
+func parseSocket(f []string) (s Socket, ok bool) {
 	if len(f) < 10 {
 		return s, false
 	}
@@ -105,9 +105,9 @@ func parseSocket(f []string) (s socket, ok bool) {
 		return s, false
 	}
 	_, queue, _ := strings.Cut(f[4], ":")
-	s.local, s.bound = local, remote.Port() == 0
+	s.Local, s.Bound = local, remote.Port() == 0
 	errs := []error{
-		number(f[3], 16, &s.state), number(queue, 16, &s.queue),
+		number(f[3], 16, &s.state), number(queue, 16, &s.Queue),
 		number(f[7], 10, &s.uid), number(f[9], 10, &s.inode),
 	}
 	return s, errors.Join(errs...) == nil

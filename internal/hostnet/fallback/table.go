@@ -1,18 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+// Package fallback has the nftables table that sends DNS to the cluster's servers
+// while the cache is away.
+package fallback
 
 import (
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
+	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
-// fallbackTable is the name of the table, one a family, that outlives the process.
-const fallbackTable = "nodelocaldns_fallback"
+// Name is the name of the table, one a family, that outlives the process.
+const Name = "nodelocaldns_fallback"
 
 // Priorities of its chains.
 const (
@@ -25,7 +32,7 @@ const (
 // commentAway is the comment of its rules.
 const commentAway = "NodeLocal DNS Cache: while it is away"
 
-// A Fallback sees to it that the cluster DNS answers while the cache does not,
+// A Table sees to it that the cluster DNS answers while the cache does not,
 // and that what was begun with one of them ends with it.
 //
 // For the addresses that have nothing behind them, queries are rewritten to a
@@ -38,13 +45,13 @@ const commentAway = "NodeLocal DNS Cache: while it is away"
 // so when steering goes off. And what the host itself asks while an
 // address is local has that address as its source, and would leave the node with
 // it, where kube-proxy knows no cluster CIDR to masquerade by (kubernetes#134239).
-type Fallback struct {
+type Table struct {
 	routes []route
 	addrs  []netip.Addr
 	port   uint16
 	keep   bool // forget no client before its time: the kernel cannot
 	left   bool // this cache has left: who has an address now is asked
-	watch  nftWatch
+	watch  nft.Watch
 }
 
 // A route is one address, where its queries go, and the flows' zone.
@@ -53,19 +60,15 @@ type route struct {
 	zone         uint16
 }
 
-// newFallback returns nil if packets are nobody's business here.
-func newFallback(c Config) *Fallback {
-	if c.Firewall == None && len(c.Fallback) == 0 {
-		return nil
-	}
-	f := &Fallback{addrs: c.Addresses, port: c.Port}
-	for i, a := range c.Addresses {
-		at := slices.IndexFunc(c.Fallback, func(t netip.Addr) bool { return t.Is6() == a.Is6() })
-		if at < 0 || slices.Contains(c.Fallback, a) {
-			continue
-		}
-		if target := c.Fallback[at]; nothingBehind(a, c.Addresses, target) {
-			f.routes = append(f.routes, route{a, target, c.FallbackZone + uint16(i)})
+// New returns the table for a cache at addrs and port. services are addresses of the
+// cluster DNS Service, at most one a family. The address at index i of addrs uses
+// conntrack zone zone+i.
+func New(addrs []netip.Addr, port uint16, services []netip.Addr, zone uint16) *Table {
+	f := &Table{addrs: addrs, port: port}
+	for i, a := range addrs {
+		target := family.Of(a).Only(services)
+		if len(target) > 0 && !slices.Contains(services, a) && nothingBehind(a, addrs, target[0]) {
+			f.routes = append(f.routes, route{a, target[0], zone + uint16(i)})
 		}
 	}
 	return f
@@ -81,15 +84,15 @@ func nothingBehind(a netip.Addr, addrs []netip.Addr, target netip.Addr) bool {
 	if a.IsLinkLocalUnicast() {
 		return true
 	}
-	six := slices.DeleteFunc(slices.Clone(addrs), netip.Addr.Is4)
+	six := family.IPv6.Only(addrs)
 	if a.Is4() || six[0] != a {
 		return false
 	}
 	return len(six) > 1 || !netip.PrefixFrom(a, 64).Masked().Contains(target)
 }
 
-// addresses returns those that the table answers for when the cache is gone.
-func (f *Fallback) addresses() []netip.Addr {
+// Addresses returns those that the table answers for when the cache is gone.
+func (f *Table) Addresses() []netip.Addr {
 	var out []netip.Addr
 	for _, r := range f.routes {
 		out = append(out, r.addr)
@@ -97,10 +100,10 @@ func (f *Fallback) addresses() []netip.Addr {
 	return out
 }
 
-// fallbackExists reports whether there is a table already, of whatever family.
-func fallbackExists() bool {
-	for _, six := range []bool{false, true} {
-		if ok, err := nftTableExists(nftFamily(six), fallbackTable); ok && err == nil {
+// Exists reports whether there is a table already, of whatever family.
+func Exists() bool {
+	for _, fam := range family.Both {
+		if ok, err := nft.TableExists(fam, Name); ok && err == nil {
 			return true
 		}
 	}
@@ -110,7 +113,7 @@ func fallbackExists() bool {
 // Set makes the table answer for all its addresses while they are not on this
 // host, and for those in away in any case. The connections that it remembers
 // stay, unless the table of a predecessor has another form.
-func (f *Fallback) Set(away []netip.Addr) error {
+func (f *Table) Set(away []netip.Addr) error {
 	err := f.setAnyForm(away)
 	if errors.Is(err, unix.EOPNOTSUPP) && !f.keep {
 		f.keep = true
@@ -121,126 +124,122 @@ func (f *Fallback) Set(away []netip.Addr) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("setting nftables table %s: %w", fallbackTable, err)
+		return fmt.Errorf("setting nftables table %s: %w", Name, err)
 	}
-	return f.watch.record()
+	return f.watch.Record()
 }
 
 // Leave makes the table answer for all its addresses until somebody, such as
 // another program's cache, has them.
-func (f *Fallback) Leave() error {
+func (f *Table) Leave() error {
 	f.left = true
 	return f.Set(f.addrs)
 }
 
-func (f *Fallback) setAnyForm(away []netip.Addr) error {
-	err := f.set(away, (*nftBatch).addTable)
+func (f *Table) setAnyForm(away []netip.Addr) error {
+	err := f.set(away, (*nft.Batch).AddTable)
 	if err != nil {
-		err = f.set(away, (*nftBatch).replaceTable)
+		err = f.set(away, (*nft.Batch).ReplaceTable)
 	}
 	return err
 }
 
-func (f *Fallback) set(away []netip.Addr, begin func(*nftBatch, byte, string)) error {
-	var b nftBatch
-	f.watch.chains = nil
-	for _, six := range families(f.addrs) {
-		t := &tableWriter{batch: &b, watch: &f.watch, family: nftFamily(six), table: fallbackTable, comment: commentAway}
-		begin(&b, t.family, t.table)
-		f.write(t, six, away)
+func (f *Table) set(away []netip.Addr, begin func(*nft.Batch, family.Family, string)) error {
+	var b nft.Batch
+	f.watch.Chains = nil
+	for _, fam := range family.Among(f.addrs) {
+		t := &nft.Table{Batch: &b, Watch: &f.watch, Family: fam, Name: Name, Comment: commentAway}
+		begin(&b, fam, Name)
+		f.write(t, away)
 	}
-	return b.commit()
+	return b.Commit()
 }
 
 // write writes the table of one family.
-func (f *Fallback) write(t *tableWriter, six bool, away []netip.Addr) {
-	set := movedSet(t.family)
-	t.batch.addSet(set)
+func (f *Table) write(t *nft.Table, away []netip.Addr) {
+	set := movedSet(t.Family)
+	t.Batch.AddSet(set)
 	for i, a := range f.addrs {
-		if a.Is6() == six {
-			t.batch.addSet(heldSet(t.family, i))
+		if family.Of(a) == t.Family {
+			t.Batch.AddSet(heldSet(t.Family, i))
 		}
 	}
-	routes := slices.DeleteFunc(slices.Clone(f.routes), func(r route) bool { return r.addr.Is6() != six })
+	routes := slices.DeleteFunc(slices.Clone(f.routes), func(r route) bool { return family.Of(r.addr) != t.Family })
 	for _, hooknum := range []uint32{unix.NF_INET_PRE_ROUTING, unix.NF_INET_LOCAL_OUT} {
-		t.chain(map[uint32]string{unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_LOCAL_OUT: "output"}[hooknum],
+		t.Chain(map[uint32]string{unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_LOCAL_OUT: "output"}[hooknum],
 			map[uint32]string{unix.NF_INET_PRE_ROUTING: "filter", unix.NF_INET_LOCAL_OUT: "route"}[hooknum], hooknum, priorityRewrite)
 		for _, r := range routes {
 			for _, rule := range r.queries(set, f.port, slices.Contains(away, r.addr) && !f.left) {
-				t.rule(rule...)
+				t.Rule(rule...)
 			}
 		}
 		for i, a := range f.addrs {
-			if a.Is6() != six {
+			if family.Of(a) != t.Family {
 				continue
 			}
-			for _, rule := range f.hold(a, heldSet(t.family, i), slices.Contains(away, a)) {
-				t.rule(rule...)
+			for _, rule := range f.hold(a, heldSet(t.Family, i), slices.Contains(away, a)) {
+				t.Rule(rule...)
 			}
 		}
-		t.chain(map[uint32]string{unix.NF_INET_PRE_ROUTING: "pin_prerouting", unix.NF_INET_LOCAL_OUT: "pin_output"}[hooknum],
+		t.Chain(map[uint32]string{unix.NF_INET_PRE_ROUTING: "pin_prerouting", unix.NF_INET_LOCAL_OUT: "pin_output"}[hooknum],
 			"nat", hooknum, priorityPin)
 		for _, a := range f.addrs {
-			if a.Is6() == six {
-				t.rule(pin(a, f.port)...)
+			if family.Of(a) == t.Family {
+				t.Rule(pin(a, f.port)...)
 			}
 		}
 	}
 	for _, hooknum := range []uint32{unix.NF_INET_POST_ROUTING, unix.NF_INET_LOCAL_IN} {
-		t.chain(map[uint32]string{unix.NF_INET_POST_ROUTING: "postrouting", unix.NF_INET_LOCAL_IN: "input"}[hooknum],
+		t.Chain(map[uint32]string{unix.NF_INET_POST_ROUTING: "postrouting", unix.NF_INET_LOCAL_IN: "input"}[hooknum],
 			"filter", hooknum, priorityAnswers)
 		for _, r := range routes {
-			t.rule(r.answers("udp", f.port)...)
-			t.rule(r.answers("tcp", f.port)...)
+			t.Rule(r.answers("udp", f.port)...)
+			t.Rule(r.answers("tcp", f.port)...)
 		}
 	}
-	t.chain("source", "nat", unix.NF_INET_POST_ROUTING, priorityMasquerade)
+	t.Chain("source", "nat", unix.NF_INET_POST_ROUTING, priorityMasquerade)
 	for _, a := range f.addrs {
-		if a.Is6() == six {
-			t.rule(masquerade(a, "udp", f.port)...)
-			t.rule(masquerade(a, "tcp", f.port)...)
+		if family.Of(a) == t.Family {
+			t.Rule(masquerade(a, "udp", f.port)...)
+			t.Rule(masquerade(a, "tcp", f.port)...)
 		}
 	}
 }
 
 // movedSet remembers the clients whose TCP connections are rewritten.
-func movedSet(family byte) nftSet { return clientSet(family, "moved") }
+func movedSet(f family.Family) nft.Set { return clientSet(f, "moved") }
 
 // heldSet remembers the clients whose TCP connections began with the cache at
 // its i-th address.
-func heldSet(family byte, i int) nftSet { return clientSet(family, fmt.Sprintf("held%d", i)) }
+func heldSet(f family.Family, i int) nft.Set { return clientSet(f, fmt.Sprintf("held%d", i)) }
 
-func clientSet(family byte, name string) nftSet {
-	s := nftSet{family: family, table: fallbackTable, name: name, keyLen: 8, ttl: 60_000}
-	if family == unix.NFPROTO_IPV6 {
-		s.keyLen = 20
-	}
-	return s
+func clientSet(f family.Family, name string) nft.Set {
+	return nft.Set{Family: f, Table: Name, Name: name, TTL: time.Minute}
 }
 
 // queries is the rules that rewrite what asks r.addr. While the address is on
 // this host, of TCP only whole connections are: the middle of one that the
 // cache has begun is the cache's. The self-query's mark is exempt.
-func (r route) queries(moved nftSet, port uint16, away bool) [][]nftExpr {
-	udp := slices.Concat(matchAddr(r.addr, false), matchProto("udp"), matchPort(port, false))
-	tcp := slices.Concat(matchAddr(r.addr, false), matchProto("tcp"), matchPort(port, false))
-	rewrite := slices.Concat(setZone(r.zone), setAddr(r.target, false))
-	gone := matchLocal(unix.NFT_CMP_NEQ)
-	rules := [][]nftExpr{
-		slices.Concat(tcp, moved.matchKnown(), moved.remember(), rewrite),
-		slices.Concat(tcp, gone, moved.remember(), rewrite),
+func (r route) queries(moved nft.Set, port uint16, away bool) [][]nft.Expr {
+	udp := slices.Concat(nft.MatchAddr(r.addr, false), nft.MatchProto("udp"), nft.MatchPort(port, false))
+	tcp := slices.Concat(nft.MatchAddr(r.addr, false), nft.MatchProto("tcp"), nft.MatchPort(port, false))
+	rewrite := slices.Concat(nft.SetZone(r.zone), nft.SetAddr(r.target, false))
+	gone := nft.MatchLocal(unix.NFT_CMP_NEQ)
+	rules := [][]nft.Expr{
+		slices.Concat(tcp, moved.MatchKnown(), moved.Remember(), rewrite),
+		slices.Concat(tcp, gone, moved.Remember(), rewrite),
 	}
 	if !away {
 		return append(rules, slices.Concat(udp, gone, rewrite))
 	}
 	return append(rules,
-		slices.Concat(tcp, matchTCPFlags(tcpFIN|tcpSYN|tcpRST|tcpACK, tcpSYN), moved.remember(), rewrite),
-		slices.Concat(udp, matchMark(unix.NFT_CMP_NEQ, SelfQueryMark), rewrite))
+		slices.Concat(tcp, nft.MatchTCPFlags(nft.FIN|nft.SYN|nft.RST|nft.ACK, nft.SYN), moved.Remember(), rewrite),
+		slices.Concat(udp, nft.MatchMark(unix.NFT_CMP_NEQ, steering.SelfQueryMark), rewrite))
 }
 
 // answers rewrites what comes back.
-func (r route) answers(proto string, port uint16) []nftExpr {
-	return slices.Concat(matchReplyInZone(r.zone), matchAddr(r.target, true), matchProto(proto), matchPort(port, true), setAddr(r.addr, true))
+func (r route) answers(proto string, port uint16) []nft.Expr {
+	return slices.Concat(nft.MatchReplyInZone(r.zone), nft.MatchAddr(r.target, true), nft.MatchProto(proto), nft.MatchPort(port, true), nft.SetAddr(r.addr, true))
 }
 
 // hold keeps TCP connections with the cache that began with it, whether steering
@@ -250,36 +249,58 @@ func (r route) answers(proto string, port uint16) []nftExpr {
 //
 // A client that begins anew while the cache is away is forgotten: with the port
 // of an earlier connection, the rest of the new one would go to the cache.
-func (f *Fallback) hold(a netip.Addr, held nftSet, away bool) [][]nftExpr {
-	tcp := slices.Concat(matchAddr(a, false), matchProto("tcp"), matchPort(f.port, false))
-	syn := slices.Concat(tcp, matchTCPFlags(tcpFIN|tcpSYN|tcpRST|tcpACK, tcpSYN))
-	local, keep := matchLocal(unix.NFT_CMP_EQ), append(held.remember(), exprNotrack())
-	rules := [][]nftExpr{slices.Concat(tcp, matchTCPFlags(tcpSYN, 0), local, held.matchKnown(), keep)}
+func (f *Table) hold(a netip.Addr, held nft.Set, away bool) [][]nft.Expr {
+	tcp := slices.Concat(nft.MatchAddr(a, false), nft.MatchProto("tcp"), nft.MatchPort(f.port, false))
+	syn := slices.Concat(tcp, nft.MatchTCPFlags(nft.FIN|nft.SYN|nft.RST|nft.ACK, nft.SYN))
+	local, keep := nft.MatchLocal(unix.NFT_CMP_EQ), append(held.Remember(), nft.Notrack())
+	rules := [][]nft.Expr{slices.Concat(tcp, nft.MatchTCPFlags(nft.SYN, 0), local, held.MatchKnown(), keep)}
 	forgotten := syn
 	if !away {
 		rules = append(rules, slices.Concat(syn, local, keep))
-		forgotten = slices.Concat(syn, matchLocal(unix.NFT_CMP_NEQ))
+		forgotten = slices.Concat(syn, nft.MatchLocal(unix.NFT_CMP_NEQ))
 	}
 	if f.keep {
 		return rules
 	}
-	return append(rules, slices.Concat(forgotten, held.forget()))
+	return append(rules, slices.Concat(forgotten, held.Forget()))
 }
 
 // pin is for connections that are not held, as that set has an end. It maps to
 // the cache's own address the middle of a TCP connection that connection
 // tracking sees for the first time: it began untracked. Without, it would be
 // taken for a new one and sent to the cluster DNS.
-func pin(a netip.Addr, port uint16) []nftExpr {
-	return slices.Concat(matchAddr(a, false), matchProto("tcp"), matchPort(port, false),
-		matchTCPFlags(tcpSYN, 0), matchLocal(unix.NFT_CMP_EQ), destinationNAT(a))
+func pin(a netip.Addr, port uint16) []nft.Expr {
+	return slices.Concat(nft.MatchAddr(a, false), nft.MatchProto("tcp"), nft.MatchPort(port, false),
+		nft.MatchTCPFlags(nft.SYN, 0), nft.MatchLocal(unix.NFT_CMP_EQ), nft.DestinationNAT(a))
 }
 
 // masquerade is for what the host asks with a as its source. The cache's own
 // answers are never masqueraded, tracked or not.
-func masquerade(a netip.Addr, proto string, port uint16) []nftExpr {
-	return slices.Concat(matchAddr(a, true), matchProto(proto), matchNotPort(port), matchNotLoopback(), []nftExpr{{name: "masq"}})
+func masquerade(a netip.Addr, proto string, port uint16) []nft.Expr {
+	return slices.Concat(nft.MatchAddr(a, true), nft.MatchProto(proto), nft.MatchNotPort(port), nft.MatchNotLoopback(), []nft.Expr{nft.Masquerade()})
 }
 
 // Intact reports whether the table is as Set left it.
-func (f *Fallback) Intact() (bool, error) { return f.watch.intact() }
+func (f *Table) Intact() (bool, error) { return f.watch.Intact() }
+
+// WasSet reports whether Set succeeded once.
+func (f *Table) WasSet() bool { return f.watch.Recorded() }
+
+// IsLeft reports whether a table is there that answers for all of f's addresses as Leave makes it, with whatever target.
+// A table that cannot be read is none.
+func (f *Table) IsLeft() bool {
+	for _, fam := range family.Among(f.Addresses()) {
+		rewrites, err := readRewrites(fam)
+		if err != nil {
+			return false
+		}
+		for _, a := range f.Addresses() {
+			here := func(w rewrite) bool { return w.addr == a && w.port == f.port }
+			anyCase := func(w rewrite) bool { return here(w) && w.anyCase }
+			if family.Of(a) == fam && (!slices.ContainsFunc(rewrites, here) || slices.ContainsFunc(rewrites, anyCase)) {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+// Package instance has the instances on one node know of each other: each takes a
+// number, and one at a time the right to change the rules that they share.
+package instance
 
 import (
 	"cmp"
@@ -11,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/sockets"
 )
 
 // Instances on one node know of each other by UDP ports of loopback addresses.
@@ -24,8 +28,8 @@ import (
 // want any privileged port are given one (bindresvport(3): from 512 on).
 const claimPort = 60
 
-// maxInstances bounds how many may run side by side; an update needs two.
-const maxInstances = 4
+// Max bounds how many may run side by side; an update needs two.
+const Max = 4
 
 // A name is an address of 127.0.0.0/8 whose claimPort an instance may hold.
 type name [4]byte
@@ -39,7 +43,7 @@ func slotName(slot int) name { return name{127, 53, 0, byte(1 + slot)} }
 func (n name) at() netip.AddrPort { return netip.AddrPortFrom(netip.AddrFrom4(n), claimPort) }
 
 // A claim is a name that this process holds.
-type claim struct{ fd int }
+type Claim struct{ fd int }
 
 // bind returns a socket that holds the name. One that looks only does not
 // conflict with others that look.
@@ -64,11 +68,11 @@ func (n name) bind(look bool) (int, error) {
 }
 
 // take returns nil without an error if somebody else holds the name.
-func (n name) take() (*claim, error) {
+func (n name) take() (*Claim, error) {
 	fd, err := n.bind(false)
 	switch {
 	case err == nil:
-		return &claim{fd}, nil
+		return &Claim{fd}, nil
 	case errors.Is(err, unix.EADDRINUSE):
 		return nil, nil
 	case errors.Is(err, unix.EACCES):
@@ -87,25 +91,26 @@ func (n name) isTaken() bool {
 	return err != nil
 }
 
-func (c *claim) release() {
+// Release gives the name back. A nil Claim has none.
+func (c *Claim) Release() {
 	if c != nil {
 		_ = unix.Close(c.fd) // the name goes in any case
 	}
 }
 
-// takeSlot returns the lowest free number of an instance.
-func takeSlot() (int, *claim, error) {
-	for slot := range maxInstances {
+// TakeSlot returns the lowest free number of an instance.
+func TakeSlot() (int, *Claim, error) {
+	for slot := range Max {
 		if c, err := takePatiently(slotName(slot)); c != nil || err != nil {
 			return slot, c, err
 		}
 	}
-	return 0, nil, fmt.Errorf("the names of all %d instances that may run in this network namespace are taken: %s", maxInstances, holders(peerNames(-1)))
+	return 0, nil, fmt.Errorf("the names of all %d instances that may run in this network namespace are taken: %s", Max, holders(peerNames(-1)))
 }
 
 // takePatiently takes a name that others look at: such a look holds the name
 // for some microseconds.
-func takePatiently(n name) (c *claim, err error) {
+func takePatiently(n name) (c *Claim, err error) {
 	for range 5 {
 		if c, err = n.take(); c != nil || err != nil {
 			return c, err
@@ -115,11 +120,11 @@ func takePatiently(n name) (c *claim, err error) {
 	return nil, nil
 }
 
-// peers returns the number of other live instances.
-func peers(own int) int { return len(peerNames(own)) }
+// Peers returns the number of live instances but for the one whose number is own; -1: but for none.
+func Peers(own int) int { return len(peerNames(own)) }
 
 func peerNames(own int) (names []name) {
-	for slot := range maxInstances {
+	for slot := range Max {
 		if slot != own && slotName(slot).isTaken() {
 			names = append(names, slotName(slot))
 		}
@@ -127,8 +132,8 @@ func peerNames(own int) (names []name) {
 	return names
 }
 
-// Peers says who the other instances on this node are.
-func (n *Network) Peers() string { return holders(peerNames(n.slot)) }
+// PeerHolders says which processes the other instances are.
+func PeerHolders(own int) string { return holders(peerNames(own)) }
 
 func holders(names []name) string {
 	var who []string
@@ -138,14 +143,14 @@ func holders(names []name) string {
 	return strings.Join(who, "; ")
 }
 
-// takeTurn claims the right to change rules that instances share. Who leaves
+// TakeTurn claims the right to change rules that instances share. Who leaves
 // holds it until its sockets are closed, so that nobody steers to them again.
 // Nobody looks at this name.
-func takeTurn() (*claim, error) { return turnName.take() }
+func TakeTurn() (*Claim, error) { return turnName.take() }
 
 // TurnHolder says who holds the right to change the rules that instances share.
 func TurnHolder() string { return turnName.holder() }
 
 func (n name) holder() string {
-	return cmp.Or(Holder("udp", n.at()), fmt.Sprintf("nobody holds udp %s any more", n.at()))
+	return cmp.Or(sockets.Holder("udp", n.at()), fmt.Sprintf("nobody holds udp %s any more", n.at()))
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+// Package link carries the cache's addresses on a link of the kernel's, which takes
+// them back by itself.
+package link
 
 import (
 	"errors"
@@ -12,13 +14,23 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
 )
 
-// linkAlias marks a link as ours; `ip link` shows it.
-const linkAlias = "nodelocaldns cache addresses"
+// alias marks a link as ours; `ip link` shows it.
+const alias = "nodelocaldns cache addresses"
 
 // addrGenModeNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h.
 const addrGenModeNone = 1
+
+// Kinds of a link.
+const (
+	Auto  = "auto" // TUN where the kernel has it, else Dummy
+	TUN   = "tun"
+	Dummy = "dummy"
+	None  = "none"
+)
 
 // A Link carries the cache's addresses.
 type Link interface {
@@ -29,6 +41,11 @@ type Link interface {
 	// Yield makes the host itself use another source address for what it asks
 	// the link's addresses: theirs is about to go, and answers would be lost.
 	Yield() error
+	// Index returns the kernel's number of the link; 0: it is not there.
+	Index() int
+	// OutlivesProcess reports whether the kernel keeps the link when this process
+	// ends without Close.
+	OutlivesProcess() bool
 	// Close removes the link with its addresses.
 	Close() error
 	// String returns the kind and the name.
@@ -55,6 +72,10 @@ type kernelLink struct {
 }
 
 func (l *kernelLink) String() string { return l.kind() + " " + l.name }
+
+func (l *kernelLink) Index() int { return l.index }
+
+func (l *kernelLink) OutlivesProcess() bool { return l.kind() == Dummy }
 
 func (l *kernelLink) Set(addrs []netip.Addr, lease time.Duration) (repaired bool, err error) {
 	made, err := l.ensure()
@@ -149,7 +170,7 @@ func (l *kernelLink) ensure() (made bool, err error) {
 	}
 	l.index = link.Attrs().Index
 	// Without these the link works too: a mark for people, and no address of the kernel's own.
-	_ = netlink.LinkSetAlias(link, linkAlias)
+	_ = netlink.LinkSetAlias(link, alias)
 	_ = netlink.LinkSetIP6AddrGenMode(link, addrGenModeNone)
 	if err := netlink.LinkSetUp(link); err != nil {
 		return false, fmt.Errorf("setting %s up: %w", l.name, err)
@@ -179,13 +200,13 @@ func (l *kernelLink) Yield() error {
 	l.yielded = true
 	var errs []error
 	for a := range l.renewed {
-		src := hostSource(a.Is6())
+		src := hostSource(family.Of(a))
 		if src == nil {
 			continue // a host without a way out has nobody else to ask
 		}
 		route := l.localRoute(a)
 		route.Src = src
-		if err := replaceLocalRoute(route, a.Is6()); err != nil {
+		if err := replaceLocalRoute(route, family.Of(a)); err != nil {
 			errs = append(errs, fmt.Errorf("changing the source of the local route to %s: %w", a, err))
 		}
 	}
@@ -195,8 +216,8 @@ func (l *kernelLink) Yield() error {
 // replaceLocalRoute puts route in the place of the kernel's. The kernel's own in
 // IPv6 has metric 0, which a request cannot name: there it is taken out after
 // the new one came, with the metric that the kernel gives it.
-func replaceLocalRoute(route *netlink.Route, six bool) error {
-	if !six {
+func replaceLocalRoute(route *netlink.Route, f family.Family) error {
+	if f == family.IPv4 {
 		route.Scope = netlink.SCOPE_HOST
 		return netlink.RouteReplace(route)
 	}
@@ -210,9 +231,9 @@ func replaceLocalRoute(route *netlink.Route, six bool) error {
 
 // hostSource returns the source address of the host's way out, or nil. The
 // addresses asked about are for documentation: nothing is sent.
-func hostSource(six bool) net.IP {
+func hostSource(f family.Family) net.IP {
 	out := net.IPv4(192, 0, 2, 1)
-	if six {
+	if f == family.IPv6 {
 		out = net.ParseIP("2001:db8::1")
 	}
 	routes, err := netlink.RouteGet(out)
@@ -257,10 +278,12 @@ func explain(err error) error {
 	return err
 }
 
-// noLink is the link of somebody else: its addresses are not ours to manage.
-type noLink struct{}
+// none is the link of somebody else: its addresses are not ours to manage.
+type none struct{}
 
-func (noLink) Set([]netip.Addr, time.Duration) (bool, error) { return false, nil }
-func (noLink) Yield() error                                  { return nil }
-func (noLink) Close() error                                  { return nil }
-func (noLink) String() string                                { return "no link" }
+func (none) Set([]netip.Addr, time.Duration) (bool, error) { return false, nil }
+func (none) Yield() error                                  { return nil }
+func (none) Index() int                                    { return 0 }
+func (none) OutlivesProcess() bool                         { return false }
+func (none) Close() error                                  { return nil }
+func (none) String() string                                { return "no link" }

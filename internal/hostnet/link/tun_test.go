@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+package link
 
 import (
 	"path/filepath"
@@ -8,11 +8,13 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
 )
 
 // A container that does not mount the device's file makes one of its own, which nobody sees afterwards.
 func TestTUNWithoutFile(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		t.Fatal(err)
 	}
@@ -25,13 +27,13 @@ func TestTUNWithoutFile(t *testing.T) {
 		}
 	}
 	link := &tun{}
-	if err := link.make(DefaultInterface); err != nil {
+	if err := link.make("nodelocaldns"); err != nil {
 		t.Fatal(err)
 	}
-	if made, err := netlink.LinkByName(DefaultInterface); err != nil || made.Type() != "tuntap" {
+	if made, err := netlink.LinkByName("nodelocaldns"); err != nil || made.Type() != "tuntap" {
 		t.Errorf("made %v, %v", made, err)
 	}
-	if err := link.destroy(DefaultInterface); err != nil {
+	if err := link.destroy("nodelocaldns"); err != nil {
 		t.Error(err)
 	}
 	if left, err := filepath.Glob("/dev/*"); err != nil || len(left) != 0 {

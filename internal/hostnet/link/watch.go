@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+package link
 
 import (
 	"fmt"
@@ -23,18 +23,18 @@ const (
 	PeerGone    Event = "peer"
 )
 
-// A watcher turns the kernel's messages about all links of the node into events
+// A Watcher turns the kernel's messages about all links of the node into events
 // about ours.
-type watcher struct {
-	prefix string        // of the names of our links and our peers'
-	index  *atomic.Int64 // our link's
-	addrs  []netip.Addr
-	out    chan Event // has room for one; a second event before the first was read adds nothing
+type Watcher struct {
+	Prefix    string        // of the names of our links and our peers'
+	Index     *atomic.Int64 // our link's
+	Addresses []netip.Addr
+	Out       chan Event // has room for one; a second event before the first was read adds nothing
 }
 
-// start subscribes. The watch ends when done closes; lost is called when it
+// Start subscribes. The watch ends when done closes; lost is called when it
 // ends by itself, as it does when the kernel had to drop messages.
-func (w watcher) start(done <-chan struct{}, lost func(error)) error {
+func (w Watcher) Start(done <-chan struct{}, lost func(error)) error {
 	links, addrs := make(chan netlink.LinkUpdate), make(chan netlink.AddrUpdate)
 	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: lost}); err != nil {
 		return fmt.Errorf("subscribing to link changes: %w", err)
@@ -63,29 +63,29 @@ func (w watcher) start(done <-chan struct{}, lost func(error)) error {
 	return nil
 }
 
-func (w watcher) linkChanged(u netlink.LinkUpdate) {
+func (w Watcher) linkChanged(u netlink.LinkUpdate) {
 	switch gone := u.Header.Type == unix.RTM_DELLINK; {
-	case int64(u.Index) == w.index.Load() && (gone || u.IfInfomsg.Flags&unix.IFF_UP == 0):
+	case int64(u.Index) == w.Index.Load() && (gone || u.IfInfomsg.Flags&unix.IFF_UP == 0):
 		w.notify(LinkGone)
-	case gone && strings.HasPrefix(u.Attrs().Name, w.prefix):
+	case gone && strings.HasPrefix(u.Attrs().Name, w.Prefix):
 		w.notify(PeerGone)
 	}
 }
 
-func (w watcher) addressChanged(u netlink.AddrUpdate) {
+func (w Watcher) addressChanged(u netlink.AddrUpdate) {
 	ip, _ := netip.AddrFromSlice(u.LinkAddress.IP)
 	switch {
-	case u.NewAddr || !slices.Contains(w.addrs, ip.Unmap()):
-	case int64(u.LinkIndex) == w.index.Load():
+	case u.NewAddr || !slices.Contains(w.Addresses, ip.Unmap()):
+	case int64(u.LinkIndex) == w.Index.Load():
 		w.notify(AddressGone)
 	default:
 		w.notify(PeerGone)
 	}
 }
 
-func (w watcher) notify(e Event) {
+func (w Watcher) notify(e Event) {
 	select {
-	case w.out <- e:
+	case w.Out <- e:
 	default:
 	}
 }

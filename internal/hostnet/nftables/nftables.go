@@ -1,99 +1,86 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+// Package nftables steers with nftables rules, which need no command.
+package nftables
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
+	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
-// steeringTable is the name of the nftables backend's table, one a family.
-const steeringTable = "nodelocaldns"
+// Table is the name of the nftables backend's table, one a family.
+const Table = "nodelocaldns"
 
 // priorityRaw is that of iptables' raw table: before connection tracking (-200).
 const priorityRaw = -300
 
-// nftFirewall steers with nftables rules of its own. It has no accept rules:
+// A Firewall steers with nftables rules of its own. It has no accept rules:
 // in nftables a packet that one table accepts is still dropped by another.
-type nftFirewall struct {
-	fams  []bool
-	watch nftWatch
+type Firewall struct {
+	fams  []family.Family
+	watch nft.Watch
 }
 
-func newNFTFirewall(fams []bool) *nftFirewall { return &nftFirewall{fams: fams} }
+// New returns a firewall that has rules for fams.
+func New(fams []family.Family) *Firewall { return &Firewall{fams: fams} }
 
-func (f *nftFirewall) String() string { return NFTables }
+// String returns the name of the backend.
+func (f *Firewall) String() string { return "nftables" }
 
-func (f *nftFirewall) Set(s Steering) error {
-	var b nftBatch
-	f.watch.chains = nil
-	for _, six := range f.fams {
-		t := &tableWriter{batch: &b, watch: &f.watch, family: nftFamily(six), table: steeringTable, comment: commentSkip}
-		b.replaceTable(t.family, t.table)
-		for _, h := range []hook{rawPre, rawOut} {
-			t.chain(strings.ToLower(h.builtin()), "filter", h.hooknum(), priorityRaw)
-			for _, r := range s.rules(six) {
-				if r.hook == h {
-					t.rule(r.exprs()...)
+// Set replaces the tables.
+func (f *Firewall) Set(s steering.Wanted) error {
+	var b nft.Batch
+	f.watch.Chains = nil
+	for _, fam := range f.fams {
+		t := &nft.Table{Batch: &b, Watch: &f.watch, Family: fam, Name: Table, Comment: steering.CommentSkip}
+		b.ReplaceTable(fam, Table)
+		for _, h := range []steering.Hook{steering.RawPre, steering.RawOut} {
+			t.Chain(strings.ToLower(h.Builtin()), "filter", hooknum[h], priorityRaw)
+			for _, r := range s.Rules(fam) {
+				if r.Hook == h {
+					t.Rule(exprs(r)...)
 				}
 			}
 		}
 	}
-	if err := b.commit(); err != nil {
+	if err := b.Commit(); err != nil {
 		return err
 	}
-	return f.watch.record()
+	return f.watch.Record()
 }
 
-// Intact needs no more thorough look: the kernel's own handles are compared each time.
-func (f *nftFirewall) Intact(bool) (bool, error) { return f.watch.intact() }
+// Intact needs no more thorough look: the rules themselves are compared whenever
+// anything changed in nf_tables.
+func (f *Firewall) Intact(bool) (bool, error) { return f.watch.Intact() }
 
-func (f *nftFirewall) Remove() error { return removeTables(steeringTable, false, true) }
-
-// removeTables deletes the tables of that name of the families, if they are there.
-func removeTables(name string, fams ...bool) error {
-	var errs []error
-	for _, six := range fams {
-		exists, err := nftTableExists(nftFamily(six), name)
-		if err == nil && exists {
-			var b nftBatch
-			b.delTable(nftFamily(six), name)
-			err = b.commit()
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("removing nftables table %s: %w", name, err))
-		}
-	}
-	return errors.Join(errs...)
+// Owns reports whether the rules of a family are in this backend's tables.
+func (f *Firewall) Owns(backend string, fam family.Family) bool {
+	return backend == f.String() && slices.Contains(f.fams, fam)
 }
 
-func nftFamily(six bool) byte {
-	if six {
-		return unix.NFPROTO_IPV6
-	}
-	return unix.NFPROTO_IPV4
-}
+// Remove removes the tables of both families.
+func (f *Firewall) Remove() error { return nft.RemoveTables(Table, family.Both...) }
 
-// hooknum is the kernel's number of h, which is one of the raw table's.
-func (h hook) hooknum() uint32 {
-	return map[hook]uint32{rawPre: unix.NF_INET_PRE_ROUTING, rawOut: unix.NF_INET_LOCAL_OUT}[h]
-}
+// hooknum has the kernel's numbers of the raw table's hooks.
+var hooknum = map[steering.Hook]uint32{steering.RawPre: unix.NF_INET_PRE_ROUTING, steering.RawOut: unix.NF_INET_LOCAL_OUT}
 
-// exprs is what nft makes of r.nft().
-func (r rule) exprs() []nftExpr {
-	e := slices.Concat(matchAddr(r.addr, r.source), matchProto(r.proto), matchPort(r.port, r.source))
-	if r.syn {
-		e = append(e, matchTCPFlags(tcpFIN|tcpSYN|tcpRST|tcpACK, tcpSYN)...)
+// exprs returns a rule of the raw table in the kernel's terms.
+func exprs(r steering.Rule) []nft.Expr {
+	e := slices.Concat(nft.MatchAddr(r.Addr, r.Source), nft.MatchProto(r.Proto), nft.MatchPort(r.Port, r.Source))
+	if r.SYN {
+		e = append(e, nft.MatchTCPFlags(nft.FIN|nft.SYN|nft.RST|nft.ACK, nft.SYN)...)
 	}
-	if r.mark != 0 {
-		e = append(e, matchMark(unix.NFT_CMP_EQ, r.mark)...)
+	if r.Mark != 0 {
+		e = append(e, nft.MatchMark(unix.NFT_CMP_EQ, r.Mark)...)
 	}
-	if r.local {
-		e = append(e, matchLocal(unix.NFT_CMP_EQ)...)
+	if r.Local {
+		e = append(e, nft.MatchLocal(unix.NFT_CMP_EQ)...)
 	}
-	return append(e, exprNotrack())
+	return append(e, nft.Notrack())
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+// Package uplink tells the interfaces of the default routes, and keeps the kernel
+// from answering ARP there.
+package uplink
 
 import (
 	"cmp"
@@ -12,15 +14,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-)
 
-// Values of Config.Uplink.
-const (
-	// UplinkAuto accepts nothing that comes in by an interface of a default
-	// route, unless pods may come in by it: the host's own firewall decides.
-	UplinkAuto = "auto"
-	// UplinkOpen accepts DNS from whoever it comes, as the reference does.
-	UplinkOpen = "open"
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
 )
 
 // An Uplink is the interface of a default route of the main table. Our accept
@@ -41,19 +36,19 @@ func (u Uplink) String() string {
 	return fmt.Sprintf("%s (%s)", u.Name, u.Pods)
 }
 
-// uplinks lists the interfaces of the default routes of both families, by name.
-func uplinks() ([]Uplink, error) {
+// List returns the interfaces of the default routes of both families, by name.
+func List() ([]Uplink, error) {
 	links, err := uninterrupted(netlink.LinkList)
 	if err != nil { // a list without an ipvlan interface would lock out pods
 		return nil, fmt.Errorf("listing links: %w", err)
 	}
 	var out []Uplink
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := defaultRoutes(family)
+	for _, fam := range family.Both {
+		routes, err := defaultRoutes(fam)
 		if err != nil {
 			return nil, err
 		}
-		routes = append(routes, wayToNowhere(family)...)
+		routes = append(routes, wayToNowhere(fam)...)
 		for _, r := range routes {
 			for _, index := range waysOut(r) {
 				link, err := netlink.LinkByIndex(index)
@@ -72,12 +67,12 @@ func uplinks() ([]Uplink, error) {
 }
 
 // nowhere has an address of each family that nobody has (RFC 5737, RFC 3849).
-var nowhere = map[int]net.IP{netlink.FAMILY_V4: net.IPv4(192, 0, 2, 254), netlink.FAMILY_V6: net.ParseIP("2001:db8:ffff:ffff::1")}
+var nowhere = map[family.Family]net.IP{family.IPv4: net.IPv4(192, 0, 2, 254), family.IPv6: net.ParseIP("2001:db8:ffff:ffff::1")}
 
 // wayToNowhere asks the kernel for the gateway to an address that nobody has. That is the default route's, also if
 // the route names a nexthop object in the place of an interface, or stands in another table.
-func wayToNowhere(family int) []netlink.Route {
-	way, err := netlink.RouteGet(nowhere[family])
+func wayToNowhere(f family.Family) []netlink.Route {
+	way, err := netlink.RouteGet(nowhere[f])
 	if err != nil {
 		return nil // no way
 	}
@@ -98,9 +93,9 @@ func uninterrupted[T any](list func() ([]T, error)) (all []T, err error) {
 
 // defaultRoutes lists the routes of the main table to everywhere. A list that is not
 // of one moment is good enough: an uplink that it lacks is open until the next look.
-func defaultRoutes(family int) ([]netlink.Route, error) {
+func defaultRoutes(f family.Family) ([]netlink.Route, error) {
 	routes, err := uninterrupted(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+		return netlink.RouteListFiltered(int(f), &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 	})
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, fmt.Errorf("listing routes: %w", err)
@@ -181,52 +176,4 @@ func wayOfPods(link netlink.Link, all []netlink.Link) string {
 	default:
 		return "it is of type " + kind
 	}
-}
-
-// Uplinks returns the interfaces of the default routes, as last seen. There are
-// none if the rules are somebody else's, or Config.Uplink is UplinkOpen.
-func (n *Network) Uplinks() []Uplink { return n.uplinks }
-
-// lookAtUplinks brings what Uplinks returns up to date, and reports whether that changed.
-func (n *Network) lookAtUplinks() (changed bool, err error) {
-	var now []Uplink
-	if n.cfg.Firewall != None && n.cfg.Uplink != UplinkOpen {
-		if now, err = uplinks(); err != nil {
-			return false, err
-		}
-	}
-	if len(now) == 0 && n.cfg.Uplink != UplinkOpen { // a default route that is gone for a moment is no reason to open the node
-		now = slices.DeleteFunc(slices.Clone(n.uplinks), func(u Uplink) bool {
-			_, err := netlink.LinkByName(u.Name)
-			return err != nil
-		})
-	}
-	changed = !slices.Equal(now, n.uplinks)
-	n.uplinks = now
-	return changed, nil
-}
-
-// closed returns the names of the uplinks that no pod comes in by.
-func (n *Network) closed() (names []string) {
-	for _, u := range n.uplinks {
-		if u.Pods == "" {
-			names = append(names, u.Name)
-		}
-	}
-	return names
-}
-
-// FollowUplinks makes the rules those of the default routes as they are now. It
-// returns ErrTurn or ErrLocked if that is to be tried again.
-func (n *Network) FollowUplinks() error {
-	before := n.uplinks
-	changed, err := n.lookAtUplinks()
-	if !changed || err != nil {
-		return err
-	}
-	if err := n.Steer(n.steered); err != nil {
-		n.uplinks = before // to be tried again
-		return err
-	}
-	return nil
 }

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+package xtables
 
 import (
 	"fmt"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
 )
 
 // A legacyWatch compares the sizes and hooks of the two tables, as the kernel's
 // old interface tells them (IPT_SO_GET_INFO).
 type legacyWatch struct {
-	six  bool
+	fam  family.Family
 	info [2]tableInfo
 }
 
@@ -26,19 +28,19 @@ type tableInfo struct {
 	size       uint32
 }
 
-func (w *legacyWatch) record() (err error) {
+func (w *legacyWatch) Record() (err error) {
 	w.info, err = w.read()
 	return err
 }
 
-func (w *legacyWatch) intact() (bool, error) {
+func (w *legacyWatch) Intact() (bool, error) {
 	info, err := w.read()
 	return info == w.info, err
 }
 
 func (w *legacyWatch) read() (info [2]tableInfo, err error) {
 	domain, level := unix.AF_INET, unix.SOL_IP
-	if w.six {
+	if w.fam == family.IPv6 {
 		domain, level = unix.AF_INET6, unix.SOL_IPV6
 	}
 	fd, err := unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

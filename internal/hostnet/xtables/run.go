@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+package xtables
 
 import (
 	"bytes"
@@ -12,6 +12,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
+	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
 // ErrLocked says that another program held the xtables lock for too long; the
@@ -33,12 +37,12 @@ const (
 // once a rule (github.com/coreos/go-iptables) takes 24 processes for the same
 // and leaves what it did so far when one of them fails.
 type xtables struct {
-	six     bool
+	fam     family.Family
 	variant string // "", "-nft" or "-legacy"
 }
 
 func (x xtables) command(suffix string) string {
-	if x.six {
+	if x.fam == family.IPv6 {
 		return "ip6tables" + x.variant + suffix
 	}
 	return "iptables" + x.variant + suffix
@@ -50,17 +54,17 @@ func (x xtables) legacy() (bool, error) {
 	return !strings.Contains(out, "nf_tables"), err
 }
 
-// An unreadableError names a table in which somebody has put a rule that only
+// An UnreadableError names a table in which somebody has put a rule that only
 // nft can express: iptables-save prints a comment then, and no rule, ours
 // neither, and succeeds; iptables-restore adds what it is told.
-type unreadableError string
+type UnreadableError string
 
-func (e unreadableError) Error() string {
+func (e UnreadableError) Error() string {
 	return fmt.Sprintf("iptables cannot read table %s, as it has a rule that only nft knows: move that to a table of its own, or use nftables", string(e))
 }
 
 // save returns the two tables as iptables-save prints them; with an
-// unreadableError, what can be read.
+// UnreadableError, what can be read.
 func (x xtables) save() (string, error) {
 	var saved strings.Builder
 	var unreadable error
@@ -70,7 +74,7 @@ func (x xtables) save() (string, error) {
 			return "", err
 		}
 		if strings.Contains(out, "' is incompatible, use 'nft' tool") {
-			unreadable = fmt.Errorf("running %s: %w", x.command("-save"), unreadableError(table))
+			unreadable = fmt.Errorf("running %s: %w", x.command("-save"), UnreadableError(table))
 			continue
 		}
 		saved.WriteString(out)
@@ -82,20 +86,20 @@ func (x xtables) save() (string, error) {
 // nf_tables itself, is no rule of ours or of the reference: there is nothing to read.
 func (x xtables) read() (string, error) {
 	saved, unreadable := x.save()
-	if !errors.As(unreadable, new(unreadableError)) {
+	if !errors.As(unreadable, new(UnreadableError)) {
 		return saved, unreadable
 	}
-	c, err := nftDial()
+	c, err := nft.Dial()
 	if err != nil {
 		return saved, errors.Join(unreadable, err)
 	}
 	defer c.Close()
-	for _, h := range hooks {
-		if hasTable(saved, h.table()) {
+	for _, h := range steering.Hooks {
+		if hasTable(saved, h.Table()) {
 			continue
 		}
-		for _, marker := range []string{chainPrefix, commentSkip, commentAllow} {
-			rules, err := nftChain{family: nftFamily(x.six), table: h.table(), name: h.builtin()}.rules(c, marker)
+		for _, marker := range []string{steering.ChainPrefix, steering.CommentSkip, steering.CommentAllow} {
+			rules, err := nft.Chain{Family: x.fam, Table: h.Table(), Name: h.Builtin()}.Rules(c, marker)
 			if len(rules) > 0 || err != nil {
 				return saved, errors.Join(unreadable, err)
 			}
@@ -128,7 +132,7 @@ func run(stdin, name string, args ...string) (string, error) {
 	if strings.Contains(said, "xtables lock") {
 		err = ErrLocked
 	} else if lacks := missingExtensions(said); len(lacks) > 0 {
-		err = lackingError(fmt.Sprintf("the kernel lacks iptables' %s: load its modules, or use nftables", strings.Join(lacks, ", ")))
+		err = LackingError(fmt.Sprintf("the kernel lacks iptables' %s: load its modules, or use nftables", strings.Join(lacks, ", ")))
 	} else if said != "" {
 		err = fmt.Errorf("%w: %s", err, said)
 	}
@@ -137,10 +141,10 @@ func run(stdin, name string, args ...string) (string, error) {
 
 var missingExtension = regexp.MustCompile(`Extension (\S+) .*?missing kernel module`)
 
-// A lackingError names what the kernel has no module for.
-type lackingError string
+// A LackingError names what the kernel has no module for.
+type LackingError string
 
-func (e lackingError) Error() string { return string(e) }
+func (e LackingError) Error() string { return string(e) }
 
 // missingExtensions reads from what iptables says which of its extensions the
 // kernel has no module for.

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+package xtables
 
 import (
 	"fmt"
 	"strings"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
 )
 
 // This file decides what to tell iptables-restore, given what iptables-save
@@ -14,54 +17,54 @@ import (
 // rules what s says, whatever was there: our chains are filled anew, each is
 // jumped to once, and the reference's rules, which have no guard and would
 // stand when the cache dies, are taken out. Each table changes at once.
-func restoreInput(saved string, s Steering, six bool) string {
-	rules := s.rules(six)
-	return eachTable(saved, func(b *strings.Builder, h hook, t savedTable) {
+func restoreInput(saved string, s steering.Wanted, fam family.Family) string {
+	rules := s.Rules(fam)
+	return eachTable(saved, func(b *strings.Builder, h steering.Hook, t savedTable) {
 		for range t.jumps(h) - 1 {
-			fmt.Fprintf(b, "-D %s -j %s\n", h.builtin(), h.chain())
+			fmt.Fprintf(b, "-D %s -j %s\n", h.Builtin(), h.Chain())
 		}
 		if t.jumps(h) == 0 {
-			fmt.Fprintf(b, "-I %s 1 -j %s\n", h.builtin(), h.chain())
+			fmt.Fprintf(b, "-I %s 1 -j %s\n", h.Builtin(), h.Chain())
 		}
 		for _, r := range rules {
-			if r.hook == h {
-				fmt.Fprintln(b, r.iptables())
+			if r.Hook == h {
+				fmt.Fprintln(b, r.IPTables())
 			}
 		}
-	}, func(h hook, _ savedTable) bool { return true })
+	}, func(h steering.Hook, _ savedTable) bool { return true })
 }
 
 // removeInput returns the input that takes out every rule of ours and of the
 // reference; it is empty if there is none.
 func removeInput(saved string) string {
-	return eachTable(saved, func(b *strings.Builder, h hook, t savedTable) {
+	return eachTable(saved, func(b *strings.Builder, h steering.Hook, t savedTable) {
 		for range t.jumps(h) {
-			fmt.Fprintf(b, "-D %s -j %s\n", h.builtin(), h.chain())
+			fmt.Fprintf(b, "-D %s -j %s\n", h.Builtin(), h.Chain())
 		}
 		if t.hasChain(h) {
-			fmt.Fprintf(b, "-X %s\n", h.chain())
+			fmt.Fprintf(b, "-X %s\n", h.Chain())
 		}
-	}, func(h hook, t savedTable) bool { return t.hasChain(h) })
+	}, func(h steering.Hook, t savedTable) bool { return t.hasChain(h) })
 }
 
 // eachTable prints, for the two tables of ours, the chains that want selects
 // (emptied if they exist), the deletion of the reference's rules, and what body
 // prints for each hook. A table with nothing to do is left out.
-func eachTable(saved string, body func(*strings.Builder, hook, savedTable), want func(hook, savedTable) bool) string {
+func eachTable(saved string, body func(*strings.Builder, steering.Hook, savedTable), want func(steering.Hook, savedTable) bool) string {
 	var out strings.Builder
 	for _, table := range []string{"raw", "filter"} {
 		t := parseSaved(saved, table)
 		var b strings.Builder
-		for _, h := range hooks {
-			if h.table() == table && want(h, t) {
-				fmt.Fprintf(&b, ":%s - [0:0]\n", h.chain())
+		for _, h := range steering.Hooks {
+			if h.Table() == table && want(h, t) {
+				fmt.Fprintf(&b, ":%s - [0:0]\n", h.Chain())
 			}
 		}
 		for _, line := range t.reference() {
 			fmt.Fprintln(&b, "-D"+strings.TrimPrefix(line, "-A"))
 		}
-		for _, h := range hooks {
-			if h.table() == table {
+		for _, h := range steering.Hooks {
+			if h.Table() == table {
 				body(&b, h, t)
 			}
 		}
@@ -74,12 +77,12 @@ func eachTable(saved string, body func(*strings.Builder, hook, savedTable), want
 
 // complete reports whether iptables-save printed as many rules of ours as s has,
 // and one jump to each chain.
-func complete(saved string, s Steering, six bool) bool {
-	rules := s.rules(six)
-	for _, h := range hooks {
-		t, want := parseSaved(saved, h.table()), 0
+func complete(saved string, s steering.Wanted, fam family.Family) bool {
+	rules := s.Rules(fam)
+	for _, h := range steering.Hooks {
+		t, want := parseSaved(saved, h.Table()), 0
 		for _, r := range rules {
-			if r.hook == h {
+			if r.Hook == h {
 				want++
 			}
 		}
@@ -107,29 +110,29 @@ func parseSaved(saved, table string) savedTable {
 	return t
 }
 
-func (t savedTable) hasChain(h hook) bool {
+func (t savedTable) hasChain(h steering.Hook) bool {
 	for _, line := range t {
-		if strings.HasPrefix(line, ":"+h.chain()+" ") {
+		if strings.HasPrefix(line, ":"+h.Chain()+" ") {
 			return true
 		}
 	}
 	return false
 }
 
-func (t savedTable) rules(h hook) int {
+func (t savedTable) rules(h steering.Hook) int {
 	n := 0
 	for _, line := range t {
-		if strings.HasPrefix(line, "-A "+h.chain()+" ") {
+		if strings.HasPrefix(line, "-A "+h.Chain()+" ") {
 			n++
 		}
 	}
 	return n
 }
 
-func (t savedTable) jumps(h hook) int {
+func (t savedTable) jumps(h steering.Hook) int {
 	n := 0
 	for _, line := range t {
-		if line == fmt.Sprintf("-A %s -j %s", h.builtin(), h.chain()) {
+		if line == fmt.Sprintf("-A %s -j %s", h.Builtin(), h.Chain()) {
 			n++
 		}
 	}
@@ -140,8 +143,8 @@ func (t savedTable) jumps(h hook) int {
 func (t savedTable) reference() []string {
 	var out []string
 	for _, line := range t {
-		ours := strings.HasPrefix(line, "-A "+chainPrefix)
-		if !ours && (strings.Contains(line, `"`+commentSkip+`"`) || strings.Contains(line, `"`+commentAllow+`"`)) {
+		ours := strings.HasPrefix(line, "-A "+steering.ChainPrefix)
+		if !ours && (strings.Contains(line, `"`+steering.CommentSkip+`"`) || strings.Contains(line, `"`+steering.CommentAllow+`"`)) {
 			out = append(out, line)
 		}
 	}
@@ -152,7 +155,7 @@ func (t savedTable) reference() []string {
 func relevant(saved string) string {
 	var b strings.Builder
 	for line := range strings.Lines(saved) {
-		if strings.HasPrefix(line, "*") || strings.Contains(line, chainPrefix) || strings.Contains(line, commentSkip) || strings.Contains(line, commentAllow) {
+		if strings.HasPrefix(line, "*") || strings.Contains(line, steering.ChainPrefix) || strings.Contains(line, steering.CommentSkip) || strings.Contains(line, steering.CommentAllow) {
 			b.WriteString(line)
 		}
 	}
@@ -163,9 +166,9 @@ func relevant(saved string) string {
 // makes, for the tables that it printed nothing of.
 func unseen(saved string) string {
 	var b strings.Builder
-	for _, h := range hooks {
-		if !hasTable(saved, h.table()) {
-			fmt.Fprintf(&b, "*%s\n:%s - [0:0]\n-A %s -j %s\n", h.table(), h.chain(), h.builtin(), h.chain())
+	for _, h := range steering.Hooks {
+		if !hasTable(saved, h.Table()) {
+			fmt.Fprintf(&b, "*%s\n:%s - [0:0]\n-A %s -j %s\n", h.Table(), h.Chain(), h.Builtin(), h.Chain())
 		}
 	}
 	return b.String()
@@ -177,7 +180,7 @@ func hasTable(saved, table string) bool { return strings.Contains("\n"+saved, "\
 func ownLines(saved string) string {
 	var b strings.Builder
 	for line := range strings.Lines(saved) {
-		if strings.HasPrefix(line, "-A ") && strings.Contains(line, chainPrefix) {
+		if strings.HasPrefix(line, "-A ") && strings.Contains(line, steering.ChainPrefix) {
 			b.WriteString(line)
 		}
 	}

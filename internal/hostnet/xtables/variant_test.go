@@ -1,40 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package hostnet
+package xtables
 
 import (
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-// toolsOf makes a PATH with nothing but the commands of the variants, "" being
-// plain ones, which are nft's.
-func toolsOf(t *testing.T, variants ...string) {
-	t.Helper()
-	dir := t.TempDir()
-	for _, variant := range variants {
-		multi := "xtables-nft-multi"
-		if variant == legacyVariant {
-			multi = "xtables-legacy-multi"
-		}
-		target, err := exec.LookPath(multi)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range []string{"iptables", "ip6tables"} {
-			for _, suffix := range []string{"", "-save", "-restore"} {
-				if err := os.Symlink(target, filepath.Join(dir, name+variant+suffix)); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	}
-	t.Setenv("PATH", dir)
-	t.Setenv("XTABLES_LOCKFILE", filepath.Join(dir, "xtables.lock"))
-}
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
+)
 
 func TestHostVariant(t *testing.T) {
 	const (
@@ -51,62 +26,45 @@ func TestHostVariant(t *testing.T) {
 		host []string
 		want string
 	}{
-		"nothing":                             {nil, nftVariant},
-		"hint in nft":                         {[]string{nftHint}, nftVariant},
-		"hint in legacy":                      {[]string{legacyHint}, legacyVariant},
-		"hint in legacy, rules in nft":        {[]string{nftRule, nftRule, legacyHint}, legacyVariant},
-		"canary of IPv6 in legacy":            {[]string{legacyCanary}, legacyVariant},
-		"canary in nft, firewalld in legacy":  {[]string{nftCanary, legacyRule, legacyRule, legacyRule6}, nftVariant},
-		"hints in both":                       {[]string{legacyHint, nftHint}, nftVariant},
-		"rules in legacy":                     {[]string{legacyRule}, legacyVariant},
-		"rules of IPv6 in legacy":             {[]string{legacyRule6}, legacyVariant},
-		"rules in nft":                        {[]string{nftRule}, nftVariant},
-		"more rules in legacy":                {[]string{nftRule, legacyRule, legacyRule6}, legacyVariant},
-		"as many rules in both":               {[]string{nftRule, legacyRule}, nftVariant},
-		"rules in legacy, ours of old in nft": {[]string{legacyRule, ours}, legacyVariant},
-		"tables of legacy without a rule":     {[]string{"iptables-legacy -t filter -L"}, nftVariant},
-		"a chain named like a hint":           {[]string{legacyRule, "iptables-nft -t mangle -N MY-KUBE-IPTABLES-HINT"}, legacyVariant},
-		"nftables rules that iptables cannot": {[]string{"nft 'add table ip filter; add chain ip filter x { type filter hook input priority 7; }; add rule ip filter x ip saddr { 10.0.0.1, 10.0.0.2 } accept'", legacyRule}, legacyVariant},
+		"nothing":                                  {nil, nftVariant},
+		"hint in nft":                              {[]string{nftHint}, nftVariant},
+		"hint in legacy":                           {[]string{legacyHint}, legacyVariant},
+		"hint in legacy, rules in nft":             {[]string{nftRule, nftRule, legacyHint}, legacyVariant},
+		"canary of IPv6 in legacy":                 {[]string{legacyCanary}, legacyVariant},
+		"canary in nft, firewalld in legacy":       {[]string{nftCanary, legacyRule, legacyRule, legacyRule6}, nftVariant},
+		"hints in both":                            {[]string{legacyHint, nftHint}, nftVariant},
+		"rules in legacy":                          {[]string{legacyRule}, legacyVariant},
+		"rules of IPv6 in legacy":                  {[]string{legacyRule6}, legacyVariant},
+		"rules in nft":                             {[]string{nftRule}, nftVariant},
+		"more rules in legacy":                     {[]string{nftRule, legacyRule, legacyRule6}, legacyVariant},
+		"as many rules in both":                    {[]string{nftRule, legacyRule}, nftVariant},
+		"rules in legacy, ours of old in nft":      {[]string{legacyRule, ours}, legacyVariant},
+		"tables of legacy without a rule": {[]string{"iptables-legacy -t filter -L"}, nftVariant},
+		"a chain named like a hint":                {[]string{legacyRule, "iptables-nft -t mangle -N MY-KUBE-IPTABLES-HINT"}, legacyVariant},
+		"nftables rules that iptables cannot":      {[]string{"nft 'add table ip filter; add chain ip filter x { type filter hook input priority 7; }; add rule ip filter x ip saddr { 10.0.0.1, 10.0.0.2 } accept'", legacyRule}, legacyVariant},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inNamespace(t)
+			nettest.InNamespace(t)
 			t.Setenv("XTABLES_LOCKFILE", filepath.Join(t.TempDir(), "xtables.lock"))
 			for _, line := range test.host {
-				command(t, "sh", "-c", line)
+				nettest.Command(t, "sh", "-c", line)
 			}
-			toolsOf(t, nftVariant, legacyVariant, "")
-			if got := hostVariant(); got != test.want {
+			nettest.ToolsOf(t, nftVariant, legacyVariant, "")
+			if got := HostVariant(); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
 	}
 }
 
-func TestHostVariantIsOpened(t *testing.T) {
-	inNamespace(t)
-	command(t, "iptables-legacy", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT")
-	toolsOf(t, nftVariant, legacyVariant, "")
-	cfg := testConfig()
-	cfg.Firewall = Auto
-	fw, err := (&Network{cfg: cfg}).openFirewall()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if fw.String() != "iptables-legacy" {
-		t.Errorf("got %s", fw)
-	}
-	set(t, fw, steering("169.254.20.10 fd00::10"))
-	wantIntact(t, fw, true)
-}
-
 // Without both variants the plain commands are used, whatever the host has.
 func TestHostVariantPlain(t *testing.T) {
 	for _, variants := range [][]string{{""}, {"", nftVariant}, {"", legacyVariant}, {}} {
 		t.Run("installed"+strings.Join(variants, ","), func(t *testing.T) {
-			inNamespace(t)
-			command(t, "iptables-legacy", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT")
-			toolsOf(t, variants...)
-			if got := hostVariant(); got != "" {
+			nettest.InNamespace(t)
+			nettest.Command(t, "iptables-legacy", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT")
+			nettest.ToolsOf(t, variants...)
+			if got := HostVariant(); got != "" {
 				t.Errorf("got %q", got)
 			}
 		})
@@ -115,13 +73,13 @@ func TestHostVariantPlain(t *testing.T) {
 
 // To look is not to make: a table of the old interface costs each packet.
 func TestHostVariantMakesNoLegacyTable(t *testing.T) {
-	inNamespace(t)
-	toolsOf(t, nftVariant, legacyVariant)
+	nettest.InNamespace(t)
+	nettest.ToolsOf(t, nftVariant, legacyVariant)
 	for range 2 {
-		hostVariant()
-		for _, six := range []bool{false, true} {
-			if tables := legacyTables(six); len(tables) != 0 {
-				t.Errorf("IPv6 %v: made %q", six, tables)
+		HostVariant()
+		for _, f := range family.Both {
+			if tables := legacyTables(f); len(tables) != 0 {
+				t.Errorf("%s: made %q", f, tables)
 			}
 		}
 	}
