@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/proxymode"
 )
 
 const (
@@ -21,13 +21,13 @@ const (
 // finder finds the addresses that -localip auto stands for.
 type finder struct {
 	inputs
-	detect   func() hostnet.ProxyMode
+	detect   func() proxymode.Mode
 	patience time.Duration // 0: one look
 	say      func(string)
 }
 
 func newFinder(o *options, patience time.Duration, say func(string)) finder {
-	return finder{newInputs(o), hostnet.DetectProxyMode, patience, say}
+	return finder{newInputs(o), proxymode.Detect, patience, say}
 }
 
 // resolve puts the addresses into the options, once: what the node's proxy does
@@ -57,11 +57,11 @@ func (f finder) resolve() error {
 }
 
 // await returns the mode as soon as there is one.
-func (f finder) await() hostnet.ProxyMode {
+func (f finder) await() proxymode.Mode {
 	deadline := time.Now().Add(f.patience)
 	for first := true; ; first = false {
 		mode := f.detect()
-		if mode != hostnet.ProxyNone || !time.Now().Before(deadline) {
+		if mode != proxymode.None || !time.Now().Before(deadline) {
 			return mode
 		}
 		if first {
@@ -74,18 +74,18 @@ func (f finder) await() hostnet.ProxyMode {
 // autoAddrs decides which addresses to take, and says why. clusterIP is that of
 // kube-dns, or the zero Addr. Where somebody else answers for every ClusterIP
 // before, or in the place of, the node itself, it cannot be one of them.
-func autoAddrs(mode hostnet.ProxyMode, clusterIP netip.Addr) (addrs []netip.Addr, why string, err error) {
+func autoAddrs(mode proxymode.Mode, clusterIP netip.Addr) (addrs []netip.Addr, why string, err error) {
 	own := []netip.Addr{standaloneIP}
-	taken := mode == hostnet.ProxyIPVS || mode == hostnet.ProxyCilium
+	taken := mode == proxymode.IPVS || mode == proxymode.Cilium
 	switch {
 	case !clusterIP.IsValid():
 		return own, fmt.Sprintf("%s, and %s is not set", mode, serviceEnv("kube-dns")), nil
 	case taken && clusterIP.Is6():
 		return nil, "", fmt.Errorf("-localip auto: %s answers for %s itself, and %s is IPv4: give a unique local address (fd00::/8), such as -localip fd00::10",
 			mode, clusterIP, standaloneIP)
-	case mode == hostnet.ProxyIPVS:
+	case mode == proxymode.IPVS:
 		return own, fmt.Sprintf("%s; name it to the pods (clusterDNS of the kubelet)", mode), nil
-	case mode == hostnet.ProxyCilium:
+	case mode == proxymode.Cilium:
 		return own, fmt.Sprintf("%s, which translates ClusterIPs before the node sees them: use manifests/overlays/cilium", mode), nil
 	case clusterIP.Is6():
 		return []netip.Addr{clusterIP}, fmt.Sprintf("%s; %s is IPv4, of no use to pods with IPv6 only", mode, standaloneIP), nil

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
 )
 
 // A State is where an address of the cache is in its life. docs/design.md has the table of all states and events.
@@ -154,8 +156,8 @@ func (b book) away() []netip.Addr { return b.with(func(d duties) bool { return d
 func (b book) steered() []netip.Addr { return b.with(func(d duties) bool { return d.steered }) }
 
 // steering returns the rules, apart from the uplinks.
-func (b book) steering() Steering {
-	return Steering{
+func (b book) steering() steering.Wanted {
+	return steering.Wanted{
 		Addresses: b.cfg.Addresses, Port: b.cfg.Port, HealthPort: b.cfg.HealthPort,
 		Steered: b.steered(), Settling: b.with(func(d duties) bool { return d.settling }),
 	}

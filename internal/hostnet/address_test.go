@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
 )
 
 // statesTable prints all states with their duties, and all pairs of state and event, as docs/design.md has them.
@@ -51,7 +53,7 @@ func statesTable() []string {
 func TestStates(t *testing.T) {
 	lines := statesTable()
 	if *update {
-		golden(t, "states.md", strings.Join(lines, "\n")+"\n")
+		nettest.Golden(t, "states.md", strings.Join(lines, "\n")+"\n")
 	}
 	want, err := os.ReadFile("testdata/states.md")
 	if err != nil {
@@ -78,7 +80,7 @@ func TestStates(t *testing.T) {
 // TestAfter has the time of a state be that of its beginning, or of the last time that rules were missing.
 func TestAfter(t *testing.T) {
 	first := time.Unix(1000, 0)
-	a := Address{IP: addrsOf("10.96.0.10")[0]}
+	a := Address{IP: nettest.Addrs("10.96.0.10")[0]}
 	for i, tc := range []struct {
 		event event
 		state State
@@ -102,7 +104,7 @@ func TestAfter(t *testing.T) {
 func TestDuties(t *testing.T) {
 	b := book{cfg: testConfig()}
 	for s := range State(len(stateNames)) {
-		b.addrs = append(b.addrs, Address{IP: addrsOf(fmt.Sprintf("10.0.0.%d", s))[0], State: s})
+		b.addrs = append(b.addrs, Address{IP: nettest.Addrs(fmt.Sprintf("10.0.0.%d", s))[0], State: s})
 	}
 	s := b.steering()
 	for _, tc := range []struct {

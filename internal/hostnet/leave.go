@@ -7,6 +7,11 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/uplink"
+	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
 // Withdraw takes steering away for good, for all instances on the node, and
@@ -53,7 +58,7 @@ func (n *Network) stepAside() error {
 		return n.applyAny(nil)
 	}
 	steps := []func() error{n.link.Yield, func() error { return n.applyAny(nil) }}
-	if n.linkOutlives() {
+	if n.link.OutlivesProcess() {
 		slices.Reverse(steps)
 	}
 	for _, step := range steps {
@@ -76,7 +81,7 @@ func (n *Network) Close(keep bool) error {
 			errs = append(errs, n.clearLeftovers())
 		}
 	}
-	if !keep || !n.linkOutlives() {
+	if !keep || !n.link.OutlivesProcess() {
 		errs = append(errs, n.link.Close())
 	}
 	if !keep && n.Alone() && len(n.FallbackAddresses()) > 0 {
@@ -86,17 +91,11 @@ func (n *Network) Close(keep bool) error {
 	return errors.Join(errs...)
 }
 
-// linkOutlives reports whether the link can outlive the process.
-func (n *Network) linkOutlives() bool {
-	l, ok := n.link.(*kernelLink)
-	return ok && l.kind() == Dummy
-}
-
 // removeRules leaves the fallback table if it is to stay.
 func (n *Network) removeRules() error {
-	err := errors.Join(n.firewall.Remove(), removeARP())
+	err := errors.Join(n.firewall.Remove(), uplink.RemoveARP())
 	if n.fallback != nil && len(n.FallbackAddresses()) == 0 {
-		err = errors.Join(err, removeTables(fallbackTable, false, true))
+		err = errors.Join(err, nft.RemoveTables(fallback.Name, family.Both...))
 	}
 	return err
 }
@@ -107,7 +106,7 @@ func (n *Network) FallbackAddresses() []netip.Addr {
 	if n.fallback == nil {
 		return nil
 	}
-	return n.fallback.addresses()
+	return n.fallback.Addresses()
 }
 
 // abandon undoes a failed Open but for the fallback table: where nothing is
@@ -133,7 +132,7 @@ func (n *Network) releaseAll() {
 		n.done = nil
 	}
 	for _, c := range slices.Backward(n.claims) {
-		c.release()
+		c.Release()
 	}
 	n.claims = nil
 }

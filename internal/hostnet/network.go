@@ -10,6 +10,12 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/instance"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/link"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
 )
 
 // ErrTurn says that another instance on this node is leaving and does not want
@@ -22,10 +28,10 @@ type Network struct {
 	cfg       Config
 	parting   []netip.Addr // addresses of the last configuration whose servers still run
 	slot      int
-	claims    []*claim // the slot, and while leaving the turn
-	link      Link
+	claims    []*instance.Claim // the slot, and while leaving the turn
+	link      link.Link
 	firewall  Firewall
-	fallback  *Fallback
+	fallback  *fallback.Table
 	renewed   time.Time // when the last renewal of the lease began; zero: never
 	repaired  bool      // the link was put back, and the caller does not know yet
 	halfway   bool      // a change of link or firewall failed: neither is known to be what cfg says
@@ -51,10 +57,14 @@ type Network struct {
 // A Firewall keeps the steering rules.
 type Firewall interface {
 	// Set makes the rules what s says, whatever was there before.
-	Set(s Steering) error
+	Set(s steering.Wanted) error
 	// Intact reports whether the rules are as Set left them; thorough may
 	// start processes, otherwise it only asks the kernel.
 	Intact(thorough bool) (bool, error)
+	// Owns reports whether the rules of a family are in the tables of a backend: those
+	// of NFTables, or of a variant of iptables ("-nft", "-legacy"; "" is the plain
+	// commands).
+	Owns(backend string, f family.Family) bool
 	// Remove takes out all rules of ours.
 	Remove() error
 	// String returns the backend's name.
@@ -69,11 +79,11 @@ func Open(cfg Config) (*Network, error) {
 	if err := errors.Join(cfg.Validate(), checkCapability(cfg)); err != nil {
 		return nil, err
 	}
-	slot, c, err := takeSlot()
+	slot, c, err := instance.TakeSlot()
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{cfg: cfg, slot: slot, claims: []*claim{c}, events: make(chan Event, 1)}
+	n := &Network{cfg: cfg, slot: slot, claims: []*instance.Claim{c}, events: make(chan Event, 1)}
 	if err := n.open(); err != nil {
 		return nil, errors.Join(err, n.abandon())
 	}
@@ -81,7 +91,7 @@ func Open(cfg Config) (*Network, error) {
 }
 
 func (n *Network) open() (err error) {
-	n.fallback, n.found = newFallback(n.cfg), fallbackExists()
+	n.fallback, n.found = newFallback(n.cfg), fallback.Exists()
 	if n.firewall, err = n.openFirewall(); err != nil {
 		return err
 	}
@@ -114,7 +124,7 @@ func (n *Network) String() string { return fmt.Sprintf("%s, %s", n.link, n.firew
 
 // Alone reports whether no other instance lives on this node.
 func (n *Network) Alone() bool {
-	alone := peers(n.slot) == 0
+	alone := instance.Peers(n.slot) == 0
 	n.met = n.met || !alone
 	return alone
 }
@@ -148,6 +158,12 @@ func (n *Network) Forsake(addrs []netip.Addr) error {
 	return err
 }
 
+// Peers says who the other instances on this node are.
+func (n *Network) Peers() string { return instance.PeerHolders(n.slot) }
+
+// TurnHolder says who holds the right to change the rules that instances share.
+func TurnHolder() string { return instance.TurnHolder() }
+
 // Steered returns the addresses that DNS is steered to.
 func (n *Network) Steered() []netip.Addr { return n.steered }
 
@@ -163,9 +179,7 @@ func (n *Network) Renew() (repaired bool, err error) {
 	}
 	n.renewed = time.Now()
 	back, err := n.link.Set(without(slices.Concat(n.cfg.Addresses, n.parting), n.forsaken), n.cfg.Lease)
-	if l, ok := n.link.(*kernelLink); ok {
-		n.index.Store(int64(l.index))
-	}
+	n.index.Store(int64(n.link.Index()))
 	select {
 	case <-n.lost:
 		err = errors.Join(err, n.watch())
@@ -241,14 +255,14 @@ func (n *Network) watch() error {
 	}
 	done, lost := make(chan struct{}), make(chan struct{}, 1)
 	n.done, n.lost = done, lost
-	w := watcher{prefix: n.cfg.Interface, index: &n.index, addrs: n.cfg.Addresses, out: n.events}
+	w := link.Watcher{Prefix: n.cfg.Interface, Index: &n.index, Addresses: n.cfg.Addresses, Out: n.events}
 	again := func(error) {
 		select {
 		case lost <- struct{}{}: // or closed by us, and then nobody reads it
 		default:
 		}
 	}
-	err := w.start(done, again)
+	err := w.Start(done, again)
 	if err != nil {
 		again(err)
 	}

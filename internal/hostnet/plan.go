@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
 )
 
 // Servers says whose servers run while Apply works.
@@ -108,7 +110,7 @@ func (h have) change(w Want) change {
 	return change{
 		any:      starting && h.trust >= unsettled || !old.Equal(cfg),
 		link:     anew || old.Link != cfg.Link || old.Interface != cfg.Interface,
-		firewall: anew || old.Firewall != cfg.Firewall || !slices.Equal(families(old.Addresses), families(cfg.Addresses)),
+		firewall: anew || old.Firewall != cfg.Firewall || !slices.Equal(family.Among(old.Addresses), family.Among(cfg.Addresses)),
 		port:     old.Port != cfg.Port,
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
 )
 
 var planTime = time.Unix(1000, 0)
@@ -208,9 +210,9 @@ link: carries 169.254.20.10`,
 		t.Run(tc.name, func(t *testing.T) {
 			h := haveOf(testConfig(), tc.have)
 			h.trust, h.settles = tc.trust, !tc.settleless
-			w := Want{Config: h.cfg, Steered: addrsOf(tc.steered), Servers: tc.servers}
+			w := Want{Config: h.cfg, Steered: nettest.Addrs(tc.steered), Servers: tc.servers}
 			if tc.want != "" {
-				w.Config.Addresses = addrsOf(tc.want)
+				w.Config.Addresses = nettest.Addrs(tc.want)
 			}
 			if tc.change != nil {
 				tc.change(&w.Config)

@@ -7,6 +7,10 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/xtables"
+	"github.com/nodelocaldns/nodelocaldns/internal/sockets"
 )
 
 // Prepare makes the node ready for servers of another configuration to listen
@@ -23,10 +27,10 @@ func (n *Network) Prepare(cfg Config, drain func()) error {
 func (n *Network) prepare(cfg Config, drain func()) (err error) {
 	old := n.cfg
 	newLink := n.halfway || old.Link != cfg.Link || old.Interface != cfg.Interface
-	newFirewall := n.halfway || old.Firewall != cfg.Firewall || !slices.Equal(families(old.Addresses), families(cfg.Addresses))
+	newFirewall := n.halfway || old.Firewall != cfg.Firewall || !slices.Equal(family.Among(old.Addresses), family.Among(cfg.Addresses))
 	if newLink || newFirewall || old.Port != cfg.Port {
 		// Rules that cannot be read can be removed all the same, below.
-		if err := n.applyAny(nil); err != nil && !(newFirewall && errors.As(err, new(unreadableError))) {
+		if err := n.applyAny(nil); err != nil && !(newFirewall && errors.As(err, new(xtables.UnreadableError))) {
 			return err
 		}
 		if newLink && n.Alone() {
@@ -102,14 +106,14 @@ func (n *Network) Commit() error {
 // Queued returns the bytes that wait, unread, in UDP sockets bound to the
 // cache's addresses and port.
 func (n *Network) Queued() (uint64, error) {
-	all, err := sockets("udp")
+	all, err := sockets.List("udp")
 	if err != nil {
 		return 0, err
 	}
 	var queued uint64
 	for _, s := range all {
-		if s.local.Port() == n.cfg.Port && slices.Contains(n.cfg.Addresses, s.local.Addr()) {
-			queued += s.queue
+		if s.Local.Port() == n.cfg.Port && slices.Contains(n.cfg.Addresses, s.Local.Addr()) {
+			queued += s.Queue
 		}
 	}
 	return queued, nil

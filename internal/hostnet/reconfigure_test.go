@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
 )
 
 // A change that fails half way can be taken back, or made after all.
@@ -15,9 +17,9 @@ func TestPrepareFails(t *testing.T) {
 		{"one address more", "169.254.20.10 fd00::10", "169.254.20.10 fd00::10 fd00::11"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			inNamespace(t)
+			nettest.InNamespace(t)
 			old := testConfig()
-			old.Addresses, old.Fallback = addrsOf(tc.before), addrsOf("10.96.0.11")
+			old.Addresses, old.Fallback = nettest.Addrs(tc.before), nettest.Addrs("10.96.0.11")
 			n := open(t, old)
 			if err := n.Steer(old.Addresses); err != nil {
 				t.Fatal(err)
@@ -27,7 +29,7 @@ func TestPrepareFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			look := func() string {
-				return command(t, "ip", "-br", "addr") + ruleLines(command(t, "nft", "list", "ruleset"))
+				return nettest.Command(t, "ip", "-br", "addr") + nettest.RuleLines(nettest.Command(t, "nft", "list", "ruleset"))
 			}
 			before := look()
 			links := []string{"nodelocaldns", "default"} // where a family is added, the link is made anew
@@ -35,7 +37,7 @@ func TestPrepareFails(t *testing.T) {
 				disableIPv6(t, link, "1")
 			}
 			cfg := old
-			cfg.Addresses = addrsOf(tc.after)
+			cfg.Addresses = nettest.Addrs(tc.after)
 			if err := n.Prepare(cfg, func() {}); err == nil || !strings.Contains(err.Error(), "IPv6 disabled on this host") {
 				t.Fatalf("got %v", err)
 			}
@@ -59,7 +61,7 @@ func TestPrepareFails(t *testing.T) {
 			if err := n.Prepare(cfg, func() {}); err != nil {
 				t.Fatal(err)
 			}
-			if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); strings.Count(out, "/128") != strings.Count(tc.after, "fd00") {
+			if out := nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"); strings.Count(out, "/128") != strings.Count(tc.after, "fd00") {
 				t.Errorf("addresses: %s", out)
 			}
 			closeNetwork(t, n)
@@ -69,7 +71,7 @@ func TestPrepareFails(t *testing.T) {
 
 // A watch that has recorded nothing does not say that all is well: the rules may be a dead peer's.
 func TestWatchWithoutRecord(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	n := open(t, testConfig())
 	defer closeNetwork(t, n)
 	if err := n.Steer(testConfig().Addresses); err != nil {

@@ -9,6 +9,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
+	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
 )
 
 // slowFirewall takes its time, as iptables does on a busy node.
@@ -17,7 +20,7 @@ type slowFirewall struct {
 	takes time.Duration
 }
 
-func (f *slowFirewall) Set(Steering) error { time.Sleep(f.takes); return nil }
+func (f *slowFirewall) Set(steering.Wanted) error { time.Sleep(f.takes); return nil }
 
 func TestSlowRulesKeepTheLease(t *testing.T) {
 	for _, tc := range []struct {
@@ -94,9 +97,9 @@ func TestKeepLeaseTellsOfTheLink(t *testing.T) {
 func TestRenewWithoutIPv6(t *testing.T) {
 	for _, addrs := range []string{"169.254.20.10 fd00::10", "fd00::10 169.254.20.10"} {
 		t.Run(addrs, func(t *testing.T) {
-			inNamespace(t)
+			nettest.InNamespace(t)
 			cfg := testConfig()
-			cfg.Addresses, cfg.Fallback, cfg.Lease = addrsOf(addrs), nil, 2*time.Second
+			cfg.Addresses, cfg.Fallback, cfg.Lease = nettest.Addrs(addrs), nil, 2*time.Second
 			n := open(t, cfg)
 			defer closeNetwork(t, n)
 			disableIPv6(t, "nodelocaldns", "1")
@@ -108,19 +111,19 @@ func TestRenewWithoutIPv6(t *testing.T) {
 				if time.Since(n.Renewed()) > time.Second {
 					t.Fatal("as if it had slept")
 				}
-				if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10/32") || strings.Contains(out, "fd00") {
+				if out := nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10/32") || strings.Contains(out, "fd00") {
 					t.Fatalf("addresses: %s", out)
 				}
 				time.Sleep(cfg.Lease / 4) // the heartbeat
 			}
-			if out := command(t, "ip", "-6", "route", "show", "table", "local"); strings.Contains(out, "fd00") {
+			if out := nettest.Command(t, "ip", "-6", "route", "show", "table", "local"); strings.Contains(out, "fd00") {
 				t.Errorf("routes without an address: %s", out)
 			}
 			disableIPv6(t, "nodelocaldns", "0")
 			if _, err := n.Renew(); err != nil {
 				t.Fatal(err)
 			}
-			if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "fd00::10/128") {
+			if out := nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "fd00::10/128") {
 				t.Errorf("not back: %s", out)
 			}
 		})

@@ -11,6 +11,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/instance"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
+	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
 // Steer steers DNS to exactly addrs. Other instances' sockets get it too.
@@ -38,7 +44,7 @@ func (n *Network) inTurn(f func() error) error {
 	if err != nil {
 		return err
 	}
-	defer turn.release()
+	defer turn.Release()
 	return f()
 }
 
@@ -49,9 +55,9 @@ const turnMemory = 2 * time.Second
 // A missedTurn is since when, and when last, another instance had the turn.
 type missedTurn struct{ first, last time.Time }
 
-// takeTurn returns ErrTurn if another instance has the turn, and notes it.
-func (n *Network) takeTurn() (*claim, error) {
-	turn, err := takeTurn()
+// TakeTurn returns ErrTurn if another instance has the turn, and notes it.
+func (n *Network) takeTurn() (*instance.Claim, error) {
+	turn, err := instance.TakeTurn()
 	if turn != nil || err != nil {
 		n.missed = missedTurn{}
 		return turn, err
@@ -126,7 +132,7 @@ func (n *Network) Settle() error {
 }
 
 func (n *Network) setFirewall(addrs []netip.Addr) error {
-	s := Steering{Addresses: n.cfg.Addresses, Steered: addrs, Settling: n.settling, Uplinks: n.closed(), Port: n.cfg.Port, HealthPort: n.cfg.HealthPort}
+	s := steering.Wanted{Addresses: n.cfg.Addresses, Steered: addrs, Settling: n.settling, Uplinks: n.closed(), Port: n.cfg.Port, HealthPort: n.cfg.HealthPort}
 	if err := n.whileRenewing(func() error { return n.firewall.Set(s) }); err != nil {
 		return fmt.Errorf("setting the %s rules: %w", n.firewall, err)
 	}
@@ -139,12 +145,12 @@ func (n *Network) setFallback(away []netip.Addr) error {
 		return nil
 	}
 	err := n.fallback.Set(away)
-	if err != nil && n.fallback.watch.gen == 0 && !passing(err) {
-		if feature := nftLacks(); feature != "" {
+	if err != nil && !n.fallback.WasSet() && !passing(err) {
+		if feature := fallback.Lacks(); feature != "" {
 			err = fmt.Errorf("the kernel lacks %s", feature)
 		}
 		lost := "while the cache is away the host's own queries go unanswered where kube-proxy knows no cluster CIDR"
-		if addrs := n.fallback.addresses(); len(addrs) > 0 {
+		if addrs := n.fallback.Addresses(); len(addrs) > 0 {
 			lost = fmt.Sprintf("while the cache is away nobody answers for %v, nor, where kube-proxy knows no cluster CIDR, the host's own queries", addrs)
 		}
 		n.warnings = append(n.warnings, fmt.Sprintf("No fallback: %v; %s; TCP connections in use are reset when steering changes", err, lost))
@@ -152,7 +158,7 @@ func (n *Network) setFallback(away []netip.Addr) error {
 		if n.found {
 			_ = n.fallback.Leave()
 		} else {
-			_ = removeTables(fallbackTable, false, true)
+			_ = nft.RemoveTables(fallback.Name, family.Both...)
 		}
 		n.fallback, err = nil, nil
 	}

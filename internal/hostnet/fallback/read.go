@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fallback
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
+	"github.com/nodelocaldns/nodelocaldns/internal/nft"
+)
+
+// A rewrite is what one rule of the fallback table says of the queries that it rewrites.
+type rewrite struct {
+	addr    netip.Addr
+	port    uint16
+	anyCase bool // also while the address is on this host
+}
+
+// readRewrites reads the fallback table of one family, whichever instance made it.
+func readRewrites(f family.Family) ([]rewrite, error) {
+	c, err := nft.Dial()
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	rules, err := nft.Chain{Family: f, Table: Name, Name: "prerouting"}.Rules(c, "")
+	var out []rewrite
+	for _, rule := range rules {
+		if w, ok := parseRewrite(rule); ok {
+			out = append(out, w)
+		}
+	}
+	return out, err
+}
+
+// parseRewrite is the opposite of route.queries. It is not ok for the other rules of that chain, which rewrite nothing.
+func parseRewrite(rule []byte) (w rewrite, ok bool) {
+	var compared [][]byte // address, protocol and port, and more
+	for _, expr := range nft.Attributes(rule, unix.NFTA_LIST_ELEM) {
+		switch name := nft.Attribute(expr, unix.NFTA_EXPR_NAME); string(bytes.TrimRight(name, "\x00")) {
+		case "cmp":
+			compared = append(compared, nft.Attribute(expr, unix.NFTA_EXPR_DATA, unix.NFTA_CMP_DATA, unix.NFTA_DATA_VALUE))
+		case "immediate":
+			ok = true
+		}
+	}
+	if !ok || len(compared) < 3 || len(compared[2]) != 2 {
+		return w, false
+	}
+	w.addr, ok = netip.AddrFromSlice(compared[0])
+	w.port = binary.BigEndian.Uint16(compared[2])
+	for _, value := range compared[3:] {
+		w.anyCase = w.anyCase || bytes.Equal(value, nft.HostUint32(steering.SelfQueryMark))
+	}
+	return w, ok
+}

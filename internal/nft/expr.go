@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+)
+
+// This file has the few expressions that our rules are made of.
+
+// An Expr is one step of a rule, as libnftnl names it.
+type Expr struct {
+	name string
+	data func(*netlink.AttributeEncoder)
+}
+
+func (e Expr) encode(ae *netlink.AttributeEncoder) error {
+	ae.String(unix.NFTA_EXPR_NAME, e.name)
+	ae.Nested(unix.NFTA_EXPR_DATA, func(ae *netlink.AttributeEncoder) error {
+		if e.data != nil {
+			e.data(ae)
+		}
+		return nil
+	})
+	return nil
+}
+
+const reg = unix.NFT_REG_1 // 16 bytes: holds any value of ours
+
+// HostUint32 returns v as registers hold it.
+func HostUint32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
+func hostUint16(v uint16) []byte { return binary.NativeEndian.AppendUint16(nil, v) }
+
+func dataValue(value []byte) func(*netlink.AttributeEncoder) error {
+	return func(ae *netlink.AttributeEncoder) error {
+		ae.Bytes(unix.NFTA_DATA_VALUE, value)
+		return nil
+	}
+}
+
+func exprMeta(key uint32) Expr {
+	return Expr{"meta", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_META_DREG, reg)
+		ae.Uint32(unix.NFTA_META_KEY, key)
+	}}
+}
+
+func exprPayload(base, offset, length uint32) Expr { return load(reg, base, offset, length) }
+
+// load puts bytes of a packet's header into a register.
+func load(register, base, offset, length uint32) Expr {
+	return Expr{"payload", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_PAYLOAD_DREG, register)
+		ae.Uint32(unix.NFTA_PAYLOAD_BASE, base)
+		ae.Uint32(unix.NFTA_PAYLOAD_OFFSET, offset)
+		ae.Uint32(unix.NFTA_PAYLOAD_LEN, length)
+	}}
+}
+
+func exprCmp(op uint32, value []byte) Expr {
+	return Expr{"cmp", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_CMP_SREG, reg)
+		ae.Uint32(unix.NFTA_CMP_OP, op)
+		ae.Nested(unix.NFTA_CMP_DATA, dataValue(value))
+	}}
+}
+
+func exprImmediate(value []byte) Expr {
+	return Expr{"immediate", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_IMMEDIATE_DREG, reg)
+		ae.Nested(unix.NFTA_IMMEDIATE_DATA, dataValue(value))
+	}}
+}
+
+func exprCt(key uint32) Expr {
+	return Expr{"ct", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_CT_DREG, reg)
+		ae.Uint32(unix.NFTA_CT_KEY, key)
+	}}
+}
+
+// The sequences below each match or do one thing.
+
+// MatchProto matches proto, "udp" or "tcp".
+func MatchProto(proto string) []Expr {
+	n := map[string]byte{"udp": unix.IPPROTO_UDP, "tcp": unix.IPPROTO_TCP}[proto]
+	return []Expr{exprMeta(unix.NFT_META_L4PROTO), exprCmp(unix.NFT_CMP_EQ, []byte{n})}
+}
+
+// addrField returns offset and length of the source or destination address in the IP header.
+func addrField(f family.Family, source bool) (offset, length uint32) {
+	switch {
+	case f == family.IPv6 && source:
+		return 8, 16
+	case f == family.IPv6:
+		return 24, 16
+	case source:
+		return 12, 4
+	}
+	return 16, 4
+}
+
+// MatchAddr matches the source or destination address.
+func MatchAddr(a netip.Addr, source bool) []Expr {
+	offset, length := addrField(family.Of(a), source)
+	return []Expr{exprPayload(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, length), exprCmp(unix.NFT_CMP_EQ, a.AsSlice())}
+}
+
+// MatchPort matches the source or destination port.
+func MatchPort(port uint16, source bool) []Expr {
+	offset := uint32(2)
+	if source {
+		offset = 0
+	}
+	return []Expr{exprPayload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset, 2), exprCmp(unix.NFT_CMP_EQ, binary.BigEndian.AppendUint16(nil, port))}
+}
+
+// MatchNotPort matches any source port but this.
+func MatchNotPort(port uint16) []Expr {
+	return []Expr{exprPayload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2), exprCmp(unix.NFT_CMP_NEQ, binary.BigEndian.AppendUint16(nil, port))}
+}
+
+// MatchMark compares the packet's mark by op, unix.NFT_CMP_EQ or NFT_CMP_NEQ.
+func MatchMark(op, mark uint32) []Expr {
+	return []Expr{exprMeta(unix.NFT_META_MARK), exprCmp(op, HostUint32(mark))}
+}
+
+// MatchNotLoopback matches what leaves by another interface than lo.
+func MatchNotLoopback() []Expr {
+	return []Expr{exprMeta(unix.NFT_META_OIFNAME), exprCmp(unix.NFT_CMP_NEQ, append([]byte("lo"), make([]byte, unix.IFNAMSIZ-2)...))}
+}
+
+// Flags of TCP (RFC 9293, section 3.1).
+const FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
+
+// MatchTCPFlags matches TCP packets whose flags under mask are want.
+func MatchTCPFlags(mask, want byte) []Expr {
+	return []Expr{exprPayload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1), {"bitwise", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_BITWISE_SREG, reg)
+		ae.Uint32(unix.NFTA_BITWISE_DREG, reg)
+		ae.Uint32(unix.NFTA_BITWISE_LEN, 1)
+		ae.Nested(unix.NFTA_BITWISE_MASK, dataValue([]byte{mask}))
+		ae.Nested(unix.NFTA_BITWISE_XOR, dataValue([]byte{0}))
+	}}, exprCmp(unix.NFT_CMP_EQ, []byte{want})}
+}
+
+// MatchLocal matches by whether the destination is an address of this host.
+func MatchLocal(op uint32) []Expr {
+	return []Expr{{"fib", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_FIB_DREG, reg)
+		ae.Uint32(unix.NFTA_FIB_RESULT, unix.NFT_FIB_RESULT_ADDRTYPE)
+		ae.Uint32(unix.NFTA_FIB_FLAGS, unix.NFTA_FIB_F_DADDR)
+	}}, exprCmp(op, HostUint32(unix.RTN_LOCAL))}
+}
+
+// MatchReplyInZone matches the answers of connections that setZone put into zone.
+func MatchReplyInZone(zone uint16) []Expr {
+	const reply = 1 // IP_CT_DIR_REPLY
+	return []Expr{
+		exprCt(unix.NFT_CT_DIRECTION), exprCmp(unix.NFT_CMP_EQ, []byte{reply}),
+		exprCt(unix.NFT_CT_ZONE), exprCmp(unix.NFT_CMP_EQ, hostUint16(zone)),
+	}
+}
+
+// SetZone puts the packet's connection into a zone for its original direction
+// only; its answers, which know nothing of the zone, are still found.
+func SetZone(zone uint16) []Expr {
+	const original = 0 // IP_CT_DIR_ORIGINAL
+	return []Expr{exprImmediate(hostUint16(zone)), {"ct", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_CT_SREG, reg)
+		ae.Uint32(unix.NFTA_CT_KEY, unix.NFT_CT_ZONE)
+		ae.Uint8(unix.NFTA_CT_DIRECTION, original)
+	}}}
+}
+
+// SetAddr rewrites the source or destination address and mends the checksums.
+func SetAddr(a netip.Addr, source bool) []Expr {
+	offset, length := addrField(family.Of(a), source)
+	return []Expr{exprImmediate(a.AsSlice()), {"payload", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_PAYLOAD_SREG, reg)
+		ae.Uint32(unix.NFTA_PAYLOAD_BASE, unix.NFT_PAYLOAD_NETWORK_HEADER)
+		ae.Uint32(unix.NFTA_PAYLOAD_OFFSET, offset)
+		ae.Uint32(unix.NFTA_PAYLOAD_LEN, length)
+		if a.Is4() {
+			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_TYPE, unix.NFT_PAYLOAD_CSUM_INET)
+			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_OFFSET, 10)
+		} else {
+			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_TYPE, unix.NFT_PAYLOAD_CSUM_NONE)
+			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_OFFSET, 0)
+		}
+		ae.Uint32(unix.NFTA_PAYLOAD_CSUM_FLAGS, unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR)
+	}}}
+}
+
+// Notrack keeps the packet out of connection tracking.
+func Notrack() Expr { return Expr{name: "notrack"} }
+
+// Drop ends the packet's way (NF_DROP).
+func Drop() []Expr {
+	return []Expr{{"immediate", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT)
+		ae.Nested(unix.NFTA_IMMEDIATE_DATA, func(ae *netlink.AttributeEncoder) error {
+			ae.Nested(unix.NFTA_DATA_VERDICT, func(ae *netlink.AttributeEncoder) error {
+				ae.Uint32(unix.NFTA_VERDICT_CODE, 0)
+				return nil
+			})
+			return nil
+		})
+	}}}
+}
+
+// DestinationNAT maps the connection to a.
+func DestinationNAT(a netip.Addr) []Expr {
+	return []Expr{exprImmediate(a.AsSlice()), {"nat", func(ae *netlink.AttributeEncoder) {
+		ae.Uint32(unix.NFTA_NAT_TYPE, unix.NFT_NAT_DNAT)
+		ae.Uint32(unix.NFTA_NAT_FAMILY, uint32(family.Of(a)))
+		ae.Uint32(unix.NFTA_NAT_REG_ADDR_MIN, reg)
+	}}}
+}
+
+// A Set remembers clients, by address and port, for a time.
+type Set struct {
+	Family      family.Family
+	Table, Name string
+	TTL         time.Duration // whole milliseconds
+}
+
+// keyLen is the bytes of address and port, each padded to 4 bytes.
+func (s Set) keyLen() uint32 {
+	_, length := addrField(s.Family, true)
+	return length + 4
+}
+
+// loadClient puts source address and port where the set's expressions look for them.
+func (s Set) loadClient() []Expr {
+	offset, length := addrField(s.Family, true)
+	return []Expr{
+		load(unix.NFT_REG32_00, unix.NFT_PAYLOAD_NETWORK_HEADER, offset, length),
+		load(unix.NFT_REG32_00+length/4, unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2),
+	}
+}
+
+// MatchKnown matches clients in the set.
+func (s Set) MatchKnown() []Expr {
+	return append(s.loadClient(), Expr{"lookup", func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_LOOKUP_SET, s.Name)
+		ae.Uint32(unix.NFTA_LOOKUP_SREG, unix.NFT_REG32_00)
+	}})
+}
+
+// Forget takes the client out of the set. Kernels before 5.4 refuse it
+// (d0a8d877da97, netfilter: nft_dynset: support for element deletion).
+func (s Set) Forget() []Expr {
+	return append(s.loadClient(), Expr{"dynset", func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_DYNSET_SET_NAME, s.Name)
+		ae.Uint32(unix.NFTA_DYNSET_OP, dynsetDelete)
+		ae.Uint32(unix.NFTA_DYNSET_SREG_KEY, unix.NFT_REG32_00)
+	}})
+}
+
+// dynsetDelete is NFT_DYNSET_OP_DELETE (include/uapi/linux/netfilter/nf_tables.h).
+const dynsetDelete = 2
+
+// Remember puts the client into the set, or renews its time there. A full set
+// ends the rule.
+func (s Set) Remember() []Expr {
+	return append(s.loadClient(), Expr{"dynset", func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_DYNSET_SET_NAME, s.Name)
+		ae.Uint32(unix.NFTA_DYNSET_OP, unix.NFT_DYNSET_OP_UPDATE)
+		ae.Uint32(unix.NFTA_DYNSET_SREG_KEY, unix.NFT_REG32_00)
+		ae.Uint64(unix.NFTA_DYNSET_TIMEOUT, uint64(s.TTL.Milliseconds()))
+	}})
+}
+
+// Masquerade gives the connection the source address of the way out.
+func Masquerade() Expr { return Expr{name: "masq"} }
+
+// ARPIn is NF_ARP_IN of include/uapi/linux/netfilter_arp.h.
+const ARPIn = 0
+
+// MatchInput matches what comes in by an interface.
+func MatchInput(name string) []Expr {
+	padded := make([]byte, unix.IFNAMSIZ)
+	copy(padded, name)
+	return []Expr{exprMeta(unix.NFT_META_IIFNAME), exprCmp(unix.NFT_CMP_EQ, padded)}
+}
+
+// MatchARPRequest matches who asks for the link address of a: operation and target
+// in a packet of Ethernet and IPv4 (RFC 826). An answer that this host has asked
+// for in the name of a has another operation, and is not matched.
+func MatchARPRequest(a netip.Addr) []Expr {
+	const request = 1
+	return []Expr{
+		exprPayload(unix.NFT_PAYLOAD_NETWORK_HEADER, 6, 2), exprCmp(unix.NFT_CMP_EQ, []byte{0, request}),
+		exprPayload(unix.NFT_PAYLOAD_NETWORK_HEADER, 24, 4), exprCmp(unix.NFT_CMP_EQ, a.AsSlice()),
+	}
+}
