@@ -5,6 +5,7 @@ package hostnet
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,8 +57,31 @@ func testConfig() Config {
 	}
 }
 
-// ignore is for a Withdraw that need not be told of.
+// testBook has all addresses of testConfig standing.
+func testBook() book { return have{}.target(Want{Config: testConfig()}, time.Now()) }
+
+// ignore is for a Leave that need not be told of.
 func ignore(error) {}
+
+// steerTo has DNS steered to exactly addrs, and nothing else changed.
+func steerTo(n *Network, addrs []netip.Addr) error {
+	_, err := n.Apply(Want{Config: n.cfg, Steered: addrs})
+	return err
+}
+
+// prepare makes the node ready for servers of another configuration.
+func prepare(n *Network, cfg Config) error {
+	_, err := n.Apply(Want{Config: cfg, Servers: ServersStarting})
+	return err
+}
+
+// age has the addresses be in their states long enough to have settled.
+func age(n *Network) {
+	n.addrs = slices.Clone(n.addrs)
+	for i := range n.addrs {
+		n.addrs[i].Since = n.addrs[i].Since.Add(-settleTime)
+	}
+}
 
 func wanted(steered string) steering.Wanted {
 	return steering.Wanted{Addresses: nettest.Addrs("169.254.20.10 10.96.0.10 fd00::10"), Steered: nettest.Addrs(steered), Port: 53, HealthPort: 8080}

@@ -159,7 +159,7 @@ func TestFirewallReplacesReference(t *testing.T) {
 		for _, c := range []string{"PREROUTING -d", "OUTPUT -s"} {
 			nettest.Command(t, "sh", "-c", fmt.Sprintf("iptables -t raw -I %s 169.254.20.10 -m comment --comment %q -j NOTRACK", c, steering.CommentSkip))
 		}
-		n := &Network{cfg: testConfig(), firewall: fw}
+		n := &Network{book: testBook(), firewall: fw}
 		if err := n.clearLeftovers(); err != nil {
 			t.Fatal(err)
 		}
@@ -177,7 +177,7 @@ func TestHostVariantIsOpened(t *testing.T) {
 	nettest.ToolsOf(t, "-nft", "-legacy", "")
 	cfg := testConfig()
 	cfg.Firewall = Auto
-	fw, err := (&Network{cfg: cfg}).openFirewall()
+	fw, err := (&Network{book: book{cfg: cfg}}).openFirewall(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

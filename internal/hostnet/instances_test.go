@@ -15,10 +15,10 @@ import (
 func TestStranger(t *testing.T) {
 	nettest.InNamespace(t)
 	other := open(t, testConfig())
-	if err := other.Steer(testConfig().Addresses); err != nil {
+	if err := steerTo(other, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
-	other.claims[0].Release()
+	other.name.Release()
 	before := tables(t)
 	n, err := Open(testConfig())
 	if err == nil || !strings.Contains(err.Error(), "no instance of this version") {
@@ -27,7 +27,7 @@ func TestStranger(t *testing.T) {
 	if after := tables(t); after != before {
 		t.Errorf("the rules were\n%s\nand are\n%s", before, after)
 	}
-	other.claims = nil
+	other.name = nil
 	closeNetwork(t, other)
 }
 
@@ -40,29 +40,29 @@ func TestTurn(t *testing.T) {
 	if other, err := instance.TakeTurn(); other != nil || err != nil {
 		t.Errorf("taken twice: %v, %v", other, err)
 	}
-	n := &Network{cfg: testConfig(), firewall: &fakeFirewall{}}
-	if !n.TurnAwaited().IsZero() {
+	n := &Network{book: testBook(), firewall: &fakeFirewall{}}
+	if !n.Status().TurnAwaited.IsZero() {
 		t.Error("awaited before it was wanted")
 	}
 	begin := time.Now()
 	for range 2 {
-		if err := n.Steer(nil); err != ErrTurn {
+		if err := steerTo(n, n.cfg.Addresses); err != ErrTurn {
 			t.Errorf("steering while another leaves: got %v", err)
 		}
 	}
-	since := n.TurnAwaited()
+	since := n.Status().TurnAwaited
 	if since.Before(begin) || n.missed.last.Before(since) {
 		t.Errorf("awaited since %s, began at %s", since, begin)
 	}
 	n.missed.last = n.missed.last.Add(-turnMemory - time.Second)
-	if since := n.TurnAwaited(); !since.IsZero() {
+	if since := n.Status().TurnAwaited; !since.IsZero() {
 		t.Errorf("an attempt of long ago counts: %s", since)
 	}
 	if _, err := n.takeTurn(); err != ErrTurn || n.missed.first != n.missed.last {
 		t.Errorf("the wait does not begin anew: %v, %v", n.missed, err)
 	}
 	turn.Release()
-	if err := n.Steer(nil); err != nil || !n.TurnAwaited().IsZero() {
-		t.Errorf("after it left: got %v, awaited since %s", err, n.TurnAwaited())
+	if err := steerTo(n, n.cfg.Addresses); err != nil || !n.Status().TurnAwaited.IsZero() {
+		t.Errorf("after it left: got %v, awaited since %s", err, n.Status().TurnAwaited)
 	}
 }

@@ -24,7 +24,7 @@ import (
 // clearLeftovers removes what dead predecessors left that Set will not replace:
 // the other backend's rules, and tables of a family that is not used now.
 func (n *Network) clearLeftovers() error {
-	if err := n.clearFallback(); err != nil {
+	if err := n.clearFallback(n.cfg); err != nil {
 		n.warnings = append(n.warnings, err.Error())
 	}
 	if n.cfg.Firewall == None {
@@ -46,10 +46,10 @@ func (n *Network) clearLeftovers() error {
 }
 
 // clearFallback removes the fallback tables of families that have none now.
-func (n *Network) clearFallback() error {
+func (n *Network) clearFallback(cfg Config) error {
 	var unused []family.Family
 	for _, f := range family.Both {
-		if n.fallback == nil || !slices.Contains(family.Among(n.cfg.Addresses), f) {
+		if n.fallback == nil || !slices.Contains(family.Among(cfg.Addresses), f) {
 			unused = append(unused, f)
 		}
 	}

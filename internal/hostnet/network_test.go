@@ -4,6 +4,7 @@ package hostnet
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -26,7 +27,7 @@ func open(t *testing.T, cfg Config) *Network {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := n.Warnings(); len(w) > 0 {
+	if w := n.Status().Warnings; len(w) > 0 {
 		t.Errorf("warnings: %q", w)
 	}
 	return n
@@ -52,20 +53,20 @@ func TestNetworkLife(t *testing.T) {
 	if out := nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10/32 10.96.0.10/32 fd00:96::a/128 fd00::10/128") {
 		t.Errorf("addresses: %s", out)
 	}
-	if len(n.Steered()) != 0 {
+	if len(n.steered()) != 0 {
 		t.Error("steers before anybody asked for it")
 	}
-	if err := n.Steer(nettest.Addrs("169.254.20.10 fd00::10")); err != nil {
+	if err := steerTo(n, nettest.Addrs("169.254.20.10 fd00::10")); err != nil {
 		t.Fatal(err)
 	}
-	if broken, err := n.Intact(true); len(broken) > 0 || err != nil {
+	if broken, err := n.intact(true); len(broken) > 0 || err != nil {
 		t.Errorf("broken: %v, %v", broken, err)
 	}
 	nettest.Command(t, "nft", "delete", "table", "ip", fallback.Name)
-	if broken, err := n.Intact(false); len(broken) != 1 || broken[0] != "fallback" || err != nil {
+	if broken, err := n.intact(false); len(broken) != 1 || broken[0] != "fallback" || err != nil {
 		t.Errorf("broken: %v, %v", broken, err)
 	}
-	if err := n.Withdraw(time.Second, ignore); err != nil {
+	if err := n.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
 		t.Fatal(err)
 	}
 	closeNetwork(t, n)
@@ -148,20 +149,20 @@ func TestRepairsLink(t *testing.T) {
 func TestTwoInstances(t *testing.T) {
 	nettest.InNamespace(t)
 	a := open(t, testConfig())
-	if err := a.Steer(testConfig().Addresses); err != nil {
+	if err := steerTo(a, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
 	b := open(t, testConfig())
-	if broken, err := a.Intact(true); len(broken) > 0 || err != nil {
+	if broken, err := a.intact(true); len(broken) > 0 || err != nil {
 		t.Errorf("the second changed the rules before it answered: %v, %v", broken, err)
 	}
-	if err := b.Steer(testConfig().Addresses); err != nil {
+	if err := steerTo(b, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Withdraw(time.Second, ignore); err != nil {
+	if err := a.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Steer(testConfig().Addresses); !errors.Is(err, ErrTurn) {
+	if err := steerTo(b, testConfig().Addresses[1:]); !errors.Is(err, ErrTurn) {
 		t.Errorf("the second steers while the first leaves: %v", err)
 	}
 	closeNetwork(t, a)
@@ -169,10 +170,10 @@ func TestTwoInstances(t *testing.T) {
 	if e := <-b.Events(); e != PeerGone {
 		t.Errorf("event %q", e)
 	}
-	if broken, err := b.Intact(false); len(broken) == 0 || err != nil {
+	if broken, err := b.intact(false); len(broken) == 0 || err != nil {
 		t.Errorf("the second does not see that steering is off: %v, %v", broken, err)
 	}
-	if err := b.Repair([]string{"rules"}); err != nil {
+	if err := b.repair([]string{"rules"}); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(state(t), "fin,syn,rst,ack fib daddr type local notrack") {
@@ -221,21 +222,21 @@ func TestSettle(t *testing.T) {
 	nettest.InNamespace(t)
 	n := open(t, testConfig())
 	defer closeNetwork(t, n)
-	if err := n.Steer(testConfig().Addresses); err != nil {
+	if err := steerTo(n, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
 	const onlyNew = "fin,syn,rst,ack fib daddr type local notrack"
 	if !strings.Contains(state(t), onlyNew) {
 		t.Error("connections in use are cut off")
 	}
-	n.settled = time.Now()
-	if err := n.Settle(); err != nil {
+	age(n)
+	if err := steerTo(n, n.steered()); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(state(t), onlyNew) {
 		t.Error("connections are tracked for ever")
 	}
-	if err := n.Steer(testConfig().Addresses); err != nil {
+	if err := steerTo(n, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(state(t), onlyNew) {
@@ -286,8 +287,8 @@ func TestYield(t *testing.T) {
 func TestWithdrawOrder(t *testing.T) {
 	nettest.InNamespace(t)
 	var j journal
-	n := &Network{cfg: testConfig(), firewall: &fakeFirewall{journal: &j}, link: fakeLink{&j}, claims: []*instance.Claim{nil}, slot: 3}
-	if err := n.Withdraw(time.Second, ignore); err != nil {
+	n := &Network{book: testBook(), firewall: &fakeFirewall{journal: &j}, link: fakeLink{&j}, slot: 3}
+	if err := n.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
 		t.Fatal(err)
 	}
 	closeNetwork(t, n)
@@ -299,8 +300,8 @@ func TestWithdrawOrder(t *testing.T) {
 func TestWithdrawWithoutRulesTakesTheAddresses(t *testing.T) {
 	nettest.InNamespace(t)
 	var j journal
-	n := &Network{cfg: testConfig(), firewall: &fakeFirewall{journal: &j, err: ErrLocked}, link: fakeLink{&j}, claims: []*instance.Claim{nil}, slot: 3}
-	if err := n.Withdraw(30*time.Millisecond, ignore); !errors.Is(err, ErrLocked) {
+	n := &Network{book: testBook(), firewall: &fakeFirewall{journal: &j, err: ErrLocked}, link: fakeLink{&j}, slot: 3}
+	if err := n.Leave(Leaving{Patience: 30 * time.Millisecond, Waiting: ignore}); !errors.Is(err, ErrLocked) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := n.Renew(); err != nil {
@@ -315,23 +316,23 @@ func TestPrepareAndCommit(t *testing.T) {
 	nettest.InNamespace(t)
 	n := open(t, testConfig())
 	defer closeNetwork(t, n)
-	if err := n.Steer(testConfig().Addresses); err != nil {
+	if err := steerTo(n, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
 	cfg := testConfig()
 	cfg.Addresses = nettest.Addrs("169.254.20.11 10.96.0.10")
 	cfg.Fallback = nettest.Addrs("10.96.0.11")
-	drained := false
-	if err := n.Prepare(cfg, func() { drained = true }); err != nil {
+	change, err := n.Apply(Want{Config: cfg, Servers: ServersStarting})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if !drained {
+	if !change.Drained {
 		t.Error("a family less is another set of rules, and nothing was drained")
 	}
 	if out := nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10") || !strings.Contains(out, "169.254.20.11") {
 		t.Errorf("old and new servers need their addresses: %s", out)
 	}
-	if err := n.Commit(); err != nil {
+	if err := steerTo(n, n.steered()); err != nil {
 		t.Fatal(err)
 	}
 	if out := nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"); strings.Contains(out, "169.254.20.10") || strings.Contains(out, "fd00::10") {
@@ -345,7 +346,7 @@ func TestPrepareChangesTheLink(t *testing.T) {
 	defer closeNetwork(t, n)
 	cfg := testConfig()
 	cfg.Interface = "dns0"
-	if err := n.Prepare(cfg, func() {}); err != nil {
+	if err := prepare(n, cfg); err != nil {
 		t.Fatal(err)
 	}
 	if out := nettest.Command(t, "ip", "-br", "addr"); strings.Contains(out, "nodelocaldns") || !strings.Contains(out, "dns0") {
@@ -401,27 +402,27 @@ func TestInherit(t *testing.T) {
 	cfg := testConfig()
 	cfg.Firewall = IPTables
 	first := open(t, cfg)
-	if err := first.Steer(cfg.Addresses); err != nil {
+	if err := steerTo(first, cfg.Addresses); err != nil {
 		t.Fatal(err)
 	}
 	cfg.Firewall = NFTables
 	second := open(t, cfg)
-	if err := second.Steer(cfg.Addresses); err != nil {
+	if err := steerTo(second, cfg.Addresses); err != nil {
 		t.Fatal(err)
 	}
 	left := func() bool { return strings.Contains(nettest.Command(t, "iptables-save"), steering.ChainPrefix) }
-	if err := second.Inherit(); err != nil || !left() {
+	if err := second.inherit(); err != nil || !left() {
 		t.Errorf("the living one's rules: %t, %v", left(), err)
 	}
 	if err := first.Close(true); err != nil { // as if it had been killed
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := second.Inherit(); err != nil || left() {
+		if err := second.inherit(); err != nil || left() {
 			t.Errorf("the dead one's rules: %t, %v", left(), err)
 		}
 	}
-	if broken, err := second.Intact(true); len(broken) > 0 || err != nil {
+	if broken, err := second.intact(true); len(broken) > 0 || err != nil {
 		t.Errorf("its own rules: %v, %v", broken, err)
 	}
 	closeNetwork(t, second)
@@ -434,14 +435,14 @@ func TestInheritPlain(t *testing.T) {
 	cfg := testConfig()
 	cfg.Firewall = IPTables
 	n := open(t, cfg)
-	if err := n.Steer(cfg.Addresses); err != nil {
+	if err := steerTo(n, cfg.Addresses); err != nil {
 		t.Fatal(err)
 	}
-	n.met = true
-	if err := n.Inherit(); err != nil || n.met {
-		t.Errorf("%t, %v", n.met, err)
+	n.leftovers = maybeLeftovers
+	if err := n.inherit(); err != nil || n.leftovers != noLeftovers {
+		t.Errorf("%d, %v", n.leftovers, err)
 	}
-	if broken, err := n.Intact(true); len(broken) > 0 || err != nil {
+	if broken, err := n.intact(true); len(broken) > 0 || err != nil {
 		t.Errorf("its own rules: %v, %v", broken, err)
 	}
 	closeNetwork(t, n)
@@ -451,43 +452,111 @@ func TestInheritPlain(t *testing.T) {
 func TestNeverSteered(t *testing.T) {
 	nettest.InNamespace(t)
 	first := open(t, testConfig())
-	if err := first.Steer(testConfig().Addresses); err != nil {
+	if err := steerTo(first, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
 	second := open(t, testConfig())
-	if err := second.Withdraw(time.Second, ignore); err != nil {
+	if err := second.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
 		t.Fatal(err)
 	}
 	closeNetwork(t, second)
-	if broken, err := first.Intact(true); len(broken) > 0 || err != nil {
+	if broken, err := first.intact(true); len(broken) > 0 || err != nil {
 		t.Errorf("%v, %v", broken, err)
 	}
 	closeNetwork(t, first)
 }
 
-// TestForsake takes an address away, and has it back when the steering has changed.
+// lockedFirewall cannot change rules while another program holds the lock.
+type lockedFirewall struct {
+	Firewall
+	err error
+}
+
+func (f *lockedFirewall) Set(s steering.Wanted) error {
+	if f.err != nil {
+		return f.err
+	}
+	return f.Firewall.Set(s)
+}
+
+// TestForsake has rules that cannot be changed when an address is to go off: the address goes, once, and is back when the rules
+// could be changed, or when servers start.
 func TestForsake(t *testing.T) {
 	nettest.InNamespace(t)
 	n := open(t, testConfig())
 	defer closeNetwork(t, n)
 	addrs := testConfig().Addresses
-	if err := n.Steer(addrs); err != nil {
+	if err := steerTo(n, addrs); err != nil {
 		t.Fatal(err)
 	}
 	there := func() bool {
 		return strings.Contains(nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"), addrs[0].String())
 	}
-	if err := n.Forsake(addrs[:1]); err != nil || there() {
-		t.Errorf("there: %t, %v", there(), err)
+	locked := &lockedFirewall{Firewall: n.firewall}
+	n.firewall = locked
+	for _, how := range []string{"the rules could be changed", "servers start"} {
+		locked.err = ErrLocked
+		for i, want := range []int{1, 0} {
+			c, err := n.Apply(Want{Config: n.cfg, Steered: addrs[1:]})
+			if !errors.Is(err, ErrLocked) || !errors.As(err, new(RulesError)) || len(c.Forsaken) != want || len(c.Off)+len(c.On) > 0 || there() {
+				t.Errorf("attempt %d: %+v, %v, there: %t", i, c, err, there())
+			}
+			if _, err := n.Renew(); err != nil || there() {
+				t.Errorf("renewed: %t, %v", there(), err)
+			}
+			if state := n.Status().Addresses[0].State; state != Forsaken {
+				t.Errorf("it is %s", state)
+			}
+		}
+		var c Change
+		var err error
+		if how == "servers start" {
+			c, err = n.Apply(Want{Config: n.cfg, Servers: ServersStarting})
+			if state := n.Status().Addresses[0].State; state != Settling {
+				t.Errorf("%s: it is %s", how, state)
+			}
+		} else {
+			locked.err = nil
+			c, err = n.Apply(Want{Config: n.cfg, Steered: addrs[1:]})
+			if len(c.Off) > 0 {
+				t.Errorf("counted twice: %+v", c)
+			}
+			if err := steerTo(n, addrs); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err != nil || !there() {
+			t.Errorf("%s: there %t, %v", how, there(), err)
+		}
 	}
-	if _, err := n.Renew(); err != nil || there() {
-		t.Errorf("renewed: %t, %v", there(), err)
-	}
-	if err := n.Steer(addrs[1:]); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := n.Renew(); err != nil || !there() {
-		t.Errorf("back: %t, %v", there(), err)
+	locked.err = nil
+}
+
+// TestNothingIsForsaken has rules that cannot be changed, where the link is somebody else's, or servers start.
+func TestNothingIsForsaken(t *testing.T) {
+	for name, want := range map[string]func(*Want){
+		"no link of ours": func(w *Want) { w.Steered = nil },
+		"another port":    func(w *Want) { w.Config.Port, w.Servers = 5353, ServersStarting },
+	} {
+		nettest.InNamespace(t)
+		cfg := testConfig()
+		if name == "no link of ours" {
+			cfg.Link = None
+		}
+		n := open(t, cfg)
+		if err := steerTo(n, cfg.Addresses); err != nil {
+			t.Fatal(err)
+		}
+		locked := &lockedFirewall{n.firewall, ErrLocked}
+		n.firewall = locked
+		w := Want{Config: cfg, Steered: cfg.Addresses}
+		want(&w)
+		c, err := n.Apply(w)
+		if !errors.Is(err, ErrLocked) || fmt.Sprint(c) != fmt.Sprint(Change{}) || len(n.steered()) != len(cfg.Addresses) || len(n.carried()) != len(cfg.Addresses) {
+			t.Errorf("%s: %+v, %v, %s", name, c, err, n.text())
+		}
+		locked.err = nil
+		closeNetwork(t, n)
 	}
 }
 
@@ -526,17 +595,17 @@ func TestUnreadableTable(t *testing.T) {
 			if err != nil || n.firewall.String() != tc.opened {
 				t.Fatalf("%v, %v", n, err)
 			}
-			w := strings.Join(n.Warnings(), "\n")
+			w := strings.Join(n.Status().Warnings, "\n")
 			if !strings.HasPrefix(w, tc.message) || strings.Contains(w, "Rules of an earlier cache stay: ") != (tc.message != "") {
 				t.Errorf("warnings: %q", w)
 			}
 			if stays := strings.Contains(nettest.Command(t, "nft", "list", "table", "ip", tc.table), "169.254.20.10  counter"); stays != (tc.message != "") {
 				t.Errorf("the reference's rule stays: %t", stays)
 			}
-			if err := n.Steer(cfg.Addresses); err != nil {
+			if err := steerTo(n, cfg.Addresses); err != nil {
 				t.Fatal(err)
 			}
-			if broken, err := n.Intact(true); len(broken) > 0 || err != nil {
+			if broken, err := n.intact(true); len(broken) > 0 || err != nil {
 				t.Errorf("%v, %v", broken, err)
 			}
 			closeNetwork(t, n)
@@ -566,14 +635,14 @@ func TestBecomesUnreadable(t *testing.T) {
 			before := jumps()
 			for range 3 {
 				for _, steered := range [][]netip.Addr{cfg.Addresses, nil, cfg.Addresses} {
-					if err := n.Steer(steered); err != nil {
+					if err := steerTo(n, steered); err != nil {
 						t.Fatal(err)
 					}
-					if broken, err := n.Intact(true); len(broken) > 0 || err != nil {
+					if broken, err := n.intact(true); len(broken) > 0 || err != nil {
 						t.Errorf("%v, %v", broken, err)
 					}
 				}
-				if err := n.Repair([]string{"rules"}); err != nil {
+				if err := n.repair([]string{"rules"}); err != nil {
 					t.Errorf("repair: %v", err)
 				}
 			}
@@ -581,15 +650,15 @@ func TestBecomesUnreadable(t *testing.T) {
 				t.Errorf("%d jumps, then %d", before, after)
 			}
 			nettest.Command(t, "nft", "flush", "chain", "ip", "raw", "PREROUTING")
-			if broken, err := n.Intact(false); len(broken) == 0 && err == nil {
+			if broken, err := n.intact(false); len(broken) == 0 && err == nil {
 				t.Error("all is said to be well")
 			}
-			if err := n.Repair([]string{"rules"}); (err == nil) != (firewall == Auto) {
+			if err := n.repair([]string{"rules"}); (err == nil) != (firewall == Auto) {
 				t.Errorf("repair: %v", err)
 			}
 			if firewall == Auto {
 				// What is left in the table that can be read goes at once.
-				if err := n.Inherit(); err != nil || n.firewall.String() != "nftables" || strings.Contains(nettest.Command(t, "iptables", "-t", "raw", "-S"), steering.ChainPrefix) {
+				if err := n.inherit(); err != nil || n.firewall.String() != "nftables" || strings.Contains(nettest.Command(t, "iptables", "-t", "raw", "-S"), steering.ChainPrefix) {
 					t.Errorf("%s, %v:\n%s", n.firewall, err, nettest.Command(t, "iptables", "-t", "raw", "-S"))
 				}
 			}

@@ -5,7 +5,6 @@ package hostnet
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -36,9 +35,9 @@ func checkCapability(cfg Config) error {
 // openFirewall chooses and probes the backend. In auto that is iptables where
 // its commands work: there, and only there, an accept rule can be placed in the
 // host's own firewall.
-func (n *Network) openFirewall() (Firewall, error) {
-	fams := family.Among(n.cfg.Addresses)
-	switch n.cfg.Firewall {
+func (n *Network) openFirewall(cfg Config) (Firewall, error) {
+	fams := family.Among(cfg.Addresses)
+	switch cfg.Firewall {
 	case None:
 		return noFirewall{}, nil
 	case NFTables:
@@ -48,7 +47,7 @@ func (n *Network) openFirewall() (Firewall, error) {
 	if err == nil {
 		return f, nil
 	}
-	if n.cfg.Firewall == Auto {
+	if cfg.Firewall == Auto {
 		if _, nftErr := nft.Generation(); nftErr == nil {
 			if errors.As(err, new(xtables.UnreadableError)) {
 				n.warnings = append(n.warnings, noIPTables(err))
@@ -61,32 +60,6 @@ func (n *Network) openFirewall() (Firewall, error) {
 	return nil, err
 }
 
-// applyAny is apply. Where the choice is ours, nftables takes the place of an
-// iptables whose commands work and whose rules the kernel has no modules for, or
-// whose tables it cannot read any more.
-func (n *Network) applyAny(addrs []netip.Addr) error {
-	err := n.apply(addrs)
-	useless := errors.As(err, new(xtables.LackingError)) || errors.As(err, new(xtables.UnreadableError))
-	if n.cfg.Firewall != Auto || !useless || n.fallback == nil {
-		return err
-	}
-	failed := n.firewall
-	n.firewall = nftables.New(family.Among(n.cfg.Addresses))
-	nftErr := n.apply(addrs)
-	if failed.Remove() != nil { // what it did before it failed, if anything
-		n.met = true // Inherit tries again
-	}
-	if nftErr != nil {
-		return fmt.Errorf("%w; %w", err, nftErr)
-	}
-	n.warnings = append(n.warnings, noIPTables(err))
-	return nil
-}
-
-func noIPTables(err error) string {
-	return fmt.Sprintf("No iptables (%v): using nftables; a firewall of the host's that drops has to accept DNS to the cache by itself", err)
-}
-
 // noFirewall leaves the rules to somebody else.
 type noFirewall struct{}
 
@@ -97,10 +70,10 @@ func (noFirewall) Remove() error                   { return nil }
 func (noFirewall) String() string                  { return "no rules" }
 
 // openLink chooses the kind of link and checks that its name is free; it creates nothing.
-func (n *Network) openLink() (link.Link, error) {
-	l, warning, err := link.Open(n.cfg.Link, n.linkName(), n.cfg.Addresses)
+func (n *Network) openLink(cfg Config) (link.Link, error) {
+	l, warning, err := link.Open(cfg.Link, n.linkName(cfg), cfg.Addresses)
 	if warning != "" {
-		n.warnings = append(n.warnings, fmt.Sprintf("%s; after a crash DNS falls back within %s instead of at once", warning, n.cfg.Lease))
+		n.warnings = append(n.warnings, fmt.Sprintf("%s; after a crash DNS falls back within %s instead of at once", warning, cfg.Lease))
 	}
 	return l, err
 }

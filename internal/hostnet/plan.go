@@ -55,7 +55,8 @@ type have struct {
 type verb uint8
 
 const (
-	setRules verb = iota
+	setRules  verb = iota
+	dropRules      // rules that cannot be read stay: the next steps remove them
 	setFallback
 	yieldSource     // the host uses another source address for what it asks the addresses
 	drainQueues     // the servers read what has arrived
@@ -82,6 +83,8 @@ func (s step) String() string {
 			text += "; new connections only: " + listed(rules.Settling)
 		}
 		return text
+	case dropRules:
+		return step{setRules, s.to}.String() + ", if they can be read"
 	case setFallback:
 		return "fallback: answers for " + listed(s.to.away())
 	case setLink:
@@ -124,7 +127,11 @@ func plan(h have, w Want, now time.Time) (steps []step) {
 	c, from, to := h.change(w), h.book, h.target(w, now)
 	if c.stops() {
 		from = from.after(now, withdrawn)
-		steps = steer(h.book, from)
+		rules := setRules
+		if c.firewall {
+			rules = dropRules
+		}
+		steps = steer(h.book, from, rules)
 		if c.link {
 			steps = append(steps, step{yieldSource, from})
 		}
@@ -136,10 +143,10 @@ func plan(h have, w Want, now time.Time) (steps []step) {
 	again := h.trust == doubted || h.trust == unsettled
 	switch {
 	case c.any:
-		steps = append(append(steps, step{renewFallback, to}), steer(from, to)...)
+		steps = append(append(steps, step{renewFallback, to}), steer(from, to, setRules)...)
 	case w.Servers == ServersStarting: // rules that cannot be changed are no reason to refuse the configuration
 	case again || !slices.Equal(from.away(), to.away()):
-		steps = append(steps, steer(from, to)...)
+		steps = append(steps, steer(from, to, setRules)...)
 	case !slices.Equal(from.steering().Settling, to.steering().Settling):
 		steps = append(steps, step{setRules, to})
 	}
@@ -158,8 +165,8 @@ func plan(h have, w Want, now time.Time) (steps []step) {
 // steer changes rules and fallback table in the order that loses nothing: the table first gives back what is about to be
 // steered, and takes over last what was. Its target may be an address of the cache itself, the ClusterIP of kube-dns: what
 // the table rewrote has a connection tracking zone, so NOTRACK leaves it alone (nft_notrack_eval, xt_CT) and kube-proxy maps it.
-func steer(from, to book) []step {
-	steps := []step{{setFallback, to}, {setRules, to}}
+func steer(from, to book, rules verb) []step {
+	steps := []step{{setFallback, to}, {rules, to}}
 	if len(to.steered()) < len(from.steered()) {
 		slices.Reverse(steps)
 	}
@@ -216,7 +223,7 @@ func (h have) settled(now time.Time) bool {
 // there the rules go first.
 func planLeave(h have, alone, outlives bool, now time.Time) []step {
 	to := h.book.after(now, withdrawn)
-	rules, yield := steer(h.book, to), []step{{yieldSource, to}}
+	rules, yield := steer(h.book, to, setRules), []step{{yieldSource, to}}
 	switch {
 	case !alone:
 		return rules

@@ -153,7 +153,7 @@ link: watched anew
 link: carries 169.254.20.10`,
 			book: "169.254.20.10 standing"},
 		{name: "another firewall", have: "169.254.20.10 settling now", servers: ServersStarting, change: func(c *Config) { c.Firewall = IPTables }, steps: `
-rules: steer nothing
+rules: steer nothing, if they can be read
 fallback: answers for 169.254.20.10
 servers: read what has arrived
 firewall: another one, and the rules of the old one go
@@ -165,7 +165,7 @@ link: carries 169.254.20.10`,
 			book: "169.254.20.10 standing"},
 		{name: "another family", have: "169.254.20.10 standing", want: "169.254.20.10 fd00::10", servers: ServersStarting, steps: `
 fallback: answers for 169.254.20.10
-rules: steer nothing
+rules: steer nothing, if they can be read
 servers: read what has arrived
 firewall: another one, and the rules of the old one go
 fallback: of another configuration
@@ -186,7 +186,7 @@ link: carries 169.254.20.10`,
 			book: "169.254.20.10 standing"},
 		{name: "back after a change of link that failed", have: "169.254.20.10 standing", trust: halfway, servers: ServersStarting, steps: `
 fallback: answers for 169.254.20.10
-rules: steer nothing
+rules: steer nothing, if they can be read
 host: uses another source address
 servers: read what has arrived
 firewall: another one, and the rules of the old one go

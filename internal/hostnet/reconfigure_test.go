@@ -5,7 +5,6 @@ package hostnet
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
 )
@@ -21,11 +20,11 @@ func TestPrepareFails(t *testing.T) {
 			old := testConfig()
 			old.Addresses, old.Fallback = nettest.Addrs(tc.before), nettest.Addrs("10.96.0.11")
 			n := open(t, old)
-			if err := n.Steer(old.Addresses); err != nil {
+			if err := steerTo(n, old.Addresses); err != nil {
 				t.Fatal(err)
 			}
-			n.settled = time.Now()
-			if err := n.Settle(); err != nil {
+			age(n)
+			if err := steerTo(n, n.steered()); err != nil {
 				t.Fatal(err)
 			}
 			look := func() string {
@@ -38,27 +37,26 @@ func TestPrepareFails(t *testing.T) {
 			}
 			cfg := old
 			cfg.Addresses = nettest.Addrs(tc.after)
-			if err := n.Prepare(cfg, func() {}); err == nil || !strings.Contains(err.Error(), "IPv6 disabled on this host") {
+			if err := prepare(n, cfg); err == nil || !strings.Contains(err.Error(), "IPv6 disabled on this host") {
 				t.Fatalf("got %v", err)
 			}
 			for _, link := range links {
 				disableIPv6(t, link, "0")
 			}
-			if err := n.Prepare(old, func() {}); err != nil {
+			if err := prepare(n, old); err != nil {
 				t.Fatal(err)
 			}
-			n.settling = nil
-			if err := n.Steer(old.Addresses); err != nil {
+			if err := steerTo(n, old.Addresses); err != nil {
 				t.Fatal(err)
 			}
-			n.settled = time.Now()
-			if err := n.Settle(); err != nil {
+			age(n)
+			if err := steerTo(n, n.steered()); err != nil {
 				t.Fatal(err)
 			}
 			if after := look(); after != before {
 				t.Errorf("before:\n%s\nwhen it was taken back:\n%s", before, after)
 			}
-			if err := n.Prepare(cfg, func() {}); err != nil {
+			if err := prepare(n, cfg); err != nil {
 				t.Fatal(err)
 			}
 			if out := nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"); strings.Count(out, "/128") != strings.Count(tc.after, "fd00") {
@@ -74,18 +72,18 @@ func TestWatchWithoutRecord(t *testing.T) {
 	nettest.InNamespace(t)
 	n := open(t, testConfig())
 	defer closeNetwork(t, n)
-	if err := n.Steer(testConfig().Addresses); err != nil {
+	if err := steerTo(n, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
 	joiner := open(t, testConfig())
 	defer closeNetwork(t, joiner)
-	if broken, err := joiner.Intact(false); len(broken) != 2 || err != nil {
+	if broken, err := joiner.intact(false); len(broken) != 2 || err != nil {
 		t.Errorf("got %v, %v", broken, err)
 	}
-	if err := joiner.Repair([]string{"rules"}); err != nil {
+	if err := joiner.repair([]string{"rules"}); err != nil {
 		t.Fatal(err)
 	}
-	if broken, err := joiner.Intact(false); len(broken) != 0 || err != nil {
+	if broken, err := joiner.intact(false); len(broken) != 0 || err != nil {
 		t.Errorf("got %v, %v", broken, err)
 	}
 }

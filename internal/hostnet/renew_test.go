@@ -37,18 +37,18 @@ func TestSlowRulesKeepTheLease(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var did journal
-				n := &Network{cfg: testConfig(), link: fakeLink{&did}, firewall: &slowFirewall{takes: 9900 * time.Millisecond}}
+				n := &Network{book: testBook(), link: fakeLink{&did}, firewall: &slowFirewall{takes: 9900 * time.Millisecond}}
 				n.cfg.Lease = tc.lease
 				n.renewed = time.Now()
 				time.Sleep(tc.asleep)
-				if err := n.setFirewall(n.cfg.Addresses); err != nil {
+				if err := n.setFirewall(n.book); err != nil {
 					t.Fatal(err)
 				}
 				if len(did) != tc.want {
 					t.Errorf("renewed %d times, want %d:\n%s", len(did), tc.want, did)
 				}
-				if tc.want > 0 && time.Since(n.Renewed()) > time.Second {
-					t.Errorf("renewed %s ago", time.Since(n.Renewed()))
+				if tc.want > 0 && time.Since(n.Status().Renewed) > time.Second {
+					t.Errorf("renewed %s ago", time.Since(n.Status().Renewed))
 				}
 			})
 		})
@@ -62,10 +62,10 @@ func TestKeepLease(t *testing.T) {
 	}{{700 * time.Millisecond, 0}, {800 * time.Millisecond, 1}, {2900 * time.Millisecond, 1}, {3 * time.Second, 0}} {
 		synctest.Test(t, func(t *testing.T) {
 			var did journal
-			n := &Network{cfg: testConfig(), link: fakeLink{&did}, renewed: time.Now()}
+			n := &Network{book: testBook(), link: fakeLink{&did}, renewed: time.Now()}
 			n.cfg.Lease = 3 * time.Second
 			time.Sleep(tc.age)
-			if n.KeepLease(); len(did) != tc.want {
+			if n.keepLease(); len(did) != tc.want {
 				t.Errorf("%s old: renewed %d times, want %d", tc.age, len(did), tc.want)
 			}
 		})
@@ -82,9 +82,9 @@ func (l goneLink) Set(addrs []netip.Addr, lease time.Duration) (bool, error) {
 
 func TestKeepLeaseTellsOfTheLink(t *testing.T) {
 	var did journal
-	n := &Network{cfg: testConfig(), link: goneLink{fakeLink{&did}}, renewed: time.Now().Add(-time.Second)}
+	n := &Network{book: testBook(), link: goneLink{fakeLink{&did}}, renewed: time.Now().Add(-time.Second)}
 	n.cfg.Lease = 3 * time.Second
-	n.KeepLease()
+	n.keepLease()
 	n.link = fakeLink{&did}
 	for _, want := range []bool{true, false} {
 		if repaired, err := n.Renew(); err != nil || repaired != want {
@@ -108,7 +108,7 @@ func TestRenewWithoutIPv6(t *testing.T) {
 				if _, err := n.Renew(); err == nil || !strings.Contains(err.Error(), "adding fd00::10 to nodelocaldns") || strings.Contains(err.Error(), "169") {
 					t.Fatalf("got %v", err)
 				}
-				if time.Since(n.Renewed()) > time.Second {
+				if time.Since(n.Status().Renewed) > time.Second {
 					t.Fatal("as if it had slept")
 				}
 				if out := nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10/32") || strings.Contains(out, "fd00") {

@@ -24,15 +24,15 @@ func TestUplinkOfAnObject(t *testing.T) {
 		t.Skip("this kernel lacks nexthop objects")
 	}
 	nettest.Command(t, "ip", "route", "add", "default", "nhid", "7")
-	n := &Network{cfg: testConfig()}
+	n := &Network{book: testBook()}
 	for _, want := range []bool{true, false} {
-		if changed, err := n.lookAtUplinks(); changed != want || err != nil || fmt.Sprint(n.uplinks) != "[up0]" {
+		if changed, err := n.lookAtUplinks(n.cfg); changed != want || err != nil || fmt.Sprint(n.uplinks) != "[up0]" {
 			t.Errorf("%v, changed: %t, %v", n.uplinks, changed, err)
 		}
 		nettest.Try("ip route del default")
 	}
 	nettest.Command(t, "ip", "link", "del", "up0")
-	if changed, err := n.lookAtUplinks(); !changed || err != nil || len(n.uplinks) > 0 {
+	if changed, err := n.lookAtUplinks(n.cfg); !changed || err != nil || len(n.uplinks) > 0 {
 		t.Errorf("without its interface: %v, changed: %t, %v", n.uplinks, changed, err)
 	}
 }
@@ -56,7 +56,7 @@ func TestFollowUplinks(t *testing.T) {
 		if got := strings.Contains(out, "-i "+want+" "); got != (want != "") || strings.Count(out, "-j RETURN") != map[bool]int{true: 1}[want != ""] {
 			t.Errorf("want the uplink %q:\n%s", want, out)
 		}
-		if broken, err := n.Intact(true); len(broken) > 0 || err != nil {
+		if broken, err := n.intact(true); len(broken) > 0 || err != nil {
 			t.Errorf("broken: %v, %v", broken, err)
 		}
 	}
@@ -68,12 +68,12 @@ func TestFollowUplinks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := n.FollowUplinks(); err != ErrTurn {
+		if err := n.followUplinks(); err != ErrTurn {
 			t.Errorf("while another leaves: %v", err)
 		}
-		turn.release()
+		turn.Release()
 		for range 2 {
-			if err := n.FollowUplinks(); err != nil {
+			if err := n.followUplinks(); err != nil {
 				t.Error(err)
 			}
 		}
@@ -99,13 +99,13 @@ iifname "up0" arp operation request arp daddr ip 10.96.0.10 drop comment "NodeLo
 	listed(rules)
 	nettest.Command(t, "ip", "addr", "flush", "dev", "up0")
 	nettest.DefaultRoute(t, "br0", family.IPv4)
-	if err := n.FollowUplinks(); err != nil {
+	if err := n.followUplinks(); err != nil {
 		t.Fatal(err)
 	}
 	listed("")
 	nettest.Command(t, "ip", "addr", "flush", "dev", "br0")
 	nettest.DefaultRoute(t, "up0", family.IPv4)
-	if err := n.FollowUplinks(); err != nil {
+	if err := n.followUplinks(); err != nil {
 		t.Fatal(err)
 	}
 	listed(rules)
