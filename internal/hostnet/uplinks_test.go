@@ -71,7 +71,7 @@ func TestFollowUplinks(t *testing.T) {
 		if err := n.FollowUplinks(); err != ErrTurn {
 			t.Errorf("while another leaves: %v", err)
 		}
-		turn.release()
+		turn.Release()
 		for range 2 {
 			if err := n.FollowUplinks(); err != nil {
 				t.Error(err)
