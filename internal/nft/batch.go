@@ -105,33 +105,6 @@ func (b *Batch) FlushChain(f family.Family, table, chain string) {
 	})
 }
 
-// AddSet adds a set of client addresses and ports that rules fill, or finds it.
-func (b *Batch) AddSet(s Set) {
-	// Types of nft's own, for its listings: ipv4_addr, ipv6_addr, inet_service;
-	// a concatenation has 6 bits for each.
-	const ipv4Addr, ipv6Addr, inetService = 7, 8, 13
-	addr := uint32(ipv4Addr)
-	if s.Family == family.IPv6 {
-		addr = ipv6Addr
-	}
-	b.add(unix.NFT_MSG_NEWSET, s.Family, netlink.Create, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_SET_TABLE, s.Table)
-		ae.String(unix.NFTA_SET_NAME, s.Name)
-		ae.Uint32(unix.NFTA_SET_ID, 1)
-		ae.Uint32(unix.NFTA_SET_FLAGS, unix.NFT_SET_TIMEOUT|unix.NFT_SET_EVAL)
-		ae.Uint32(unix.NFTA_SET_KEY_TYPE, addr<<6|inetService)
-		ae.Uint32(unix.NFTA_SET_KEY_LEN, s.keyLen())
-		ae.Uint64(unix.NFTA_SET_TIMEOUT, uint64(s.TTL.Milliseconds()))
-		ae.Nested(unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) error {
-			ae.Uint32(unix.NFTA_SET_DESC_SIZE, maxSetSize)
-			return nil
-		})
-	})
-}
-
-// maxSetSize bounds the memory that a flood of connections takes.
-const maxSetSize = 65535
-
 // A Table writes chains, filled anew, with their rules, which all have one comment.
 type Table struct {
 	Batch         *Batch
