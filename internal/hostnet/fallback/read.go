@@ -24,12 +24,7 @@ type rewrite struct {
 
 // readRewrites reads the fallback table of one family, whichever instance made it.
 func readRewrites(f family.Family) ([]rewrite, error) {
-	c, err := nft.Dial()
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	rules, err := nft.Chain{Family: f, Table: Name, Name: "prerouting"}.Rules(c, "")
+	rules, err := nft.Chain{Family: f, Table: Name, Name: "prerouting"}.Rules("")
 	var out []rewrite
 	for _, rule := range rules {
 		if w, ok := parseRewrite(rule); ok {
@@ -43,7 +38,7 @@ func readRewrites(f family.Family) ([]rewrite, error) {
 func parseRewrite(rule []byte) (w rewrite, ok bool) {
 	var compared [][]byte // address, protocol and port, and more
 	for _, expr := range nft.Attributes(rule, unix.NFTA_LIST_ELEM) {
-		switch name := nft.Attribute(expr, unix.NFTA_EXPR_NAME); string(bytes.TrimRight(name, "\x00")) {
+		switch nft.Text(expr, unix.NFTA_EXPR_NAME) {
 		case "cmp":
 			compared = append(compared, nft.Attribute(expr, unix.NFTA_EXPR_DATA, unix.NFTA_CMP_DATA, unix.NFTA_DATA_VALUE))
 		case "immediate":
