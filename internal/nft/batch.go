@@ -29,11 +29,13 @@ const timeout = 5 * time.Second
 type Batch struct{ msgs []netlink.Message }
 
 func (b *Batch) add(msg int, f family.Family, flags netlink.HeaderFlags, encode func(*netlink.AttributeEncoder)) {
-	b.msgs = append(b.msgs, Message(msg, f, flags|netlink.Request|netlink.Acknowledge, encode))
+	b.msgs = append(b.msgs, message(msg, f, flags|netlink.Request|netlink.Acknowledge, encode))
 }
 
-// Message returns one message of nf_tables.
-func Message(msg int, f family.Family, flags netlink.HeaderFlags, encode func(*netlink.AttributeEncoder)) netlink.Message {
+// header is the length of struct nfgenmsg, which the attributes follow.
+const header = 4
+
+func message(msg int, f family.Family, flags netlink.HeaderFlags, encode func(*netlink.AttributeEncoder)) netlink.Message {
 	ae := netlink.NewAttributeEncoder()
 	ae.ByteOrder = binary.BigEndian
 	encode(ae)
@@ -105,33 +107,6 @@ func (b *Batch) FlushChain(f family.Family, table, chain string) {
 	})
 }
 
-// AddSet adds a set of client addresses and ports that rules fill, or finds it.
-func (b *Batch) AddSet(s Set) {
-	// Types of nft's own, for its listings: ipv4_addr, ipv6_addr, inet_service;
-	// a concatenation has 6 bits for each.
-	const ipv4Addr, ipv6Addr, inetService = 7, 8, 13
-	addr := uint32(ipv4Addr)
-	if s.Family == family.IPv6 {
-		addr = ipv6Addr
-	}
-	b.add(unix.NFT_MSG_NEWSET, s.Family, netlink.Create, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_SET_TABLE, s.Table)
-		ae.String(unix.NFTA_SET_NAME, s.Name)
-		ae.Uint32(unix.NFTA_SET_ID, 1)
-		ae.Uint32(unix.NFTA_SET_FLAGS, unix.NFT_SET_TIMEOUT|unix.NFT_SET_EVAL)
-		ae.Uint32(unix.NFTA_SET_KEY_TYPE, addr<<6|inetService)
-		ae.Uint32(unix.NFTA_SET_KEY_LEN, s.keyLen())
-		ae.Uint64(unix.NFTA_SET_TIMEOUT, uint64(s.TTL.Milliseconds()))
-		ae.Nested(unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) error {
-			ae.Uint32(unix.NFTA_SET_DESC_SIZE, maxSetSize)
-			return nil
-		})
-	})
-}
-
-// maxSetSize bounds the memory that a flood of connections takes.
-const maxSetSize = 65535
-
 // A Table writes chains, filled anew, with their rules, which all have one comment.
 type Table struct {
 	Batch         *Batch
@@ -156,7 +131,7 @@ func (t *Table) Rule(exprs ...Expr) {
 
 // Commit sends b. The error is that of the first message that the kernel refused.
 func (b *Batch) Commit() error {
-	c, err := Dial()
+	c, err := dial()
 	if err != nil {
 		return err
 	}
@@ -185,8 +160,7 @@ func (b *Batch) Commit() error {
 	return nil
 }
 
-// Dial opens a socket to nf_tables, which is good for a few seconds.
-func Dial() (*netlink.Conn, error) {
+func dial() (*netlink.Conn, error) {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return nil, fmt.Errorf("opening a netlink socket to nf_tables: %w", cause(err))
@@ -204,4 +178,21 @@ func cause(err error) error {
 		return fmt.Errorf("%w (the kernel lacks nf_tables or one of nft_fib, nft_ct)", err)
 	}
 	return err
+}
+
+// RemoveTables deletes the tables of that name of the families, if they are there.
+func RemoveTables(name string, fams ...family.Family) error {
+	var errs []error
+	for _, f := range fams {
+		exists, err := TableExists(f, name)
+		if err == nil && exists {
+			var b Batch
+			b.DeleteTable(f, name)
+			err = b.Commit()
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("removing nftables table %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -5,7 +5,6 @@ package nft
 import (
 	"encoding/binary"
 	"net/netip"
-	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -223,60 +222,6 @@ func DestinationNAT(a netip.Addr) []Expr {
 		ae.Uint32(unix.NFTA_NAT_FAMILY, uint32(family.Of(a)))
 		ae.Uint32(unix.NFTA_NAT_REG_ADDR_MIN, reg)
 	}}}
-}
-
-// A Set remembers clients, by address and port, for a time.
-type Set struct {
-	Family      family.Family
-	Table, Name string
-	TTL         time.Duration // whole milliseconds
-}
-
-// keyLen is the bytes of address and port, each padded to 4 bytes.
-func (s Set) keyLen() uint32 {
-	_, length := addrField(s.Family, true)
-	return length + 4
-}
-
-// loadClient puts source address and port where the set's expressions look for them.
-func (s Set) loadClient() []Expr {
-	offset, length := addrField(s.Family, true)
-	return []Expr{
-		load(unix.NFT_REG32_00, unix.NFT_PAYLOAD_NETWORK_HEADER, offset, length),
-		load(unix.NFT_REG32_00+length/4, unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2),
-	}
-}
-
-// MatchKnown matches clients in the set.
-func (s Set) MatchKnown() []Expr {
-	return append(s.loadClient(), Expr{"lookup", func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_LOOKUP_SET, s.Name)
-		ae.Uint32(unix.NFTA_LOOKUP_SREG, unix.NFT_REG32_00)
-	}})
-}
-
-// Forget takes the client out of the set. Kernels before 5.4 refuse it
-// (d0a8d877da97, netfilter: nft_dynset: support for element deletion).
-func (s Set) Forget() []Expr {
-	return append(s.loadClient(), Expr{"dynset", func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_DYNSET_SET_NAME, s.Name)
-		ae.Uint32(unix.NFTA_DYNSET_OP, dynsetDelete)
-		ae.Uint32(unix.NFTA_DYNSET_SREG_KEY, unix.NFT_REG32_00)
-	}})
-}
-
-// dynsetDelete is NFT_DYNSET_OP_DELETE (include/uapi/linux/netfilter/nf_tables.h).
-const dynsetDelete = 2
-
-// Remember puts the client into the set, or renews its time there. A full set
-// ends the rule.
-func (s Set) Remember() []Expr {
-	return append(s.loadClient(), Expr{"dynset", func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_DYNSET_SET_NAME, s.Name)
-		ae.Uint32(unix.NFTA_DYNSET_OP, unix.NFT_DYNSET_OP_UPDATE)
-		ae.Uint32(unix.NFTA_DYNSET_SREG_KEY, unix.NFT_REG32_00)
-		ae.Uint64(unix.NFTA_DYNSET_TIMEOUT, uint64(s.TTL.Milliseconds()))
-	}})
 }
 
 // Masquerade gives the connection the source address of the way out.

@@ -3,14 +3,8 @@
 package nft
 
 import (
-	"bytes"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/mdlayher/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/family"
 )
@@ -77,15 +71,10 @@ func (w *Watch) Intact() (bool, error) {
 // fingerprint describes the rules as they stand; whole says that they are as
 // many as were written.
 func (w *Watch) fingerprint() (print string, whole bool, err error) {
-	c, err := Dial()
-	if err != nil {
-		return "", false, err
-	}
-	defer c.Close()
 	var b strings.Builder
 	whole = true
 	for _, chain := range w.Chains {
-		rules, err := chain.Rules(c, w.Marker)
+		rules, err := chain.Rules(w.Marker)
 		if err != nil {
 			return "", false, fmt.Errorf("listing chain %s of table %s: %w", chain.Name, chain.Table, err)
 		}
@@ -93,100 +82,4 @@ func (w *Watch) fingerprint() (print string, whole bool, err error) {
 		whole = whole && (w.Marker != "" || len(rules) == chain.written)
 	}
 	return b.String(), whole, nil
-}
-
-// Rules returns handle or content of ch's rules, in their order; a chain that
-// does not exist has none.
-func (ch Chain) Rules(c *netlink.Conn, marker string) ([][]byte, error) {
-	msgs, err := c.Execute(Message(unix.NFT_MSG_GETRULE, ch.Family, netlink.Request|netlink.Dump, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_RULE_TABLE, ch.Table)
-		ae.String(unix.NFTA_RULE_CHAIN, ch.Name)
-	}))
-	if err != nil {
-		return nil, cause(err)
-	}
-	want := uint16(unix.NFTA_RULE_EXPRESSIONS)
-	if marker != "" {
-		want = unix.NFTA_RULE_HANDLE
-	}
-	var rules [][]byte
-	for _, m := range msgs {
-		if !bytes.Contains(m.Data, []byte(marker)) {
-			continue
-		}
-		ad, err := netlink.NewAttributeDecoder(m.Data[4:])
-		if err != nil {
-			return nil, err
-		}
-		for ad.Next() {
-			if ad.Type() == want {
-				rules = append(rules, ad.Bytes())
-			}
-		}
-		if err := ad.Err(); err != nil {
-			return nil, err
-		}
-	}
-	return rules, nil
-}
-
-// Generation returns the number of the last transaction in this network namespace.
-func Generation() (uint32, error) {
-	c, err := Dial()
-	if err != nil {
-		return 0, err
-	}
-	defer c.Close()
-	msgs, err := c.Execute(Message(unix.NFT_MSG_GETGEN, unix.AF_UNSPEC, netlink.Request, func(*netlink.AttributeEncoder) {}))
-	if err != nil {
-		return 0, fmt.Errorf("asking nf_tables for its generation: %w", cause(err))
-	}
-	for _, m := range msgs {
-		ad, err := netlink.NewAttributeDecoder(m.Data[4:])
-		if err != nil {
-			return 0, err
-		}
-		ad.ByteOrder = binary.BigEndian
-		for ad.Next() {
-			if ad.Type() == unix.NFTA_GEN_ID {
-				return ad.Uint32(), nil
-			}
-		}
-	}
-	return 0, fmt.Errorf("asking nf_tables for its generation: an answer without a number")
-}
-
-// TableExists reports whether there is a table of that name. A kernel without
-// nf_tables has none.
-func TableExists(f family.Family, name string) (bool, error) {
-	c, err := Dial()
-	if err == nil {
-		defer c.Close()
-		_, err = c.Execute(Message(unix.NFT_MSG_GETTABLE, f, netlink.Request, func(ae *netlink.AttributeEncoder) {
-			ae.String(unix.NFTA_TABLE_NAME, name)
-		}))
-	}
-	for _, absent := range []error{unix.ENOENT, unix.EINVAL, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT} {
-		if errors.Is(err, absent) {
-			return false, nil
-		}
-	}
-	return err == nil, err
-}
-
-// RemoveTables deletes the tables of that name of the families, if they are there.
-func RemoveTables(name string, fams ...family.Family) error {
-	var errs []error
-	for _, f := range fams {
-		exists, err := TableExists(f, name)
-		if err == nil && exists {
-			var b Batch
-			b.DeleteTable(f, name)
-			err = b.Commit()
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("removing nftables table %s: %w", name, err))
-		}
-	}
-	return errors.Join(errs...)
 }

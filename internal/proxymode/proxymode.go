@@ -7,9 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mdlayher/netlink"
 	rtnl "github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/family"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/link"
@@ -69,40 +67,11 @@ func hasNFTables(name string) bool {
 // hasServiceChains looks into the nat tables of both variants and families.
 func hasServiceChains() bool {
 	return slices.ContainsFunc(family.Both, func(f family.Family) bool {
-		return nftServiceChains(f) || legacyServiceChains(f)
+		return slices.ContainsFunc(nft.ChainNames(f, "nat"), isServiceChain) || legacyServiceChains(f)
 	})
 }
 
-func nftServiceChains(f family.Family) bool {
-	c, err := nft.Dial()
-	if err != nil {
-		return false
-	}
-	defer c.Close()
-	msgs, err := c.Execute(nft.Message(unix.NFT_MSG_GETCHAIN, f, netlink.Request|netlink.Dump, func(*netlink.AttributeEncoder) {}))
-	return err == nil && slices.ContainsFunc(msgs, isServiceChain)
-}
-
-// isServiceChain reports whether m describes such a chain of table nat.
-func isServiceChain(m netlink.Message) bool {
-	if len(m.Data) < 4 {
-		return false
-	}
-	ad, err := netlink.NewAttributeDecoder(m.Data[4:])
-	if err != nil {
-		return false
-	}
-	var table, name string
-	for ad.Next() {
-		switch ad.Type() {
-		case unix.NFTA_CHAIN_TABLE:
-			table = ad.String()
-		case unix.NFTA_CHAIN_NAME:
-			name = ad.String()
-		}
-	}
-	return table == "nat" && strings.HasPrefix(name, serviceChain)
-}
+func isServiceChain(name string) bool { return strings.HasPrefix(name, serviceChain) }
 
 // legacyServiceChains asks the kernel's old interface, through its command.
 func legacyServiceChains(f family.Family) bool {

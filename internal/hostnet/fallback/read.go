@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -23,12 +24,7 @@ type rewrite struct {
 
 // readRewrites reads the fallback table of one family, whichever instance made it.
 func readRewrites(f family.Family) ([]rewrite, error) {
-	c, err := nft.Dial()
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	rules, err := nft.Chain{Family: f, Table: Name, Name: "prerouting"}.Rules(c, "")
+	rules, err := nft.Chain{Family: f, Table: Name, Name: "prerouting"}.Rules("")
 	var out []rewrite
 	for _, rule := range rules {
 		if w, ok := parseRewrite(rule); ok {
@@ -42,7 +38,7 @@ func readRewrites(f family.Family) ([]rewrite, error) {
 func parseRewrite(rule []byte) (w rewrite, ok bool) {
 	var compared [][]byte // address, protocol and port, and more
 	for _, expr := range nft.Attributes(rule, unix.NFTA_LIST_ELEM) {
-		switch name := nft.Attribute(expr, unix.NFTA_EXPR_NAME); string(bytes.TrimRight(name, "\x00")) {
+		switch nft.Text(expr, unix.NFTA_EXPR_NAME) {
 		case "cmp":
 			compared = append(compared, nft.Attribute(expr, unix.NFTA_EXPR_DATA, unix.NFTA_CMP_DATA, unix.NFTA_DATA_VALUE))
 		case "immediate":
@@ -58,4 +54,23 @@ func parseRewrite(rule []byte) (w rewrite, ok bool) {
 		w.anyCase = w.anyCase || bytes.Equal(value, nft.HostUint32(steering.SelfQueryMark))
 	}
 	return w, ok
+}
+
+// IsLeft reports whether a table is there that answers for all of f's addresses as Leave makes it, with whatever target.
+// A table that cannot be read is none.
+func (f *Table) IsLeft() bool {
+	for _, fam := range family.Among(f.Addresses()) {
+		rewrites, err := readRewrites(fam)
+		if err != nil {
+			return false
+		}
+		for _, a := range f.Addresses() {
+			here := func(w rewrite) bool { return w.addr == a && w.port == f.port }
+			anyCase := func(w rewrite) bool { return here(w) && w.anyCase }
+			if family.Of(a) == fam && (!slices.ContainsFunc(rewrites, here) || slices.ContainsFunc(rewrites, anyCase)) {
+				return false
+			}
+		}
+	}
+	return true
 }

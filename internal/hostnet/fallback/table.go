@@ -285,22 +285,3 @@ func (f *Table) Intact() (bool, error) { return f.watch.Intact() }
 
 // WasSet reports whether Set succeeded once.
 func (f *Table) WasSet() bool { return f.watch.Recorded() }
-
-// IsLeft reports whether a table is there that answers for all of f's addresses as Leave makes it, with whatever target.
-// A table that cannot be read is none.
-func (f *Table) IsLeft() bool {
-	for _, fam := range family.Among(f.Addresses()) {
-		rewrites, err := readRewrites(fam)
-		if err != nil {
-			return false
-		}
-		for _, a := range f.Addresses() {
-			here := func(w rewrite) bool { return w.addr == a && w.port == f.port }
-			anyCase := func(w rewrite) bool { return here(w) && w.anyCase }
-			if family.Of(a) == fam && (!slices.ContainsFunc(rewrites, here) || slices.ContainsFunc(rewrites, anyCase)) {
-				return false
-			}
-		}
-	}
-	return true
-}

@@ -97,12 +97,7 @@ func TestParseRewriteDamaged(t *testing.T) {
 	if err := table(20).Leave(); err != nil {
 		t.Fatal(err)
 	}
-	c, err := nft.Dial()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	rules, err := nft.Chain{Family: family.IPv4, Table: Name, Name: "prerouting"}.Rules(c, "")
+	rules, err := nft.Chain{Family: family.IPv4, Table: Name, Name: "prerouting"}.Rules("")
 	if err != nil || len(rules) == 0 {
 		t.Fatalf("%d rules, %v", len(rules), err)
 	}

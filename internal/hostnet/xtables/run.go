@@ -89,17 +89,12 @@ func (x xtables) read() (string, error) {
 	if !errors.As(unreadable, new(UnreadableError)) {
 		return saved, unreadable
 	}
-	c, err := nft.Dial()
-	if err != nil {
-		return saved, errors.Join(unreadable, err)
-	}
-	defer c.Close()
 	for _, h := range steering.Hooks {
 		if hasTable(saved, h.Table()) {
 			continue
 		}
 		for _, marker := range []string{steering.ChainPrefix, steering.CommentSkip, steering.CommentAllow} {
-			rules, err := nft.Chain{Family: x.fam, Table: h.Table(), Name: h.Builtin()}.Rules(c, marker)
+			rules, err := nft.Chain{Family: x.fam, Table: h.Table(), Name: h.Builtin()}.Rules(marker)
 			if len(rules) > 0 || err != nil {
 				return saved, errors.Join(unreadable, err)
 			}

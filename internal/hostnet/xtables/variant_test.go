@@ -26,22 +26,22 @@ func TestHostVariant(t *testing.T) {
 		host []string
 		want string
 	}{
-		"nothing":                                  {nil, nftVariant},
-		"hint in nft":                              {[]string{nftHint}, nftVariant},
-		"hint in legacy":                           {[]string{legacyHint}, legacyVariant},
-		"hint in legacy, rules in nft":             {[]string{nftRule, nftRule, legacyHint}, legacyVariant},
-		"canary of IPv6 in legacy":                 {[]string{legacyCanary}, legacyVariant},
-		"canary in nft, firewalld in legacy":       {[]string{nftCanary, legacyRule, legacyRule, legacyRule6}, nftVariant},
-		"hints in both":                            {[]string{legacyHint, nftHint}, nftVariant},
-		"rules in legacy":                          {[]string{legacyRule}, legacyVariant},
-		"rules of IPv6 in legacy":                  {[]string{legacyRule6}, legacyVariant},
-		"rules in nft":                             {[]string{nftRule}, nftVariant},
-		"more rules in legacy":                     {[]string{nftRule, legacyRule, legacyRule6}, legacyVariant},
-		"as many rules in both":                    {[]string{nftRule, legacyRule}, nftVariant},
-		"rules in legacy, ours of old in nft":      {[]string{legacyRule, ours}, legacyVariant},
-		"tables of legacy without a rule": {[]string{"iptables-legacy -t filter -L"}, nftVariant},
-		"a chain named like a hint":                {[]string{legacyRule, "iptables-nft -t mangle -N MY-KUBE-IPTABLES-HINT"}, legacyVariant},
-		"nftables rules that iptables cannot":      {[]string{"nft 'add table ip filter; add chain ip filter x { type filter hook input priority 7; }; add rule ip filter x ip saddr { 10.0.0.1, 10.0.0.2 } accept'", legacyRule}, legacyVariant},
+		"nothing":                             {nil, nftVariant},
+		"hint in nft":                         {[]string{nftHint}, nftVariant},
+		"hint in legacy":                      {[]string{legacyHint}, legacyVariant},
+		"hint in legacy, rules in nft":        {[]string{nftRule, nftRule, legacyHint}, legacyVariant},
+		"canary of IPv6 in legacy":            {[]string{legacyCanary}, legacyVariant},
+		"canary in nft, firewalld in legacy":  {[]string{nftCanary, legacyRule, legacyRule, legacyRule6}, nftVariant},
+		"hints in both":                       {[]string{legacyHint, nftHint}, nftVariant},
+		"rules in legacy":                     {[]string{legacyRule}, legacyVariant},
+		"rules of IPv6 in legacy":             {[]string{legacyRule6}, legacyVariant},
+		"rules in nft":                        {[]string{nftRule}, nftVariant},
+		"more rules in legacy":                {[]string{nftRule, legacyRule, legacyRule6}, legacyVariant},
+		"as many rules in both":               {[]string{nftRule, legacyRule}, nftVariant},
+		"rules in legacy, ours of old in nft": {[]string{legacyRule, ours}, legacyVariant},
+		"tables of legacy without a rule":     {[]string{"iptables-legacy -t filter -L"}, nftVariant},
+		"a chain named like a hint":           {[]string{legacyRule, "iptables-nft -t mangle -N MY-KUBE-IPTABLES-HINT"}, legacyVariant},
+		"nftables rules that iptables cannot": {[]string{"nft 'add table ip filter; add chain ip filter x { type filter hook input priority 7; }; add rule ip filter x ip saddr { 10.0.0.1, 10.0.0.2 } accept'", legacyRule}, legacyVariant},
 	} {
 		t.Run(name, func(t *testing.T) {
 			nettest.InNamespace(t)
