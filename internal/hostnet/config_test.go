@@ -23,6 +23,7 @@ func TestConfigValidate(t *testing.T) {
 		{"last zones", func(c *Config) { c.FallbackZone = 65532 }, ""},
 		{"empty interface", func(c *Config) { c.Interface = "" }, `interface "": want 1 to 14 characters without space, slash, colon or percent sign`},
 		{"long interface", func(c *Config) { c.Interface = "abcdefghijklmno" }, `interface "abcdefghijklmno": want 1 to 14 characters without space, slash, colon or percent sign`},
+		{"directory as interface", func(c *Config) { c.Interface = ".." }, `interface "..": want 1 to 14 characters without space, slash, colon or percent sign`},
 		{"format in interface", func(c *Config) { c.Interface = "dns%d" }, `interface "dns%d": want 1 to 14 characters without space, slash, colon or percent sign`},
 		{"link", func(c *Config) { c.Link = "veth" }, `link "veth": want auto, tun, dummy or none`},
 		{"firewall", func(c *Config) { c.Firewall = "ufw" }, `firewall "ufw": want auto, iptables, nftables or none`},

@@ -80,6 +80,13 @@ var ErrLocked = xtables.ErrLocked
 // IsLocal reports whether the kernel takes packets to a for its own.
 func IsLocal(a netip.Addr) bool { return link.IsLocal(a) }
 
+// The valid values of a Config.
+var (
+	Links     = []string{Auto, TUN, Dummy, None}
+	Firewalls = []string{Auto, IPTables, NFTables, None}
+	Uplinks   = []string{UplinkAuto, UplinkOpen}
+)
+
 // Config is the whole desired state but for the steering itself.
 type Config struct {
 	Interface  string        // at most 14 bytes; a second instance appends a digit
@@ -101,19 +108,29 @@ type Config struct {
 
 // Validate returns an error that names the first value that is out of range.
 func (c Config) Validate() error {
-	switch {
-	case c.Interface == "" || len(c.Interface) > 14 || strings.ContainsAny(c.Interface, "/ \t\n:%"):
-		return fmt.Errorf("interface %q: want 1 to 14 characters without space, slash, colon or percent sign", c.Interface)
-	case !slices.Contains([]string{Auto, TUN, Dummy, None}, c.Link):
+	switch err := CheckInterface(c.Interface); {
+	case err != nil:
+		return fmt.Errorf("interface %q: %w", c.Interface, err)
+	case !slices.Contains(Links, c.Link):
 		return fmt.Errorf("link %q: want auto, tun, dummy or none", c.Link)
-	case !slices.Contains([]string{Auto, IPTables, NFTables, None}, c.Firewall):
+	case !slices.Contains(Firewalls, c.Firewall):
 		return fmt.Errorf("firewall %q: want auto, iptables, nftables or none", c.Firewall)
-	case !slices.Contains([]string{UplinkAuto, UplinkOpen}, c.Uplink):
+	case !slices.Contains(Uplinks, c.Uplink):
 		return fmt.Errorf("uplink %q: want auto or open", c.Uplink)
 	case c.Lease != 0 && (c.Lease < 2*time.Second || c.Lease > time.Hour || c.Lease%time.Second != 0):
 		return fmt.Errorf("lease %s: want 0 or whole seconds from 2s to 1h", c.Lease)
 	}
 	return errors.Join(c.validateAddresses(), c.validateFallback())
+}
+
+// CheckInterface returns an error if name cannot be a Config's Interface: the kernel takes 15 bytes without space, slash and
+// colon, and neither "." nor ".." (dev_valid_name of linux/net/core/dev.c); a second instance appends a digit; a percent
+// sign has the kernel choose a number.
+func CheckInterface(name string) error {
+	if name == "" || len(name) > 14 || name == "." || name == ".." || strings.ContainsAny(name, "/ \t\n:%") {
+		return errors.New("want 1 to 14 characters without space, slash, colon or percent sign")
+	}
+	return nil
 }
 
 func (c Config) validateAddresses() error {

@@ -67,28 +67,32 @@ func New(addrs []netip.Addr, port uint16, services []netip.Addr, zone uint16) *T
 	f := &Table{addrs: addrs, port: port}
 	for i, a := range addrs {
 		target := family.Of(a).Only(services)
-		if len(target) > 0 && !slices.Contains(services, a) && nothingBehind(a, addrs, target[0]) {
+		if len(target) > 0 && !slices.Contains(services, a) && NothingBehind(a, addrs, target[0]) {
 			f.routes = append(f.routes, route{a, target[0], zone + uint16(i)})
 		}
 	}
 	return f
 }
 
-// nothingBehind reports whether a, one of addrs, is no Service's address, as
-// target is one: a is link-local, or an IPv6 address that is the first of
-// several, where the cache's own stands by convention, or is alone and in
-// another /64 than target, as no range of Services is larger (kube-apiserver
-// refuses it). A Service's address must not be rewritten: the table outlives
-// the cache, and maybe the Service it points to.
-func nothingBehind(a netip.Addr, addrs []netip.Addr, target netip.Addr) bool {
+// NothingBehind reports whether a, one of addrs, is the cache's own address and not a Service's. A Service's address must
+// not be rewritten: the table outlives the cache, and maybe the Service it points to. A link-local address is the cache's own.
+// So is the first of several IPv6 addresses, by convention. For a single IPv6 address target decides, the address of the
+// cluster DNS Service: it is in the same /64 as all Services, since kube-apiserver refuses larger ranges. If target is not
+// IPv6, the single address is a Service's where addrs has a Service's address in IPv4, too.
+func NothingBehind(a netip.Addr, addrs []netip.Addr, target netip.Addr) bool {
 	if a.IsLinkLocalUnicast() {
 		return true
 	}
 	six := family.IPv6.Only(addrs)
-	if a.Is4() || six[0] != a {
+	switch {
+	case a.Is4() || six[0] != a:
 		return false
+	case len(six) > 1:
+		return true
+	case target.Is6():
+		return !netip.PrefixFrom(a, 64).Masked().Contains(target)
 	}
-	return len(six) > 1 || !netip.PrefixFrom(a, 64).Masked().Contains(target)
+	return !slices.ContainsFunc(addrs, func(b netip.Addr) bool { return b.Is4() && !b.IsLinkLocalUnicast() })
 }
 
 // Addresses returns those that the table answers for when the cache is gone.

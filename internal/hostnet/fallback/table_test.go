@@ -3,6 +3,7 @@
 package fallback
 
 import (
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -107,6 +108,29 @@ func TestParseRewriteDamaged(t *testing.T) {
 			if got, cutOK := parseRewrite(rule[:i]); cutOK && (!ok || got.addr != want.addr) {
 				t.Errorf("cut at %d: %+v, and whole %+v, %t", i, got, want, ok)
 			}
+		}
+	}
+}
+
+// TestNothingBehindWithoutTarget has no Service's address of the cache's own family.
+func TestNothingBehindWithoutTarget(t *testing.T) {
+	for _, tc := range []struct{ name, addrs, target, want string }{
+		{"link-local", "169.254.20.10 10.96.0.10", "", "169.254.20.10"},
+		{"own IPv6 address", "fd00::10", "", "fd00::10"},
+		{"own IPv6 address, IPv4 target", "fd00::10", "10.96.0.10", "fd00::10"},
+		{"one of each family", "169.254.20.10 fd00::20:10", "10.96.0.10", "169.254.20.10 fd00::20:10"},
+		{"dual stack by its ClusterIPs", "169.254.20.10 10.96.0.10 fd00:96::a", "10.96.0.10", "169.254.20.10"},
+		{"all four", "169.254.20.10 10.96.0.10 fd00::10 fd00:96::a", "10.96.0.10", "169.254.20.10 fd00::10"},
+		{"ClusterIPs alone", "10.96.0.10 fd00:96::a", "", ""},
+	} {
+		var target netip.Addr
+		if tc.target != "" {
+			target = netip.MustParseAddr(tc.target)
+		}
+		all := nettest.Addrs(tc.addrs)
+		got := slices.DeleteFunc(slices.Clone(all), func(a netip.Addr) bool { return !NothingBehind(a, all, target) })
+		if !slices.Equal(got, nettest.Addrs(tc.want)) {
+			t.Errorf("%s: got %v, want %s", tc.name, got, tc.want)
 		}
 	}
 }

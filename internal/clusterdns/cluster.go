@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package clusterdns has the subcommands that depend on a cluster and its nodes: they ask it for the cluster DNS, and name the
+// cache to it.
+package clusterdns
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
+	"github.com/nodelocaldns/nodelocaldns/manifests"
+)
+
+// cluster finds out what a manifest depends on.
+type cluster struct {
+	kubectl kubectl
+	found   func(what, where string) // is told of each find
+}
+
+var (
+	// proxyMode is the line of KubeProxyConfiguration; iptables is the default.
+	proxyMode = regexp.MustCompile(`(?m)^mode:[ \t]*["']?([A-Za-z]*)["']?[ \t]*$`)
+	// kubernetesZone is the zone of the kubernetes plugin in CoreDNS's Corefile.
+	kubernetesZone = regexp.MustCompile(`(?m)^[ \t]*kubernetes[ \t]+([^ \t\n{]+)`)
+)
+
+// mode finds out who balances Services. Cilium comes first: where it does, a
+// ConfigMap of kube-proxy may be left from before.
+func (c cluster) mode() (manifests.Mode, error) {
+	maps, err := c.kubectl.objects("configmap", "cilium-config", "kube-proxy", "kube-proxy-config")
+	if err != nil {
+		return "", err
+	}
+	for _, m := range maps {
+		if m.Metadata.Name == "cilium-config" && replacesKubeProxy(m.Data) {
+			if m.Data["enable-local-redirect-policy"] != "true" {
+				return "", errors.New("kube-proxy is replaced by Cilium, whose local redirect policies are off: enable them " +
+					"(Helm: localRedirectPolicies.enabled=true)")
+			}
+			c.found("Cilium in the place of kube-proxy", "ConfigMap kube-system/cilium-config")
+			return manifests.Cilium, nil
+		}
+	}
+	for _, m := range maps {
+		for key, text := range m.Data {
+			if strings.Contains(text, "KubeProxyConfiguration") {
+				return c.proxyMode(text, fmt.Sprintf("ConfigMap kube-system/%s, %s", m.Metadata.Name, key))
+			}
+		}
+	}
+	return "", errors.New("there is no ConfigMap kube-proxy in kube-system that says it")
+}
+
+// replacesKubeProxy reports whether Cilium handles the ClusterIPs of pods; older versions had more words for it.
+func replacesKubeProxy(config map[string]string) bool {
+	v := config["kube-proxy-replacement"]
+	return v == "true" || v == "strict"
+}
+
+func (c cluster) proxyMode(config, where string) (manifests.Mode, error) {
+	mode := "iptables"
+	if m := proxyMode.FindStringSubmatch(config); m != nil && m[1] != "" {
+		mode = strings.ToLower(m[1])
+	}
+	switch mode {
+	case "iptables", "nftables":
+		c.found("kube-proxy mode "+mode, where)
+		return manifests.IPTables, nil
+	case "ipvs":
+		c.found("kube-proxy mode ipvs", where)
+		return manifests.IPVS, nil
+	}
+	return "", fmt.Errorf("unknown mode %q in %s", mode, where)
+}
+
+// dnsService finds the Service of the cluster DNS and its ClusterIPs.
+func (c cluster) dnsService() (name string, addrs []netip.Addr, err error) {
+	all, err := c.kubectl.objects("service", "--selector", "k8s-app=kube-dns")
+	if err != nil {
+		return "", nil, err
+	}
+	// Our own Service of the same pods has the label, too, and the ClusterIP that must not be taken over.
+	services := slices.DeleteFunc(all, func(s object) bool {
+		return s.Metadata.Name == "kube-dns-upstream" || s.Spec.ClusterIP == "None"
+	})
+	if len(services) != 1 {
+		return "", nil, fmt.Errorf("%d Services in kube-system have the label k8s-app=kube-dns, not one", len(services))
+	}
+	name = services[0].Metadata.Name
+	ips := services[0].Spec.ClusterIPs
+	if len(ips) == 0 {
+		ips = []string{services[0].Spec.ClusterIP}
+	}
+	if addrs, err = options.Addrs(strings.Join(ips, ",")); err != nil {
+		return "", nil, fmt.Errorf("reading the ClusterIPs of Service %s: %w", name, err)
+	}
+	c.found("cluster DNS "+options.Join(addrs), "Service kube-system/"+name)
+	return name, addrs, nil
+}
+
+// domain finds the cluster domain: CoreDNS serves it, and the kubelet tells it to the pods.
+func (c cluster) domain() (string, error) {
+	maps, err := c.kubectl.objects("configmap", "coredns")
+	if err != nil {
+		return "", err
+	}
+	for _, m := range maps {
+		for _, z := range kubernetesZone.FindAllStringSubmatch(m.Data["Corefile"], -1) {
+			if domain, err := options.Domain(z[1]); err == nil && !strings.HasSuffix(domain, ".arpa") {
+				c.found("cluster domain "+domain, "ConfigMap kube-system/coredns")
+				return domain, nil
+			}
+		}
+	}
+	return c.kubeletDomain()
+}
+
+// kubeletDomain asks the kubelet of some node for its configuration.
+func (c cluster) kubeletDomain() (string, error) {
+	var nodes list
+	if err := c.kubectl.get(&nodes, "--raw", "/api/v1/nodes?limit=1"); err != nil {
+		return "", err
+	}
+	if len(nodes.Items) == 0 {
+		return "", errors.New("the cluster has no node")
+	}
+	name := nodes.Items[0].Metadata.Name
+	var config struct {
+		KubeletConfig struct{ ClusterDomain string }
+	}
+	if err := c.kubectl.get(&config, "--raw", "/api/v1/nodes/"+url.PathEscape(name)+"/proxy/configz"); err != nil {
+		return "", err
+	}
+	domain, err := options.Domain(config.KubeletConfig.ClusterDomain)
+	if err != nil {
+		return "", fmt.Errorf("the kubelet of node %s has none", name)
+	}
+	c.found("cluster domain "+domain, "the kubelet of node "+name)
+	return domain, nil
+}

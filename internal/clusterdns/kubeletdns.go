@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package clusterdns
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/atomicfile"
+	"github.com/nodelocaldns/nodelocaldns/internal/kubeletconfig"
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
+	"github.com/nodelocaldns/nodelocaldns/internal/retry"
+)
+
+// readyPort is the port of the ready plugin in the embedded template.
+const readyPort = "8181"
+
+// kubeletDNS makes the kubelet of this node name the cache to pods: it changes
+// clusterDNS in the kubelet's configuration file, after the cache has said that
+// it is ready, or puts the value from before back.
+type kubeletDNS struct {
+	config    string
+	addrs     []netip.Addr
+	undo      bool
+	patience  time.Duration
+	readyPort string
+}
+
+const kubeletDNSHead = `Usage:
+  nodelocaldns kubelet-dns [FLAG...]
+
+It names the cache as clusterDNS in the kubelet's configuration when the cache is ready, or puts the old value back.
+The kubelet reads it when it starts: restart it then.
+
+`
+
+// KubeletDNS is the subcommand kubelet-dns with args.
+func KubeletDNS(args []string, stdout io.Writer) error {
+	k := kubeletDNS{readyPort: readyPort}
+	fs := k.flagSet()
+	switch err := options.ParseArgs(fs, args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, kubeletDNSHead)
+		fs.VisitAll(func(f *flag.Flag) { options.PrintFlag(stdout, f) })
+		return nil
+	case err != nil:
+		return options.UsageError{Err: err}
+	}
+	return k.run(stdout)
+}
+
+func (k *kubeletDNS) flagSet() *flag.FlagSet {
+	fs := options.NewFlagSet("kubelet-dns")
+	fs.StringVar(&k.config, "config", "/var/lib/kubelet/config.yaml", "the kubelet's configuration `FILE`")
+	options.Define(fs, "address", options.StandaloneIP.String(), options.Addrs, &k.addrs, "`IP,...` of the cache")
+	fs.BoolVar(&k.undo, "undo", false, "put back what was there before")
+	options.Define(fs, "timeout", "1m", func(s string) (time.Duration, error) { return options.Duration(options.Seconds(s)) }, &k.patience, "wait for the cache to be ready for this `TIME`")
+	return fs
+}
+
+func (k *kubeletDNS) run(stdout io.Writer) error {
+	// Before the wait: a file that cannot be changed is the sooner known.
+	if _, err := k.edited(); err != nil {
+		return err
+	}
+	if !k.undo {
+		if err := k.await(); err != nil {
+			return fmt.Errorf("leaving %s as it is: %w", k.config, err)
+		}
+	}
+	text, err := k.edited()
+	if err != nil {
+		return err
+	}
+	changed, err := atomicfile.Edit(k.config, text)
+	switch {
+	case err != nil:
+		return fmt.Errorf("changing the kubelet's configuration: %w", err)
+	case changed:
+		fmt.Fprintf(stdout, "changed clusterDNS in %s; restart the kubelet, and new pods have it\n", k.config)
+	default:
+		fmt.Fprintf(stdout, "nothing to change in %s\n", k.config)
+	}
+	return nil
+}
+
+// edited returns the new content of the file.
+func (k *kubeletDNS) edited() ([]byte, error) {
+	text, err := os.ReadFile(k.config)
+	if err != nil {
+		return nil, fmt.Errorf("reading the kubelet's configuration: %w", err)
+	}
+	if k.undo {
+		text, err = kubeletconfig.UndoClusterDNS(text)
+	} else {
+		text, err = kubeletconfig.SetClusterDNS(text, k.addrs)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", k.config, err)
+	}
+	return text, nil
+}
+
+// await waits until the cache is ready. It is asked over HTTP: DNS at the address is answered by the fallback, too, while
+// there is no cache.
+func (k *kubeletDNS) await() (err error) {
+	retry.Until(k.patience, time.Second, func() bool { err = k.ready(); return err == nil })
+	return err
+}
+
+// ready asks at the first address: one cache has them all.
+func (k *kubeletDNS) ready() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	url := "http://" + net.JoinHostPort(k.addrs[0].String(), k.readyPort) + "/ready"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{DisableKeepAlives: true} // no proxy of the environment
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return fmt.Errorf("no cache is ready on this node: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		why, _ := io.ReadAll(io.LimitReader(resp.Body, 200)) // only for the message
+		return fmt.Errorf("no cache is ready on this node: %s: %s: %s", url, resp.Status, strings.TrimSpace(string(why)))
+	}
+	return nil
+}

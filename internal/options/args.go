@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/suggest"
+)
+
+// Commands are the words that may be the first argument.
+var Commands = []string{"render", "cleanup", "kubelet-dns", "wait", "version", "help"}
+
+// ParseArgs parses args, which are flags and nothing else. The error is
+// flag.ErrHelp, or says what is wrong with which argument.
+func ParseArgs(fs *flag.FlagSet, args []string) error {
+	switch err := fs.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return err
+	case err != nil:
+		return clearer(fs, err)
+	case fs.NArg() > 0:
+		before := args[:len(args)-fs.NArg()]
+		return fmt.Errorf("unexpected argument %q%s", fs.Arg(0), advice(fs, before, fs.Arg(0)))
+	}
+	return nil
+}
+
+// advice says what arg, which is no flag and stands behind the others, may have
+// been meant to be; empty if there is no telling.
+func advice(fs *flag.FlagSet, before []string, arg string) string {
+	if len(before) > 0 {
+		last := strings.TrimLeft(before[len(before)-1], "-")
+		if f := fs.Lookup(last); f != nil && isBool(f) && slices.Contains([]string{"true", "false", "1", "0", "yes", "no", "on", "off"}, strings.ToLower(arg)) {
+			value := !slices.Contains([]string{"false", "0", "no", "off"}, strings.ToLower(arg))
+			return fmt.Sprintf(": write -%s=%t", last, value)
+		}
+	}
+	name, _, _ := strings.Cut(arg, "=")
+	switch {
+	case fs.Lookup(name) != nil:
+		return fmt.Sprintf(": write -%s", arg)
+	case slices.Contains(Commands, arg):
+		return fmt.Sprintf(": a command comes before all flags, nodelocaldns %s ...", arg)
+	case len(before) > 0 && strings.HasSuffix(before[len(before)-1], ","):
+		return ": a list has no spaces in it"
+	}
+	if _, err := netip.ParseAddr(arg); err == nil {
+		return ": separate addresses by commas"
+	}
+	if _, err := os.Stat(arg); err == nil && fs.Lookup("conf") != nil {
+		return fmt.Sprintf(": write -conf %s", arg)
+	}
+	return ""
+}
+
+func isBool(f *flag.Flag) bool {
+	b, ok := f.Value.(interface{ IsBoolFlag() bool })
+	return ok && b.IsBoolFlag()
+}
+
+// clearer words flag's errors as ours, and adds a near name to an unknown flag.
+func clearer(fs *flag.FlagSet, err error) error {
+	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return err
+	}
+	var names []string
+	fs.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
+	if near := suggest.Closest(name, names); near != "" {
+		return fmt.Errorf("unknown flag -%s (did you mean -%s?)", name, near)
+	}
+	return fmt.Errorf("unknown flag -%s", name)
+}
