@@ -28,9 +28,9 @@ func Foresee(c hostnet.Config) error { return theNode.foresee(c) }
 func Abandon() error { return theNode.abandon() }
 
 func (n *node) foresee(c hostnet.Config) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	addrs, err := hostnet.ForeseenFallback(c)
+	n.busy.lock()
+	defer n.busy.unlock()
+	addrs, err := n.host.foresee(c)
 	if len(addrs) > 0 {
 		n.foreseen = addrs
 	}
@@ -44,7 +44,7 @@ func (n *node) unforesee() {
 		return
 	}
 	n.foreseen = nil
-	if err := hostnet.RemoveFallback(); err != nil {
+	if err := n.host.removeFallback(); err != nil {
 		log.Errorf("%v", err)
 	}
 }
@@ -52,17 +52,16 @@ func (n *node) unforesee() {
 // parsed notes how to find out what the stanza that was just parsed says: its addresses may come from a directive of the same
 // server block that is still to be parsed.
 func (n *node) parsed(stanza func() (settings, error)) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.busy.lock()
+	defer n.busy.unlock()
 	n.stanza = stanza
 }
 
 func (n *node) abandon() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.busy.lock()
+	defer n.busy.unlock()
 	if n.network != nil {
-		n.leaveLocked()
-		return n.closeLocked()
+		return n.close()
 	}
 	addrs, err := n.fallbackOfStanza()
 	if len(addrs) == 0 {
@@ -81,11 +80,5 @@ func (n *node) fallbackOfStanza() ([]netip.Addr, error) {
 	if err != nil || !s.owns() {
 		return nil, nil // that error is what the start has failed of, or a consequence
 	}
-	return hostnet.EarlyFallback(s.Config)
-}
-
-func sayLeft(addrs []netip.Addr) {
-	if len(addrs) > 0 {
-		log.Infof("Left on the node: the fallback table (nftables, nodelocaldns_fallback), which answers for %s while no cache runs (nodelocaldns cleanup removes it)", addrList(addrs))
-	}
+	return n.host.early(s.Config)
 }

@@ -3,8 +3,9 @@
 package nodelocal
 
 import (
-	"errors"
+	"net/netip"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -32,10 +33,10 @@ var (
 		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "rules_present",
 		Help: "Whether the firewall rules and the fallback table are as the cache set them (1).",
 	})
-	leaseFailures = promauto.NewCounter(prometheus.CounterOpts{
+	leaseFailures = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "lease_renewal_failures_total",
 		Help: "Counter of failed renewals of the addresses' lease.",
-	})
+	}, nil)
 	selfQueries = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "self_queries_total",
 		Help: "Counter of rounds of queries that the cache asked itself, by address and result: answered, failed, foreign (by another instance), unasked (for want of a file descriptor).",
@@ -80,6 +81,11 @@ var (
 	}, []string{"errortype"})
 )
 
+// counters are those that a report counts, by the names that it uses.
+var counters = map[string]*prometheus.CounterVec{
+	"self_queries": selfQueries, "withdrawals": withdrawals, "repairs": repairs, "setup_errors": SetupErrors, "lease_failures": leaseFailures,
+}
+
 // lastSync is when link, rules and fallback were last seen to be right.
 var lastSync atomic.Pointer[time.Time]
 
@@ -109,6 +115,7 @@ var _ = promauto.NewGaugeFunc(prometheus.GaugeOpts{
 func init() {
 	prometheus.MustRegister(steeringCollector{hostnet.IsLocal})
 	ConfigValid.Set(1)
+	leaseFailures.WithLabelValues()
 	for _, t := range []string{"iptables", "iptables_lock", "interface_add", "interface_check", "configmap", "turn"} {
 		SetupErrors.WithLabelValues(t)
 	}
@@ -128,10 +135,48 @@ func SetBuildInfo(version, revision string) {
 	buildInfo.WithLabelValues(version, revision, coremain.CoreVersion, runtime.Version()).Set(1)
 }
 
-// ruleErrorType is the errortype of an error of the firewall.
-func ruleErrorType(err error) string {
-	if errors.Is(err, hostnet.ErrLocked) {
-		return "iptables_lock"
+// A steering is what the supervisor has set. Nobody changes it once belief points to it.
+type steering struct {
+	config  hostnet.Config
+	steered []netip.Addr
+}
+
+// belief is the supervisor's last word on the steering; nil: there was none.
+var belief atomic.Pointer[steering]
+
+var steeringDesc = prometheus.NewDesc(prometheus.BuildFQName(steeringOpts.Namespace, steeringOpts.Subsystem, steeringOpts.Name),
+	steeringOpts.Help, []string{"address"}, nil)
+
+// A steeringCollector asks the kernel at each scrape: a supervisor that stands still has no part in what the metric says.
+type steeringCollector struct {
+	isLocal func(netip.Addr) bool
+}
+
+// Describe implements prometheus.Collector.
+func (steeringCollector) Describe(out chan<- *prometheus.Desc) { out <- steeringDesc }
+
+// Collect implements prometheus.Collector.
+func (c steeringCollector) Collect(out chan<- prometheus.Metric) {
+	s := belief.Load()
+	if s == nil {
+		return
 	}
-	return "iptables"
+	for _, a := range s.config.Addresses {
+		on := 0.0
+		if slices.Contains(s.steered, a) && s.leased() && c.isLocal(a) {
+			on = 1
+		}
+		out <- prometheus.MustNewConstMetric(steeringDesc, prometheus.GaugeValue, on, a.String())
+	}
+}
+
+// leased reports whether what the supervisor has set still holds. If the supervisor stops, the kernel takes an address on a
+// link of ours away at the end of its lease. An address on somebody else's link stays; for that one the supervisor's last
+// round has to be younger than the lease.
+func (s *steering) leased() bool {
+	if s.config.Link != hostnet.None || s.config.Lease == 0 {
+		return true
+	}
+	last := lastRound.Load()
+	return last != nil && time.Since(*last) < s.config.Lease
 }

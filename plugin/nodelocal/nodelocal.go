@@ -30,16 +30,11 @@ func (h *Nodelocal) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 	if isSelfQuery(r) {
 		return dns.RcodeSuccess, w.WriteMsg(selfAnswer(r, h.node.token))
 	}
-	if h.node.loopCheck.Load().note(w.RemoteAddr(), r) {
+	if h.node.loopCheck.Load().Note(w.RemoteAddr(), r) {
 		return dns.RcodeRefused, nil
 	}
 	return plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
 }
 
 // Ready implements ready.Readiness: every address is steered.
-func (h *Nodelocal) Ready() bool { return h.node.ready() }
-
-// Close takes away what is left of the plugin on the node. A program that embeds
-// CoreDNS calls it once its servers have stopped; steering was taken away
-// before, by the shutdown callbacks. It may be called at any time, and twice.
-func Close() error { return theNode.close() }
+func (h *Nodelocal) Ready() bool { return h.node.ready.Load() }

@@ -18,6 +18,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	"github.com/nodelocaldns/nodelocaldns/internal/serverblocks"
+	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal/internal/loopcheck"
 )
 
 var log = clog.NewWithPlugin("nodelocal")
@@ -57,7 +58,7 @@ func setup(c *caddy.Controller) error {
 		return &Nodelocal{Next: next, node: theNode}
 	})
 	blocks, _ := serverblocks.Of(c) // an error says that nothing is going to start
-	register(c, o, dnsserver.GetConfig(c), loopZones(blocks))
+	register(c, o, dnsserver.GetConfig(c), loopcheck.Zones(blocks))
 	return nil
 }
 

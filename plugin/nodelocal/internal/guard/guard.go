@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nodelocal
+// Package guard bounds what clients cost this process: the TCP connections of each client, and what waits in the buffers of
+// the servers' sockets. It looks at the process's own descriptors, and asks nothing of the servers.
+package guard
 
 import (
 	"cmp"
@@ -11,10 +13,15 @@ import (
 	"sync"
 	"time"
 
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/shares"
 )
+
+var log = clog.NewWithPlugin("nodelocal")
 
 const (
 	// guardInterval is the time between two counts of the descriptors.
@@ -32,9 +39,9 @@ const (
 	maxConnections = 8192
 )
 
-// A guard bounds the TCP connections of each client of this process, so that one client does not take all descriptors: without
+// A Guard bounds the TCP connections of each client of this process, so that one client does not take all descriptors: without
 // a free one, the servers' loops that accept spin, and nothing that needs a socket works.
-type guard struct {
+type Guard struct {
 	port uint16
 	open *descriptors
 	quit chan struct{}
@@ -44,20 +51,26 @@ type guard struct {
 	seen    map[sighting]bool // by the last look
 	full    fullness
 	refused []netip.Addr // whose new connections are dropped
-	closed  shares.Tally
-	said    map[string]bool // errors that the log has
+	ended   shares.Tally
+	count   prometheus.Counter // of connections ended
+	said    map[string]bool    // errors that the log has
 }
 
-// newGuard returns the guard of servers at a port.
-func newGuard(port uint16) (*guard, error) {
+// New returns the guard of servers that answer DNS at a port. It counts the connections that it ends. An error says that
+// /proc cannot be read.
+func New(port uint16, count prometheus.Counter) (*Guard, error) {
 	open, err := openDescriptors()
 	if err != nil {
 		return nil, err
 	}
-	return &guard{port: port, open: open, quit: make(chan struct{}), full: fullness{}, said: map[string]bool{}}, nil
+	return &Guard{port: port, open: open, quit: make(chan struct{}), full: fullness{}, count: count, said: map[string]bool{}}, nil
 }
 
-func (g *guard) run() {
+// Port returns the port of DNS.
+func (g *Guard) Port() uint16 { return g.port }
+
+// Run begins the looks at the sockets, which go on until Stop.
+func (g *Guard) Run() {
 	g.done.Go(func() {
 		timer := time.NewTimer(0)
 		defer timer.Stop()
@@ -72,8 +85,8 @@ func (g *guard) run() {
 	})
 }
 
-// stop ends the guard, and lets all clients in again: the next configuration may take over the sockets.
-func (g *guard) stop() {
+// Stop ends the guard, and lets all clients in again: the next configuration may take over the sockets.
+func (g *Guard) Stop() {
 	close(g.quit)
 	g.done.Wait()
 	if len(g.refused) > 0 {
@@ -85,7 +98,7 @@ func (g *guard) stop() {
 }
 
 // round counts the descriptors, and looks at the sockets if there are many, or from time to time. It returns the time until the next.
-func (g *guard) round() time.Duration {
+func (g *Guard) round() time.Duration {
 	fds, err := g.open.list()
 	g.report("listing this process's descriptors", err)
 	limit := descriptorLimit()
@@ -116,7 +129,7 @@ type sighting struct {
 // lasting returns the connections that the last look saw, too, and all connections of clients that are refused. It leaves out
 // connections that come and go with one query: after a moment in which the server could not accept, many of one client are
 // there at once, and end at once.
-func (g *guard) lasting(all []connection) (some []connection) {
+func (g *Guard) lasting(all []connection) (some []connection) {
 	seen := make(map[sighting]bool, len(all))
 	for _, c := range all {
 		s := sighting{c.fd, c.peer}
@@ -192,7 +205,7 @@ func (f fullness) note(full []netip.Addr, now time.Time) []netip.Addr {
 }
 
 // refuse makes the listening sockets drop the new connections of clients. A socket of a reload gets the filter with the next change.
-func (g *guard) refuse(listening []int, clients []netip.Addr) {
+func (g *Guard) refuse(listening []int, clients []netip.Addr) {
 	if slices.Equal(clients, g.refused) {
 		return
 	}
@@ -205,7 +218,7 @@ func (g *guard) refuse(listening []int, clients []netip.Addr) {
 // keptOut returns which of clients a listening socket is to refuse: at another port than that of DNS not its own address, which is
 // where a kubelet asks for /health and /ready from. Any process on the host's network has that address as well, and with too
 // many connections would have the kubelet restart the cache.
-func (g *guard) keptOut(fd int, clients []netip.Addr) []netip.Addr {
+func (g *Guard) keptOut(fd int, clients []netip.Addr) []netip.Addr {
 	local, ok := endpoint(unix.Getsockname(fd))
 	if !ok || local.Port() == g.port {
 		return clients
@@ -214,15 +227,15 @@ func (g *guard) keptOut(fd int, clients []netip.Addr) []netip.Addr {
 }
 
 // end ends connections, and reports whether there were any.
-func (g *guard) end(all []connection) bool {
+func (g *Guard) end(all []connection) bool {
 	ended := map[netip.Addr]int{}
 	for _, c := range all {
 		g.report("closing TCP connections", g.open.shut(c))
-		connectionsClosed.Inc()
+		g.count.Inc()
 		ended[shares.Client(c.peer.Addr())]++
 	}
 	for client, n := range ended {
-		if who, most := g.closed.Add(client, n, time.Now()); most > 0 {
+		if who, most := g.ended.Add(client, n, time.Now()); most > 0 {
 			log.Warningf("Closing TCP connections, most of them from %s (%d since the last line like this): it holds more than its share, and new ones are dropped", who, most)
 		}
 	}
@@ -230,31 +243,9 @@ func (g *guard) end(all []connection) bool {
 }
 
 // report logs an error, once for each thing that fails.
-func (g *guard) report(doing string, err error) {
+func (g *Guard) report(doing string, err error) {
 	if err != nil && !g.said[doing] {
 		g.said[doing] = true
 		log.Errorf("Error %s: %v", doing, err)
-	}
-}
-
-// watch starts the guard for the sockets of the servers at a port. Without /proc there is no guard.
-func (n *node) watch(port uint16) {
-	if n.guard != nil && n.guard.port == port {
-		return
-	}
-	n.unwatch()
-	g, err := newGuard(port)
-	if err != nil {
-		log.Errorf("No bound on the TCP connections of a client: %v", err)
-		return
-	}
-	n.guard = g
-	g.run()
-}
-
-func (n *node) unwatch() {
-	if n.guard != nil {
-		n.guard.stop()
-		n.guard = nil
 	}
 }
