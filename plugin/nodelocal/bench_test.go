@@ -34,6 +34,7 @@ type bench struct {
 	guards   int
 	mu       sync.Mutex // held over lines
 	lines    []string
+	last     string             // of them, without the time
 	counted  map[string]float64 // before
 }
 
@@ -131,11 +132,15 @@ func (b *bench) host() host {
 	}
 }
 
-// note writes a line.
+// note writes a line, once if it comes again and again.
 func (b *bench) note(format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	text := fmt.Sprintf(format, args...)
+	if text == b.last {
+		return // again
+	}
+	b.last = text
 	b.lines = append(b.lines, strings.TrimSpace(fmt.Sprintf("%s %s", time.Since(b.begun).Round(10*time.Millisecond), text)))
 }
 

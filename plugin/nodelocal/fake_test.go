@@ -27,6 +27,7 @@ type fakeNetwork struct {
 
 	fails    map[string]failure // by what fails
 	broken   []string           // what the next looks find
+	takes    time.Duration      // for a look
 	linkGone bool
 	peers    string
 	uplinks  []hostnet.Uplink
@@ -137,6 +138,7 @@ func (f *fakeNetwork) settle(s hostnet.Servers) error {
 
 // replace is Apply at a reload.
 func (f *fakeNetwork) replace(c hostnet.Config) (change hostnet.Change, err error) {
+	f.renewed = time.Now()
 	for _, a := range f.in(hostnet.Forsaken) {
 		f.did("apply: %s comes back to the link", a)
 		f.enter(a, hostnet.Steered)
@@ -178,6 +180,7 @@ func (f *fakeNetwork) Renew() (bool, error) {
 }
 
 func (f *fakeNetwork) Check(thorough bool) (found hostnet.Findings, err error) {
+	time.Sleep(f.takes)
 	found.Peers = f.peers
 	if found.Skipped = f.peers != "" && !thorough; found.Skipped {
 		return found, nil
