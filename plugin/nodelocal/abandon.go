@@ -19,8 +19,9 @@ func (e NetworkError) Error() string { return e.Err.Error() }
 func (e NetworkError) Unwrap() error { return e.Err }
 
 // Foresee makes the fallback table before a configuration is read. The table answers for the addresses of c that have nothing
-// behind them, whatever fails later. Foresee keeps a dead instance's table that answers for these addresses. A configuration that
-// owns nothing of the network removes the table. An error comes from nf_tables; a start that goes on reports the same error.
+// behind them, whatever fails later. Foresee keeps a dead instance's table that answers for these addresses. A configuration
+// that owns nothing of the network removes the table. An error comes from nf_tables; a start that goes on reports the same
+// error.
 func Foresee(c hostnet.Config) error { return theNode.foresee(c) }
 
 // Abandon is Close for a start that has failed. The fallback table answers for the addresses of the stanza that was parsed
@@ -37,8 +38,8 @@ func (n *node) foresee(c hostnet.Config) error {
 	return err
 }
 
-// unforesee takes away what foresee has made, for a configuration that does not want it. A table that stays is no reason not
-// to serve.
+// unforesee takes away what foresee has made, for a configuration that does not want it. A table that stays is no reason not to
+// serve.
 func (n *node) unforesee() {
 	if len(n.foreseen) == 0 {
 		return

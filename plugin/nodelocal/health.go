@@ -21,8 +21,6 @@ const (
 	deaf                 // has stopped answering: answersOn in a row make it alive
 )
 
-func (p pulse) String() string { return [...]string{"untried", "alive", "deaf"}[p] }
-
 // health is what is known of one address.
 type health struct {
 	state    pulse

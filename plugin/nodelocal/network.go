@@ -52,12 +52,5 @@ var thisHost = host{
 	removeFallback: hostnet.RemoveFallback,
 	turnHolder:     hostnet.TurnHolder,
 	ask:            ask,
-	guard: func(port uint16) (func(), error) {
-		g, err := guard.New(port, connectionsClosed)
-		if err != nil {
-			return nil, err
-		}
-		g.Run()
-		return g.Stop, nil
-	},
+	guard:          func(port uint16) (func(), error) { return guard.Start(port, connectionsClosed) },
 }

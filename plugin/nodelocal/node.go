@@ -127,8 +127,8 @@ func (n *node) open(c hostnet.Config) (opened network, err error) {
 	return opened, err
 }
 
-// restore makes the node what s says after a reload that failed. What cannot be changed back is left and taken anew; the cluster
-// DNS answers meanwhile.
+// restore makes the node what s says after a reload that failed. What cannot be changed back is left and taken anew; the
+// cluster DNS answers meanwhile.
 func (n *node) restore(s settings) error {
 	err := n.start(s)
 	if err != nil {
@@ -239,9 +239,9 @@ func (n *node) looped(found string) {
 	n.loops <- errors.New(found)
 }
 
-// Loops returns a channel. It gets one error when the cache's own queries have come back to the cache and steering is off for that
-// reason. The program has to end then, with an exit code other than 0. If the program has not called Loops, the plugin ends it
-// with exit code 1, as CoreDNS's plugin loop does.
+// Loops returns a channel. It gets one error when the cache's own queries have come back to the cache and steering is off for
+// that reason. The program has to end then, with an exit code other than 0. If the program has not called Loops, the plugin
+// ends it with exit code 1, as CoreDNS's plugin loop does.
 func Loops() <-chan error {
 	theNode.busy.lock()
 	defer theNode.busy.unlock()

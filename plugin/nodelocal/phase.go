@@ -18,10 +18,6 @@ const (
 	leaving                // steering is off for good, or stays as it is (skip_teardown); the servers still run
 )
 
-func (p phase) String() string {
-	return [...]string{"idle", "serving", "reloading", "replacing", "leaving"}[p]
-}
-
 // A step is what caddy, or the program, tells the node.
 type step uint8
 
@@ -33,10 +29,6 @@ const (
 	leaves               // OnFinalShutdown, or a loop: the process is to end
 	closed               // the servers have stopped, and nothing is left on the node
 )
-
-func (s step) String() string {
-	return [...]string{"begins", "restarts", "restored", "ended", "leaves", "closed"}[s]
-}
 
 // phases is the phase after each step. In the phase leaving only closed counts: what comes late of a reload changes nothing.
 var phases = [...][6]phase{

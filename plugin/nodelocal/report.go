@@ -51,8 +51,8 @@ type report struct {
 	turnHolder func() string
 }
 
-// An entry is a line of the log, or a change of a metric. What is the line's level or the metric's name; text is the line, or the
-// labels of a counter or the value of a gauge, with a space between.
+// An entry is a line of the log, or a change of a metric. What is the line's level or the metric's name; text is the line, or
+// the labels of a counter or the value of a gauge, with a space between.
 type entry struct{ what, text string }
 
 func (r *report) say(level, text string) { r.entries = append(r.entries, entry{level, text}) }
@@ -107,8 +107,8 @@ func (r *report) turnAwaited(since, now time.Time) {
 	}
 }
 
-// uplinks logs when the uplinks change: those at which the host's own firewall decides on DNS, and those at which DNS is accepted
-// since pods may come in there.
+// uplinks logs when the uplinks change: those at which the host's own firewall decides on DNS, and those at which DNS is
+// accepted since pods may come in there.
 func (r *report) uplinks(all []hostnet.Uplink) {
 	var closed, open []hostnet.Uplink
 	for _, u := range all {

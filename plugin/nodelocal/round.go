@@ -21,8 +21,8 @@ type history struct {
 	heard  bool      // this process has answered a self-query
 	begun  time.Time // when the addresses began to wait for their first answer
 	resync time.Time // of the last thorough look
-	rules  rules
-	shared bool // another instance has run here since the last look that found this one alone
+	bare   bool      // rules that steer are missing, as far as the last look and the last change know
+	shared bool      // another instance has run here since the last look that found this one alone
 }
 
 func newHistory(turnHolder func() string) *history {
@@ -48,9 +48,9 @@ type decision struct {
 	why, reason string
 }
 
-// slept finds out whether the addresses have run out because this process did not run. Then the sockets are full of old queries,
-// and the rules still steer. The rules have to go before the addresses come back, until a self-query, which waits its turn behind
-// the old queries, is answered.
+// slept finds out whether the addresses have run out because this process did not run. Then the sockets are full of old
+// queries, and the rules still steer. The rules have to go before the addresses come back, until a self-query, which waits its
+// turn behind the old queries, is answered.
 func (h *history) slept(status hostnet.Status, now time.Time) (d decision, slept bool) {
 	asleep := now.Sub(status.Renewed)
 	if h.s.Lease == 0 || status.Renewed.IsZero() || asleep < h.s.Lease {
@@ -131,7 +131,7 @@ func (h *history) applied(d decision, change hostnet.Change, err error, status h
 	}
 	switch {
 	case err != nil && d.changes:
-		h.rules = h.rules.after(false, h.rules == bare)
+		h.set("rules_present", false)
 	case err == nil && d.changes:
 		h.changed(d, change.Off, status.Network)
 	}
@@ -139,9 +139,7 @@ func (h *history) applied(d decision, change hostnet.Change, err error, status h
 }
 
 func (h *history) changed(d decision, off []netip.Addr, network string) {
-	if h.rules == bare {
-		h.rules = wrong // until the next look
-	}
+	h.bare = false
 	delete(h.said, "waiting")
 	if len(off) > 0 {
 		h.count("withdrawals", d.reason)
@@ -150,26 +148,6 @@ func (h *history) changed(d decision, off []netip.Addr, network string) {
 	if len(d.steered) > 0 {
 		h.say("info", fmt.Sprintf("Steering on: %s (%s)", addrList(d.steered), network))
 	}
-}
-
-// rules says what the last look, or the last change, knows of the rules.
-type rules uint8
-
-const (
-	wrong rules = iota // or nobody has looked
-	right
-	bare // rules that steer are missing
-)
-
-// after returns what is known after a look or a change.
-func (rules) after(fine, missing bool) rules {
-	switch {
-	case fine:
-		return right
-	case missing:
-		return bare
-	}
-	return wrong
 }
 
 // thorough reports whether the next look is to start processes, too.
@@ -192,7 +170,8 @@ func (h *history) checked(f hostnet.Findings, err error, thorough bool, status h
 		h.repaired(f.Broken, status.Network)
 	}
 	h.shared = h.shared && (err != nil || f.Peers != "")
-	h.rules = h.rules.after(err == nil, f.Bare)
+	h.bare = f.Bare
+	h.set("rules_present", err == nil)
 	h.troubleWithRules(err)
 	return err == nil
 }
@@ -214,7 +193,6 @@ func (h *history) repaired(objects []string, network string) {
 func (h *history) conclude(status hostnet.Status, now time.Time) time.Duration {
 	h.turnAwaited(status.TurnAwaited, now)
 	h.uplinks(status.Uplinks)
-	h.set("rules_present", h.rules == right)
 	switch {
 	case !h.complete(status) && now.Sub(h.begun) < startPatience:
 		return startInterval

@@ -146,8 +146,8 @@ func (v *supervisor) check() bool {
 	return v.checked(findings, err, thorough, v.status(), time.Now())
 }
 
-// prepare makes the node ready for servers of c to listen. Addresses that are off the link, since the lease has run out or rules
-// could not be changed, come back: without them the reload, or another plugin's, would fail.
+// prepare makes the node ready for servers of c to listen. Addresses that are off the link, since the lease has run out or
+// rules could not be changed, come back: without them the reload, or another plugin's, would fail.
 func (v *supervisor) prepare(c hostnet.Config) (err error) {
 	v.awake()
 	v.renew("")
@@ -202,7 +202,7 @@ func (v *supervisor) publish() {
 	v.tell()
 	status := v.status()
 	believed := steered(status)
-	if v.rules == bare {
+	if v.bare {
 		believed = nil
 	}
 	belief.Store(&steering{v.s.Config, believed})

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package guard bounds what clients cost this process: the TCP connections of each client, and what waits in the buffers of
-// the servers' sockets. It looks at the process's own descriptors, and asks nothing of the servers.
+// Package guard bounds what clients cost this process: the TCP connections of each client, and what waits in the buffers of the
+// servers' sockets. It looks at the process's own descriptors, and asks nothing of the servers.
 package guard
 
 import (
@@ -39,9 +39,9 @@ const (
 	maxConnections = 8192
 )
 
-// A Guard bounds the TCP connections of each client of this process, so that one client does not take all descriptors: without
+// A guard bounds the TCP connections of each client of this process, so that one client does not take all descriptors: without
 // a free one, the servers' loops that accept spin, and nothing that needs a socket works.
-type Guard struct {
+type guard struct {
 	port uint16
 	open *descriptors
 	quit chan struct{}
@@ -56,21 +56,26 @@ type Guard struct {
 	said    map[string]bool    // errors that the log has
 }
 
-// New returns the guard of servers that answer DNS at a port. It counts the connections that it ends. An error says that
-// /proc cannot be read.
-func New(port uint16, count prometheus.Counter) (*Guard, error) {
+// Start bounds the connections to servers that answer DNS at a port until stop is called, and counts those that it ends. An error
+// says that /proc cannot be read.
+func Start(port uint16, count prometheus.Counter) (stop func(), err error) {
+	g, err := newGuard(port, count)
+	if err != nil {
+		return nil, err
+	}
+	g.run()
+	return g.stop, nil
+}
+
+func newGuard(port uint16, count prometheus.Counter) (*guard, error) {
 	open, err := openDescriptors()
 	if err != nil {
 		return nil, err
 	}
-	return &Guard{port: port, open: open, quit: make(chan struct{}), full: fullness{}, count: count, said: map[string]bool{}}, nil
+	return &guard{port: port, open: open, quit: make(chan struct{}), full: fullness{}, count: count, said: map[string]bool{}}, nil
 }
 
-// Port returns the port of DNS.
-func (g *Guard) Port() uint16 { return g.port }
-
-// Run begins the looks at the sockets, which go on until Stop.
-func (g *Guard) Run() {
+func (g *guard) run() {
 	g.done.Go(func() {
 		timer := time.NewTimer(0)
 		defer timer.Stop()
@@ -85,8 +90,8 @@ func (g *Guard) Run() {
 	})
 }
 
-// Stop ends the guard, and lets all clients in again: the next configuration may take over the sockets.
-func (g *Guard) Stop() {
+// stop ends the guard, and lets all clients in again: the next configuration may take over the sockets.
+func (g *guard) stop() {
 	close(g.quit)
 	g.done.Wait()
 	if len(g.refused) > 0 {
@@ -98,7 +103,7 @@ func (g *Guard) Stop() {
 }
 
 // round counts the descriptors, and looks at the sockets if there are many, or from time to time. It returns the time until the next.
-func (g *Guard) round() time.Duration {
+func (g *guard) round() time.Duration {
 	fds, err := g.open.list()
 	g.report("listing this process's descriptors", err)
 	limit := descriptorLimit()
@@ -129,7 +134,7 @@ type sighting struct {
 // lasting returns the connections that the last look saw, too, and all connections of clients that are refused. It leaves out
 // connections that come and go with one query: after a moment in which the server could not accept, many of one client are
 // there at once, and end at once.
-func (g *Guard) lasting(all []connection) (some []connection) {
+func (g *guard) lasting(all []connection) (some []connection) {
 	seen := make(map[sighting]bool, len(all))
 	for _, c := range all {
 		s := sighting{c.fd, c.peer}
@@ -151,8 +156,8 @@ func descriptorLimit() int {
 	return int(min(limit.Cur, 4*maxConnections))
 }
 
-// capacity is how many connections there may be: half of the descriptors that nothing else needs. Upstreams that do not answer may
-// need all but an eighth.
+// capacity is how many connections there may be: half of the descriptors that nothing else needs. Upstreams that do not answer
+// may need all but an eighth.
 func capacity(limit, others int) int {
 	return min(max((limit-others)/2, limit/8, 1), maxConnections)
 }
@@ -188,8 +193,8 @@ func newPlan(capacity int, all []connection) (p plan) {
 	return p
 }
 
-// refuseFor is how long a client is refused new connections after it held its share. The share changes with each client that comes and
-// goes, and a client that is let in may take all that is free before the next look.
+// refuseFor is how long a client is refused new connections after it held its share. The share changes with each client that
+// comes and goes, and a client that is let in may take all that is free before the next look.
 const refuseFor = 3 * time.Second
 
 // fullness is when clients were last seen to hold their share.
@@ -205,7 +210,7 @@ func (f fullness) note(full []netip.Addr, now time.Time) []netip.Addr {
 }
 
 // refuse makes the listening sockets drop the new connections of clients. A socket of a reload gets the filter with the next change.
-func (g *Guard) refuse(listening []int, clients []netip.Addr) {
+func (g *guard) refuse(listening []int, clients []netip.Addr) {
 	if slices.Equal(clients, g.refused) {
 		return
 	}
@@ -215,10 +220,10 @@ func (g *Guard) refuse(listening []int, clients []netip.Addr) {
 	g.refused = clients
 }
 
-// keptOut returns which of clients a listening socket is to refuse: at another port than that of DNS not its own address, which is
-// where a kubelet asks for /health and /ready from. Any process on the host's network has that address as well, and with too
+// keptOut returns which of clients a listening socket is to refuse: at another port than that of DNS not its own address, which
+// is where a kubelet asks for /health and /ready from. Any process on the host's network has that address as well, and with too
 // many connections would have the kubelet restart the cache.
-func (g *Guard) keptOut(fd int, clients []netip.Addr) []netip.Addr {
+func (g *guard) keptOut(fd int, clients []netip.Addr) []netip.Addr {
 	local, ok := endpoint(unix.Getsockname(fd))
 	if !ok || local.Port() == g.port {
 		return clients
@@ -227,7 +232,7 @@ func (g *Guard) keptOut(fd int, clients []netip.Addr) []netip.Addr {
 }
 
 // end ends connections, and reports whether there were any.
-func (g *Guard) end(all []connection) bool {
+func (g *guard) end(all []connection) bool {
 	ended := map[netip.Addr]int{}
 	for _, c := range all {
 		g.report("closing TCP connections", g.open.shut(c))
@@ -243,7 +248,7 @@ func (g *Guard) end(all []connection) bool {
 }
 
 // report logs an error, once for each thing that fails.
-func (g *Guard) report(doing string, err error) {
+func (g *guard) report(doing string, err error) {
 	if err != nil && !g.said[doing] {
 		g.said[doing] = true
 		log.Errorf("Error %s: %v", doing, err)

@@ -90,7 +90,7 @@ func TestFullness(t *testing.T) {
 
 // TestLasting has connections count from the second look on, and at once for who is refused.
 func TestLasting(t *testing.T) {
-	g := &Guard{refused: []netip.Addr{netip.MustParseAddr("10.0.0.9")}}
+	g := &guard{refused: []netip.Addr{netip.MustParseAddr("10.0.0.9")}}
 	other := of("10.0.0.1", 1) // with the number of an earlier one
 	other[0].peer = netip.MustParseAddrPort("10.0.0.1:9")
 	for i, step := range []struct {

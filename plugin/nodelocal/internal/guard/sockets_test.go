@@ -243,7 +243,7 @@ func TestWiden(t *testing.T) {
 // TestTheGuardsEnd has a guard refuse a client, and end: the next configuration's guard knows nothing of that client.
 func TestTheGuardsEnd(t *testing.T) {
 	s := newService(t, "127.0.0.1")
-	g, err := New(s.addr.Port(), prometheus.NewCounter(prometheus.CounterOpts{}))
+	g, err := newGuard(s.addr.Port(), prometheus.NewCounter(prometheus.CounterOpts{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,8 +251,8 @@ func TestTheGuardsEnd(t *testing.T) {
 	if c, err := s.connect(t, "127.0.0.3"); err == nil {
 		t.Errorf("a refused client is let in: %s", c.LocalAddr())
 	}
-	g.Run()
-	g.Stop()
+	g.run()
+	g.stop()
 	s.mustConnect(t, "127.0.0.3")
 }
 
@@ -261,7 +261,7 @@ func TestTheGuardsEnd(t *testing.T) {
 func TestRefusedHost(t *testing.T) {
 	s := newService(t, "127.0.0.1")
 	for port, want := range map[uint16]bool{s.addr.Port(): false, 1: true} {
-		g, err := New(port, prometheus.NewCounter(prometheus.CounterOpts{}))
+		g, err := newGuard(port, prometheus.NewCounter(prometheus.CounterOpts{}))
 		if err != nil {
 			t.Fatal(err)
 		}

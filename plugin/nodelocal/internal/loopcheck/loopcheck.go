@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// firstPause is the time after the first round of probes. Each further pause is twice the one before. lastPause is longer than
-	// forward keeps a connection (10 s): probes over one that began before steering do not come back to the cache.
+	// firstPause is the time after the first round of probes. Each further pause is twice the one before. lastPause is longer
+	// than forward keeps a connection (10 s): probes over one that began before steering do not come back to the cache.
 	firstPause, lastPause = time.Second, 16 * time.Second
 	// probes is how many an address gets at once: where an upstream is asked over TCP, the second needs a new connection.
 	probes = 2
@@ -32,13 +32,13 @@ const (
 // probeLabels is the second and third label of a probe's name. The first is random, so no cache on the way can answer.
 const probeLabels = "loop.nodelocaldns."
 
-// A Check finds out for one configuration whether an upstream leads back to this cache. CoreDNS's plugin loop asks before
-// the addresses are steered, when the cluster DNS answers there, and sees no loop.
+// A Check finds out for one configuration whether an upstream leads back to this cache. CoreDNS's plugin loop asks before the
+// addresses are steered, when the cluster DNS answers there, and sees no loop.
 //
-// A probe is a query that the cache sends to its own addresses, once, without a mark and without a wait for the answer. Its type
-// is HINFO, which no plugin answers from what it knows of other names. A probe counts if its source is an address of the cache,
-// which is the source that the kernel takes for the host's own queries to that address. Others, such as the server of a stub
-// domain, see the name, too; with another source they cannot end the process.
+// A probe is a query that the cache sends to its own addresses, once, without a mark and without a wait for the answer. Its
+// type is HINFO, which no plugin answers from what it knows of other names. A probe counts if its source is an address of the
+// cache, which is the source that the kernel takes for the host's own queries to that address. Others, such as the server of a
+// stub domain, see the name, too; with another source they cannot end the process.
 type Check struct {
 	zones []string // one of each server block with the directive loop
 	addrs []netip.Addr
