@@ -59,7 +59,7 @@ func TestAbandon(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			table := tableIn(t)
-			n := &node{}
+			n := newNode(thisHost)
 			if tc.foreseen {
 				if err := n.foresee(flags); err != nil || len(n.foreseen) != 1 {
 					t.Fatalf("%v, %v", n.foreseen, err)
@@ -83,7 +83,7 @@ func TestOwnsNothing(t *testing.T) {
 		Addresses: []netip.Addr{netip.MustParseAddr("169.254.20.10")}, Fallback: []netip.Addr{netip.MustParseAddr("10.96.0.10")}, FallbackZone: 20}
 	none := settings{options: options{Config: hostnet.Config{Link: hostnet.None, Firewall: hostnet.None, Addresses: flags.Addresses}}}
 	table := tableIn(t)
-	n := &node{}
+	n := newNode(thisHost)
 	if err := n.foresee(flags); err != nil || table() == "" {
 		t.Fatalf("%v, or no table", err)
 	}
@@ -93,7 +93,7 @@ func TestOwnsNothing(t *testing.T) {
 	if out := table(); out != "" {
 		t.Errorf("on the node:\n%s", out)
 	}
-	if err := (&node{}).foresee(flags); err != nil { // a table that is not of n's making
+	if err := newNode(thisHost).foresee(flags); err != nil { // a table that is not of n's making
 		t.Fatal(err)
 	}
 	if err := errors.Join(n.start(none), n.abandon()); err != nil || table() == "" {
@@ -103,13 +103,13 @@ func TestOwnsNothing(t *testing.T) {
 
 // TestGuardEndsWithTheStanza reloads from a stanza that owns nothing to a configuration without one.
 func TestGuardEndsWithTheStanza(t *testing.T) {
-	n := &node{}
-	if err := n.start(settings{options: options{Config: hostnet.Config{Link: hostnet.None, Firewall: hostnet.None}}}); err != nil || n.guard == nil {
-		t.Fatalf("guard %v, %v", n.guard, err)
+	n := newNode(thisHost)
+	if err := n.start(settings{options: options{Config: hostnet.Config{Link: hostnet.None, Firewall: hostnet.None}}}); err != nil || n.unguard == nil {
+		t.Fatalf("no guard, %v", err)
 	}
 	n.restarting()
 	n.ended()
-	if n.guard != nil {
+	if n.unguard != nil {
 		n.unwatch()
 		t.Error("the guard goes on")
 	}

@@ -22,14 +22,12 @@ import (
 const (
 	// selfQueryTimeout bounds one self-query; it never leaves the host.
 	selfQueryTimeout = 500 * time.Millisecond
-	// queries is how many self-queries ask an address at once: several sockets
-	// share it, of another instance or of the packet cache, and the kernel picks
-	// one of them by the source port.
+	// queries is how many self-queries ask an address at once: several sockets share it, of another instance or of the packet
+	// cache, and the kernel picks one of them by the source port.
 	queries = 4
 )
 
-// selfLabels is the second and third label of a self-query's name. The first is
-// random, so that no cache on the way can answer.
+// selfLabels is the second and third label of a self-query's name. The first is random, so that no cache on the way can answer.
 const selfLabels = "selfquery.nodelocaldns."
 
 func isSelfQuery(r *dns.Msg) bool {
@@ -63,8 +61,8 @@ const (
 
 var verdictNames = [...]string{"failed", "foreign", "answered", "unasked"}
 
-// ask asks every address at once, in a zone of the server block with the plugin,
-// and waits at most selfQueryTimeout for all answers.
+// ask asks every address at once, in a zone of the server block with the plugin, and waits at most selfQueryTimeout for all
+// answers.
 func ask(addrs []netip.Addr, port uint16, zone, token string) []verdict {
 	results := make([][]verdict, len(addrs))
 	var wg sync.WaitGroup
@@ -82,8 +80,7 @@ func ask(addrs []netip.Addr, port uint16, zone, token string) []verdict {
 	return out
 }
 
-// summary of several queries: with one unanswered, some socket of the address is
-// dead, and clients' queries go there too.
+// summary of several queries: with one unanswered, some socket of the address is dead, and clients' queries go there too.
 func summary(results []verdict) verdict {
 	sum := unasked
 	for _, v := range results {

@@ -17,6 +17,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	table "github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/internal/serverblocks"
+	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal/internal/loopcheck"
 )
 
 var log = clog.NewWithPlugin("nodelocal")
@@ -52,7 +53,7 @@ func setup(c *caddy.Controller) error {
 		return &Nodelocal{Next: next, node: theNode}
 	})
 	blocks, _ := serverblocks.Of(c) // an error says that nothing is going to start
-	register(c, o, where, loopZones(blocks))
+	register(c, o, where, loopcheck.Zones(blocks))
 	return nil
 }
 

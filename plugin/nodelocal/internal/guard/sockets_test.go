@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nodelocal
+package guard
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 )
 
@@ -242,7 +243,7 @@ func TestWiden(t *testing.T) {
 // TestTheGuardsEnd has a guard refuse a client, and end: the next configuration's guard knows nothing of that client.
 func TestTheGuardsEnd(t *testing.T) {
 	s := newService(t, "127.0.0.1")
-	g, err := newGuard(s.addr.Port())
+	g, err := newGuard(s.addr.Port(), prometheus.NewCounter(prometheus.CounterOpts{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +261,7 @@ func TestTheGuardsEnd(t *testing.T) {
 func TestRefusedHost(t *testing.T) {
 	s := newService(t, "127.0.0.1")
 	for port, want := range map[uint16]bool{s.addr.Port(): false, 1: true} {
-		g, err := newGuard(port)
+		g, err := newGuard(port, prometheus.NewCounter(prometheus.CounterOpts{}))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nodelocal
+package loopcheck
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -14,24 +13,20 @@ import (
 	"time"
 
 	"github.com/coredns/caddy/caddyfile"
-	"github.com/coredns/coredns/plugin"
-	"github.com/coredns/coredns/plugin/test"
 
 	"github.com/miekg/dns"
-
-	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 )
 
 const probeName = "abc." + probeLabels + "cluster.local."
 
-// lookAt returns a loopCheck that has sent probeName.
-func lookAt(addrs ...string) (*loopCheck, chan struct{}) {
+// lookAt returns a Check that has sent probeName.
+func lookAt(ips ...string) (*Check, chan struct{}) {
 	wake := make(chan struct{}, 1)
-	s := settings{options: options{Config: hostnet.Config{Port: 53}}}
-	for _, a := range addrs {
-		s.Addresses = append(s.Addresses, netip.MustParseAddr(a))
+	var addrs []netip.Addr
+	for _, ip := range ips {
+		addrs = append(addrs, netip.MustParseAddr(ip))
 	}
-	l := newLoopCheck(s, wake)
+	l := New(nil, addrs, 53, wake)
 	l.seen[probeName] = 0
 	return l, wake
 }
@@ -60,9 +55,9 @@ func TestNote(t *testing.T) {
 			from := net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(tc.from), 4711))
 			last := false
 			for range tc.times {
-				last = l.note(from, new(dns.Msg).SetQuestion(tc.question, tc.qtype))
+				last = l.Note(from, new(dns.Msg).SetQuestion(tc.question, tc.qtype))
 			}
-			if found := l.loop(); last != tc.loop || (found != "") != tc.loop || len(wake) == 1 != tc.loop {
+			if found := l.Found(); last != tc.loop || (found != "") != tc.loop || len(wake) == 1 != tc.loop {
 				t.Errorf("%t, %q, %d", last, found, len(wake))
 			}
 		})
@@ -74,35 +69,9 @@ func TestLoopText(t *testing.T) {
 	for name, zone := range map[string]string{probeName: `zone "cluster.local."`, "abc." + probeLabels: `zone "."`} {
 		l, _ := lookAt("169.254.20.10", "10.96.0.10")
 		l.found = name
-		if got := l.loop(); !strings.Contains(got, zone) || !strings.Contains(got, "(169.254.20.10 10.96.0.10)") {
+		if got := l.Found(); !strings.Contains(got, zone) || !strings.Contains(got, "(169.254.20.10 10.96.0.10)") {
 			t.Error(got)
 		}
-	}
-}
-
-// TestProbeIsPassedOn until it is known to go round.
-func TestProbeIsPassedOn(t *testing.T) {
-	passed := 0
-	h := &Nodelocal{node: &node{}, Next: plugin.HandlerFunc(func(context.Context, dns.ResponseWriter, *dns.Msg) (int, error) {
-		passed++
-		return dns.RcodeSuccess, nil
-	})}
-	ask := func() int {
-		rcode, err := h.ServeDNS(t.Context(), &test.ResponseWriter{}, new(dns.Msg).SetQuestion(probeName, dns.TypeHINFO))
-		if err != nil {
-			t.Error(err)
-		}
-		return rcode
-	}
-	ask() // nobody looks for a loop
-	l, _ := lookAt("10.240.0.1")
-	h.node.checkForLoops(l)
-	if got := []int{ask(), ask(), ask()}; !slices.Equal(got, []int{dns.RcodeSuccess, dns.RcodeSuccess, dns.RcodeRefused}) || passed != 3 {
-		t.Errorf("got %v, %d passed on", got, passed)
-	}
-	h.node.checkForLoops(nil)
-	if rcode := ask(); rcode != dns.RcodeSuccess {
-		t.Errorf("afterwards %d", rcode)
 	}
 }
 
@@ -113,35 +82,34 @@ func TestRound(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pc.Close()
-	s := settings{loopZones: []string{".", "cluster.local."}}
-	s.Addresses = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
-	s.Port = pc.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-	l := newLoopCheck(s, make(chan struct{}, 1))
-	l.begin()
-	l.begin()
+	zones, addrs := []string{".", "cluster.local."}, []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	port := pc.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	l := New(zones, addrs, port, make(chan struct{}, 1))
+	l.Begin()
+	l.Begin()
 	names := map[string]bool{}
-	for len(names) < probes*len(s.loopZones) {
+	for len(names) < probes*len(zones) {
 		m := receive(t, pc)
 		if m == nil {
 			t.Fatalf("only %v", names)
 		}
 		q := m.Question[0]
-		zone := s.loopZones[len(names)/probes]
+		zone := zones[len(names)/probes]
 		if _, rest, _ := strings.Cut(q.Name, "."); q.Qtype != dns.TypeHINFO || rest != probeLabels+strings.TrimPrefix(zone, ".") || names[q.Name] {
 			t.Errorf("%s, want zone %s", q.String(), zone)
 		}
 		names[q.Name] = true
 	}
 	stopped := make(chan struct{})
-	go func() { l.stop(); close(stopped) }()
+	go func() { l.Stop(); close(stopped) }()
 	select {
 	case <-stopped:
 	case <-time.After(firstPause):
 		t.Error("still waiting")
 	}
-	never := newLoopCheck(s, make(chan struct{}, 1))
-	never.stop()
-	never.begin()
+	never := New(zones, addrs, port, make(chan struct{}, 1))
+	never.Stop()
+	never.Begin()
 	never.done.Wait()
 	if m := receive(t, pc); m != nil {
 		t.Errorf("got %s", m)
@@ -166,7 +134,7 @@ func receive(t *testing.T, pc *net.UDPConn) *dns.Msg {
 	return m
 }
 
-func TestLoopZones(t *testing.T) {
+func TestZones(t *testing.T) {
 	const corefile = `(snippet) {
     loop
 }
@@ -187,7 +155,7 @@ dns://10.in-addr.arpa {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := loopZones(blocks), []string{"cluster.local.", "244.10.in-addr.arpa.", "."}; !slices.Equal(got, want) {
+	if got, want := Zones(blocks), []string{"cluster.local.", "244.10.in-addr.arpa.", "."}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

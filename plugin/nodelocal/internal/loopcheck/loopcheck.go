@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nodelocal
+// Package loopcheck finds out whether an upstream of the cache leads back to the cache.
+package loopcheck
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// firstPause is the time after the first round of probes. Each further pause is twice the one before. lastPause is longer than
-	// forward keeps a connection (10 s): probes over one that began before steering do not come back to the cache.
+	// firstPause is the time after the first round of probes. Each further pause is twice the one before. lastPause is longer
+	// than forward keeps a connection (10 s): probes over one that began before steering do not come back to the cache.
 	firstPause, lastPause = time.Second, 16 * time.Second
 	// probes is how many an address gets at once: where an upstream is asked over TCP, the second needs a new connection.
 	probes = 2
@@ -32,14 +32,14 @@ const (
 // probeLabels is the second and third label of a probe's name. The first is random, so no cache on the way can answer.
 const probeLabels = "loop.nodelocaldns."
 
-// A loopCheck finds out for one configuration whether an upstream leads back to this cache. CoreDNS's plugin loop asks before
-// the addresses are steered, when the cluster DNS answers there, and sees no loop.
+// A Check finds out for one configuration whether an upstream leads back to this cache. CoreDNS's plugin loop asks before the
+// addresses are steered, when the cluster DNS answers there, and sees no loop.
 //
-// A probe is a query that the cache sends to its own addresses, once, without a mark and without a wait for the answer. Its type
-// is HINFO, which no plugin answers from what it knows of other names. A probe counts if its source is an address of the cache,
-// which is the source that the kernel takes for the host's own queries to that address. Others, such as the server of a stub
-// domain, see the name, too; with another source they cannot end the process.
-type loopCheck struct {
+// A probe is a query that the cache sends to its own addresses, once, without a mark and without a wait for the answer. Its
+// type is HINFO, which no plugin answers from what it knows of other names. A probe counts if its source is an address of the
+// cache, which is the source that the kernel takes for the host's own queries to that address. Others, such as the server of a
+// stub domain, see the name, too; with another source they cannot end the process.
+type Check struct {
 	zones []string // one of each server block with the directive loop
 	addrs []netip.Addr
 	port  uint16
@@ -53,12 +53,14 @@ type loopCheck struct {
 	found string         // the name of a probe that came too often; empty: none
 }
 
-func newLoopCheck(s settings, wake chan<- struct{}) *loopCheck {
-	return &loopCheck{zones: s.loopZones, addrs: s.Addresses, port: s.Port, wake: wake, quit: make(chan struct{}), seen: map[string]int{}}
+// New returns the check for a cache that answers DNS at addrs and port. Zones has one zone of each server block to probe. Wake
+// gets a value when a loop is found; it must have room for one.
+func New(zones []string, addrs []netip.Addr, port uint16, wake chan<- struct{}) *Check {
+	return &Check{zones: zones, addrs: addrs, port: port, wake: wake, quit: make(chan struct{}), seen: map[string]int{}}
 }
 
-// begin sends probes from now on, for half a minute.
-func (l *loopCheck) begin() {
+// Begin sends probes from now on, for half a minute.
+func (l *Check) Begin() {
 	l.once.Do(func() {
 		l.done.Go(func() {
 			for pause := firstPause; pause <= lastPause && l.round(pause); pause *= 2 {
@@ -67,15 +69,15 @@ func (l *loopCheck) begin() {
 	})
 }
 
-// stop ends the probes. It may be called before begin, which does nothing then.
-func (l *loopCheck) stop() {
+// Stop ends the probes. Stop may come before Begin, which then does nothing. Stop must not be called twice.
+func (l *Check) Stop() {
 	l.once.Do(func() {})
 	close(l.quit)
 	l.done.Wait()
 }
 
 // round sends probes, and reports whether the pause has passed with nothing else to do.
-func (l *loopCheck) round(pause time.Duration) bool {
+func (l *Check) round(pause time.Duration) bool {
 	for _, network := range []string{"udp4", "udp6"} {
 		conn, err := net.ListenUDP(network, nil)
 		if err != nil {
@@ -97,14 +99,14 @@ func (l *loopCheck) round(pause time.Duration) bool {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return l.loop() == ""
+		return l.Found() == ""
 	case <-l.quit:
 		return false
 	}
 }
 
 // send sends one probe. If that fails, the next round has others.
-func (l *loopCheck) send(conn *net.UDPConn, zone string, server netip.AddrPort) {
+func (l *Check) send(conn *net.UDPConn, zone string, server netip.AddrPort) {
 	name := strings.ToLower(rand.Text()) + "." + probeLabels + strings.TrimPrefix(zone, ".")
 	octets, err := new(dns.Msg).SetQuestion(name, dns.TypeHINFO).Pack()
 	if err != nil {
@@ -116,8 +118,9 @@ func (l *loopCheck) send(conn *net.UDPConn, zone string, server netip.AddrPort) 
 	_, _ = conn.WriteToUDPAddrPort(octets, server)
 }
 
-// note counts r if it is a probe, and reports whether that came from this host too often.
-func (l *loopCheck) note(from net.Addr, r *dns.Msg) bool {
+// Note counts r if r is a probe of this Check, and reports whether that probe has come too often. From is the address that r
+// came from. A nil Check notes nothing.
+func (l *Check) Note(from net.Addr, r *dns.Msg) bool {
 	if l == nil || len(r.Question) != 1 || r.Question[0].Qtype != dns.TypeHINFO {
 		return false
 	}
@@ -141,8 +144,8 @@ func (l *loopCheck) note(from net.Addr, r *dns.Msg) bool {
 	return true
 }
 
-// loop returns what there is to say of a loop; empty: none was found.
-func (l *loopCheck) loop() string {
+// Found returns the text about the loop that was found; empty: none was.
+func (l *Check) Found() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.found == "" {
@@ -154,11 +157,11 @@ func (l *loopCheck) loop() string {
 	}
 	return fmt.Sprintf("a loop: queries in zone %q come back to this cache (%s): an upstream of that server block is one of these addresses, or asks one of them; "+
 		"in its forward or hedge line, or in the resolv.conf that the line names, write the cluster DNS's second Service, or nameservers outside the node",
-		zone, addrList(l.addrs))
+		zone, strings.Trim(fmt.Sprint(l.addrs), "[]"))
 }
 
-// loopZones returns the first zone of each server block with the directive loop.
-func loopZones(blocks []caddyfile.ServerBlock) []string {
+// Zones returns the first zone of each server block with the directive loop.
+func Zones(blocks []caddyfile.ServerBlock) []string {
 	var out []string
 	for _, b := range blocks {
 		if _, ok := b.Tokens["loop"]; !ok || len(b.Keys) == 0 {
@@ -169,30 +172,4 @@ func loopZones(blocks []caddyfile.ServerBlock) []string {
 		}
 	}
 	return out
-}
-
-// checkForLoops makes l the check for loops, in the place of the last one, which it ends; nil is none. It does not wait for answers.
-func (n *node) checkForLoops(l *loopCheck) {
-	if old := n.loopCheck.Swap(l); old != nil {
-		old.stop()
-	}
-}
-
-// looped takes steering off for good and ends the process.
-func (n *node) looped(found string) {
-	n.withdraw("loop", "a loop")
-	if n.loops == nil {
-		log.Fatalf("Ending this process: %s", found)
-	}
-	n.loops <- errors.New(found)
-}
-
-// Loops returns a channel. It gets one error when the cache's own queries have come back to the cache and steering is off for that
-// reason. The program has to end then, with an exit code other than 0. If the program has not called Loops, the plugin ends it
-// with exit code 1, as CoreDNS's plugin loop does.
-func Loops() <-chan error {
-	theNode.mu.Lock()
-	defer theNode.mu.Unlock()
-	theNode.loops = make(chan error, 1)
-	return theNode.loops
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nodelocal
+package guard
 
 import (
 	"errors"
@@ -88,8 +88,8 @@ type sockets struct {
 	connections []connection
 }
 
-// look finds the sockets among descriptors, and how long their clients were sent nothing. A connection is one of a client if its
-// local port is one that this process listens at.
+// look finds the sockets among descriptors, and how long their clients were sent nothing. A connection is one of a client if
+// its local port is one that this process listens at.
 func look(fds []int, port uint16) (s sockets) {
 	type stream struct {
 		connection
@@ -153,10 +153,10 @@ func endpoint(sa unix.Sockaddr, err error) (a netip.AddrPort, ok bool) {
 	return a, false
 }
 
-// sendBuffer is the limit, in octets, of the answers of a server's UDP socket that have not left this node; the kernel doubles it.
-// No memory is set aside. An answer to a neighbour that does not exist waits in the kernel for 3 s, up to 212,992 octets for each
-// neighbour (neigh/*/unres_qlen_bytes), and counts as the socket's. The usual limit is as large, so with it one such neighbour
-// keeps the socket from answering all others.
+// sendBuffer is the limit, in octets, of the answers of a server's UDP socket that have not left this node; the kernel doubles
+// it. No memory is set aside. An answer to a neighbour that does not exist waits in the kernel for 3 s, up to 212,992 octets
+// for each neighbour (neigh/*/unres_qlen_bytes), and counts as the socket's. The usual limit is as large, so with it one such
+// neighbour keeps the socket from answering all others.
 const sendBuffer = 1 << 29
 
 // widen raises the limits of sockets that have a lower one. Without CAP_NET_ADMIN they stay as they are.
@@ -170,9 +170,9 @@ func widen(udp []int) (err error) {
 	return err
 }
 
-// The buffers of a TCP connection, in octets; the kernel doubles both. With its own limits the kernel keeps up to 6 MB of queries
-// for a client, 150,000 of them, which the server still answers half a minute after the client has gone, and 4 MB of answers that
-// the client does not read. These limits have room for a few queries, and for the longest answer.
+// The buffers of a TCP connection, in octets; the kernel doubles both. With its own limits the kernel keeps up to 6 MB of
+// queries for a client, 150,000 of them, which the server still answers half a minute after the client has gone, and 4 MB of
+// answers that the client does not read. These limits have room for a few queries, and for the longest answer.
 const (
 	streamReceive = 4 << 10
 	streamSend    = 64 << 10

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nodelocal
+// Package guard bounds what clients cost this process: the TCP connections of each client, and what waits in the buffers of the
+// servers' sockets. It looks at the process's own descriptors, and asks nothing of the servers.
+package guard
 
 import (
 	"cmp"
@@ -11,10 +13,15 @@ import (
 	"sync"
 	"time"
 
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/shares"
 )
+
+var log = clog.NewWithPlugin("nodelocal")
 
 const (
 	// guardInterval is the time between two counts of the descriptors.
@@ -44,17 +51,28 @@ type guard struct {
 	seen    map[sighting]bool // by the last look
 	full    fullness
 	refused []netip.Addr // whose new connections are dropped
-	closed  shares.Tally
-	said    map[string]bool // errors that the log has
+	ended   shares.Tally
+	count   prometheus.Counter // of connections ended
+	said    map[string]bool    // errors that the log has
 }
 
-// newGuard returns the guard of servers at a port.
-func newGuard(port uint16) (*guard, error) {
+// Start bounds the connections to servers that answer DNS at a port until stop is called, and counts those that it ends. An error
+// says that /proc cannot be read.
+func Start(port uint16, count prometheus.Counter) (stop func(), err error) {
+	g, err := newGuard(port, count)
+	if err != nil {
+		return nil, err
+	}
+	g.run()
+	return g.stop, nil
+}
+
+func newGuard(port uint16, count prometheus.Counter) (*guard, error) {
 	open, err := openDescriptors()
 	if err != nil {
 		return nil, err
 	}
-	return &guard{port: port, open: open, quit: make(chan struct{}), full: fullness{}, said: map[string]bool{}}, nil
+	return &guard{port: port, open: open, quit: make(chan struct{}), full: fullness{}, count: count, said: map[string]bool{}}, nil
 }
 
 func (g *guard) run() {
@@ -138,8 +156,8 @@ func descriptorLimit() int {
 	return int(min(limit.Cur, 4*maxConnections))
 }
 
-// capacity is how many connections there may be: half of the descriptors that nothing else needs. Upstreams that do not answer may
-// need all but an eighth.
+// capacity is how many connections there may be: half of the descriptors that nothing else needs. Upstreams that do not answer
+// may need all but an eighth.
 func capacity(limit, others int) int {
 	return min(max((limit-others)/2, limit/8, 1), maxConnections)
 }
@@ -175,8 +193,8 @@ func newPlan(capacity int, all []connection) (p plan) {
 	return p
 }
 
-// refuseFor is how long a client is refused new connections after it held its share. The share changes with each client that comes and
-// goes, and a client that is let in may take all that is free before the next look.
+// refuseFor is how long a client is refused new connections after it held its share. The share changes with each client that
+// comes and goes, and a client that is let in may take all that is free before the next look.
 const refuseFor = 3 * time.Second
 
 // fullness is when clients were last seen to hold their share.
@@ -202,8 +220,8 @@ func (g *guard) refuse(listening []int, clients []netip.Addr) {
 	g.refused = clients
 }
 
-// keptOut returns which of clients a listening socket is to refuse: at another port than that of DNS not its own address, which is
-// where a kubelet asks for /health and /ready from. Any process on the host's network has that address as well, and with too
+// keptOut returns which of clients a listening socket is to refuse: at another port than that of DNS not its own address, which
+// is where a kubelet asks for /health and /ready from. Any process on the host's network has that address as well, and with too
 // many connections would have the kubelet restart the cache.
 func (g *guard) keptOut(fd int, clients []netip.Addr) []netip.Addr {
 	local, ok := endpoint(unix.Getsockname(fd))
@@ -218,11 +236,11 @@ func (g *guard) end(all []connection) bool {
 	ended := map[netip.Addr]int{}
 	for _, c := range all {
 		g.report("closing TCP connections", g.open.shut(c))
-		connectionsClosed.Inc()
+		g.count.Inc()
 		ended[shares.Client(c.peer.Addr())]++
 	}
 	for client, n := range ended {
-		if who, most := g.closed.Add(client, n, time.Now()); most > 0 {
+		if who, most := g.ended.Add(client, n, time.Now()); most > 0 {
 			log.Warningf("Closing TCP connections, most of them from %s (%d since the last line like this): it holds more than its share, and new ones are dropped", who, most)
 		}
 	}
@@ -234,27 +252,5 @@ func (g *guard) report(doing string, err error) {
 	if err != nil && !g.said[doing] {
 		g.said[doing] = true
 		log.Errorf("Error %s: %v", doing, err)
-	}
-}
-
-// watch starts the guard for the sockets of the servers at a port. Without /proc there is no guard.
-func (n *node) watch(port uint16) {
-	if n.guard != nil && n.guard.port == port {
-		return
-	}
-	n.unwatch()
-	g, err := newGuard(port)
-	if err != nil {
-		log.Errorf("No bound on the TCP connections of a client: %v", err)
-		return
-	}
-	n.guard = g
-	g.run()
-}
-
-func (n *node) unwatch() {
-	if n.guard != nil {
-		n.guard.stop()
-		n.guard = nil
 	}
 }
