@@ -3,10 +3,16 @@
 package hostnet
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/link"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/xtables"
 	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
+	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
 func TestConfigValidate(t *testing.T) {
@@ -49,5 +55,23 @@ func TestConfigValidate(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
+	}
+}
+
+// TestIsRulesError has an error of each room.
+func TestIsRulesError(t *testing.T) {
+	nettest.InNamespace(t)
+	nettest.ToolsOf(t)
+	_, noCommand := xtables.New("", family.Both)
+	var b nft.Batch
+	b.DeleteTable(family.IPv4, "absent")
+	_, _, taken := link.Open(link.TUN, "lo", nil)
+	for _, tc := range []struct {
+		err  error
+		want bool
+	}{{noCommand, true}, {fmt.Errorf("setting rules: %w", b.Commit()), true}, {taken, false}, {errors.New("iptables"), false}} {
+		if got := IsRulesError(tc.err); tc.err == nil || got != tc.want {
+			t.Errorf("%v: got %t, want %t", tc.err, got, tc.want)
+		}
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/uplink"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/xtables"
+	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
 
@@ -76,6 +77,12 @@ const (
 // ErrLocked says that another program held the xtables lock for too long; the
 // change was not made and can be tried again.
 var ErrLocked = xtables.ErrLocked
+
+// IsRulesError reports whether err is of the rules or the fallback table, and not of
+// the link.
+func IsRulesError(err error) bool {
+	return errors.As(err, new(xtables.Error)) || errors.As(err, new(nft.Error))
+}
 
 // IsLocal reports whether the kernel takes packets to a for its own.
 func IsLocal(a netip.Addr) bool { return link.IsLocal(a) }

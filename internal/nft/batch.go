@@ -144,7 +144,7 @@ func (b *Batch) Commit() error {
 	}
 	msgs := append([]netlink.Message{edge(unix.NFNL_MSG_BATCH_BEGIN)}, b.msgs...)
 	if _, err := c.SendMessages(append(msgs, edge(unix.NFNL_MSG_BATCH_END))); err != nil {
-		return fmt.Errorf("sending to nf_tables: %w", err)
+		return fmt.Errorf("sending to nf_tables: %w", cause(err))
 	}
 	// What was sent may have waited for a long transaction of somebody else's, and is done now.
 	if err := c.SetDeadline(time.Now().Add(timeout)); err != nil {
@@ -168,16 +168,25 @@ func dial() (*netlink.Conn, error) {
 	return c, errors.Join(c.SetDeadline(time.Now().Add(timeout)), c.SetReadBuffer(1<<20))
 }
 
+// An Error is one of nf_tables. The kernel's error is below it.
+type Error struct{ error }
+
+// Unwrap returns the error below e.
+func (e Error) Unwrap() error { return e.error }
+
 // cause strips the netlink package's words and explains what a kernel lacks.
 func cause(err error) error {
+	if err == nil {
+		return nil
+	}
 	var op *netlink.OpError
 	if errors.As(err, &op) {
 		err = op.Err
 	}
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) {
-		return fmt.Errorf("%w (the kernel lacks nf_tables or one of nft_fib, nft_ct)", err)
+		err = fmt.Errorf("%w (the kernel lacks nf_tables or one of nft_fib, nft_ct)", err)
 	}
-	return err
+	return Error{err}
 }
 
 // RemoveTables deletes the tables of that name of the families, if they are there.

@@ -55,7 +55,7 @@ func (w *legacyWatch) read() (info [2]tableInfo, err error) {
 		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), getInfo,
 			uintptr(unsafe.Pointer(&info[i])), uintptr(unsafe.Pointer(&size)), 0)
 		if errno != 0 {
-			return info, fmt.Errorf("asking the kernel for iptables table %s: %w", table, errno)
+			return info, Error{fmt.Errorf("asking the kernel for iptables table %s: %w", table, errno)}
 		}
 	}
 	return info, nil

@@ -53,7 +53,7 @@ func kubeletUses(variant string) bool {
 		if variant == legacyVariant && !slices.Contains(legacyTables(fam), "mangle") {
 			continue // to list it would load its module, and make it
 		}
-		saved, err := run("", x.command("-save"), "-t", "mangle")
+		saved, err := x.run("", "-save", "-t", "mangle")
 		if err != nil {
 			continue // what cannot be listed has no hint
 		}
@@ -75,7 +75,7 @@ func countRules(variant string) (n int) {
 			continue
 		}
 		// Without -t only tables that exist are listed.
-		saved, err := run("", x.command("-save"))
+		saved, err := x.run("", "-save")
 		if err != nil {
 			continue
 		}
@@ -115,5 +115,5 @@ func LegacyTable(fam family.Family, table string) (string, error) {
 			return "", err
 		}
 	}
-	return run("", x.command("-save"), "-t", table)
+	return x.run("", "-save", "-t", table)
 }
