@@ -64,17 +64,9 @@ func hasNFTables(name string) bool {
 	})
 }
 
-// hasServiceChains looks into the nat tables of both variants and families.
+// hasServiceChains looks into the nat tables of both families.
 func hasServiceChains() bool {
 	return slices.ContainsFunc(family.Both, func(f family.Family) bool {
-		return slices.ContainsFunc(nft.ChainNames(f, "nat"), isServiceChain) || legacyServiceChains(f)
+		return slices.ContainsFunc(xtables.ChainNames(f, "nat"), func(name string) bool { return strings.HasPrefix(name, serviceChain) })
 	})
-}
-
-func isServiceChain(name string) bool { return strings.HasPrefix(name, serviceChain) }
-
-// legacyServiceChains asks the kernel's old interface, through its command.
-func legacyServiceChains(f family.Family) bool {
-	saved, err := xtables.LegacyTable(f, "nat")
-	return err == nil && strings.Contains(saved, "\n:"+serviceChain)
 }

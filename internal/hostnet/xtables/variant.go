@@ -20,7 +20,7 @@ const (
 
 // kubeletChains are what kubelet makes with the host's own iptables, so that
 // others can tell which variant that is (KEP-3178).
-var kubeletChains = []string{":KUBE-IPTABLES-HINT ", ":KUBE-KUBELET-CANARY "}
+var kubeletChains = []string{"KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"}
 
 // HostVariant says which variant of iptables the host uses, for an image that
 // has both, in the manner of kubernetes-sigs/iptables-wrappers: kubelet's hint,
@@ -48,22 +48,10 @@ func HostVariant() string {
 
 // kubeletUses reports whether kubelet's hint is in the mangle table of variant.
 func kubeletUses(variant string) bool {
-	for _, fam := range family.Both {
-		x := xtables{fam: fam, variant: variant}
-		if variant == legacyVariant && !slices.Contains(legacyTables(fam), "mangle") {
-			continue // to list it would load its module, and make it
-		}
-		saved, err := x.run("", "-save", "-t", "mangle")
-		if err != nil {
-			continue // what cannot be listed has no hint
-		}
-		for _, chain := range kubeletChains {
-			if strings.Contains(saved, "\n"+chain) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(family.Both, func(fam family.Family) bool {
+		chains := xtables{fam: fam, variant: variant}.chains("mangle")
+		return slices.ContainsFunc(kubeletChains, func(hint string) bool { return slices.Contains(chains, hint) })
+	})
 }
 
 // countRules counts the rules of variant in all tables of both families, but
@@ -102,18 +90,33 @@ func legacyTables(fam family.Family) []string {
 	return strings.Fields(string(names))
 }
 
-// LegacyTable returns what iptables-save prints of a table of the kernel's old
-// interface; nothing if it is not there: to list it would load its module, and make it.
-func LegacyTable(fam family.Family, table string) (string, error) {
-	if !slices.Contains(legacyTables(fam), table) {
-		return "", nil
-	}
-	x := xtables{fam: fam, variant: legacyVariant}
-	if _, err := exec.LookPath(x.command("-save")); err != nil {
+// ChainNames returns the names of the chains of a table, of both interfaces of the
+// kernel; none that cannot be seen.
+func ChainNames(fam family.Family, table string) []string {
+	names, x := nft.ChainNames(fam, table), xtables{fam: fam, variant: legacyVariant}
+	if _, err := exec.LookPath(x.command("-save")); err != nil && len(legacyTables(fam)) > 0 {
 		x.variant = "" // not installed under a second name
 		if legacy, err := x.legacy(); err != nil || !legacy {
-			return "", err
+			return names
 		}
 	}
-	return x.run("", "-save", "-t", table)
+	return append(names, x.chains(table)...)
+}
+
+// chains is ChainNames for one interface. It starts no process for nft's, nor for a
+// table of the old one that is not there: to list it would load its module, and make it.
+func (x xtables) chains(table string) (names []string) {
+	if x.variant == nftVariant {
+		return nft.ChainNames(x.fam, table)
+	}
+	if !slices.Contains(legacyTables(x.fam), table) {
+		return nil
+	}
+	saved, _ := x.run("", "-save", "-t", table) // what cannot be listed has none
+	for line := range strings.Lines(saved) {
+		if name, ok := strings.CutPrefix(line, ":"); ok {
+			names = append(names, strings.Fields(name)[0])
+		}
+	}
+	return names
 }
