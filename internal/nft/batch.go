@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package nft speaks nf_tables over netlink. It knows no DNS.
-// github.com/google/nftables would do but for one expression, `ct original zone
-// set` (it sends no direction with a zone), and expressions cannot be added to
-// it from outside. The numbers are those of the kernel's
-// include/uapi/linux/netfilter/nf_tables.h.
+// Package nft speaks nf_tables over netlink. It knows no DNS. github.com/google/nftables would do but for one
+// expression, `ct original zone set` (it sends no direction with a zone), and expressions cannot be added to it from
+// outside. The numbers are those of the kernel's include/uapi/linux/netfilter/nf_tables.h.
 package nft
 
 import (

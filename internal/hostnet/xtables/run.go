@@ -20,13 +20,13 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
-// ErrLocked says that another program held the xtables lock for too long; the
-// change was not made and can be tried again.
+// ErrLocked says that another program held the xtables lock for too long; the change was not made and can be tried
+// again.
 var ErrLocked = errors.New("another program holds the xtables lock")
 
 const (
-	// lockWait is how long, in seconds, one iptables call waits for the lock:
-	// short, because the self-queries are of the same goroutine.
+	// lockWait is how long, in seconds, one iptables call waits for the lock: short, because the self-queries are of
+	// the same goroutine.
 	lockWait = "1"
 	// execTimeout ends an iptables call that hangs.
 	execTimeout = 10 * time.Second
@@ -34,8 +34,8 @@ const (
 
 // xtables is one variant (the plain commands', -nft or -legacy) for one family.
 //
-// The whole change of a family is one `iptables-restore --noflush`: atomic a
-// table, one process, one wait for the lock.
+// The whole change of a family is one `iptables-restore --noflush`: atomic a table, one process, one wait for the
+// lock.
 type xtables struct {
 	fam     family.Family
 	variant string // "", "-nft" or "-legacy"
@@ -54,17 +54,15 @@ func (x xtables) legacy() (bool, error) {
 	return !strings.Contains(out, "nf_tables"), err
 }
 
-// An UnreadableError names a table in which somebody has put a rule that only
-// nft can express: iptables-save prints a comment then, and no rule, ours
-// neither, and succeeds; iptables-restore adds what it is told.
+// An UnreadableError names a table in which somebody has put a rule that only nft can express: iptables-save prints a
+// comment then, and no rule, ours neither, and succeeds; iptables-restore adds what it is told.
 type UnreadableError string
 
 func (e UnreadableError) Error() string {
 	return fmt.Sprintf("iptables cannot read table %s, as it has a rule that only nft knows: move that to a table of its own, or use nftables", string(e))
 }
 
-// save returns the two tables as iptables-save prints them; with an
-// UnreadableError, what can be read.
+// save returns the two tables as iptables-save prints them; with an UnreadableError, what can be read.
 func (x xtables) save() (string, error) {
 	var saved strings.Builder
 	var unreadable error
@@ -82,8 +80,8 @@ func (x xtables) save() (string, error) {
 	return saved.String(), unreadable
 }
 
-// read is save, but for a table that iptables cannot read and in which, says
-// nf_tables itself, is no rule of ours or of the reference: there is nothing to read.
+// read is save, but for a table that iptables cannot read and in which, says nf_tables itself, is no rule of ours or
+// of the reference: there is nothing to read.
 func (x xtables) read() (string, error) {
 	saved, unreadable := x.save()
 	if !errors.As(unreadable, new(UnreadableError)) {
@@ -114,8 +112,7 @@ func (x xtables) restore(input string) error {
 // An Error is one of iptables: of a command, or of the kernel's tables.
 type Error struct{ error }
 
-// Unwrap returns the error below e: ErrLocked, a LackingError, an UnreadableError, or
-// the command's.
+// Unwrap returns the error below e: ErrLocked, a LackingError, an UnreadableError, or the command's.
 func (e Error) Unwrap() error { return e.error }
 
 // run runs the command with that suffix and returns its standard output.
@@ -141,12 +138,11 @@ func (x xtables) run(stdin, suffix string, args ...string) (string, error) {
 	return "", Error{fmt.Errorf("running %s: %w", strings.Join(cmd.Args, " "), err)}
 }
 
-// resourceProblem is the exit status RESOURCE_PROBLEM of include/xtables.h. A command
-// of the kernel's old interface ends with it if another program holds the xtables lock,
-// if it cannot open the lock's file (xtables_lock_or_exit of iptables/xshared.c), and
-// for want of memory; iptables-legacy-restore 1.8.9 ends with 1 at a rule that the
-// kernel refuses. An nft command has no lock, and ends with it at whatever nf_tables
-// refuses (nft_action of iptables/nft.c). The commands that only read take no lock.
+// resourceProblem is the exit status RESOURCE_PROBLEM of include/xtables.h. A command of the kernel's old interface
+// ends with it if another program holds the xtables lock, if it cannot open the lock's file (xtables_lock_or_exit of
+// iptables/xshared.c), and for want of memory; iptables-legacy-restore 1.8.9 ends with 1 at a rule that the kernel
+// refuses. An nft command has no lock, and ends with it at whatever nf_tables refuses (nft_action of iptables/nft.c).
+// The commands that only read take no lock.
 const resourceProblem = 4
 
 // locks reports whether x is of the old interface and can open the lock's file.
@@ -168,8 +164,7 @@ type LackingError string
 
 func (e LackingError) Error() string { return string(e) }
 
-// missingExtensions reads from what iptables says which of its extensions the
-// kernel has no module for.
+// missingExtensions reads from what iptables says which of its extensions the kernel has no module for.
 func missingExtensions(said string) (names []string) {
 	for _, m := range missingExtension.FindAllStringSubmatch(said, -1) {
 		if !slices.Contains(names, m[1]) {

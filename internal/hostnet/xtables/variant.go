@@ -18,14 +18,13 @@ const (
 	legacyVariant = "-legacy"
 )
 
-// kubeletChains are what kubelet makes with the host's own iptables, so that
-// others can tell which variant that is (KEP-3178).
+// kubeletChains are what kubelet makes with the host's own iptables, so that others can tell which variant that is
+// (KEP-3178).
 var kubeletChains = []string{"KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"}
 
-// HostVariant says which variant of iptables the host uses, for an image that
-// has both, in the manner of kubernetes-sigs/iptables-wrappers: kubelet's hint,
-// else the one with more rules. Where not both are installed it is "": the
-// plain commands, and who installed them has chosen.
+// HostVariant says which variant of iptables the host uses, for an image that has both, in the manner of
+// kubernetes-sigs/iptables-wrappers: kubelet's hint, else the one with more rules. Where not both are installed it is
+// "": the plain commands, and who installed them has chosen.
 func HostVariant() string {
 	for _, variant := range []string{nftVariant, legacyVariant} {
 		if _, err := exec.LookPath("iptables" + variant + "-save"); err != nil {
@@ -54,8 +53,8 @@ func kubeletUses(variant string) bool {
 	})
 }
 
-// countRules counts the rules of variant in all tables of both families, but
-// for ours: the variant that an earlier start chose is no reason to stay with it.
+// countRules counts the rules of variant in all tables of both families, but for ours: the variant that an earlier
+// start chose is no reason to stay with it.
 func countRules(variant string) (n int) {
 	for _, fam := range family.Both {
 		x := xtables{fam: fam, variant: variant}
@@ -76,8 +75,8 @@ func countRules(variant string) (n int) {
 	return n
 }
 
-// legacyTables returns the names of the tables of the kernel's old interface that exist in
-// this network namespace, and loads no module.
+// legacyTables returns the names of the tables of the kernel's old interface that exist in this network namespace,
+// and loads no module.
 func legacyTables(fam family.Family) []string {
 	file := "/proc/thread-self/net/ip_tables_names"
 	if fam == family.IPv6 {
@@ -90,8 +89,7 @@ func legacyTables(fam family.Family) []string {
 	return strings.Fields(string(names))
 }
 
-// ChainNames returns the names of the chains of a table, of both interfaces of the
-// kernel; none that cannot be seen.
+// ChainNames returns the names of the chains of a table, of both interfaces of the kernel; none that cannot be seen.
 func ChainNames(fam family.Family, table string) []string {
 	names, x := nft.ChainNames(fam, table), xtables{fam: fam, variant: legacyVariant}
 	if _, err := exec.LookPath(x.command("-save")); err != nil && len(legacyTables(fam)) > 0 {
@@ -103,8 +101,8 @@ func ChainNames(fam family.Family, table string) []string {
 	return append(names, x.chains(table)...)
 }
 
-// chains is ChainNames for one interface. It starts no process for nft's, nor for a
-// table of the old one that is not there: to list it would load its module, and make it.
+// chains is ChainNames for one interface. It starts no process for nft's, nor for a table of the old one that is not
+// there: to list it would load its module, and make it.
 func (x xtables) chains(table string) (names []string) {
 	if x.variant == nftVariant {
 		return nft.ChainNames(x.fam, table)
