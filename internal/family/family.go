@@ -10,8 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Family is an address family by the kernel's number, which netlink (AF_INET)
-// and nf_tables (NFPROTO_IPV4) share.
+// A Family is an address family by the kernel's number, which netlink (AF_INET) and nf_tables (NFPROTO_IPV4) share.
 type Family uint8
 
 // The two families.

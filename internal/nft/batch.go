@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package nft speaks nf_tables over netlink. It knows no DNS.
-// github.com/google/nftables would do but for one expression, `ct original zone
-// set` (it sends no direction with a zone), and expressions cannot be added to
-// it from outside. The numbers are those of the kernel's
-// include/uapi/linux/netfilter/nf_tables.h.
+// Package nft speaks nf_tables over netlink. It knows no DNS. github.com/google/nftables would do but for one
+// expression, `ct original zone set` (it sends no direction with a zone), and expressions cannot be added to it from
+// outside. The numbers are those of the kernel's include/uapi/linux/netfilter/nf_tables.h.
 package nft
 
 import (
@@ -144,7 +142,7 @@ func (b *Batch) Commit() error {
 	}
 	msgs := append([]netlink.Message{edge(unix.NFNL_MSG_BATCH_BEGIN)}, b.msgs...)
 	if _, err := c.SendMessages(append(msgs, edge(unix.NFNL_MSG_BATCH_END))); err != nil {
-		return fmt.Errorf("sending to nf_tables: %w", err)
+		return fmt.Errorf("sending to nf_tables: %w", cause(err))
 	}
 	// What was sent may have waited for a long transaction of somebody else's, and is done now.
 	if err := c.SetDeadline(time.Now().Add(timeout)); err != nil {
@@ -170,12 +168,15 @@ func dial() (*netlink.Conn, error) {
 
 // cause strips the netlink package's words and explains what a kernel lacks.
 func cause(err error) error {
+	if err == nil {
+		return nil
+	}
 	var op *netlink.OpError
 	if errors.As(err, &op) {
 		err = op.Err
 	}
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) {
-		return fmt.Errorf("%w (the kernel lacks nf_tables or one of nft_fib, nft_ct)", err)
+		err = fmt.Errorf("%w (the kernel lacks nf_tables or one of nft_fib, nft_ct)", err)
 	}
 	return err
 }

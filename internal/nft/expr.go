@@ -168,8 +168,8 @@ func MatchReplyInZone(zone uint16) []Expr {
 	}
 }
 
-// SetZone puts the packet's connection into a zone for its original direction
-// only; its answers, which know nothing of the zone, are still found.
+// SetZone puts the packet's connection into a zone for its original direction only; its answers, which know nothing
+// of the zone, are still found.
 func SetZone(zone uint16) []Expr {
 	const original = 0 // IP_CT_DIR_ORIGINAL
 	return []Expr{exprImmediate(hostUint16(zone)), {"ct", func(ae *netlink.AttributeEncoder) {
@@ -237,9 +237,8 @@ func MatchInput(name string) []Expr {
 	return []Expr{exprMeta(unix.NFT_META_IIFNAME), exprCmp(unix.NFT_CMP_EQ, padded)}
 }
 
-// MatchARPRequest matches who asks for the link address of a: operation and target
-// in a packet of Ethernet and IPv4 (RFC 826). An answer that this host has asked
-// for in the name of a has another operation, and is not matched.
+// MatchARPRequest matches who asks for the link address of a: operation and target in a packet of Ethernet and IPv4
+// (RFC 826). An answer that this host has asked for in the name of a has another operation, and is not matched.
 func MatchARPRequest(a netip.Addr) []Expr {
 	const request = 1
 	return []Expr{

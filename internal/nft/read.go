@@ -44,8 +44,7 @@ func Generation() (uint32, error) {
 	return 0, fmt.Errorf("asking nf_tables for its generation: an answer without a number")
 }
 
-// TableExists reports whether there is a table of that name. A kernel without
-// nf_tables has none.
+// TableExists reports whether there is a table of that name. A kernel without nf_tables has none.
 func TableExists(f family.Family, name string) (bool, error) {
 	_, err := ask(unix.NFT_MSG_GETTABLE, f, 0, func(ae *netlink.AttributeEncoder) { ae.String(unix.NFTA_TABLE_NAME, name) })
 	for _, absent := range []error{unix.ENOENT, unix.EINVAL, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT} {
@@ -67,8 +66,8 @@ func ChainNames(f family.Family, table string) (names []string) {
 	return names
 }
 
-// Rules returns the rules of ch, in their order: their content, or, with a marker, the
-// handles of those that contain it. A chain that does not exist has none.
+// Rules returns the rules of ch, in their order: their content, or, with a marker, the handles of those that contain
+// it. A chain that does not exist has none.
 func (ch Chain) Rules(marker string) (rules [][]byte, err error) {
 	answers, err := ask(unix.NFT_MSG_GETRULE, ch.Family, netlink.Dump, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_RULE_TABLE, ch.Table)
@@ -91,7 +90,8 @@ func Text(data []byte, path ...uint16) string {
 	return string(bytes.TrimRight(Attribute(data, path...), "\x00"))
 }
 
-// Attribute returns the first attribute of the first type, in that the first of the next, and so on; nil if there is none.
+// Attribute returns the first attribute of the first type, in that the first of the next, and so on; nil if there is
+// none.
 func Attribute(data []byte, path ...uint16) []byte {
 	for _, kind := range path {
 		found := Attributes(data, kind)

@@ -41,8 +41,8 @@ func (s Set) MatchKnown() []Expr {
 	}})
 }
 
-// Forget takes the client out of the set. Kernels before 5.4 refuse it
-// (d0a8d877da97, netfilter: nft_dynset: support for element deletion).
+// Forget takes the client out of the set. Kernels before 5.4 refuse it (d0a8d877da97, netfilter: nft_dynset: support
+// for element deletion).
 func (s Set) Forget() []Expr {
 	return append(s.loadClient(), Expr{"dynset", func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_DYNSET_SET_NAME, s.Name)
@@ -54,8 +54,7 @@ func (s Set) Forget() []Expr {
 // dynsetDelete is NFT_DYNSET_OP_DELETE (include/uapi/linux/netfilter/nf_tables.h).
 const dynsetDelete = 2
 
-// Remember puts the client into the set, or renews its time there. A full set
-// ends the rule.
+// Remember puts the client into the set, or renews its time there. A full set ends the rule.
 func (s Set) Remember() []Expr {
 	return append(s.loadClient(), Expr{"dynset", func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_DYNSET_SET_NAME, s.Name)
@@ -67,8 +66,7 @@ func (s Set) Remember() []Expr {
 
 // AddSet adds a set of client addresses and ports that rules fill, or finds it.
 func (b *Batch) AddSet(s Set) {
-	// Types of nft's own, for its listings: ipv4_addr, ipv6_addr, inet_service;
-	// a concatenation has 6 bits for each.
+	// Types of nft's own, for its listings: ipv4_addr, ipv6_addr, inet_service; a concatenation has 6 bits for each.
 	const ipv4Addr, ipv6Addr, inetService = 7, 8, 13
 	addr := uint32(ipv4Addr)
 	if s.Family == family.IPv6 {

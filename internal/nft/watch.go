@@ -16,22 +16,20 @@ type Chain struct {
 	written     int // how many rules it was filled with, where all its rules count
 }
 
-// A Watch tells cheaply whether rules are still those that were recorded:
-// one netlink message while nobody changes any rule of the network namespace,
-// and a dump of few chains when somebody did. It starts no process.
+// A Watch tells cheaply whether rules are still those that were recorded: one netlink message while nobody changes
+// any rule of the network namespace, and a dump of few chains when somebody did. It starts no process.
 type Watch struct {
 	Chains []Chain
-	// Marker, if set, selects the rules that contain it, and they are told by
-	// their handles: iptables' rules have counters, so their content changes.
-	// Without it all rules count, and are told by their content, so that the
-	// same rules set by another instance are the same.
+	// Marker, if set, selects the rules that contain it, and they are told by their handles: iptables' rules have
+	// counters, so their content changes. Without it all rules count, and are told by their content, so that the same
+	// rules set by another instance are the same.
 	Marker string
 	gen    uint32
 	print  string // empty: not what it should be
 }
 
-// Record takes the rules as they stand for right, if they are as many as were
-// written: somebody may have taken them away since, and the next look has to say so.
+// Record takes the rules as they stand for right, if they are as many as were written: somebody may have taken them
+// away since, and the next look has to say so.
 func (w *Watch) Record() error {
 	gen, err := Generation()
 	if err != nil {
@@ -68,8 +66,7 @@ func (w *Watch) Intact() (bool, error) {
 	return false, nil
 }
 
-// fingerprint describes the rules as they stand; whole says that they are as
-// many as were written.
+// fingerprint describes the rules as they stand; whole says that they are as many as were written.
 func (w *Watch) fingerprint() (print string, whole bool, err error) {
 	var b strings.Builder
 	whole = true

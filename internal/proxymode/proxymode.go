@@ -27,16 +27,15 @@ const (
 	Cilium   Mode = "Cilium without kube-proxy"
 )
 
-// serviceChain begins the names of the chains that kube-proxy has for each
-// Service in iptables mode, and only there: KUBE-SERVICES is in IPVS mode, too.
+// serviceChain begins the names of the chains that kube-proxy has for each Service in iptables mode, and only there:
+// KUBE-SERVICES is in IPVS mode, too.
 const serviceChain = "KUBE-SVC-"
 
-// Detect looks for what each mode leaves on the node. It changes
-// nothing and loads no module; what it is not allowed to see is not there.
+// Detect looks for what each mode leaves on the node. It changes nothing and loads no module; what it is not allowed
+// to see is not there.
 //
-// IPVS comes first: an address on its link cannot be taken, even if kube-proxy
-// has changed its mode and left the link. Cilium comes last, as kube-proxy may
-// run beside it.
+// IPVS comes first: an address on its link cannot be taken, even if kube-proxy has changed its mode and left the
+// link. Cilium comes last, as kube-proxy may run beside it.
 func Detect() Mode {
 	switch {
 	case hasLink(link.IPVS):
@@ -64,17 +63,9 @@ func hasNFTables(name string) bool {
 	})
 }
 
-// hasServiceChains looks into the nat tables of both variants and families.
+// hasServiceChains looks into the nat tables of both families.
 func hasServiceChains() bool {
 	return slices.ContainsFunc(family.Both, func(f family.Family) bool {
-		return slices.ContainsFunc(nft.ChainNames(f, "nat"), isServiceChain) || legacyServiceChains(f)
+		return slices.ContainsFunc(xtables.ChainNames(f, "nat"), func(name string) bool { return strings.HasPrefix(name, serviceChain) })
 	})
-}
-
-func isServiceChain(name string) bool { return strings.HasPrefix(name, serviceChain) }
-
-// legacyServiceChains asks the kernel's old interface, through its command.
-func legacyServiceChains(f family.Family) bool {
-	saved, err := xtables.LegacyTable(f, "nat")
-	return err == nil && strings.Contains(saved, "\n:"+serviceChain)
 }

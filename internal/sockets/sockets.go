@@ -28,10 +28,9 @@ type Socket struct {
 	inode uint64
 }
 
-// Holder says who keeps others from listening at an address: which process has a
-// socket of network, "udp" or "tcp", there or at that port of all addresses.
-// It is text for an error or the log, and may begin a sentence or end one; empty
-// if nobody has. This process itself is named only if there is no other.
+// Holder says who keeps others from listening at an address: which process has a socket of network, "udp" or "tcp",
+// there or at that port of all addresses. It is text for an error or the log, and may begin a sentence or end one;
+// empty if nobody has. This process itself is named only if there is no other.
 func Holder(network string, at netip.AddrPort) string {
 	all, err := List(network)
 	if err != nil {
@@ -56,8 +55,8 @@ func Holder(network string, at netip.AddrPort) string {
 	return fmt.Sprintf("%s %s is held by %s", network, at, strings.Join(who, " and "))
 }
 
-// owner names the process that has s. Processes of other containers cannot be
-// seen without the host's process namespace; the user always can.
+// owner names the process that has s. Processes of other containers cannot be seen without the host's process
+// namespace; the user always can.
 func (s Socket) owner() string {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*") // no process at all is an answer, too
 	for _, fd := range fds {
@@ -74,9 +73,8 @@ func (s Socket) owner() string {
 	return fmt.Sprintf("a process of user %d that cannot be seen from here (on the node: ss -antup | grep :%d)", s.uid, s.Local.Port())
 }
 
-// List returns the sockets of network in this network namespace, of both
-// families. Their files have the same columns (get_udp4_sock of net/ipv4/udp.c,
-// get_tcp4_sock of net/ipv4/tcp_ipv4.c).
+// List returns the sockets of network in this network namespace, of both families. Their files have the same columns
+// (get_udp4_sock of net/ipv4/udp.c, get_tcp4_sock of net/ipv4/tcp_ipv4.c).
 func List(network string) ([]Socket, error) {
 	var out []Socket
 	for _, family := range []string{"", "6"} {
@@ -113,8 +111,8 @@ func parseSocket(f []string) (s Socket, ok bool) {
 	return s, errors.Join(errs...) == nil
 }
 
-// parseEnd reads ADDRESS:PORT. The address is in words of 32 bits, each a number
-// in the machine's order of what stands in memory in the network's.
+// parseEnd reads ADDRESS:PORT. The address is in words of 32 bits, each a number in the machine's order of what
+// stands in memory in the network's.
 func parseEnd(text string) (netip.AddrPort, error) {
 	addr, port, _ := strings.Cut(text, ":")
 	raw, err := hex.DecodeString(addr)

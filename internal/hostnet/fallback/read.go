@@ -34,7 +34,8 @@ func readRewrites(f family.Family) ([]rewrite, error) {
 	return out, err
 }
 
-// parseRewrite is the opposite of route.queries. It is not ok for the other rules of that chain, which rewrite nothing.
+// parseRewrite is the opposite of route.queries. It is not ok for the other rules of that chain, which rewrite
+// nothing.
 func parseRewrite(rule []byte) (w rewrite, ok bool) {
 	var compared [][]byte // address, protocol and port, and more
 	for _, expr := range nft.Attributes(rule, unix.NFTA_LIST_ELEM) {
@@ -56,8 +57,8 @@ func parseRewrite(rule []byte) (w rewrite, ok bool) {
 	return w, ok
 }
 
-// IsLeft reports whether a table is there that answers for all of f's addresses as Leave makes it, with whatever target.
-// A table that cannot be read is none.
+// IsLeft reports whether a table is there that answers for all of f's addresses as Leave makes it, with whatever
+// target. A table that cannot be read is none.
 func (f *Table) IsLeft() bool {
 	for _, fam := range family.Among(f.Addresses()) {
 		rewrites, err := readRewrites(fam)

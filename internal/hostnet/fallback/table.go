@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fallback has the nftables table that sends DNS to the cluster's servers
-// while the cache is away.
+// Package fallback has the nftables table that sends DNS to the cluster's servers while the cache is away.
 package fallback
 
 import (
@@ -32,19 +31,17 @@ const (
 // commentAway is the comment of its rules.
 const commentAway = "NodeLocal DNS Cache: while it is away"
 
-// A Table sees to it that the cluster DNS answers while the cache does not,
-// and that what was begun with one of them ends with it.
+// A Table sees to it that the cluster DNS answers while the cache does not, and that what was begun with one of them
+// ends with it.
 //
-// For the addresses that have nothing behind them, queries are rewritten to a
-// cluster DNS Service, statelessly, in front of connection tracking, and their
-// answers back. A conntrack zone for the original direction keeps such a flow
-// apart from one between the same ports that asks the Service itself. TCP
-// connections that began so are remembered and stay so.
+// For the addresses that have nothing behind them, queries are rewritten to a cluster DNS Service, statelessly, in
+// front of connection tracking, and their answers back. A conntrack zone for the original direction keeps such a flow
+// apart from one between the same ports that asks the Service itself. TCP connections that began so are remembered
+// and stay so.
 //
-// For all addresses: a TCP connection that began with the cache, untracked, stays
-// so when steering goes off. And what the host itself asks while an
-// address is local has that address as its source, and would leave the node with
-// it, where kube-proxy knows no cluster CIDR to masquerade by (kubernetes#134239).
+// For all addresses: a TCP connection that began with the cache, untracked, stays so when steering goes off. And what
+// the host itself asks while an address is local has that address as its source, and would leave the node with it,
+// where kube-proxy knows no cluster CIDR to masquerade by (kubernetes#134239).
 type Table struct {
 	routes []route
 	addrs  []netip.Addr
@@ -60,9 +57,8 @@ type route struct {
 	zone         uint16
 }
 
-// New returns the table for a cache at addrs and port. services are addresses of the
-// cluster DNS Service, at most one a family. The address at index i of addrs uses
-// conntrack zone zone+i.
+// New returns the table for a cache at addrs and port. services are addresses of the cluster DNS Service, at most one
+// a family. The address at index i of addrs uses conntrack zone zone+i.
 func New(addrs []netip.Addr, port uint16, services []netip.Addr, zone uint16) *Table {
 	f := &Table{addrs: addrs, port: port}
 	for i, a := range addrs {
@@ -114,9 +110,8 @@ func Exists() bool {
 	return false
 }
 
-// Set makes the table answer for all its addresses while they are not on this
-// host, and for those in away in any case. The connections that it remembers
-// stay, unless the table of a predecessor has another form.
+// Set makes the table answer for all its addresses while they are not on this host, and for those in away in any
+// case. The connections that it remembers stay, unless the table of a predecessor has another form.
 func (f *Table) Set(away []netip.Addr) error {
 	err := f.setAnyForm(away)
 	if errors.Is(err, unix.EOPNOTSUPP) && !f.keep {
@@ -133,8 +128,7 @@ func (f *Table) Set(away []netip.Addr) error {
 	return f.watch.Record()
 }
 
-// Leave makes the table answer for all its addresses until somebody, such as
-// another program's cache, has them.
+// Leave makes the table answer for all its addresses until somebody, such as another program's cache, has them.
 func (f *Table) Leave() error {
 	f.left = true
 	return f.Set(f.addrs)
@@ -213,17 +207,15 @@ func (f *Table) write(t *nft.Table, away []netip.Addr) {
 // movedSet remembers the clients whose TCP connections are rewritten.
 func movedSet(f family.Family) nft.Set { return clientSet(f, "moved") }
 
-// heldSet remembers the clients whose TCP connections began with the cache at
-// its i-th address.
+// heldSet remembers the clients whose TCP connections began with the cache at its i-th address.
 func heldSet(f family.Family, i int) nft.Set { return clientSet(f, fmt.Sprintf("held%d", i)) }
 
 func clientSet(f family.Family, name string) nft.Set {
 	return nft.Set{Family: f, Table: Name, Name: name, TTL: time.Minute}
 }
 
-// queries is the rules that rewrite what asks r.addr. While the address is on
-// this host, of TCP only whole connections are: the middle of one that the
-// cache has begun is the cache's. The self-query's mark is exempt.
+// queries is the rules that rewrite what asks r.addr. While the address is on this host, of TCP only whole
+// connections are: the middle of one that the cache has begun is the cache's. The self-query's mark is exempt.
 func (r route) queries(moved nft.Set, port uint16, away bool) [][]nft.Expr {
 	udp := slices.Concat(nft.MatchAddr(r.addr, false), nft.MatchProto("udp"), nft.MatchPort(port, false))
 	tcp := slices.Concat(nft.MatchAddr(r.addr, false), nft.MatchProto("tcp"), nft.MatchPort(port, false))
@@ -246,13 +238,12 @@ func (r route) answers(proto string, port uint16) []nft.Expr {
 	return slices.Concat(nft.MatchReplyInZone(r.zone), nft.MatchAddr(r.target, true), nft.MatchProto(proto), nft.MatchPort(port, true), nft.SetAddr(r.addr, true))
 }
 
-// hold keeps TCP connections with the cache that began with it, whether steering
-// is on, settling or off: they stay untracked. Without, the middle of one would
-// be new to connection tracking; and what is new and goes to a ClusterIP without
-// having been mapped, kube-proxy in nftables mode rejects on its way out.
+// hold keeps TCP connections with the cache that began with it, whether steering is on, settling or off: they stay
+// untracked. Without, the middle of one would be new to connection tracking; and what is new and goes to a ClusterIP
+// without having been mapped, kube-proxy in nftables mode rejects on its way out.
 //
-// A client that begins anew while the cache is away is forgotten: with the port
-// of an earlier connection, the rest of the new one would go to the cache.
+// A client that begins anew while the cache is away is forgotten: with the port of an earlier connection, the rest of
+// the new one would go to the cache.
 func (f *Table) hold(a netip.Addr, held nft.Set, away bool) [][]nft.Expr {
 	tcp := slices.Concat(nft.MatchAddr(a, false), nft.MatchProto("tcp"), nft.MatchPort(f.port, false))
 	syn := slices.Concat(tcp, nft.MatchTCPFlags(nft.FIN|nft.SYN|nft.RST|nft.ACK, nft.SYN))
@@ -269,17 +260,16 @@ func (f *Table) hold(a netip.Addr, held nft.Set, away bool) [][]nft.Expr {
 	return append(rules, slices.Concat(forgotten, held.Forget()))
 }
 
-// pin is for connections that are not held, as that set has an end. It maps to
-// the cache's own address the middle of a TCP connection that connection
-// tracking sees for the first time: it began untracked. Without, it would be
-// taken for a new one and sent to the cluster DNS.
+// pin is for connections that are not held, as that set has an end. It maps to the cache's own address the middle of
+// a TCP connection that connection tracking sees for the first time: it began untracked. Without, it would be taken
+// for a new one and sent to the cluster DNS.
 func pin(a netip.Addr, port uint16) []nft.Expr {
 	return slices.Concat(nft.MatchAddr(a, false), nft.MatchProto("tcp"), nft.MatchPort(port, false),
 		nft.MatchTCPFlags(nft.SYN, 0), nft.MatchLocal(unix.NFT_CMP_EQ), nft.DestinationNAT(a))
 }
 
-// masquerade is for what the host asks with a as its source. The cache's own
-// answers are never masqueraded, tracked or not.
+// masquerade is for what the host asks with a as its source. The cache's own answers are never masqueraded, tracked
+// or not.
 func masquerade(a netip.Addr, proto string, port uint16) []nft.Expr {
 	return slices.Concat(nft.MatchAddr(a, true), nft.MatchProto(proto), nft.MatchNotPort(port), nft.MatchNotLoopback(), []nft.Expr{nft.Masquerade()})
 }

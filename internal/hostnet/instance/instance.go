@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package instance has the instances on one node know of each other: each takes a
-// number, and one at a time the right to change the rules that they share.
+// Package instance has the instances on one node know of each other: each takes a number, and one at a time the right
+// to change the rules that they share.
 package instance
 
 import (
@@ -17,15 +17,14 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/sockets"
 )
 
-// Instances on one node know of each other by UDP ports of loopback addresses.
-// A port below 1024 is a name that only a privileged process can take: bind(2)
-// asks for CAP_NET_BIND_SERVICE in the user namespace that owns the network
-// namespace. The port belongs to the network namespace, as all else here does,
-// and the kernel gives it back when the process ends. An abstract unix socket,
-// which needs no privilege, could be taken by any process of the host's network.
+// Instances on one node know of each other by UDP ports of loopback addresses. A port below 1024 is a name that only
+// a privileged process can take: bind(2) asks for CAP_NET_BIND_SERVICE in the user namespace that owns the network
+// namespace. The port belongs to the network namespace, as all else here does, and the kernel gives it back when the
+// process ends. An abstract unix socket, which needs no privilege, could be taken by any process of the host's
+// network.
 
-// claimPort is unassigned (IANA), and below the range from which programs that
-// want any privileged port are given one (bindresvport(3): from 512 on).
+// claimPort is unassigned (IANA), and below the range from which programs that want any privileged port are given one
+// (bindresvport(3): from 512 on).
 const claimPort = 60
 
 // Max bounds how many may run side by side; an update needs two.
@@ -45,8 +44,7 @@ func (n name) at() netip.AddrPort { return netip.AddrPortFrom(netip.AddrFrom4(n)
 // A claim is a name that this process holds.
 type Claim struct{ fd int }
 
-// bind returns a socket that holds the name. One that looks only does not
-// conflict with others that look.
+// bind returns a socket that holds the name. One that looks only does not conflict with others that look.
 func (n name) bind(look bool) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -81,8 +79,8 @@ func (n name) take() (*Claim, error) {
 	return nil, err
 }
 
-// isTaken reports whether somebody holds the name. It returns true, too, if it
-// cannot find out: the rules are left alone then.
+// isTaken reports whether somebody holds the name. It returns true, too, if it cannot find out: the rules are left
+// alone then.
 func (n name) isTaken() bool {
 	fd, err := n.bind(true)
 	if err == nil {
@@ -108,8 +106,7 @@ func TakeSlot() (int, *Claim, error) {
 	return 0, nil, fmt.Errorf("the names of all %d instances that may run in this network namespace are taken: %s", Max, holders(peerNames(-1)))
 }
 
-// takePatiently takes a name that others look at: such a look holds the name
-// for some microseconds.
+// takePatiently takes a name that others look at: such a look holds the name for some microseconds.
 func takePatiently(n name) (c *Claim, err error) {
 	for range 5 {
 		if c, err = n.take(); c != nil || err != nil {
@@ -143,9 +140,8 @@ func holders(names []name) string {
 	return strings.Join(who, "; ")
 }
 
-// TakeTurn claims the right to change rules that instances share. Who leaves
-// holds it until its sockets are closed, so that nobody steers to them again.
-// Nobody looks at this name.
+// TakeTurn claims the right to change rules that instances share. Who leaves holds it until its sockets are closed,
+// so that nobody steers to them again. Nobody looks at this name.
 func TakeTurn() (*Claim, error) { return turnName.take() }
 
 // TurnHolder says who holds the right to change the rules that instances share.

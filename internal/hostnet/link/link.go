@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package link carries the cache's addresses on a link of the kernel's, which takes
-// them back by itself.
+// Package link carries the cache's addresses on a link of the kernel's, which takes them back by itself.
 package link
 
 import (
@@ -34,17 +33,15 @@ const (
 
 // A Link carries the cache's addresses.
 type Link interface {
-	// Set makes the link exist, be up and carry exactly addrs, each for the
-	// lease (0: unlimited) from now; repaired says that the link had gone. One
-	// address that cannot be had is no harm to the others.
+	// Set makes the link exist, be up and carry exactly addrs, each for the lease (0: unlimited) from now; repaired
+	// says that the link had gone. One address that cannot be had is no harm to the others.
 	Set(addrs []netip.Addr, lease time.Duration) (repaired bool, err error)
-	// Yield makes the host itself use another source address for what it asks
-	// the link's addresses: theirs is about to go, and answers would be lost.
+	// Yield makes the host itself use another source address for what it asks the link's addresses: theirs is about
+	// to go, and answers would be lost.
 	Yield() error
 	// Index returns the kernel's number of the link; 0: it is not there.
 	Index() int
-	// OutlivesProcess reports whether the kernel keeps the link when this process
-	// ends without Close.
+	// OutlivesProcess reports whether the kernel keeps the link when this process ends without Close.
 	OutlivesProcess() bool
 	// Close removes the link with its addresses.
 	Close() error
@@ -59,8 +56,7 @@ type maker interface {
 	destroy(name string) error
 }
 
-// kernelLink is what TUN and dummy links have in common: all but how they come
-// into being and go.
+// kernelLink is what TUN and dummy links have in common: all but how they come into being and go.
 type kernelLink struct {
 	maker
 	name  string
@@ -115,9 +111,8 @@ func (l *kernelLink) Set(addrs []netip.Addr, lease time.Duration) (repaired bool
 
 // addAddress adds an address, or renews one that is present.
 //
-// The kernel adds the local route of an IPv6 address a moment after the address.
-// In between the host already uses the address as its source, and answers to it
-// would be forwarded. So the route comes first, and goes when there are two.
+// The kernel adds the local route of an IPv6 address a moment after the address. In between the host already uses the
+// address as its source, and answers to it would be forwarded. So the route comes first, and goes when there are two.
 func (l *kernelLink) addAddress(a netip.Addr, lease time.Duration, present bool) error {
 	if a.Is4() || present {
 		return netlink.AddrReplace(l.handle(), leased(a, lease))
@@ -213,9 +208,8 @@ func (l *kernelLink) Yield() error {
 	return errors.Join(errs...)
 }
 
-// replaceLocalRoute puts route in the place of the kernel's. The kernel's own in
-// IPv6 has metric 0, which a request cannot name: there it is taken out after
-// the new one came, with the metric that the kernel gives it.
+// replaceLocalRoute puts route in the place of the kernel's. The kernel's own in IPv6 has metric 0, which a request
+// cannot name: there it is taken out after the new one came, with the metric that the kernel gives it.
 func replaceLocalRoute(route *netlink.Route, f family.Family) error {
 	if f == family.IPv4 {
 		route.Scope = netlink.SCOPE_HOST
@@ -229,8 +223,8 @@ func replaceLocalRoute(route *netlink.Route, f family.Family) error {
 	return netlink.RouteDel(&kernels)
 }
 
-// hostSource returns the source address of the host's way out, or nil. The
-// addresses asked about are for documentation: nothing is sent.
+// hostSource returns the source address of the host's way out, or nil. The addresses asked about are for
+// documentation: nothing is sent.
 func hostSource(f family.Family) net.IP {
 	out := net.IPv4(192, 0, 2, 1)
 	if f == family.IPv6 {
@@ -243,15 +237,15 @@ func hostSource(f family.Family) net.IP {
 	return routes[0].Src
 }
 
-// IsLocal reports whether the kernel takes packets to a for its own, as the rules ask it (fib daddr type local, addrtype).
+// IsLocal reports whether the kernel takes packets to a for its own, as the rules ask it (fib daddr type local,
+// addrtype).
 func IsLocal(a netip.Addr) bool {
 	routes, err := netlink.RouteGet(a.AsSlice())
 	return err == nil && slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.Type == unix.RTN_LOCAL })
 }
 
-// leased returns a as netlink wants it. The kernel is to prefer no address of
-// ours as the source of the node's own traffic: host scope says so for IPv4, a
-// preferred lifetime of 0 for IPv6. Duplicate address detection would only
+// leased returns a as netlink wants it. The kernel is to prefer no address of ours as the source of the node's own
+// traffic: host scope says so for IPv4, a preferred lifetime of 0 for IPv6. Duplicate address detection would only
 // delay the start; nobody else is on the link.
 func leased(a netip.Addr, lease time.Duration) *netlink.Addr {
 	const forever = 0xffffffff // INFINITY_LIFE_TIME of linux/if_addr.h

@@ -12,9 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Open chooses the kind of link and checks that its name is free and that no other link
-// carries one of addrs; it removes a leftover of that name, and creates nothing. A
-// warning says that a kind was chosen that is second best.
+// Open chooses the kind of link and checks that its name is free and that no other link carries one of addrs; it
+// removes a leftover of that name, and creates nothing. A warning says that a kind was chosen that is second best.
 func Open(kind, name string, addrs []netip.Addr) (l Link, warning string, err error) {
 	if kind == None {
 		return none{}, "", nil
@@ -47,8 +46,8 @@ func probeDummy(name string) error {
 	return errors.Join(dummy{}.make(name), dummy{}.destroy(name))
 }
 
-// clearLink removes a link of that name if it is a leftover: a dummy with our
-// mark, or the reference's, which has none but carries our addresses only.
+// clearLink removes a link of that name if it is a leftover: a dummy with our mark, or the reference's, which has
+// none but carries our addresses only.
 func clearLink(name string, addrs []netip.Addr) error {
 	link, err := netlink.LinkByName(name)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
@@ -82,9 +81,8 @@ func clearLink(name string, addrs []netip.Addr) error {
 	return nil
 }
 
-// addresses lists those of a link, or of all. While other addresses come and go
-// the kernel may say that the list is not of one moment: it is read again, and
-// at last good enough.
+// addresses lists those of a link, or of all. While other addresses come and go the kernel may say that the list is
+// not of one moment: it is read again, and at last good enough.
 func addresses(link netlink.Link) (list []netlink.Addr, err error) {
 	for range 5 {
 		list, err = netlink.AddrList(link, netlink.FAMILY_ALL)
@@ -115,8 +113,7 @@ func checkAddresses(name string, addrs []netip.Addr) error {
 	return nil
 }
 
-// DummyAddresses returns the addresses of the dummy link of that name; none if there
-// is no such link.
+// DummyAddresses returns the addresses of the dummy link of that name; none if there is no such link.
 func DummyAddresses(name string) (addrs []netip.Addr, err error) {
 	link, err := netlink.LinkByName(name)
 	if errors.As(err, new(netlink.LinkNotFoundError)) || err == nil && link.Type() != "dummy" {
@@ -136,8 +133,8 @@ func DummyAddresses(name string) (addrs []netip.Addr, err error) {
 	return addrs, nil
 }
 
-// RemoveLeftovers removes the dummy links with our mark that have one of names, and a
-// dummy link without it whose name is reference.
+// RemoveLeftovers removes the dummy links with our mark that have one of names, and a dummy link without it whose
+// name is reference.
 func RemoveLeftovers(names []string, reference string) (removed []string, errs []error) {
 	links, err := netlink.LinkList()
 	if err != nil {

@@ -16,9 +16,8 @@ const tunDevice = "/dev/net/tun"
 // busyWait bounds the wait for the link of a predecessor that is just dying.
 const busyWait = 2 * time.Second
 
-// tun is a link that lives as long as this process: the kernel deletes it with
-// its addresses and routes when the file descriptor closes, however that comes
-// about. Nothing is ever read from it: packets to its addresses are delivered
+// tun is a link that lives as long as this process: the kernel deletes it with its addresses and routes when the file
+// descriptor closes, however that comes about. Nothing is ever read from it: packets to its addresses are delivered
 // locally, by way of the loopback device.
 type tun struct{ fd int }
 
@@ -47,11 +46,10 @@ func (t *tun) make(name string) error {
 	return nil
 }
 
-// last gives the descriptor a number above those of the servers' sockets. The
-// kernel closes a dying process's descriptors in ascending order, and does what
-// is put off until then in the opposite one (task_work_run): so the link goes
-// before the sockets. A query in between waits in vain, which a resolver tries
-// again; the other way round it would be refused, and the second try with it.
+// last gives the descriptor a number above those of the servers' sockets. The kernel closes a dying process's
+// descriptors in ascending order, and does what is put off until then in the opposite one (task_work_run): so the
+// link goes before the sockets. A query in between waits in vain, which a resolver tries again; the other way round
+// it would be refused, and the second try with it.
 func last(fd int) int {
 	const beyond = 1000
 	moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, beyond)
@@ -86,10 +84,9 @@ func openDevice(path string) (int, error) {
 	return unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 }
 
-// openOwnDevice is for a container without the device's file but with CAP_MKNOD,
-// which is among the default capabilities: the file exists for a moment only.
-// The number is that of Documentation/networking/tuntap.rst; container runtimes
-// allow it.
+// openOwnDevice is for a container without the device's file but with CAP_MKNOD, which is among the default
+// capabilities: the file exists for a moment only. The number is that of Documentation/networking/tuntap.rst;
+// container runtimes allow it.
 func openOwnDevice() (int, error) {
 	path := fmt.Sprintf("/dev/nodelocaldns-tun-%d", unix.Getpid())
 	if err := unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(10, 200))); err != nil {

@@ -23,8 +23,7 @@ const (
 	PeerGone    Event = "peer"
 )
 
-// A Watcher turns the kernel's messages about all links of the node into events
-// about ours.
+// A Watcher turns the kernel's messages about all links of the node into events about ours.
 type Watcher struct {
 	Prefix    string        // of the names of our links and our peers'
 	Index     *atomic.Int64 // our link's
@@ -32,8 +31,8 @@ type Watcher struct {
 	Out       chan Event // has room for one; a second event before the first was read adds nothing
 }
 
-// Start subscribes. The watch ends when done closes; lost is called when it
-// ends by itself, as it does when the kernel had to drop messages.
+// Start subscribes. The watch ends when done closes; lost is called when it ends by itself, as it does when the
+// kernel had to drop messages.
 func (w Watcher) Start(done <-chan struct{}, lost func(error)) error {
 	links, addrs := make(chan netlink.LinkUpdate), make(chan netlink.AddrUpdate)
 	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: lost}); err != nil {

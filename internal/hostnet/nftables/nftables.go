@@ -20,8 +20,8 @@ const Table = "nodelocaldns"
 // priorityRaw is that of iptables' raw table: before connection tracking (-200).
 const priorityRaw = -300
 
-// A Firewall steers with nftables rules of its own. It has no accept rules:
-// in nftables a packet that one table accepts is still dropped by another.
+// A Firewall steers with nftables rules of its own. It has no accept rules: in nftables a packet that one table
+// accepts is still dropped by another.
 type Firewall struct {
 	fams  []family.Family
 	watch nft.Watch
@@ -55,8 +55,7 @@ func (f *Firewall) Set(s steering.Wanted) error {
 	return f.watch.Record()
 }
 
-// Intact needs no more thorough look: the rules themselves are compared whenever
-// anything changed in nf_tables.
+// Intact needs no more thorough look: the rules themselves are compared whenever anything changed in nf_tables.
 func (f *Firewall) Intact(bool) (bool, error) { return f.watch.Intact() }
 
 // Owns reports whether the rules of a family are in this backend's tables.

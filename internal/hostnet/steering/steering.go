@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package steering says which firewall rules steer DNS to the cache, as values,
-// and how iptables-restore takes them.
+// Package steering says which firewall rules steer DNS to the cache, as values, and how iptables-restore takes them.
 package steering
 
 import (
@@ -13,10 +12,9 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/family"
 )
 
-// SelfQueryMark is the socket mark (SO_MARK) of the cache's queries to
-// itself. Packets that carry it reach the cache whatever the state of
-// steering and fallback. The value has no bit in the masks of kube-proxy
-// (0xc000) and Cilium (0x0f00).
+// SelfQueryMark is the socket mark (SO_MARK) of the cache's queries to itself. Packets that carry it reach the cache
+// whatever the state of steering and fallback. The value has no bit in the masks of kube-proxy (0xc000) and Cilium
+// (0x0f00).
 const SelfQueryMark = 0x2053
 
 // Comments of the rules. The first two are the reference's: people search for them.
@@ -36,8 +34,8 @@ type Wanted struct {
 	HealthPort uint16 // at the first of Addresses; 0: none
 }
 
-// A hook names one of the four places that rules stand in. Two of them share
-// the name of their iptables chain; they stand in different tables.
+// A hook names one of the four places that rules stand in. Two of them share the name of their iptables chain; they
+// stand in different tables.
 type Hook int
 
 // The four.
@@ -69,8 +67,8 @@ func (h Hook) Chain() string {
 // ChainPrefix begins the name of every iptables chain of ours and of no other.
 const ChainPrefix = "NODELOCALDNS-"
 
-// A rule is one line of the firewall: DNS or health traffic of one protocol to
-// (or, if Source is set, from) one address of the cache.
+// A rule is one line of the firewall: DNS or health traffic of one protocol to (or, if Source is set, from) one
+// address of the cache.
 type Rule struct {
 	Hook   Hook
 	Proto  string // "udp" or "tcp"
@@ -85,13 +83,11 @@ type Rule struct {
 
 // Rules returns the rules of s for one address family.
 //
-// Every rule on the destination but the self-query's holds only while the
-// address is Local: when the address goes with the process, the rule is inert.
-// A rule on the source has no such guard: an answer that leaves tracked would
+// Every rule on the destination but the self-query's holds only while the address is Local: when the address goes
+// with the process, the rule is inert. A rule on the source has no such guard: an answer that leaves tracked would
 // make conntrack take the client's next packets for its replies.
 //
-// What comes in by an uplink is steered like everything else, but only the host's
-// own firewall accepts it.
+// What comes in by an uplink is steered like everything else, but only the host's own firewall accepts it.
 func (s Wanted) Rules(f family.Family) []Rule {
 	var out []Rule
 	for _, name := range s.Uplinks {
@@ -119,8 +115,8 @@ func (s Wanted) Rules(f family.Family) []Rule {
 	return out
 }
 
-// standing returns the rules that stay while steering is off: answers leave
-// untracked, and a host firewall that lets only tracked traffic pass accepts.
+// standing returns the rules that stay while steering is off: answers leave untracked, and a host firewall that lets
+// only tracked traffic pass accepts.
 func (s Wanted) standing(proto string, a netip.Addr, port uint16) []Rule {
 	return []Rule{
 		{Hook: RawOut, Proto: proto, Source: true, Addr: a, Port: port},

@@ -12,15 +12,13 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
-// ARPTable is the name of the nftables table, of family arp, that keeps the
-// kernel from answering ARP for the cache's addresses on the uplinks: it does so
-// for each address of the host, by whatever interface it is asked. (For IPv6 it
-// answers for addresses of that interface only.) Without the addresses the table
-// does nothing, so a table that a dead process leaves does no harm.
+// ARPTable is the name of the nftables table, of family arp, that keeps the kernel from answering ARP for the cache's
+// addresses on the uplinks: it does so for each address of the host, by whatever interface it is asked. (For IPv6 it
+// answers for addresses of that interface only.) Without the addresses the table does nothing, so a table that a dead
+// process leaves does no harm.
 const ARPTable = "nodelocaldns_arp"
 
-// RefuseARP has the kernel answer no ARP for addrs, of which IPv6 ones are left
-// out, on the interfaces names.
+// RefuseARP has the kernel answer no ARP for addrs, of which IPv6 ones are left out, on the interfaces names.
 func RefuseARP(names []string, addrs []netip.Addr) error {
 	addrs = family.IPv4.Only(addrs)
 	if len(names) == 0 || len(addrs) == 0 {

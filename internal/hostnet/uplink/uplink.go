@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package uplink tells the interfaces of the default routes, and keeps the kernel
-// from answering ARP there.
+// Package uplink tells the interfaces of the default routes, and keeps the kernel from answering ARP there.
 package uplink
 
 import (
@@ -18,13 +17,12 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/family"
 )
 
-// An Uplink is the interface of a default route of the main table. Our accept
-// rules leave out what comes in by it, and the host answers no ARP for the cache's
-// addresses there, unless pods may come in by it.
+// An Uplink is the interface of a default route of the main table. Our accept rules leave out what comes in by it,
+// and the host answers no ARP for the cache's addresses there, unless pods may come in by it.
 type Uplink struct {
 	Name string
-	// Pods says why pods may come in by it. DNS is accepted then, as at any other
-	// interface: no pod may be locked out. Empty: no pod comes in by it.
+	// Pods says why pods may come in by it. DNS is accepted then, as at any other interface: no pod may be locked
+	// out. Empty: no pod comes in by it.
 	Pods string
 }
 
@@ -79,9 +77,8 @@ func wayToNowhere(f family.Family) []netlink.Route {
 	return slices.DeleteFunc(way, func(r netlink.Route) bool { return r.Gw == nil && r.Via == nil })
 }
 
-// uninterrupted reads a list of the kernel's. While links or routes come and go the
-// kernel may say that a list is not of one moment: it is read again, some times, and
-// the error is netlink.ErrDumpInterrupted at last.
+// uninterrupted reads a list of the kernel's. While links or routes come and go the kernel may say that a list is not
+// of one moment: it is read again, some times, and the error is netlink.ErrDumpInterrupted at last.
 func uninterrupted[T any](list func() ([]T, error)) (all []T, err error) {
 	for range 5 {
 		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -91,8 +88,8 @@ func uninterrupted[T any](list func() ([]T, error)) (all []T, err error) {
 	return all, err
 }
 
-// defaultRoutes lists the routes of the main table to everywhere. A list that is not
-// of one moment is good enough: an uplink that it lacks is open until the next look.
+// defaultRoutes lists the routes of the main table to everywhere. A list that is not of one moment is good enough: an
+// uplink that it lacks is open until the next look.
 func defaultRoutes(f family.Family) ([]netlink.Route, error) {
 	routes, err := uninterrupted(func() ([]netlink.Route, error) {
 		return netlink.RouteListFiltered(int(f), &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
@@ -125,8 +122,8 @@ func waysOut(r netlink.Route) []int {
 // plainName is a name that iptables takes for itself: a last + would stand for any rest.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9._:@-]+$`)
 
-// wayOfPods says why pods may come in by an interface of a default route; empty
-// if none does. By an interface of an unknown kind they may.
+// wayOfPods says why pods may come in by an interface of a default route; empty if none does. By an interface of an
+// unknown kind they may.
 //
 //   - A bridge, of Linux or Open vSwitch, may have pods beside the uplink as its
 //     ports (azure0 of Azure's CNI in mode bridge; OVN-Kubernetes, Antrea).

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package xtables steers with iptables rules, of the plain commands or of one of
-// their variants, nft and legacy.
+// Package xtables steers with iptables rules, of the plain commands or of one of their variants, nft and legacy.
 package xtables
 
 import (
@@ -33,8 +32,7 @@ type ruleWatch interface {
 	Intact() (bool, error)
 }
 
-// New fails if the commands of variant ("" is the plain ones) do not
-// work in one of the families.
+// New fails if the commands of variant ("" is the plain ones) do not work in one of the families.
 func New(variant string, fams []family.Family) (*Firewall, error) {
 	f := &Firewall{}
 	for _, fam := range fams {
@@ -84,9 +82,9 @@ func (f *familyRules) set(s steering.Wanted) error {
 	return f.confirm(s)
 }
 
-// confirm reads back what is right: every version of iptables prints its rules
-// in its own way. If somebody has taken some away since they were set, the next
-// look says so. It records before it reads, so that nothing changes in between.
+// confirm reads back what is right: every version of iptables prints its rules in its own way. If somebody has taken
+// some away since they were set, the next look says so. It records before it reads, so that nothing changes in
+// between.
 func (f *familyRules) confirm(s steering.Wanted) error {
 	if err := f.watch.Record(); err != nil {
 		return err
@@ -104,8 +102,7 @@ func (f *familyRules) confirm(s steering.Wanted) error {
 	return nil
 }
 
-// Intact asks the kernel whether anything changed; with thorough it runs
-// iptables-save, twice a family, in any case.
+// Intact asks the kernel whether anything changed; with thorough it runs iptables-save, twice a family, in any case.
 func (f *Firewall) Intact(thorough bool) (bool, error) {
 	for _, rules := range f.fams {
 		if ok, err := rules.intact(thorough); !ok || err != nil {

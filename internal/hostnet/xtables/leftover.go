@@ -11,9 +11,8 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
-// Clear removes our rules and the reference's from every variant of
-// iptables that is installed and in use, except from those that skip names. It
-// returns an unreadableError if some are in a table of which it cannot take them out.
+// Clear removes our rules and the reference's from every variant of iptables that is installed and in use, except
+// from those that skip names. It returns an unreadableError if some are in a table of which it cannot take them out.
 func Clear(skip func(variant string, fam family.Family) bool) (removed []string, err error) {
 	var unreadable error
 	for _, x := range installedXtables() {
@@ -38,8 +37,7 @@ func Clear(skip func(variant string, fam family.Family) bool) (removed []string,
 	return removed, unreadable
 }
 
-// installedXtables lists the variants whose tables exist: looking at one that
-// is not in use would load its modules.
+// installedXtables lists the variants whose tables exist: looking at one that is not in use would load its modules.
 func installedXtables() []xtables {
 	var out []xtables
 	for _, fam := range family.Both {

@@ -11,8 +11,8 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/family"
 )
 
-// A legacyWatch compares the sizes and hooks of the two tables, as the kernel's
-// old interface tells them (IPT_SO_GET_INFO).
+// A legacyWatch compares the sizes and hooks of the two tables, as the kernel's old interface tells them
+// (IPT_SO_GET_INFO).
 type legacyWatch struct {
 	fam  family.Family
 	info [2]tableInfo

@@ -3,7 +3,9 @@
 package xtables
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -34,7 +36,7 @@ func TestFirewallReportsTheLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	holdLock(t, os.Getenv("XTABLES_LOCKFILE"))
-	if err := fw.Set(wanted("")); err == nil || !strings.Contains(err.Error(), ErrLocked.Error()) {
+	if err := fw.Set(wanted("")); !errors.Is(err, ErrLocked) || !errors.As(err, new(Error)) {
 		t.Errorf("got %v, want %v", err, ErrLocked)
 	}
 	if ok, _ := fw.Intact(false); ok {
@@ -50,5 +52,23 @@ func TestMissingExtensions(t *testing.T) {
 	}
 	if got := missingExtensions("iptables-restore v1.8.9 (nf_tables): unknown option"); got != nil {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestNotTheLock has commands end with the lock's exit status for other reasons.
+func TestNotTheLock(t *testing.T) {
+	for name, tc := range map[string]struct{ variant, lockFile, input, want string }{
+		"no lock file":   {"-legacy", "/nonexistent/xtables.lock", "*raw\n:X - [0:0]\nCOMMIT\n", "can't open lock file"},
+		"a rule refused": {"-nft", "", "*raw\n-A OUTPUT -j MASQUERADE\nCOMMIT\n", "RULE_APPEND failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nettest.InNamespace(t)
+			t.Setenv("XTABLES_LOCKFILE", tc.lockFile)
+			err := xtables{fam: family.IPv4, variant: tc.variant}.restore(tc.input)
+			var exit *exec.ExitError
+			if errors.Is(err, ErrLocked) || !errors.As(err, &exit) || exit.ExitCode() != resourceProblem || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want exit status %d and %s", err, resourceProblem, tc.want)
+			}
+		})
 	}
 }

@@ -10,12 +10,10 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
 )
 
-// This file decides what to tell iptables-restore, given what iptables-save
-// printed; it runs nothing.
+// This file decides what to tell iptables-restore, given what iptables-save printed; it runs nothing.
 
-// restoreInput returns the input of `iptables-restore --noflush` that makes the
-// rules what s says, whatever was there: our chains are filled anew, each is
-// jumped to once, and the reference's rules, which have no guard and would
+// restoreInput returns the input of `iptables-restore --noflush` that makes the rules what s says, whatever was
+// there: our chains are filled anew, each is jumped to once, and the reference's rules, which have no guard and would
 // stand when the cache dies, are taken out. Each table changes at once.
 func restoreInput(saved string, s steering.Wanted, fam family.Family) string {
 	rules := s.Rules(fam)
@@ -34,8 +32,7 @@ func restoreInput(saved string, s steering.Wanted, fam family.Family) string {
 	}, func(h steering.Hook, _ savedTable) bool { return true })
 }
 
-// removeInput returns the input that takes out every rule of ours and of the
-// reference; it is empty if there is none.
+// removeInput returns the input that takes out every rule of ours and of the reference; it is empty if there is none.
 func removeInput(saved string) string {
 	return eachTable(saved, func(b *strings.Builder, h steering.Hook, t savedTable) {
 		for range t.jumps(h) {
@@ -47,9 +44,8 @@ func removeInput(saved string) string {
 	}, func(h steering.Hook, t savedTable) bool { return t.hasChain(h) })
 }
 
-// eachTable prints, for the two tables of ours, the chains that want selects
-// (emptied if they exist), the deletion of the reference's rules, and what body
-// prints for each hook. A table with nothing to do is left out.
+// eachTable prints, for the two tables of ours, the chains that want selects (emptied if they exist), the deletion of
+// the reference's rules, and what body prints for each hook. A table with nothing to do is left out.
 func eachTable(saved string, body func(*strings.Builder, steering.Hook, savedTable), want func(steering.Hook, savedTable) bool) string {
 	var out strings.Builder
 	for _, table := range []string{"raw", "filter"} {
@@ -75,8 +71,7 @@ func eachTable(saved string, body func(*strings.Builder, steering.Hook, savedTab
 	return out.String()
 }
 
-// complete reports whether iptables-save printed as many rules of ours as s has,
-// and one jump to each chain.
+// complete reports whether iptables-save printed as many rules of ours as s has, and one jump to each chain.
 func complete(saved string, s steering.Wanted, fam family.Family) bool {
 	rules := s.Rules(fam)
 	for _, h := range steering.Hooks {
@@ -162,8 +157,8 @@ func relevant(saved string) string {
 	return b.String()
 }
 
-// unseen returns what iptables-save would print of the chains that restoreInput
-// makes, for the tables that it printed nothing of.
+// unseen returns what iptables-save would print of the chains that restoreInput makes, for the tables that it printed
+// nothing of.
 func unseen(saved string) string {
 	var b strings.Builder
 	for _, h := range steering.Hooks {

@@ -18,14 +18,13 @@ const (
 	legacyVariant = "-legacy"
 )
 
-// kubeletChains are what kubelet makes with the host's own iptables, so that
-// others can tell which variant that is (KEP-3178).
-var kubeletChains = []string{":KUBE-IPTABLES-HINT ", ":KUBE-KUBELET-CANARY "}
+// kubeletChains are what kubelet makes with the host's own iptables, so that others can tell which variant that is
+// (KEP-3178).
+var kubeletChains = []string{"KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"}
 
-// HostVariant says which variant of iptables the host uses, for an image that
-// has both, in the manner of kubernetes-sigs/iptables-wrappers: kubelet's hint,
-// else the one with more rules. Where not both are installed it is "": the
-// plain commands, and who installed them has chosen.
+// HostVariant says which variant of iptables the host uses, for an image that has both, in the manner of
+// kubernetes-sigs/iptables-wrappers: kubelet's hint, else the one with more rules. Where not both are installed it is
+// "": the plain commands, and who installed them has chosen.
 func HostVariant() string {
 	for _, variant := range []string{nftVariant, legacyVariant} {
 		if _, err := exec.LookPath("iptables" + variant + "-save"); err != nil {
@@ -48,26 +47,14 @@ func HostVariant() string {
 
 // kubeletUses reports whether kubelet's hint is in the mangle table of variant.
 func kubeletUses(variant string) bool {
-	for _, fam := range family.Both {
-		x := xtables{fam: fam, variant: variant}
-		if variant == legacyVariant && !slices.Contains(legacyTables(fam), "mangle") {
-			continue // to list it would load its module, and make it
-		}
-		saved, err := run("", x.command("-save"), "-t", "mangle")
-		if err != nil {
-			continue // what cannot be listed has no hint
-		}
-		for _, chain := range kubeletChains {
-			if strings.Contains(saved, "\n"+chain) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(family.Both, func(fam family.Family) bool {
+		chains := xtables{fam: fam, variant: variant}.chains("mangle")
+		return slices.ContainsFunc(kubeletChains, func(hint string) bool { return slices.Contains(chains, hint) })
+	})
 }
 
-// countRules counts the rules of variant in all tables of both families, but
-// for ours: the variant that an earlier start chose is no reason to stay with it.
+// countRules counts the rules of variant in all tables of both families, but for ours: the variant that an earlier
+// start chose is no reason to stay with it.
 func countRules(variant string) (n int) {
 	for _, fam := range family.Both {
 		x := xtables{fam: fam, variant: variant}
@@ -75,7 +62,7 @@ func countRules(variant string) (n int) {
 			continue
 		}
 		// Without -t only tables that exist are listed.
-		saved, err := run("", x.command("-save"))
+		saved, err := x.run("", "-save")
 		if err != nil {
 			continue
 		}
@@ -88,8 +75,8 @@ func countRules(variant string) (n int) {
 	return n
 }
 
-// legacyTables returns the names of the tables of the kernel's old interface that exist in
-// this network namespace, and loads no module.
+// legacyTables returns the names of the tables of the kernel's old interface that exist in this network namespace,
+// and loads no module.
 func legacyTables(fam family.Family) []string {
 	file := "/proc/thread-self/net/ip_tables_names"
 	if fam == family.IPv6 {
@@ -102,18 +89,32 @@ func legacyTables(fam family.Family) []string {
 	return strings.Fields(string(names))
 }
 
-// LegacyTable returns what iptables-save prints of a table of the kernel's old
-// interface; nothing if it is not there: to list it would load its module, and make it.
-func LegacyTable(fam family.Family, table string) (string, error) {
-	if !slices.Contains(legacyTables(fam), table) {
-		return "", nil
-	}
-	x := xtables{fam: fam, variant: legacyVariant}
-	if _, err := exec.LookPath(x.command("-save")); err != nil {
+// ChainNames returns the names of the chains of a table, of both interfaces of the kernel; none that cannot be seen.
+func ChainNames(fam family.Family, table string) []string {
+	names, x := nft.ChainNames(fam, table), xtables{fam: fam, variant: legacyVariant}
+	if _, err := exec.LookPath(x.command("-save")); err != nil && len(legacyTables(fam)) > 0 {
 		x.variant = "" // not installed under a second name
 		if legacy, err := x.legacy(); err != nil || !legacy {
-			return "", err
+			return names
 		}
 	}
-	return run("", x.command("-save"), "-t", table)
+	return append(names, x.chains(table)...)
+}
+
+// chains is ChainNames for one interface. It starts no process for nft's, nor for a table of the old one that is not
+// there: to list it would load its module, and make it.
+func (x xtables) chains(table string) (names []string) {
+	if x.variant == nftVariant {
+		return nft.ChainNames(x.fam, table)
+	}
+	if !slices.Contains(legacyTables(x.fam), table) {
+		return nil
+	}
+	saved, _ := x.run("", "-save", "-t", table) // what cannot be listed has none
+	for line := range strings.Lines(saved) {
+		if name, ok := strings.CutPrefix(line, ":"); ok {
+			names = append(names, strings.Fields(name)[0])
+		}
+	}
+	return names
 }
