@@ -46,10 +46,26 @@ type Table struct {
 	routes []route
 	addrs  []netip.Addr
 	port   uint16
-	keep   bool // forget no client before its time: the kernel cannot
-	left   bool // this cache has left: who has an address now is asked
+	memory memory
+	owner  owner
 	watch  nft.Watch
 }
+
+// memory is how the table forgets clients of the cache.
+type memory uint8
+
+const (
+	forgets memory = iota // a client that begins anew while the cache is away is forgotten
+	keeps                 // no client is forgotten before its time: the kernel cannot
+)
+
+// owner is who may have the addresses.
+type owner uint8
+
+const (
+	present owner = iota // this cache
+	left                 // anybody, as this cache has left: the table answers while nobody has an address
+)
 
 // A route is one address, where its queries go, and the flows' zone.
 type route struct {
@@ -114,12 +130,12 @@ func Exists() bool {
 // case. The connections that it remembers stay, unless the table of a predecessor has another form.
 func (f *Table) Set(away []netip.Addr) error {
 	err := f.setAnyForm(away)
-	if errors.Is(err, unix.EOPNOTSUPP) && !f.keep {
-		f.keep = true
+	if errors.Is(err, unix.EOPNOTSUPP) && f.memory == forgets {
+		f.memory = keeps
 		if f.setAnyForm(away) == nil {
 			err = nil
 		} else {
-			f.keep = false
+			f.memory = forgets
 		}
 	}
 	if err != nil {
@@ -130,7 +146,7 @@ func (f *Table) Set(away []netip.Addr) error {
 
 // Leave makes the table answer for all its addresses until somebody, such as another program's cache, has them.
 func (f *Table) Leave() error {
-	f.left = true
+	f.owner = left
 	return f.Set(f.addrs)
 }
 
@@ -167,7 +183,7 @@ func (f *Table) write(t *nft.Table, away []netip.Addr) {
 		t.Chain(map[uint32]string{unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_LOCAL_OUT: "output"}[hooknum],
 			map[uint32]string{unix.NF_INET_PRE_ROUTING: "filter", unix.NF_INET_LOCAL_OUT: "route"}[hooknum], hooknum, priorityRewrite)
 		for _, r := range routes {
-			for _, rule := range r.queries(set, f.port, slices.Contains(away, r.addr) && !f.left) {
+			for _, rule := range r.queries(set, f.port, slices.Contains(away, r.addr) && f.owner == present) {
 				t.Rule(rule...)
 			}
 		}
@@ -254,7 +270,7 @@ func (f *Table) hold(a netip.Addr, held nft.Set, away bool) [][]nft.Expr {
 		rules = append(rules, slices.Concat(syn, local, keep))
 		forgotten = slices.Concat(syn, nft.MatchLocal(unix.NFT_CMP_NEQ))
 	}
-	if f.keep {
+	if f.memory == keeps {
 		return rules
 	}
 	return append(rules, slices.Concat(forgotten, held.Forget()))

@@ -63,9 +63,16 @@ type kernelLink struct {
 	index int // 0: not there
 	// renewed has the addresses and when their leases were last renewed; nil: none was ever set.
 	renewed map[netip.Addr]time.Time
-	// yielded says that Yield was called; there is no way back but Close.
-	yielded bool
+	source  source
 }
+
+// source is the address that the host uses for what it asks the link's addresses.
+type source uint8
+
+const (
+	asked source = iota // the address that is asked, as the kernel's route has it
+	hosts               // another one of the host's; there is no way back but Close
+)
 
 func (l *kernelLink) String() string { return l.kind() + " " + l.name }
 
@@ -181,7 +188,7 @@ func (l *kernelLink) Close() error {
 	if l.index == 0 {
 		return nil
 	}
-	l.index, l.renewed, l.yielded = 0, nil, false
+	l.index, l.renewed, l.source = 0, nil, asked
 	if err := l.destroy(l.name); err != nil {
 		return fmt.Errorf("removing %s: %w", l, err)
 	}
@@ -189,10 +196,10 @@ func (l *kernelLink) Close() error {
 }
 
 func (l *kernelLink) Yield() error {
-	if l.yielded {
+	if l.source == hosts {
 		return nil
 	}
-	l.yielded = true
+	l.source = hosts
 	var errs []error
 	for a := range l.renewed {
 		src := hostSource(family.Of(a))

@@ -21,10 +21,18 @@ type Firewall struct {
 // A familyRules is the rules of one family.
 type familyRules struct {
 	xtables
-	watch  ruleWatch
-	saved  string // what is relevant of iptables-save's output after the last change
-	broken bool   // the rules are to be set (again): they changed, a change failed half way, or none was made yet
+	watch ruleWatch
+	saved string // what is relevant of iptables-save's output after the last change
+	trust trust
 }
+
+// trust is what is known of the rules.
+type trust uint8
+
+const (
+	doubted trust = iota // to be set (again): they changed, a change failed half way, or none was made yet
+	right                // as they were set
+)
 
 // A ruleWatch tells without a process whether somebody changed rules.
 type ruleWatch interface {
@@ -44,7 +52,7 @@ func New(variant string, fams []family.Family) (*Firewall, error) {
 		if _, err := x.read(); err != nil {
 			return nil, err
 		}
-		rules := &familyRules{xtables: x, broken: true}
+		rules := &familyRules{xtables: x}
 		if legacy {
 			f.label, rules.watch = "iptables-legacy", &legacyWatch{fam: fam}
 		} else {
@@ -70,12 +78,12 @@ func (f *Firewall) Set(s steering.Wanted) error {
 
 func (f *familyRules) set(s steering.Wanted) error {
 	saved := f.saved
-	if ok, err := f.watch.Intact(); f.broken || !ok || err != nil {
+	if ok, err := f.watch.Intact(); f.trust == doubted || !ok || err != nil {
 		if saved, err = f.read(); err != nil {
 			return err
 		}
 	}
-	f.broken = true
+	f.trust = doubted
 	if err := f.restore(restoreInput(saved, s, f.fam)); err != nil {
 		return err
 	}
@@ -91,14 +99,16 @@ func (f *familyRules) confirm(s steering.Wanted) error {
 	}
 	saved, err := f.save()
 	if errors.As(err, new(UnreadableError)) {
-		f.saved, f.broken = relevant(saved)+unseen(saved), false // the watch sees each rule of ours
+		f.saved, f.trust = relevant(saved)+unseen(saved), right // the watch sees each rule of ours
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	f.saved = relevant(saved)
-	f.broken = !complete(saved, s, f.fam)
+	if complete(saved, s, f.fam) {
+		f.trust = right
+	}
 	return nil
 }
 
@@ -113,27 +123,30 @@ func (f *Firewall) Intact(thorough bool) (bool, error) {
 }
 
 func (f *familyRules) intact(thorough bool) (bool, error) {
-	if f.broken {
+	if f.trust == doubted {
 		return false, nil
 	}
 	ok, err := f.watch.Intact()
 	if ok && !thorough || err != nil {
 		return ok, err
 	}
-	f.broken = true // until it was looked at, as the watch begins anew
+	f.trust = doubted // until it was looked at, as the watch begins anew
 	if err := f.watch.Record(); err != nil {
 		return false, err
 	}
 	saved, err := f.save()
 	if ok && errors.As(err, new(UnreadableError)) {
-		f.broken = false // as in confirm
+		f.trust = right // as in confirm
 		return true, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	f.broken = ownLines(saved) != ownLines(f.saved)
-	return !f.broken, nil
+	if ownLines(saved) != ownLines(f.saved) {
+		return false, nil
+	}
+	f.trust = right
+	return true, nil
 }
 
 // Owns reports whether the rules of a family are in the tables of variant.
@@ -147,7 +160,7 @@ func (f *Firewall) Owns(variant string, fam family.Family) bool {
 func (f *Firewall) Remove() error {
 	var errs []error
 	for _, rules := range f.fams {
-		rules.broken = true
+		rules.trust = doubted
 		saved, err := rules.save()
 		unreadable := errors.As(err, new(UnreadableError))
 		if unreadable && rules.saved != "" {
