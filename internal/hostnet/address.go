@@ -43,10 +43,6 @@ const (
 	closed                 // the link has gone for good
 )
 
-var eventNames = [...]string{"named", "dropped", "ended", "begun", "whole", "withdrawn", "missed", "stuck", "closed"}
-
-func (e event) String() string { return eventNames[e] }
-
 // moves has the state that follows for each event and state. Where a state is not listed the event changes nothing.
 var moves = map[event]map[State]State{
 	named:   {Absent: Standing, Parting: Standing},

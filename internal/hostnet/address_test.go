@@ -12,6 +12,10 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
 )
 
+var eventNames = [...]string{"named", "dropped", "ended", "begun", "whole", "withdrawn", "missed", "stuck", "closed"}
+
+func (e event) String() string { return eventNames[e] }
+
 // statesTable prints all states with their duties, and all pairs of state and event, as docs/design.md has them.
 func statesTable() []string {
 	lines := []string{"| state | link carries it | rules steer to it | fallback table answers |", "|---|---|---|---|"}
@@ -20,7 +24,7 @@ func statesTable() []string {
 		d := dutiesOf[s]
 		steered, away := mark[d.steered], mark[d.away]
 		switch {
-		case d.settling:
+		case d.settling && d.steered:
 			steered = "new connections"
 		case d.steered && !d.carried:
 			steered = "yes, without effect"
@@ -120,6 +124,9 @@ func TestDuties(t *testing.T) {
 		if got := fmt.Sprint(tc.got); got != tc.want {
 			t.Errorf("%s: got %s, want %s", tc.what, got, tc.want)
 		}
+	}
+	if a := b.find(nettest.Addrs("192.0.2.1")[0]); a.State != Absent {
+		t.Errorf("an address that the book lacks is %s", a.State)
 	}
 	for _, a := range b.addrs {
 		if want := a.State == Settling || a.State == Steered; a.IsSteered() != want {

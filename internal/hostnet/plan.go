@@ -3,10 +3,8 @@
 package hostnet
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/family"
@@ -71,37 +69,6 @@ const (
 type step struct {
 	verb verb
 	to   book
-}
-
-// String describes the step as the tests have it.
-func (s step) String() string {
-	switch s.verb {
-	case setRules:
-		rules := s.to.steering()
-		text := "rules: steer " + listed(rules.Steered)
-		if len(rules.Settling) > 0 {
-			text += "; new connections only: " + listed(rules.Settling)
-		}
-		return text
-	case dropRules:
-		return step{setRules, s.to}.String() + ", if they can be read"
-	case setFallback:
-		return "fallback: answers for " + listed(s.to.away())
-	case setLink:
-		return "link: carries " + listed(s.to.carried())
-	}
-	return map[verb]string{
-		yieldSource: "host: uses another source address", drainQueues: "servers: read what has arrived",
-		replaceFirewall: "firewall: another one, and the rules of the old one go", renewFallback: "fallback: of another configuration",
-		replaceLink: "link: another one", watchLink: "link: watched anew",
-	}[s.verb]
-}
-
-func listed(addrs []netip.Addr) string {
-	if len(addrs) == 0 {
-		return "nothing"
-	}
-	return strings.Trim(fmt.Sprint(addrs), "[]")
 }
 
 // A change is how the configuration that is wanted differs from the one there is.

@@ -45,6 +45,37 @@ func (b book) text() string {
 	return strings.Join(out, ", ")
 }
 
+// String describes the step as the tests have it.
+func (s step) String() string {
+	switch s.verb {
+	case setRules:
+		rules := s.to.steering()
+		text := "rules: steer " + listed(rules.Steered)
+		if len(rules.Settling) > 0 {
+			text += "; new connections only: " + listed(rules.Settling)
+		}
+		return text
+	case dropRules:
+		return step{setRules, s.to}.String() + ", if they can be read"
+	case setFallback:
+		return "fallback: answers for " + listed(s.to.away())
+	case setLink:
+		return "link: carries " + listed(s.to.carried())
+	}
+	return map[verb]string{
+		yieldSource: "host: uses another source address", drainQueues: "servers: read what has arrived",
+		replaceFirewall: "firewall: another one, and the rules of the old one go", renewFallback: "fallback: of another configuration",
+		replaceLink: "link: another one", watchLink: "link: watched anew",
+	}[s.verb]
+}
+
+func listed(addrs []netip.Addr) string {
+	if len(addrs) == 0 {
+		return "nothing"
+	}
+	return strings.Trim(fmt.Sprint(addrs), "[]")
+}
+
 // TestPlan compares the steps of each change with text.
 func TestPlan(t *testing.T) {
 	const both = "169.254.20.10 10.96.0.10"
