@@ -57,7 +57,7 @@ func eachTable(saved string, body func(*strings.Builder, steering.Hook, savedTab
 			}
 		}
 		for _, line := range t.reference() {
-			fmt.Fprintln(&b, "-D"+strings.TrimPrefix(line, "-A"))
+			b.WriteString("-D" + strings.TrimPrefix(line, "-A"))
 		}
 		for _, h := range steering.Hooks {
 			if h.Table() == table {
@@ -91,13 +91,11 @@ func complete(saved string, s steering.Wanted, fam family.Family) bool {
 // A savedTable is the lines of one table in iptables-save's output.
 type savedTable []string
 
-func parseSaved(saved, table string) savedTable {
-	var t savedTable
+func parseSaved(saved, table string) (t savedTable) {
 	in := false
 	for line := range strings.Lines(saved) {
-		line = strings.TrimRight(line, "\n")
 		if strings.HasPrefix(line, "*") {
-			in = line == "*"+table
+			in = line == "*"+table+"\n"
 		} else if in {
 			t = append(t, line)
 		}
@@ -105,33 +103,23 @@ func parseSaved(saved, table string) savedTable {
 	return t
 }
 
-func (t savedTable) hasChain(h steering.Hook) bool {
+// count returns how many lines begin so.
+func (t savedTable) count(format string, args ...any) (n int) {
+	begin := fmt.Sprintf(format, args...)
 	for _, line := range t {
-		if strings.HasPrefix(line, ":"+h.Chain()+" ") {
-			return true
-		}
-	}
-	return false
-}
-
-func (t savedTable) rules(h steering.Hook) int {
-	n := 0
-	for _, line := range t {
-		if strings.HasPrefix(line, "-A "+h.Chain()+" ") {
+		if strings.HasPrefix(line, begin) {
 			n++
 		}
 	}
 	return n
 }
+
+func (t savedTable) hasChain(h steering.Hook) bool { return t.count(":%s ", h.Chain()) > 0 }
+
+func (t savedTable) rules(h steering.Hook) int { return t.count("-A %s ", h.Chain()) }
 
 func (t savedTable) jumps(h steering.Hook) int {
-	n := 0
-	for _, line := range t {
-		if line == fmt.Sprintf("-A %s -j %s", h.Builtin(), h.Chain()) {
-			n++
-		}
-	}
-	return n
+	return t.count("-A %s -j %s\n", h.Builtin(), h.Chain())
 }
 
 // reference returns the rules that k8s-dns-node-cache put into built-in chains.
