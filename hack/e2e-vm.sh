@@ -37,7 +37,7 @@ build() {
 	go build "${flags[@]}" -o "$bin/stock" ./e2e/stock
 	go build "${flags[@]}" -o "$bin/nodelocaldns" ./cmd/nodelocaldns
 	mkdir -p "$bin/hostnet"
-	go test -c "${flags[@]}" -o "$bin/hostnet/" ./internal/hostnet/... ./internal/proxymode ./internal/sockets
+	go test -c "${flags[@]}" -o "$bin/hostnet/" ./internal/hostnet/... ./internal/proxymode ./internal/sockets ./internal/nft
 	go test -c "${flags[@]}" -o "$bin/e2e.test" ./e2e
 }
 

@@ -187,3 +187,22 @@ func TestHostVariantIsOpened(t *testing.T) {
 	set(t, fw, wanted("169.254.20.10 fd00::10"))
 	wantIntact(t, fw, true)
 }
+
+// TestLeftoverOfAnotherFamily has an instance of both families be killed, and one of IPv4 only begin.
+func TestLeftoverOfAnotherFamily(t *testing.T) {
+	nettest.InNamespace(t)
+	n := open(t, testConfig())
+	if err := steerTo(n, testConfig().Addresses); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Close(true); err != nil { // as if it had been killed
+		t.Fatal(err)
+	}
+	cfg := testConfig()
+	cfg.Addresses, cfg.Fallback = family.IPv4.Only(cfg.Addresses), family.IPv4.Only(cfg.Fallback)
+	n = open(t, cfg)
+	if out := nettest.Command(t, "nft", "list", "tables"); strings.Contains(out, "ip6") || !strings.Contains(out, "table ip nodelocaldns\n") {
+		t.Errorf("tables:\n%s", out)
+	}
+	closeNetwork(t, n)
+}

@@ -26,38 +26,48 @@ const timeout = 5 * time.Second
 // A Batch is a transaction: all of it takes effect at once, or none.
 type Batch struct{ msgs []netlink.Message }
 
-func (b *Batch) add(msg int, f family.Family, flags netlink.HeaderFlags, encode func(*netlink.AttributeEncoder)) {
-	b.msgs = append(b.msgs, message(msg, f, flags|netlink.Request|netlink.Acknowledge, encode))
+func (b *Batch) add(msg int, f family.Family, flags netlink.HeaderFlags, attrs ...netlink.Attribute) {
+	b.msgs = append(b.msgs, message(msg, f, flags|netlink.Request|netlink.Acknowledge, attrs))
 }
 
 // header is the length of struct nfgenmsg, which the attributes follow.
 const header = 4
 
-func message(msg int, f family.Family, flags netlink.HeaderFlags, encode func(*netlink.AttributeEncoder)) netlink.Message {
-	ae := netlink.NewAttributeEncoder()
-	ae.ByteOrder = binary.BigEndian
-	encode(ae)
-	data, err := ae.Encode()
-	if err != nil {
-		panic(fmt.Sprintf("nft: encoding an nf_tables message: %v", err)) // only an Attribute over 64 KB
-	}
+func message(msg int, f family.Family, flags netlink.HeaderFlags, attrs []netlink.Attribute) netlink.Message {
 	return netlink.Message{
 		Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | msg), Flags: flags},
-		Data:   append([]byte{byte(f), unix.NFNETLINK_V0, 0, 0}, data...),
+		Data:   append([]byte{byte(f), unix.NFNETLINK_V0, 0, 0}, marshal(attrs)...),
 	}
+}
+
+func marshal(attrs []netlink.Attribute) []byte {
+	data, err := netlink.MarshalAttributes(attrs)
+	if err != nil {
+		panic(fmt.Sprintf("nft: encoding an nf_tables message: %v", err)) // of an attribute whose length is given, and none is
+	}
+	return data
+}
+
+// Attributes of nf_tables are in network byte order.
+
+func raw(kind uint16, v []byte) netlink.Attribute { return netlink.Attribute{Type: kind, Data: v} }
+func num(kind uint16, v uint32) netlink.Attribute {
+	return raw(kind, binary.BigEndian.AppendUint32(nil, v))
+}
+func text(kind uint16, s string) netlink.Attribute { return raw(kind, []byte(s+"\x00")) }
+
+func nested(kind uint16, attrs ...netlink.Attribute) netlink.Attribute {
+	return raw(kind|netlink.Nested, marshal(attrs))
 }
 
 // AddTable adds an empty table, or finds the one that is there.
 func (b *Batch) AddTable(f family.Family, name string) {
-	b.add(unix.NFT_MSG_NEWTABLE, f, netlink.Create, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_TABLE_NAME, name)
-		ae.Uint32(unix.NFTA_TABLE_FLAGS, 0)
-	})
+	b.add(unix.NFT_MSG_NEWTABLE, f, netlink.Create, text(unix.NFTA_TABLE_NAME, name), num(unix.NFTA_TABLE_FLAGS, 0))
 }
 
 // DeleteTable deletes a table with all it holds; it must exist.
 func (b *Batch) DeleteTable(f family.Family, name string) {
-	b.add(unix.NFT_MSG_DELTABLE, f, 0, func(ae *netlink.AttributeEncoder) { ae.String(unix.NFTA_TABLE_NAME, name) })
+	b.add(unix.NFT_MSG_DELTABLE, f, 0, text(unix.NFTA_TABLE_NAME, name))
 }
 
 // ReplaceTable leaves an empty table whether or not one was there.
@@ -69,40 +79,28 @@ func (b *Batch) ReplaceTable(f family.Family, name string) {
 
 // AddChain adds a chain of kind "filter", "nat" or "route" that the kernel calls at a hook.
 func (b *Batch) AddChain(f family.Family, table, name, kind string, hooknum uint32, priority int32) {
-	b.add(unix.NFT_MSG_NEWCHAIN, f, netlink.Create, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_CHAIN_TABLE, table)
-		ae.String(unix.NFTA_CHAIN_NAME, name)
-		ae.Nested(unix.NFTA_CHAIN_HOOK, func(ae *netlink.AttributeEncoder) error {
-			ae.Uint32(unix.NFTA_HOOK_HOOKNUM, hooknum)
-			ae.Uint32(unix.NFTA_HOOK_PRIORITY, uint32(priority))
-			return nil
-		})
-		ae.String(unix.NFTA_CHAIN_TYPE, kind)
-	})
+	b.add(unix.NFT_MSG_NEWCHAIN, f, netlink.Create,
+		text(unix.NFTA_CHAIN_TABLE, table),
+		text(unix.NFTA_CHAIN_NAME, name),
+		nested(unix.NFTA_CHAIN_HOOK, num(unix.NFTA_HOOK_HOOKNUM, hooknum), num(unix.NFTA_HOOK_PRIORITY, uint32(priority))),
+		text(unix.NFTA_CHAIN_TYPE, kind))
 }
 
 // AddRule adds a rule at the end of a chain.
 func (b *Batch) AddRule(f family.Family, table, chain, comment string, exprs ...Expr) {
-	b.add(unix.NFT_MSG_NEWRULE, f, netlink.Create|netlink.Append, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_RULE_TABLE, table)
-		ae.String(unix.NFTA_RULE_CHAIN, chain)
-		ae.Nested(unix.NFTA_RULE_EXPRESSIONS, func(ae *netlink.AttributeEncoder) error {
-			for _, e := range exprs {
-				ae.Nested(unix.NFTA_LIST_ELEM, e.encode)
-			}
-			return nil
-		})
-		// User data in libnftnl's form: type 0 (comment), length, text with a NUL.
-		ae.Bytes(unix.NFTA_RULE_USERDATA, append([]byte{0, byte(len(comment) + 1)}, comment+"\x00"...))
-	})
+	var list []netlink.Attribute
+	for _, e := range exprs {
+		list = append(list, nested(unix.NFTA_LIST_ELEM, text(unix.NFTA_EXPR_NAME, e.name), nested(unix.NFTA_EXPR_DATA, e.attrs...)))
+	}
+	// User data in libnftnl's form: type 0 (comment), length, text with a NUL.
+	userdata := append([]byte{0, byte(len(comment) + 1)}, comment+"\x00"...)
+	b.add(unix.NFT_MSG_NEWRULE, f, netlink.Create|netlink.Append, text(unix.NFTA_RULE_TABLE, table), text(unix.NFTA_RULE_CHAIN, chain),
+		nested(unix.NFTA_RULE_EXPRESSIONS, list...), raw(unix.NFTA_RULE_USERDATA, userdata))
 }
 
 // FlushChain deletes the rules of a chain.
 func (b *Batch) FlushChain(f family.Family, table, chain string) {
-	b.add(unix.NFT_MSG_DELRULE, f, 0, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_RULE_TABLE, table)
-		ae.String(unix.NFTA_RULE_CHAIN, chain)
-	})
+	b.add(unix.NFT_MSG_DELRULE, f, 0, text(unix.NFTA_RULE_TABLE, table), text(unix.NFTA_RULE_CHAIN, chain))
 }
 
 // A Table writes chains, filled anew, with their rules, which all have one comment.

@@ -16,20 +16,11 @@ import (
 
 // An Expr is one step of a rule, as libnftnl names it.
 type Expr struct {
-	name string
-	data func(*netlink.AttributeEncoder)
+	name  string
+	attrs attrs
 }
 
-func (e Expr) encode(ae *netlink.AttributeEncoder) error {
-	ae.String(unix.NFTA_EXPR_NAME, e.name)
-	ae.Nested(unix.NFTA_EXPR_DATA, func(ae *netlink.AttributeEncoder) error {
-		if e.data != nil {
-			e.data(ae)
-		}
-		return nil
-	})
-	return nil
-}
+type attrs []netlink.Attribute
 
 const reg = unix.NFT_REG_1 // 16 bytes: holds any value of ours
 
@@ -37,52 +28,32 @@ const reg = unix.NFT_REG_1 // 16 bytes: holds any value of ours
 func HostUint32(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }
 func hostUint16(v uint16) []byte { return binary.NativeEndian.AppendUint16(nil, v) }
 
-func dataValue(value []byte) func(*netlink.AttributeEncoder) error {
-	return func(ae *netlink.AttributeEncoder) error {
-		ae.Bytes(unix.NFTA_DATA_VALUE, value)
-		return nil
-	}
+func value(kind uint16, v []byte) netlink.Attribute {
+	return nested(kind, raw(unix.NFTA_DATA_VALUE, v))
 }
 
 func exprMeta(key uint32) Expr {
-	return Expr{"meta", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_META_DREG, reg)
-		ae.Uint32(unix.NFTA_META_KEY, key)
-	}}
+	return Expr{"meta", attrs{num(unix.NFTA_META_DREG, reg), num(unix.NFTA_META_KEY, key)}}
 }
 
 func exprPayload(base, offset, length uint32) Expr { return load(reg, base, offset, length) }
 
 // load puts bytes of a packet's header into a register.
 func load(register, base, offset, length uint32) Expr {
-	return Expr{"payload", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_PAYLOAD_DREG, register)
-		ae.Uint32(unix.NFTA_PAYLOAD_BASE, base)
-		ae.Uint32(unix.NFTA_PAYLOAD_OFFSET, offset)
-		ae.Uint32(unix.NFTA_PAYLOAD_LEN, length)
-	}}
+	return Expr{"payload", attrs{num(unix.NFTA_PAYLOAD_DREG, register), num(unix.NFTA_PAYLOAD_BASE, base),
+		num(unix.NFTA_PAYLOAD_OFFSET, offset), num(unix.NFTA_PAYLOAD_LEN, length)}}
 }
 
-func exprCmp(op uint32, value []byte) Expr {
-	return Expr{"cmp", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_CMP_SREG, reg)
-		ae.Uint32(unix.NFTA_CMP_OP, op)
-		ae.Nested(unix.NFTA_CMP_DATA, dataValue(value))
-	}}
+func exprCmp(op uint32, v []byte) Expr {
+	return Expr{"cmp", attrs{num(unix.NFTA_CMP_SREG, reg), num(unix.NFTA_CMP_OP, op), value(unix.NFTA_CMP_DATA, v)}}
 }
 
-func exprImmediate(value []byte) Expr {
-	return Expr{"immediate", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_IMMEDIATE_DREG, reg)
-		ae.Nested(unix.NFTA_IMMEDIATE_DATA, dataValue(value))
-	}}
+func exprImmediate(v []byte) Expr {
+	return Expr{"immediate", attrs{num(unix.NFTA_IMMEDIATE_DREG, reg), value(unix.NFTA_IMMEDIATE_DATA, v)}}
 }
 
 func exprCt(key uint32) Expr {
-	return Expr{"ct", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_CT_DREG, reg)
-		ae.Uint32(unix.NFTA_CT_KEY, key)
-	}}
+	return Expr{"ct", attrs{num(unix.NFTA_CT_DREG, reg), num(unix.NFTA_CT_KEY, key)}}
 }
 
 // The sequences below each match or do one thing.
@@ -141,25 +112,25 @@ const FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 
 // MatchTCPFlags matches TCP packets whose flags under mask are want.
 func MatchTCPFlags(mask, want byte) []Expr {
-	return []Expr{exprPayload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1), {"bitwise", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_BITWISE_SREG, reg)
-		ae.Uint32(unix.NFTA_BITWISE_DREG, reg)
-		ae.Uint32(unix.NFTA_BITWISE_LEN, 1)
-		ae.Nested(unix.NFTA_BITWISE_MASK, dataValue([]byte{mask}))
-		ae.Nested(unix.NFTA_BITWISE_XOR, dataValue([]byte{0}))
+	return []Expr{exprPayload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1), {"bitwise", attrs{
+		num(unix.NFTA_BITWISE_SREG, reg),
+		num(unix.NFTA_BITWISE_DREG, reg),
+		num(unix.NFTA_BITWISE_LEN, 1),
+		value(unix.NFTA_BITWISE_MASK, []byte{mask}),
+		value(unix.NFTA_BITWISE_XOR, []byte{0}),
 	}}, exprCmp(unix.NFT_CMP_EQ, []byte{want})}
 }
 
 // MatchLocal matches by whether the destination is an address of this host.
 func MatchLocal(op uint32) []Expr {
-	return []Expr{{"fib", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_FIB_DREG, reg)
-		ae.Uint32(unix.NFTA_FIB_RESULT, unix.NFT_FIB_RESULT_ADDRTYPE)
-		ae.Uint32(unix.NFTA_FIB_FLAGS, unix.NFTA_FIB_F_DADDR)
+	return []Expr{{"fib", attrs{
+		num(unix.NFTA_FIB_DREG, reg),
+		num(unix.NFTA_FIB_RESULT, unix.NFT_FIB_RESULT_ADDRTYPE),
+		num(unix.NFTA_FIB_FLAGS, unix.NFTA_FIB_F_DADDR),
 	}}, exprCmp(op, HostUint32(unix.RTN_LOCAL))}
 }
 
-// MatchReplyInZone matches the answers of connections that setZone put into zone.
+// MatchReplyInZone matches the answers of connections that SetZone put into zone.
 func MatchReplyInZone(zone uint16) []Expr {
 	const reply = 1 // IP_CT_DIR_REPLY
 	return []Expr{
@@ -172,29 +143,28 @@ func MatchReplyInZone(zone uint16) []Expr {
 // of the zone, are still found.
 func SetZone(zone uint16) []Expr {
 	const original = 0 // IP_CT_DIR_ORIGINAL
-	return []Expr{exprImmediate(hostUint16(zone)), {"ct", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_CT_SREG, reg)
-		ae.Uint32(unix.NFTA_CT_KEY, unix.NFT_CT_ZONE)
-		ae.Uint8(unix.NFTA_CT_DIRECTION, original)
+	return []Expr{exprImmediate(hostUint16(zone)), {"ct", attrs{
+		num(unix.NFTA_CT_SREG, reg),
+		num(unix.NFTA_CT_KEY, unix.NFT_CT_ZONE),
+		raw(unix.NFTA_CT_DIRECTION, []byte{original}),
 	}}}
 }
 
 // SetAddr rewrites the source or destination address and mends the checksums.
 func SetAddr(a netip.Addr, source bool) []Expr {
 	offset, length := addrField(family.Of(a), source)
-	return []Expr{exprImmediate(a.AsSlice()), {"payload", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_PAYLOAD_SREG, reg)
-		ae.Uint32(unix.NFTA_PAYLOAD_BASE, unix.NFT_PAYLOAD_NETWORK_HEADER)
-		ae.Uint32(unix.NFTA_PAYLOAD_OFFSET, offset)
-		ae.Uint32(unix.NFTA_PAYLOAD_LEN, length)
-		if a.Is4() {
-			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_TYPE, unix.NFT_PAYLOAD_CSUM_INET)
-			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_OFFSET, 10)
-		} else {
-			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_TYPE, unix.NFT_PAYLOAD_CSUM_NONE)
-			ae.Uint32(unix.NFTA_PAYLOAD_CSUM_OFFSET, 0)
-		}
-		ae.Uint32(unix.NFTA_PAYLOAD_CSUM_FLAGS, unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR)
+	sum, at := uint32(unix.NFT_PAYLOAD_CSUM_NONE), uint32(0)
+	if a.Is4() {
+		sum, at = unix.NFT_PAYLOAD_CSUM_INET, 10
+	}
+	return []Expr{exprImmediate(a.AsSlice()), {"payload", attrs{
+		num(unix.NFTA_PAYLOAD_SREG, reg),
+		num(unix.NFTA_PAYLOAD_BASE, unix.NFT_PAYLOAD_NETWORK_HEADER),
+		num(unix.NFTA_PAYLOAD_OFFSET, offset),
+		num(unix.NFTA_PAYLOAD_LEN, length),
+		num(unix.NFTA_PAYLOAD_CSUM_TYPE, sum),
+		num(unix.NFTA_PAYLOAD_CSUM_OFFSET, at),
+		num(unix.NFTA_PAYLOAD_CSUM_FLAGS, unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR),
 	}}}
 }
 
@@ -203,24 +173,18 @@ func Notrack() Expr { return Expr{name: "notrack"} }
 
 // Drop ends the packet's way (NF_DROP).
 func Drop() []Expr {
-	return []Expr{{"immediate", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT)
-		ae.Nested(unix.NFTA_IMMEDIATE_DATA, func(ae *netlink.AttributeEncoder) error {
-			ae.Nested(unix.NFTA_DATA_VERDICT, func(ae *netlink.AttributeEncoder) error {
-				ae.Uint32(unix.NFTA_VERDICT_CODE, 0)
-				return nil
-			})
-			return nil
-		})
+	return []Expr{{"immediate", attrs{
+		num(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT),
+		nested(unix.NFTA_IMMEDIATE_DATA, nested(unix.NFTA_DATA_VERDICT, num(unix.NFTA_VERDICT_CODE, 0))),
 	}}}
 }
 
 // DestinationNAT maps the connection to a.
 func DestinationNAT(a netip.Addr) []Expr {
-	return []Expr{exprImmediate(a.AsSlice()), {"nat", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_NAT_TYPE, unix.NFT_NAT_DNAT)
-		ae.Uint32(unix.NFTA_NAT_FAMILY, uint32(family.Of(a)))
-		ae.Uint32(unix.NFTA_NAT_REG_ADDR_MIN, reg)
+	return []Expr{exprImmediate(a.AsSlice()), {"nat", attrs{
+		num(unix.NFTA_NAT_TYPE, unix.NFT_NAT_DNAT),
+		num(unix.NFTA_NAT_FAMILY, uint32(family.Of(a))),
+		num(unix.NFTA_NAT_REG_ADDR_MIN, reg),
 	}}}
 }
 

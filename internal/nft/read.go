@@ -15,13 +15,13 @@ import (
 )
 
 // ask sends one request and returns the attributes of each answer.
-func ask(msg int, f family.Family, flags netlink.HeaderFlags, encode func(*netlink.AttributeEncoder)) (answers [][]byte, err error) {
+func ask(msg int, f family.Family, flags netlink.HeaderFlags, attrs ...netlink.Attribute) (answers [][]byte, err error) {
 	c, err := dial()
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	msgs, err := c.Execute(message(msg, f, flags|netlink.Request, encode))
+	msgs, err := c.Execute(message(msg, f, flags|netlink.Request, attrs))
 	for _, m := range msgs {
 		if len(m.Data) > header {
 			answers = append(answers, m.Data[header:])
@@ -32,7 +32,7 @@ func ask(msg int, f family.Family, flags netlink.HeaderFlags, encode func(*netli
 
 // Generation returns the number of the last transaction in this network namespace.
 func Generation() (uint32, error) {
-	answers, err := ask(unix.NFT_MSG_GETGEN, unix.AF_UNSPEC, 0, func(*netlink.AttributeEncoder) {})
+	answers, err := ask(unix.NFT_MSG_GETGEN, unix.AF_UNSPEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("asking nf_tables for its generation: %w", err)
 	}
@@ -46,7 +46,7 @@ func Generation() (uint32, error) {
 
 // TableExists reports whether there is a table of that name. A kernel without nf_tables has none.
 func TableExists(f family.Family, name string) (bool, error) {
-	_, err := ask(unix.NFT_MSG_GETTABLE, f, 0, func(ae *netlink.AttributeEncoder) { ae.String(unix.NFTA_TABLE_NAME, name) })
+	_, err := ask(unix.NFT_MSG_GETTABLE, f, 0, text(unix.NFTA_TABLE_NAME, name))
 	for _, absent := range []error{unix.ENOENT, unix.EINVAL, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT} {
 		if errors.Is(err, absent) {
 			return false, nil
@@ -57,7 +57,7 @@ func TableExists(f family.Family, name string) (bool, error) {
 
 // ChainNames returns the names of the chains of a table; none if it cannot be seen.
 func ChainNames(f family.Family, table string) (names []string) {
-	chains, _ := ask(unix.NFT_MSG_GETCHAIN, f, netlink.Dump, func(*netlink.AttributeEncoder) {})
+	chains, _ := ask(unix.NFT_MSG_GETCHAIN, f, netlink.Dump)
 	for _, c := range chains {
 		if Text(c, unix.NFTA_CHAIN_TABLE) == table {
 			names = append(names, Text(c, unix.NFTA_CHAIN_NAME))
@@ -69,10 +69,7 @@ func ChainNames(f family.Family, table string) (names []string) {
 // Rules returns the rules of ch, in their order: their content, or, with a marker, the handles of those that contain
 // it. A chain that does not exist has none.
 func (ch Chain) Rules(marker string) (rules [][]byte, err error) {
-	answers, err := ask(unix.NFT_MSG_GETRULE, ch.Family, netlink.Dump, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_RULE_TABLE, ch.Table)
-		ae.String(unix.NFTA_RULE_CHAIN, ch.Name)
-	})
+	answers, err := ask(unix.NFT_MSG_GETRULE, ch.Family, netlink.Dump, text(unix.NFTA_RULE_TABLE, ch.Table), text(unix.NFTA_RULE_CHAIN, ch.Name))
 	want := uint16(unix.NFTA_RULE_EXPRESSIONS)
 	if marker != "" {
 		want = unix.NFTA_RULE_HANDLE

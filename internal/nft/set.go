@@ -3,6 +3,7 @@
 package nft
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -35,19 +36,19 @@ func (s Set) loadClient() []Expr {
 
 // MatchKnown matches clients in the set.
 func (s Set) MatchKnown() []Expr {
-	return append(s.loadClient(), Expr{"lookup", func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_LOOKUP_SET, s.Name)
-		ae.Uint32(unix.NFTA_LOOKUP_SREG, unix.NFT_REG32_00)
+	return append(s.loadClient(), Expr{"lookup", attrs{
+		text(unix.NFTA_LOOKUP_SET, s.Name),
+		num(unix.NFTA_LOOKUP_SREG, unix.NFT_REG32_00),
 	}})
 }
 
 // Forget takes the client out of the set. Kernels before 5.4 refuse it (d0a8d877da97, netfilter: nft_dynset: support
 // for element deletion).
 func (s Set) Forget() []Expr {
-	return append(s.loadClient(), Expr{"dynset", func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_DYNSET_SET_NAME, s.Name)
-		ae.Uint32(unix.NFTA_DYNSET_OP, dynsetDelete)
-		ae.Uint32(unix.NFTA_DYNSET_SREG_KEY, unix.NFT_REG32_00)
+	return append(s.loadClient(), Expr{"dynset", attrs{
+		text(unix.NFTA_DYNSET_SET_NAME, s.Name),
+		num(unix.NFTA_DYNSET_OP, dynsetDelete),
+		num(unix.NFTA_DYNSET_SREG_KEY, unix.NFT_REG32_00),
 	}})
 }
 
@@ -56,11 +57,11 @@ const dynsetDelete = 2
 
 // Remember puts the client into the set, or renews its time there. A full set ends the rule.
 func (s Set) Remember() []Expr {
-	return append(s.loadClient(), Expr{"dynset", func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_DYNSET_SET_NAME, s.Name)
-		ae.Uint32(unix.NFTA_DYNSET_OP, unix.NFT_DYNSET_OP_UPDATE)
-		ae.Uint32(unix.NFTA_DYNSET_SREG_KEY, unix.NFT_REG32_00)
-		ae.Uint64(unix.NFTA_DYNSET_TIMEOUT, uint64(s.TTL.Milliseconds()))
+	return append(s.loadClient(), Expr{"dynset", attrs{
+		text(unix.NFTA_DYNSET_SET_NAME, s.Name),
+		num(unix.NFTA_DYNSET_OP, unix.NFT_DYNSET_OP_UPDATE),
+		num(unix.NFTA_DYNSET_SREG_KEY, unix.NFT_REG32_00),
+		raw(unix.NFTA_DYNSET_TIMEOUT, binary.BigEndian.AppendUint64(nil, uint64(s.TTL.Milliseconds()))),
 	}})
 }
 
@@ -72,19 +73,15 @@ func (b *Batch) AddSet(s Set) {
 	if s.Family == family.IPv6 {
 		addr = ipv6Addr
 	}
-	b.add(unix.NFT_MSG_NEWSET, s.Family, netlink.Create, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_SET_TABLE, s.Table)
-		ae.String(unix.NFTA_SET_NAME, s.Name)
-		ae.Uint32(unix.NFTA_SET_ID, 1)
-		ae.Uint32(unix.NFTA_SET_FLAGS, unix.NFT_SET_TIMEOUT|unix.NFT_SET_EVAL)
-		ae.Uint32(unix.NFTA_SET_KEY_TYPE, addr<<6|inetService)
-		ae.Uint32(unix.NFTA_SET_KEY_LEN, s.keyLen())
-		ae.Uint64(unix.NFTA_SET_TIMEOUT, uint64(s.TTL.Milliseconds()))
-		ae.Nested(unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) error {
-			ae.Uint32(unix.NFTA_SET_DESC_SIZE, maxSetSize)
-			return nil
-		})
-	})
+	b.add(unix.NFT_MSG_NEWSET, s.Family, netlink.Create,
+		text(unix.NFTA_SET_TABLE, s.Table),
+		text(unix.NFTA_SET_NAME, s.Name),
+		num(unix.NFTA_SET_ID, 1),
+		num(unix.NFTA_SET_FLAGS, unix.NFT_SET_TIMEOUT|unix.NFT_SET_EVAL),
+		num(unix.NFTA_SET_KEY_TYPE, addr<<6|inetService),
+		num(unix.NFTA_SET_KEY_LEN, s.keyLen()),
+		raw(unix.NFTA_SET_TIMEOUT, binary.BigEndian.AppendUint64(nil, uint64(s.TTL.Milliseconds()))),
+		nested(unix.NFTA_SET_DESC, num(unix.NFTA_SET_DESC_SIZE, maxSetSize)))
 }
 
 // maxSetSize bounds the memory that a flood of connections takes.

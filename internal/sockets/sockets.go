@@ -3,26 +3,23 @@
 package sockets
 
 import (
-	"encoding/binary"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+
+	"github.com/prometheus/procfs"
 )
 
 // tcpListen is TCP_LISTEN of include/net/tcp_states.h.
 const tcpListen = 10
 
-// A socket is one line of /proc/net/udp or /proc/net/tcp.
+// A Socket is one line of /proc/net/udp or /proc/net/tcp.
 type Socket struct {
 	Local netip.AddrPort
 	Bound bool   // hears whoever sends: it has no peer, and one of TCP listens
-	state uint64 // TCP_LISTEN and so on
 	Queue uint64 // bytes that wait, unread
 	uid   uint64 // of the user who made it, as this user namespace sees it
 	inode uint64
@@ -73,61 +70,36 @@ func (s Socket) owner() string {
 	return fmt.Sprintf("a process of user %d that cannot be seen from here (on the node: ss -antup | grep :%d)", s.uid, s.Local.Port())
 }
 
-// List returns the sockets of network in this network namespace, of both families. Their files have the same columns
-// (get_udp4_sock of net/ipv4/udp.c, get_tcp4_sock of net/ipv4/tcp_ipv4.c).
+// List returns the sockets of network, "udp" or "tcp", in this network namespace, of both families.
 func List(network string) ([]Socket, error) {
+	lines, err := list(network)
+	if err != nil {
+		return nil, fmt.Errorf("listing sockets: %w", err)
+	}
 	var out []Socket
-	for _, family := range []string{"", "6"} {
-		text, err := os.ReadFile("/proc/thread-self/net/" + network + family)
-		if err != nil && family == "" {
-			return nil, fmt.Errorf("listing sockets: %w", err)
-		}
-		for line := range strings.Lines(string(text)) { // none on a kernel without IPv6
-			if s, ok := parseSocket(strings.Fields(line)); ok {
-				s.Bound = s.Bound && (network == "udp" || s.state == tcpListen)
-				out = append(out, s)
-			}
-		}
+	for _, l := range lines {
+		ip, _ := netip.AddrFromSlice(l.LocalAddr)
+		out = append(out, Socket{
+			Local: netip.AddrPortFrom(ip.Unmap(), uint16(l.LocalPort)),
+			Bound: l.RemPort == 0 && (network == "udp" || l.St == tcpListen),
+			Queue: l.RxQueue, uid: l.UID, inode: l.Inode,
+		})
 	}
 	return out, nil
 }
 
-// parseSocket reads the columns of one line; the headings are no socket.
-func parseSocket(f []string) (s Socket, ok bool) {
-	if len(f) < 10 {
-		return s, false
+// list leaves out IPv6 on a kernel without it.
+func list(network string) (procfs.NetIPSocket, error) {
+	fs, err := procfs.NewFS("/proc/thread-self")
+	if err != nil {
+		return nil, err
 	}
-	local, err := parseEnd(f[1])
-	remote, rerr := parseEnd(f[2])
-	if err != nil || rerr != nil {
-		return s, false
+	if network == "tcp" {
+		v4, err := fs.NetTCP() //lint:ignore SA1019 what is to take its place needs a module of the kernel's, tcp_diag
+		v6, _ := fs.NetTCP6()  //lint:ignore SA1019 as above
+		return append(procfs.NetIPSocket(v4), v6...), err
 	}
-	_, queue, _ := strings.Cut(f[4], ":")
-	s.Local, s.Bound = local, remote.Port() == 0
-	errs := []error{
-		number(f[3], 16, &s.state), number(queue, 16, &s.Queue),
-		number(f[7], 10, &s.uid), number(f[9], 10, &s.inode),
-	}
-	return s, errors.Join(errs...) == nil
-}
-
-// parseEnd reads ADDRESS:PORT. The address is in words of 32 bits, each a number in the machine's order of what
-// stands in memory in the network's.
-func parseEnd(text string) (netip.AddrPort, error) {
-	addr, port, _ := strings.Cut(text, ":")
-	raw, err := hex.DecodeString(addr)
-	if err != nil || len(raw) != 4 && len(raw) != 16 {
-		return netip.AddrPort{}, fmt.Errorf("%q is no address", addr)
-	}
-	for i := 0; i < len(raw); i += 4 {
-		binary.NativeEndian.PutUint32(raw[i:], binary.BigEndian.Uint32(raw[i:]))
-	}
-	n, err := strconv.ParseUint(port, 16, 16)
-	ip, _ := netip.AddrFromSlice(raw)
-	return netip.AddrPortFrom(ip.Unmap(), uint16(n)), err
-}
-
-func number(text string, base int, to *uint64) (err error) {
-	*to, err = strconv.ParseUint(text, base, 64)
-	return err
+	v4, err := fs.NetUDP()
+	v6, _ := fs.NetUDP6()
+	return append(procfs.NetIPSocket(v4), v6...), err
 }

@@ -3,27 +3,53 @@
 package sockets
 
 import (
-	"fmt"
-	"strings"
+	"net"
+	"net/netip"
+	"slices"
 	"testing"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
 )
 
-func TestParseSocket(t *testing.T) {
-	for line, want := range map[string]string{
-		"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops":                              "",
-		" 1055: 0A14FEA9:0035 00000000:0000 07 00000000:00000300 00:00000000 00000000     0        0 28187 2 0000000000000000 0":                          "169.254.20.10:53 true 768 0 28187",
-		"   23: 0100007F:0277 0200007F:D431 01 00000000:00000000 00:00000000 00000000 65534        0 9 1":                                                 "127.0.0.1:631 false 0 65534 9",
-		"  10: 000000FD000000000000000010000000:0035 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000 101 0 7 2 0000000 0": "[fd00::10]:53 true 0 101 7",
-		" 1: 0A14FE:0035 00000000:0000 07 0:0 0:0 0 0 0 1 2":                                                                                              "",
-		" 1: 0A14FEA9:0035 00000000:0000 07 0:0 0:0 0 root 0 1 2 0":                                                                                       "",
-	} {
-		s, ok := parseSocket(strings.Fields(line))
-		got := ""
-		if ok {
-			got = fmt.Sprint(s.Local, s.Bound, s.Queue, s.uid, s.inode)
+// TestList has a UDP socket of each family with a query that waits, one with a peer, and one of TCP that listens.
+func TestList(t *testing.T) {
+	nettest.InNamespace(t)
+	for _, addr := range []string{"127.0.0.1:53", "[::1]:53"} {
+		at := netip.MustParseAddrPort(addr)
+		server, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if got != want {
-			t.Errorf("%s: got %s, want %s", line, got, want)
+		defer server.Close()
+		client, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(at))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		if _, err := client.Write([]byte("query")); err != nil {
+			t.Fatal(err)
+		}
+		listener, err := net.Listen("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		find := func(network string, at netip.AddrPort) Socket {
+			all, err := List(network)
+			i := slices.IndexFunc(all, func(s Socket) bool { return s.Local == at })
+			if err != nil || i < 0 {
+				t.Fatalf("%s %s is not among %v, %v", network, at, all, err)
+			}
+			return all[i]
+		}
+		if s := find("udp", at); !s.Bound || s.Queue == 0 || s.inode == 0 {
+			t.Errorf("the server: %+v", s)
+		}
+		if s := find("udp", client.LocalAddr().(*net.UDPAddr).AddrPort()); s.Bound || s.Queue != 0 {
+			t.Errorf("the client: %+v", s)
+		}
+		if s := find("tcp", at); !s.Bound {
+			t.Errorf("the listener: %+v", s)
 		}
 	}
 }

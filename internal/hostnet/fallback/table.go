@@ -118,12 +118,10 @@ func (f *Table) Addresses() []netip.Addr {
 
 // Exists reports whether there is a table already, of whatever family.
 func Exists() bool {
-	for _, fam := range family.Both {
-		if ok, err := nft.TableExists(fam, Name); ok && err == nil {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(family.Both, func(f family.Family) bool {
+		ok, err := nft.TableExists(f, Name)
+		return ok && err == nil
+	})
 }
 
 // Set makes the table answer for all its addresses while they are not on this host, and for those in away in any
@@ -171,61 +169,55 @@ func (f *Table) set(away []netip.Addr, begin func(*nft.Batch, family.Family, str
 
 // write writes the table of one family.
 func (f *Table) write(t *nft.Table, away []netip.Addr) {
-	set := movedSet(t.Family)
-	t.Batch.AddSet(set)
-	for i, a := range f.addrs {
-		if family.Of(a) == t.Family {
-			t.Batch.AddSet(heldSet(t.Family, i))
-		}
+	moved, own := clientSet(t.Family, "moved"), t.Family.Only(f.addrs)
+	t.Batch.AddSet(moved)
+	for _, a := range own {
+		t.Batch.AddSet(f.held(a))
 	}
 	routes := slices.DeleteFunc(slices.Clone(f.routes), func(r route) bool { return family.Of(r.addr) != t.Family })
-	for _, hooknum := range []uint32{unix.NF_INET_PRE_ROUTING, unix.NF_INET_LOCAL_OUT} {
-		t.Chain(map[uint32]string{unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_LOCAL_OUT: "output"}[hooknum],
-			map[uint32]string{unix.NF_INET_PRE_ROUTING: "filter", unix.NF_INET_LOCAL_OUT: "route"}[hooknum], hooknum, priorityRewrite)
+	for _, h := range []struct {
+		num        uint32
+		name, kind string
+	}{{unix.NF_INET_PRE_ROUTING, "prerouting", "filter"}, {unix.NF_INET_LOCAL_OUT, "output", "route"}} {
+		t.Chain(h.name, h.kind, h.num, priorityRewrite)
 		for _, r := range routes {
-			for _, rule := range r.queries(set, f.port, slices.Contains(away, r.addr) && f.owner == present) {
+			for _, rule := range r.queries(moved, f.port, slices.Contains(away, r.addr) && f.owner == present) {
 				t.Rule(rule...)
 			}
 		}
-		for i, a := range f.addrs {
-			if family.Of(a) != t.Family {
-				continue
-			}
-			for _, rule := range f.hold(a, heldSet(t.Family, i), slices.Contains(away, a)) {
+		for _, a := range own {
+			for _, rule := range f.hold(a, f.held(a), slices.Contains(away, a)) {
 				t.Rule(rule...)
 			}
 		}
-		t.Chain(map[uint32]string{unix.NF_INET_PRE_ROUTING: "pin_prerouting", unix.NF_INET_LOCAL_OUT: "pin_output"}[hooknum],
-			"nat", hooknum, priorityPin)
-		for _, a := range f.addrs {
-			if family.Of(a) == t.Family {
-				t.Rule(pin(a, f.port)...)
-			}
+		t.Chain("pin_"+h.name, "nat", h.num, priorityPin)
+		for _, a := range own {
+			t.Rule(pin(a, f.port)...)
 		}
 	}
-	for _, hooknum := range []uint32{unix.NF_INET_POST_ROUTING, unix.NF_INET_LOCAL_IN} {
-		t.Chain(map[uint32]string{unix.NF_INET_POST_ROUTING: "postrouting", unix.NF_INET_LOCAL_IN: "input"}[hooknum],
-			"filter", hooknum, priorityAnswers)
+	for _, h := range []struct {
+		num  uint32
+		name string
+	}{{unix.NF_INET_POST_ROUTING, "postrouting"}, {unix.NF_INET_LOCAL_IN, "input"}} {
+		t.Chain(h.name, "filter", h.num, priorityAnswers)
 		for _, r := range routes {
 			t.Rule(r.answers("udp", f.port)...)
 			t.Rule(r.answers("tcp", f.port)...)
 		}
 	}
 	t.Chain("source", "nat", unix.NF_INET_POST_ROUTING, priorityMasquerade)
-	for _, a := range f.addrs {
-		if family.Of(a) == t.Family {
-			t.Rule(masquerade(a, "udp", f.port)...)
-			t.Rule(masquerade(a, "tcp", f.port)...)
-		}
+	for _, a := range own {
+		t.Rule(masquerade(a, "udp", f.port)...)
+		t.Rule(masquerade(a, "tcp", f.port)...)
 	}
 }
 
-// movedSet remembers the clients whose TCP connections are rewritten.
-func movedSet(f family.Family) nft.Set { return clientSet(f, "moved") }
+// held is the set of the clients whose TCP connections began with the cache at a.
+func (f *Table) held(a netip.Addr) nft.Set {
+	return clientSet(family.Of(a), fmt.Sprintf("held%d", slices.Index(f.addrs, a)))
+}
 
-// heldSet remembers the clients whose TCP connections began with the cache at its i-th address.
-func heldSet(f family.Family, i int) nft.Set { return clientSet(f, fmt.Sprintf("held%d", i)) }
-
+// clientSet remembers clients. That of the name moved has those whose TCP connections are rewritten.
 func clientSet(f family.Family, name string) nft.Set {
 	return nft.Set{Family: f, Table: Name, Name: name, TTL: time.Minute}
 }

@@ -41,7 +41,7 @@ func slotName(slot int) name { return name{127, 53, 0, byte(1 + slot)} }
 
 func (n name) at() netip.AddrPort { return netip.AddrPortFrom(netip.AddrFrom4(n), claimPort) }
 
-// A claim is a name that this process holds.
+// A Claim is a name that this process holds.
 type Claim struct{ fd int }
 
 // bind returns a socket that holds the name. One that looks only does not conflict with others that look.

@@ -41,7 +41,7 @@ func (f *Firewall) Set(s steering.Wanted) error {
 		t := &nft.Table{Batch: &b, Watch: &f.watch, Family: fam, Name: Table, Comment: steering.CommentSkip}
 		b.ReplaceTable(fam, Table)
 		for _, h := range []steering.Hook{steering.RawPre, steering.RawOut} {
-			t.Chain(strings.ToLower(h.Builtin()), "filter", hooknum[h], priorityRaw)
+			t.Chain(strings.ToLower(h.Builtin), "filter", hooknum[h], priorityRaw)
 			for _, r := range s.Rules(fam) {
 				if r.Hook == h {
 					t.Rule(exprs(r)...)

@@ -34,40 +34,26 @@ type Wanted struct {
 	HealthPort uint16 // at the first of Addresses; 0: none
 }
 
-// A hook names one of the four places that rules stand in. Two of them share the name of their iptables chain; they
-// stand in different tables.
-type Hook int
+// A Hook is one of the four places that rules stand in.
+type Hook struct {
+	Table   string // of iptables: raw or filter
+	Builtin string // the chain that the kernel calls
+	Chain   string // ours, to which that one jumps; two have the same name, in different tables
+}
 
 // The four.
-const (
-	RawPre Hook = iota
-	RawOut
-	FilterIn
-	FilterOut
+var (
+	RawPre    = Hook{"raw", "PREROUTING", ChainPrefix + "PRE"}
+	RawOut    = Hook{"raw", "OUTPUT", ChainPrefix + "OUT"}
+	FilterIn  = Hook{"filter", "INPUT", ChainPrefix + "IN"}
+	FilterOut = Hook{"filter", "OUTPUT", ChainPrefix + "OUT"}
+	Hooks     = []Hook{RawPre, RawOut, FilterIn, FilterOut}
 )
-
-// Hooks lists the four.
-var Hooks = []Hook{RawPre, RawOut, FilterIn, FilterOut}
-
-// Table returns the name of the iptables table: raw or filter.
-func (h Hook) Table() string {
-	return map[Hook]string{RawPre: "raw", RawOut: "raw", FilterIn: "filter", FilterOut: "filter"}[h]
-}
-
-// Builtin returns the name of the built-in chain.
-func (h Hook) Builtin() string {
-	return map[Hook]string{RawPre: "PREROUTING", RawOut: "OUTPUT", FilterIn: "INPUT", FilterOut: "OUTPUT"}[h]
-}
-
-// Chain returns the name of our chain.
-func (h Hook) Chain() string {
-	return map[Hook]string{RawPre: ChainPrefix + "PRE", RawOut: ChainPrefix + "OUT", FilterIn: ChainPrefix + "IN", FilterOut: ChainPrefix + "OUT"}[h]
-}
 
 // ChainPrefix begins the name of every iptables chain of ours and of no other.
 const ChainPrefix = "NODELOCALDNS-"
 
-// A rule is one line of the firewall: DNS or health traffic of one protocol to (or, if Source is set, from) one
+// A Rule is one line of the firewall: DNS or health traffic of one protocol to (or, if Source is set, from) one
 // address of the cache.
 type Rule struct {
 	Hook   Hook
@@ -75,10 +61,10 @@ type Rule struct {
 	Source bool
 	Addr   netip.Addr
 	Port   uint16
-	Local  bool   // only while addr is an address of this host
+	Local  bool   // only while Addr is an address of this host
 	SYN    bool   // only the first packet of a TCP connection
 	Mark   uint32 // only packets with this mark; 0: any
-	Uplink string // if set, the rule ends the chain for what comes in by this interface, and has no other field but hook
+	Uplink string // if set, the rule ends the chain for what comes in by this interface, and has no other field but Hook
 }
 
 // Rules returns the rules of s for one address family.
@@ -128,14 +114,14 @@ func (s Wanted) standing(proto string, a netip.Addr, port uint16) []Rule {
 // IPTables prints r as iptables-restore takes it.
 func (r Rule) IPTables() string {
 	if r.Uplink != "" {
-		return fmt.Sprintf("-A %s -i %s -m comment --comment %q -j RETURN", r.Hook.Chain(), r.Uplink, CommentUplink)
+		return fmt.Sprintf("-A %s -i %s -m comment --comment %q -j RETURN", r.Hook.Chain, r.Uplink, CommentUplink)
 	}
 	var b strings.Builder
 	flag, port := "-d", "--dport"
 	if r.Source {
 		flag, port = "-s", "--sport"
 	}
-	fmt.Fprintf(&b, "-A %s %s %s -p %s -m %s %s %d", r.Hook.Chain(), flag, netip.PrefixFrom(r.Addr, r.Addr.BitLen()), r.Proto, r.Proto, port, r.Port)
+	fmt.Fprintf(&b, "-A %s %s %s -p %s -m %s %s %d", r.Hook.Chain, flag, netip.PrefixFrom(r.Addr, r.Addr.BitLen()), r.Proto, r.Proto, port, r.Port)
 	if r.SYN {
 		b.WriteString(" --tcp-flags FIN,SYN,RST,ACK SYN")
 	}
@@ -145,7 +131,7 @@ func (r Rule) IPTables() string {
 	if r.Local {
 		b.WriteString(" -m addrtype --dst-type LOCAL")
 	}
-	if r.Hook.Table() == "filter" {
+	if r.Hook.Table == "filter" {
 		fmt.Fprintf(&b, " -m comment --comment %q -j ACCEPT", CommentAllow)
 	} else {
 		fmt.Fprintf(&b, " -m comment --comment %q -j NOTRACK", CommentSkip)

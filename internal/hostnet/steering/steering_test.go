@@ -17,7 +17,7 @@ func wanted(steered string) Wanted {
 // what keeps answers in flight from confusing connection tracking.
 func TestGuards(t *testing.T) {
 	for _, r := range wanted("169.254.20.10 10.96.0.10 fd00::10").Rules(family.IPv4) {
-		if r.Hook.Table() != "raw" {
+		if r.Hook.Table != "raw" {
 			continue
 		}
 		if r.Source == r.Local && r.Mark == 0 {
@@ -28,7 +28,7 @@ func TestGuards(t *testing.T) {
 
 func TestSteeringOffLeavesOnlyTheSelfQueryAndTheHealthPort(t *testing.T) {
 	for _, r := range wanted("").Rules(family.IPv4) {
-		if r.Hook.Table() == "raw" && !r.Source && r.Port == 53 && r.Mark != SelfQueryMark {
+		if r.Hook.Table == "raw" && !r.Source && r.Port == 53 && r.Mark != SelfQueryMark {
 			t.Errorf("a rule steers: %s", r.IPTables())
 		}
 	}

@@ -178,8 +178,8 @@ func (f *Firewall) Remove() error {
 func nftWatch(fam family.Family) *nft.Watch {
 	w := &nft.Watch{Marker: steering.ChainPrefix}
 	for _, h := range steering.Hooks {
-		for _, chain := range []string{h.Builtin(), h.Chain()} {
-			w.Chains = append(w.Chains, nft.Chain{Family: fam, Table: h.Table(), Name: chain})
+		for _, chain := range []string{h.Builtin, h.Chain} {
+			w.Chains = append(w.Chains, nft.Chain{Family: fam, Table: h.Table, Name: chain})
 		}
 	}
 	return w

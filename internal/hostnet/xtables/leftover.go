@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/family"
 	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
 // Clear removes our rules and the reference's from every variant of iptables that is installed and in use, except
-// from those that skip names. It returns an unreadableError if some are in a table of which it cannot take them out.
+// from those that skip names. It returns an UnreadableError if some are in a table of which it cannot take them out.
 func Clear(skip func(variant string, fam family.Family) bool) (removed []string, err error) {
 	var unreadable error
 	for _, x := range installedXtables() {
@@ -37,45 +38,29 @@ func Clear(skip func(variant string, fam family.Family) bool) (removed []string,
 	return removed, unreadable
 }
 
-// installedXtables lists the variants whose tables exist: looking at one that is not in use would load its modules.
-func installedXtables() []xtables {
-	var out []xtables
-	for _, fam := range family.Both {
-		for _, variant := range []string{nftVariant, legacyVariant} {
-			x := xtables{fam: fam, variant: variant}
-			if _, err := exec.LookPath(x.command("-save")); err != nil {
-				continue
-			}
-			if variant == nftVariant && nftHasXtables(fam) || variant == legacyVariant && legacyHasTables(fam) {
-				out = append(out, x)
+// installedXtables lists the variants whose tables exist: looking at one that is not in use would load its modules. The
+// plain commands are for systems whose iptables has no second name.
+func installedXtables() (out []xtables) {
+	for _, variants := range [][]string{{nftVariant, legacyVariant}, {""}} {
+		for _, fam := range family.Both {
+			for _, variant := range variants {
+				x := xtables{fam: fam, variant: variant}
+				_, err := exec.LookPath(x.command("-save"))
+				if err == nil && (variant != legacyVariant && nftHasTables(fam) || variant != nftVariant && len(legacyTables(fam)) > 0) {
+					out = append(out, x)
+				}
 			}
 		}
-	}
-	if len(out) == 0 {
-		return plainXtables()
-	}
-	return out
-}
-
-// plainXtables is for systems whose iptables has no second name.
-func plainXtables() []xtables {
-	var out []xtables
-	for _, fam := range family.Both {
-		x := xtables{fam: fam}
-		if _, err := exec.LookPath(x.command("-save")); err == nil && (nftHasXtables(fam) || legacyHasTables(fam)) {
-			out = append(out, x)
+		if len(out) > 0 {
+			break
 		}
 	}
 	return out
 }
 
-func nftHasXtables(fam family.Family) bool {
-	for _, table := range []string{"raw", "filter"} {
-		if ok, err := nft.TableExists(fam, table); err == nil && ok {
-			return true
-		}
-	}
-	return false
+func nftHasTables(fam family.Family) bool {
+	return slices.ContainsFunc([]string{"raw", "filter"}, func(table string) bool {
+		ok, err := nft.TableExists(fam, table)
+		return err == nil && ok
+	})
 }
-
-func legacyHasTables(fam family.Family) bool { return len(legacyTables(fam)) > 0 }

@@ -88,11 +88,11 @@ func (x xtables) read() (string, error) {
 		return saved, unreadable
 	}
 	for _, h := range steering.Hooks {
-		if hasTable(saved, h.Table()) {
+		if hasTable(saved, h.Table) {
 			continue
 		}
 		for _, marker := range []string{steering.ChainPrefix, steering.CommentSkip, steering.CommentAllow} {
-			rules, err := nft.Chain{Family: x.fam, Table: h.Table(), Name: h.Builtin()}.Rules(marker)
+			rules, err := nft.Chain{Family: x.fam, Table: h.Table, Name: h.Builtin}.Rules(marker)
 			if len(rules) > 0 || err != nil {
 				return saved, errors.Join(unreadable, err)
 			}

@@ -19,10 +19,10 @@ func restoreInput(saved string, s steering.Wanted, fam family.Family) string {
 	rules := s.Rules(fam)
 	return eachTable(saved, func(b *strings.Builder, h steering.Hook, t savedTable) {
 		for range t.jumps(h) - 1 {
-			fmt.Fprintf(b, "-D %s -j %s\n", h.Builtin(), h.Chain())
+			fmt.Fprintf(b, "-D %s -j %s\n", h.Builtin, h.Chain)
 		}
 		if t.jumps(h) == 0 {
-			fmt.Fprintf(b, "-I %s 1 -j %s\n", h.Builtin(), h.Chain())
+			fmt.Fprintf(b, "-I %s 1 -j %s\n", h.Builtin, h.Chain)
 		}
 		for _, r := range rules {
 			if r.Hook == h {
@@ -36,10 +36,10 @@ func restoreInput(saved string, s steering.Wanted, fam family.Family) string {
 func removeInput(saved string) string {
 	return eachTable(saved, func(b *strings.Builder, h steering.Hook, t savedTable) {
 		for range t.jumps(h) {
-			fmt.Fprintf(b, "-D %s -j %s\n", h.Builtin(), h.Chain())
+			fmt.Fprintf(b, "-D %s -j %s\n", h.Builtin, h.Chain)
 		}
 		if t.hasChain(h) {
-			fmt.Fprintf(b, "-X %s\n", h.Chain())
+			fmt.Fprintf(b, "-X %s\n", h.Chain)
 		}
 	}, func(h steering.Hook, t savedTable) bool { return t.hasChain(h) })
 }
@@ -52,15 +52,15 @@ func eachTable(saved string, body func(*strings.Builder, steering.Hook, savedTab
 		t := parseSaved(saved, table)
 		var b strings.Builder
 		for _, h := range steering.Hooks {
-			if h.Table() == table && want(h, t) {
-				fmt.Fprintf(&b, ":%s - [0:0]\n", h.Chain())
+			if h.Table == table && want(h, t) {
+				fmt.Fprintf(&b, ":%s - [0:0]\n", h.Chain)
 			}
 		}
 		for _, line := range t.reference() {
-			fmt.Fprintln(&b, "-D"+strings.TrimPrefix(line, "-A"))
+			b.WriteString("-D" + strings.TrimPrefix(line, "-A"))
 		}
 		for _, h := range steering.Hooks {
-			if h.Table() == table {
+			if h.Table == table {
 				body(&b, h, t)
 			}
 		}
@@ -75,7 +75,7 @@ func eachTable(saved string, body func(*strings.Builder, steering.Hook, savedTab
 func complete(saved string, s steering.Wanted, fam family.Family) bool {
 	rules := s.Rules(fam)
 	for _, h := range steering.Hooks {
-		t, want := parseSaved(saved, h.Table()), 0
+		t, want := parseSaved(saved, h.Table), 0
 		for _, r := range rules {
 			if r.Hook == h {
 				want++
@@ -91,13 +91,11 @@ func complete(saved string, s steering.Wanted, fam family.Family) bool {
 // A savedTable is the lines of one table in iptables-save's output.
 type savedTable []string
 
-func parseSaved(saved, table string) savedTable {
-	var t savedTable
+func parseSaved(saved, table string) (t savedTable) {
 	in := false
 	for line := range strings.Lines(saved) {
-		line = strings.TrimRight(line, "\n")
 		if strings.HasPrefix(line, "*") {
-			in = line == "*"+table
+			in = line == "*"+table+"\n"
 		} else if in {
 			t = append(t, line)
 		}
@@ -105,33 +103,23 @@ func parseSaved(saved, table string) savedTable {
 	return t
 }
 
-func (t savedTable) hasChain(h steering.Hook) bool {
+// count returns how many lines begin so.
+func (t savedTable) count(format string, args ...any) (n int) {
+	begin := fmt.Sprintf(format, args...)
 	for _, line := range t {
-		if strings.HasPrefix(line, ":"+h.Chain()+" ") {
-			return true
-		}
-	}
-	return false
-}
-
-func (t savedTable) rules(h steering.Hook) int {
-	n := 0
-	for _, line := range t {
-		if strings.HasPrefix(line, "-A "+h.Chain()+" ") {
+		if strings.HasPrefix(line, begin) {
 			n++
 		}
 	}
 	return n
 }
+
+func (t savedTable) hasChain(h steering.Hook) bool { return t.count(":%s ", h.Chain) > 0 }
+
+func (t savedTable) rules(h steering.Hook) int { return t.count("-A %s ", h.Chain) }
 
 func (t savedTable) jumps(h steering.Hook) int {
-	n := 0
-	for _, line := range t {
-		if line == fmt.Sprintf("-A %s -j %s", h.Builtin(), h.Chain()) {
-			n++
-		}
-	}
-	return n
+	return t.count("-A %s -j %s\n", h.Builtin, h.Chain)
 }
 
 // reference returns the rules that k8s-dns-node-cache put into built-in chains.
@@ -162,8 +150,8 @@ func relevant(saved string) string {
 func unseen(saved string) string {
 	var b strings.Builder
 	for _, h := range steering.Hooks {
-		if !hasTable(saved, h.Table()) {
-			fmt.Fprintf(&b, "*%s\n:%s - [0:0]\n-A %s -j %s\n", h.Table(), h.Chain(), h.Builtin(), h.Chain())
+		if !hasTable(saved, h.Table) {
+			fmt.Fprintf(&b, "*%s\n:%s - [0:0]\n-A %s -j %s\n", h.Table, h.Chain, h.Builtin, h.Chain)
 		}
 	}
 	return b.String()
