@@ -477,6 +477,7 @@ func TestOpenFails(t *testing.T) {
 
 // TestAbandonFake gives a start up with and without a network.
 func TestAbandonFake(t *testing.T) {
+	defer func(old *node) { theNode = old }(theNode)
 	play(t, `
 		0s fallback table for [10.96.0.10]
 		0s info: Left on the node: the fallback table (nftables, nodelocaldns_fallback), which answers for 10.96.0.10 while no cache runs (nodelocaldns cleanup removes it)
@@ -496,27 +497,32 @@ func TestAbandonFake(t *testing.T) {
 		1s info: Left on the node: the fallback table (nftables, nodelocaldns_fallback), which answers for 10.96.0.10 while no cache runs (nodelocaldns cleanup removes it)
 		1s counted withdrawals shutdown: 1
 		`, func(b *bench) {
+		theNode = b.n
+		if Loops() != b.n.loops {
+			t.Error("a channel of its own")
+		}
 		s := both
 		s.Fallback = addrs("10.96.0.10")
-		b.must(b.n.abandon())
-		b.must(b.n.foresee(s.Config))
-		b.must(b.n.abandon())
+		b.must(Abandon())
+		b.must(Foresee(s.Config))
+		b.must(Abandon())
 		b.n.parsed(func() (settings, error) { return s, nil })
-		b.must(b.n.abandon())
+		b.must(Abandon())
 		b.n.parsed(func() (settings, error) { return s, errors.New("not bound") })
-		b.must(b.n.abandon())
+		b.must(Abandon())
 		b.must(b.n.start(nothing())) // takes away what was foreseen
 		b.must(b.n.start(nothing()))
-		b.must(b.n.foresee(s.Config))
+		b.must(Foresee(s.Config))
 		b.tableErr = errors.New("no nf_tables")
 		b.must(b.n.start(nothing()))
 		b.must(b.n.start(s))
 		b.pass(time.Second)
-		b.must(b.n.abandon())
+		b.must(Abandon())
+		b.must(Close())
 	})
 }
 
-// TestGuard has another port come, and one that cannot be guarded.
+// TestGuardOfPorts has another port come, and one that cannot be guarded.
 func TestGuardOfPorts(t *testing.T) {
 	play(t, `
 		0s error: No bound on the TCP connections of a client: no /proc
