@@ -242,8 +242,7 @@ func (n *Network) drain() {
 	})
 }
 
-// queued returns the bytes that wait, unread, in UDP sockets bound to the
-// cache's addresses and port.
+// queued returns the bytes that wait, unread, in UDP sockets bound to the cache's addresses and port.
 func (n *Network) queued() (queued uint64, err error) {
 	all, err := sockets.List("udp")
 	for _, s := range all {

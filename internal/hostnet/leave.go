@@ -69,10 +69,9 @@ func (n *Network) stepAside(heard bool) (err error) {
 	return err
 }
 
-// Close takes everything away but the fallback table. The cache's servers must
-// have stopped: answers that leave after their rules would be tracked. With
-// other instances alive the rules are theirs now, and stay. keep leaves rules
-// and, if it can outlive the process, the link.
+// Close takes everything away but the fallback table. The cache's servers must have stopped: answers that leave after their
+// rules would be tracked. With other instances alive the rules are theirs now, and stay. keep leaves rules and, if it can
+// outlive the process, the link.
 func (n *Network) Close(keep bool) error {
 	var errs []error
 	if !keep && n.alone() {
