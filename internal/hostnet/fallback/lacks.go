@@ -12,8 +12,8 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
-// Lacks returns the name of the first kernel module that the fallback table needs and the kernel has not, or an empty
-// string. Each is tried in a table that is deleted by the transaction that makes it.
+// Lacks returns the name of the first kernel module that the fallback table needs and the kernel lacks; an empty
+// string if there is none. Each module is tried in a table that the same transaction makes and deletes.
 func Lacks() string {
 	if _, err := nft.Generation(); err != nil {
 		return "nf_tables"

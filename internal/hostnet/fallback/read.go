@@ -34,8 +34,7 @@ func readRewrites(f family.Family) ([]rewrite, error) {
 	return out, err
 }
 
-// parseRewrite is the opposite of route.queries. It is not ok for the other rules of that chain, which rewrite
-// nothing.
+// parseRewrite is the opposite of route.queries. The other rules of that chain rewrite nothing, and ok is false.
 func parseRewrite(rule []byte) (w rewrite, ok bool) {
 	var compared [][]byte // address, protocol and port, and more
 	for _, expr := range nft.Attributes(rule, unix.NFTA_LIST_ELEM) {
