@@ -139,8 +139,8 @@ func MatchReplyInZone(zone uint16) []Expr {
 	}
 }
 
-// SetZone puts the packet's connection into a zone for its original direction only; its answers, which know nothing
-// of the zone, are still found.
+// SetZone puts the packet's connection into a zone for its original direction only. So answers, which know nothing of
+// the zone, belong to it, too.
 func SetZone(zone uint16) []Expr {
 	const original = 0 // IP_CT_DIR_ORIGINAL
 	return []Expr{exprImmediate(hostUint16(zone)), {"ct", attrs{
@@ -150,7 +150,7 @@ func SetZone(zone uint16) []Expr {
 	}}}
 }
 
-// SetAddr rewrites the source or destination address and mends the checksums.
+// SetAddr rewrites the source or destination address, and corrects the checksums.
 func SetAddr(a netip.Addr, source bool) []Expr {
 	offset, length := addrField(family.Of(a), source)
 	sum, at := uint32(unix.NFT_PAYLOAD_CSUM_NONE), uint32(0)

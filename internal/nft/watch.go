@@ -9,15 +9,15 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/family"
 )
 
-// An Chain names one chain in the kernel's nf_tables, iptables-nft's among them.
+// A Chain names one chain in the kernel's nf_tables; iptables-nft's chains are there, too.
 type Chain struct {
 	Family      family.Family
 	Table, Name string
 	written     int // how many rules it was filled with, where all its rules count
 }
 
-// A Watch tells cheaply whether rules are still those that were recorded: one netlink message while nobody changes
-// any rule of the network namespace, and a dump of few chains when somebody did. It starts no process.
+// A Watch tells whether rules are still those that were recorded. While nobody changes any rule of the network
+// namespace, that takes one netlink message; after a change, the watched chains are read. It starts no process.
 type Watch struct {
 	Chains []Chain
 	// Marker, if set, selects the rules that contain it, and they are told by their handles: iptables' rules have
@@ -28,8 +28,8 @@ type Watch struct {
 	print  string // empty: not what it should be
 }
 
-// Record takes the rules as they stand for right, if they are as many as were written: somebody may have taken them
-// away since, and the next look has to say so.
+// Record takes the rules as they are now for right. If there are fewer or more than were written, somebody has
+// changed them already, and Intact will say so.
 func (w *Watch) Record() error {
 	gen, err := Generation()
 	if err != nil {

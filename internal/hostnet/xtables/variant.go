@@ -53,8 +53,8 @@ func kubeletUses(variant string) bool {
 	})
 }
 
-// countRules counts the rules of variant in all tables of both families, but for ours: the variant that an earlier
-// start chose is no reason to stay with it.
+// countRules counts the rules of variant in all tables of both families. Ours do not count: an earlier start may have
+// chosen the wrong variant.
 func countRules(variant string) (n int) {
 	for _, fam := range family.Both {
 		x := xtables{fam: fam, variant: variant}
