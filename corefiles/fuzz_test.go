@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/coredns/caddy/caddyfile"
 )
@@ -32,13 +31,13 @@ func fuzzParams(flags uint8, resolv, domain, server string) Params {
 		upstream("192.0.2.1", server)(&p)
 	}
 	if flags&8 != 0 {
-		p.Stanza = Stanza{Addresses: addrs("169.254.20.10"), Link: "tun", Lease: duration(time.Second)}
+		p.Stanza = Stanza{Addresses: addrs("169.254.20.10"), Options: option("link tun", "lease 1s")}
 	}
 	if flags&16 != 0 {
 		p.ClusterDomain, p.PrometheusEndpoint, p.ResolvConf.Path = domain, server, "/"+resolv
 	}
-	if flags&32 != 0 {
-		p.Stanza.Interface = domain
+	if flags&32 != 0 && domain != "" {
+		p.Stanza.Options = append(p.Stanza.Options, []string{"interface", domain})
 	}
 	return p
 }

@@ -11,6 +11,9 @@ import (
 	"slices"
 )
 
+// KubeDNSKeys are the keys of the kube-dns ConfigMap that are read. Mounted, each is a file.
+var KubeDNSKeys = []string{stubDomainsKey, upstreamsKey}
+
 const (
 	stubDomainsKey = "stubDomains"
 	upstreamsKey   = "upstreamNameservers"

@@ -55,7 +55,7 @@ func render(t Template, p Params) (rendering, error) {
 	stanza, line := l.stanza(s.text, p.Stanza)
 	if line == 0 {
 		r.edits = insert(r.edits, stanza)
-	} else if options := p.Stanza.options(); len(options) > 0 {
+	} else if options := p.Stanza.lines(); len(options) > 0 {
 		r.warnings = append(r.warnings, fmt.Sprintf(
 			"%s:%d: the template has a nodelocal stanza of its own, so these flags change nothing: %q", t.Path, line, options))
 	}

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/coredns/caddy/caddyfile"
 )
@@ -28,7 +27,13 @@ func addrs(list ...string) []netip.Addr {
 	return out
 }
 
-func duration(d time.Duration) *time.Duration { return &d }
+// option is one of a stanza: a name and values, with spaces in between.
+func option(lines ...string) (options [][]string) {
+	for _, line := range lines {
+		options = append(options, strings.Split(line, " "))
+	}
+	return options
+}
 
 // params returns those of a usual cluster, changed by change.
 func params(change ...func(*Params)) Params {
@@ -111,7 +116,7 @@ func TestRenderGolden(t *testing.T) {
 		"kubernetes-kube-dns":  {"kubernetes.corefile", params(kubeDNS...), nil},
 		"kubernetes-dual":      {"kubernetes.corefile", params(dual), nil},
 		"standalone":           {"standalone.corefile", params(), nil},
-		"manifest":             {manifest, params(withStanza(Stanza{Interface: "nodelocaldns", Link: "dummy"})), nil},
+		"manifest":             {manifest, params(withStanza(Stanza{Options: option("interface nodelocaldns", "link dummy")})), nil},
 		"manifest-sed":         {sed, params(), nil},
 		"manifest-sed-kubedns": {sed, params(kubeDNS...), nil},
 		"standalone-itself": {"standalone.corefile",
@@ -121,9 +126,9 @@ func TestRenderGolden(t *testing.T) {
 				"nameserver fe80::1%eth0 of /etc/resolv.conf will not answer: CoreDNS's forward drops the zone %eth0",
 			}},
 		"stanza": {"standalone.corefile", params(withStanza(Stanza{
-			Addresses: addrs("169.254.20.10", "fd00::a"), Interface: "dns0", Link: "tun", Firewall: "nftables",
-			Lease: duration(0), Resync: duration(90 * time.Second), HealthPort: 8081,
-			Fallback: addrs("10.96.0.10", "fd00:1::a"), SkipTeardown: true,
+			Addresses: addrs("169.254.20.10", "fd00::a"),
+			Options: option("interface dns0", "link tun", "firewall nftables", "lease 0s", "resync 1m30s", "health_port 8081",
+				"fallback 10.96.0.10 fd00:1::a", "skip_teardown"),
 		})), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -210,7 +215,7 @@ func TestRenderUntouched(t *testing.T) {
 // TestRenderKeepsArguments renders twice with the same values, which Render must not change.
 func TestRenderKeepsArguments(t *testing.T) {
 	text := bytes.Clone(Kubernetes)
-	p := params(upstream("192.0.2.1"), stub("b.example", "192.0.2.2"), withStanza(Stanza{Link: "tun"}))
+	p := params(upstream("192.0.2.1"), stub("b.example", "192.0.2.2"), withStanza(Stanza{Options: option("link tun")}))
 	first, err := Render(Template{"f", text}, p)
 	if err != nil {
 		t.Fatal(err)
@@ -219,7 +224,7 @@ func TestRenderKeepsArguments(t *testing.T) {
 	if !bytes.Equal(text, Kubernetes) {
 		t.Error("the template was changed")
 	}
-	want := params(upstream("192.0.2.1"), stub("b.example", "192.0.2.2"), withStanza(Stanza{Link: "tun"}))
+	want := params(upstream("192.0.2.1"), stub("b.example", "192.0.2.2"), withStanza(Stanza{Options: option("link tun")}))
 	if !reflect.DeepEqual(p, want) {
 		t.Errorf("the parameters were changed to %+v", p)
 	}
@@ -240,12 +245,12 @@ func TestRenderErrors(t *testing.T) {
 		`checking -localip: address "fe80::1%a b" has a zone`:                 {LocalIPs: addrs("fe80::1%a b")},
 		`checking the address of Service "x": address "fe80::1%a" has a zone`: {ClusterDNS: addrs("fe80::1%a")[0], UpstreamService: "x"},
 		`checking flags: "a\nb" in the nodelocal stanza: character '\n' is not allowed`: {
-			Stanza: Stanza{Interface: "a\nb"}},
-		`checking flags: "{" in the nodelocal stanza: character '{' is not allowed`: {Stanza: Stanza{Link: "{"}},
+			Stanza: Stanza{Options: option("interface a\nb")}},
+		`checking flags: "{" in the nodelocal stanza: character '{' is not allowed`: {Stanza: Stanza{Options: option("link {")}},
 		`checking flags: "__PILLAR__X__" in the nodelocal stanza: it contains the variable __PILLAR__X__`: {
-			Stanza: Stanza{Firewall: "__PILLAR__X__"}},
+			Stanza: Stanza{Options: option("firewall __PILLAR__X__")}},
 		`checking flags: nodelocal stanza: address "fe80::1%a" has a zone`: {Stanza: Stanza{Addresses: addrs("fe80::1%a")}},
-		`checking flags: nodelocal stanza: an address is missing`:          {Stanza: Stanza{Fallback: make([]netip.Addr, 1)}},
+		`checking flags: nodelocal stanza: an address is missing`:          {Stanza: Stanza{Addresses: make([]netip.Addr, 1)}},
 		`checking kube-dns ConfigMap: upstreamNameservers: entry 1, "x": not an IP address; host names are not allowed; ` +
 			serverForms: params(upstream("x")),
 		`checking kube-dns ConfigMap: upstreamNameservers: entry 2, "tls://[::ffff:10.96.0.10]:853": ` +

@@ -8,24 +8,12 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 )
 
-// Stanza is a nodelocal stanza: what the flags say of the node's network, as Corefile text. A zero field was not
-// set and is not printed, so that the defaults are the plugin's alone.
+// Stanza is a nodelocal stanza as Corefile text: what the flags say of the node's network.
 type Stanza struct {
-	Addresses    []netip.Addr
-	Interface    string
-	Link         string
-	Firewall     string
-	Uplink       string
-	Lease        *time.Duration // nil if not set: 0 means addresses without a lifetime
-	Resync       *time.Duration
-	HealthPort   uint16
-	Fallback     []netip.Addr
-	NoFallback   bool // fallback none
-	FallbackZone uint16
-	SkipTeardown bool
+	Addresses []netip.Addr
+	Options   [][]string // each a name and its values
 }
 
 // String returns the stanza as an operator would write it into a Corefile.
@@ -37,10 +25,10 @@ func (s Stanza) format(indent, step, eol string) string {
 	if len(s.Addresses) > 0 {
 		b.WriteString(" " + joinAddrs(s.Addresses))
 	}
-	if options := s.options(); len(options) > 0 {
+	if len(s.Options) > 0 {
 		b.WriteString(" {" + eol)
-		for _, option := range options {
-			b.WriteString(indent + step + option + eol)
+		for _, line := range s.lines() {
+			b.WriteString(indent + step + line + eol)
 		}
 		b.WriteString(indent + "}")
 	}
@@ -48,43 +36,23 @@ func (s Stanza) format(indent, step, eol string) string {
 	return b.String()
 }
 
-// options returns the lines of the stanza's block.
-func (s Stanza) options() []string {
-	var lines []string
-	add := func(set bool, name, value string) {
-		if set {
-			lines = append(lines, strings.TrimSpace(name+" "+value))
-		}
+// lines returns the lines of the stanza's block.
+func (s Stanza) lines() (lines []string) {
+	for _, option := range s.Options {
+		lines = append(lines, strings.Join(option, " "))
 	}
-	add(s.Interface != "", "interface", s.Interface)
-	add(s.Link != "", "link", s.Link)
-	add(s.Firewall != "", "firewall", s.Firewall)
-	add(s.Uplink != "", "uplink", s.Uplink)
-	if s.Lease != nil {
-		add(true, "lease", s.Lease.String())
-	}
-	if s.Resync != nil {
-		add(true, "resync", s.Resync.String())
-	}
-	add(s.HealthPort != 0, "health_port", fmt.Sprint(s.HealthPort))
-	add(s.NoFallback, "fallback", "none")
-	add(!s.NoFallback && len(s.Fallback) > 0, "fallback", joinAddrs(s.Fallback))
-	add(s.FallbackZone != 0, "fallback_zone", fmt.Sprint(s.FallbackZone))
-	add(s.SkipTeardown, "skip_teardown", "")
 	return lines
 }
 
 // check returns an error if the text of s would not be the stanza that it is meant to be.
 func (s Stanza) check() error {
-	for _, word := range []string{s.Interface, s.Link, s.Firewall, s.Uplink} {
+	for _, word := range slices.Concat(s.Options...) {
 		if err := checkWord(word); err != nil {
 			return fmt.Errorf("%q in the nodelocal stanza: %w", word, err)
 		}
 	}
-	for _, addrs := range [][]netip.Addr{s.Addresses, s.Fallback} {
-		if err := checkAddrs(addrs); err != nil {
-			return fmt.Errorf("nodelocal stanza: %w", err)
-		}
+	if err := checkAddrs(s.Addresses); err != nil {
+		return fmt.Errorf("nodelocal stanza: %w", err)
 	}
 	return nil
 }

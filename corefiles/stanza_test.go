@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestStanzaString(t *testing.T) {
@@ -16,12 +15,9 @@ func TestStanzaString(t *testing.T) {
 	}{
 		{Stanza{}, []string{"nodelocal"}},
 		{Stanza{Addresses: addrs("169.254.20.10", "fd00::a")}, []string{"nodelocal 169.254.20.10 fd00::a"}},
-		{Stanza{SkipTeardown: true}, []string{"nodelocal {", "    skip_teardown", "}"}},
-		{Stanza{NoFallback: true, Fallback: addrs("10.96.0.10")}, []string{"nodelocal {", "    fallback none", "}"}},
-		{Stanza{Interface: "dns0", Link: "none", Firewall: "auto", Uplink: "open", Lease: duration(3 * time.Second), Resync: duration(0),
-			HealthPort: 8080, Fallback: addrs("10.96.0.10", "fd00::10"), FallbackZone: 700}, []string{"nodelocal {",
-			"    interface dns0", "    link none", "    firewall auto", "    uplink open", "    lease 3s", "    resync 0s",
-			"    health_port 8080", "    fallback 10.96.0.10 fd00::10", "    fallback_zone 700", "}"}},
+		{Stanza{Options: option("skip_teardown")}, []string{"nodelocal {", "    skip_teardown", "}"}},
+		{Stanza{Addresses: addrs("169.254.20.10"), Options: option("link none", "fallback 10.96.0.10 fd00::10")}, []string{"nodelocal 169.254.20.10 {",
+			"    link none", "    fallback 10.96.0.10 fd00::10", "}"}},
 	} {
 		if want := strings.Join(test.want, "\n") + "\n"; test.stanza.String() != want {
 			t.Errorf("got  %q\nwant %q", test.stanza, want)
@@ -57,7 +53,7 @@ func TestInsertStanza(t *testing.T) {
 		{".:53 {\n  log {\n    nodelocal\n  }\n}\n",
 			".:53 {\n  nodelocal {\n    link tun\n  }\n  log {\n    nodelocal\n  }\n}\n"},
 	} {
-		got, err := Render(Template{"f", []byte(test.text)}, Params{Stanza: Stanza{Link: "tun"}})
+		got, err := Render(Template{"f", []byte(test.text)}, Params{Stanza: Stanza{Options: option("link tun")}})
 		if err != nil || string(got.Text) != test.want || got.Warnings != nil {
 			t.Errorf("%q:\n got %q, %q, %v\nwant %q", test.text, got.Text, got.Warnings, err, test.want)
 		}
@@ -73,7 +69,7 @@ func TestOwnStanza(t *testing.T) {
 		"(s) {\n\nnodelocal\n}\n(t) {\nimport s\nimport t\n}\n.:53 {\nimport t\n}",
 		".:53 {\n\n\"nodelocal\"\n}\n",
 	} {
-		got, err := Render(Template{"f", []byte(text)}, Params{Stanza: Stanza{Link: "tun"}})
+		got, err := Render(Template{"f", []byte(text)}, Params{Stanza: Stanza{Options: option("link tun")}})
 		if err != nil || string(got.Text) != text || !slices.Equal(got.Warnings, []string{warning}) {
 			t.Errorf("%q: got %q, %q, %v", text, got.Text, got.Warnings, err)
 		}

@@ -4,7 +4,7 @@ package main
 
 import (
 	"encoding/json"
-	"flag"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -12,6 +12,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/clusterdns"
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
 )
 
 // documents are the Markdown files for users, from the root of the repository.
@@ -47,7 +50,7 @@ func TestCorefileOfTheREADME(t *testing.T) {
 	for _, e := range examples(t, "README.md") {
 		if strings.Contains(e, ":53 {") {
 			n++
-			if err := check("README.md", []byte(e)); err != nil {
+			if err := thePlugins.Check("README.md", []byte(e)); err != nil {
 				t.Errorf("%v\n%s", err, e)
 			}
 		}
@@ -90,14 +93,14 @@ func parseCommand(args []string) error {
 	var err error
 	switch {
 	case len(args) > 1 && args[0] == "render" && args[1] == "manifests":
-		_, err = parseManifestOptions(args[2:])
+		err = clusterdns.RenderManifests(append(args[2:], "-help"), io.Discard, io.Discard)
 	case len(args) > 0 && args[0] == "render":
-		_, err = parseOptions(args[1:])
+		_, err = options.Parse(args[1:])
 	case len(args) > 0 && args[0] == "kubelet-dns":
-		err = new(kubeletDNS).flagSet().Parse(args[1:])
+		err = clusterdns.KubeletDNS(append(args[1:], "-help"), io.Discard)
 	case len(args) == 1 && (args[0] == "cleanup" || args[0] == "version" || args[0] == "wait"):
 	default:
-		_, err = parseOptions(args)
+		_, err = options.Parse(args)
 	}
 	return err
 }
@@ -254,13 +257,13 @@ func TestFlagsOfTheREADME(t *testing.T) {
 			documented[m[1]] = true
 		}
 	}
-	known := map[string]bool{"corefile": true, "dns.port": true} // corefile is the older name of conf
-	new(options).flagSet().VisitAll(func(f *flag.Flag) {
-		known[f.Name] = true
-		if !documented[f.Name] && f.Name != "corefile" {
-			t.Errorf("README.md says nothing of -%s", f.Name)
+	known := map[string]bool{}
+	for _, row := range options.Table {
+		known[row.Flag] = true
+		if !documented[row.Flag] && row.Flag != "corefile" { // the older name of conf
+			t.Errorf("README.md says nothing of -%s", row.Flag)
 		}
-	})
+	}
 	for name := range documented {
 		if !known[name] {
 			t.Errorf("README.md tells of -%s, which there is not", name)

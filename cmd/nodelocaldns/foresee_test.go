@@ -3,7 +3,6 @@
 package main
 
 import (
-	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -13,57 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// TestForeseen: what the fallback table is made for is what the rendered stanza says, without reading a file.
-func TestForeseen(t *testing.T) {
-	for _, tt := range []struct {
-		flags, kubeDNS, upstream string
-		addrs, fallback          string // empty: no table
-	}{
-		{"", "10.96.0.10", "", "169.254.20.10", "10.96.0.10"},
-		{"", "", "", "169.254.20.10", ""},
-		{"-localip 169.254.20.10,10.96.0.10", "10.96.0.10", "10.96.0.11", "169.254.20.10 10.96.0.10", "10.96.0.10"},
-		{"-localip 169.254.20.10 -upstreamsvc up", "", "10.96.0.11", "169.254.20.10", "10.96.0.11"},
-		{"-localip 169.254.20.10 -upstreamsvc up", "x", "10.96.0.11", "169.254.20.10", "10.96.0.11"},
-		{"-localip 169.254.20.10 -fallback 10.96.0.12", "10.96.0.10", "", "169.254.20.10", "10.96.0.12"},
-		{"-localip 169.254.20.10 -fallback none", "10.96.0.10", "", "169.254.20.10", ""},
-		{"-localip 169.254.20.10 -firewall none", "10.96.0.10", "", "169.254.20.10", ""},
-		{"-localip 169.254.20.10 -firewall none -fallback 10.96.0.12", "", "", "169.254.20.10", "10.96.0.12"},
-		{"-localip 169.254.20.10 -firewall none -link none -fallback 10.96.0.12", "", "", "", ""},
-		{"-localip 169.254.20.10", "fd00::10", "", "169.254.20.10", ""},
-		{"-conf own", "10.96.0.10", "", "", ""},
-		{"-localip auto", "10.96.0.10", "", "169.254.20.10", "10.96.0.10"},
-		{"-localip auto -upstreamsvc up", "x", "10.96.0.11", "169.254.20.10", "10.96.0.11"},
-		{"-localip auto -fallback 10.96.0.12", "", "", "169.254.20.10", "10.96.0.12"},
-		{"-localip auto -fallback none", "10.96.0.10", "", "169.254.20.10", ""},
-		{"-localip auto -firewall none -link none", "10.96.0.10", "", "", ""},
-		{"-localip auto", "fd00::10", "", "", ""}, // 169.254.20.10 is none of its addresses
-		{"-localip auto -fallback 10.96.0.12", "fd00::10", "", "", ""},
-	} {
-		n := newNode(t)
-		n.env["KUBE_DNS_SERVICE_HOST"], n.env["UP_SERVICE_HOST"] = tt.kubeDNS, tt.upstream
-		l := n.loader(t, tt.flags)
-		c, ok := l.foreseen()
-		if join(c.Addresses) != tt.addrs || join(c.Fallback) != tt.fallback || ok != (tt.addrs != "") {
-			t.Errorf("%s: %t, %v by %v", tt.flags, ok, c.Addresses, c.Fallback)
-		}
-		if l.opts.auto && len(l.opts.localIPs) > 0 {
-			t.Errorf("%s: resolved to %v", tt.flags, l.opts.localIPs)
-		}
-		if ok && (c.Port != 53 || c.FallbackZone != 20 || c.Interface != "nodelocaldns") {
-			t.Errorf("%s: %+v", tt.flags, c)
-		}
-	}
-}
-
-// TestForeseenOfAuto: once -localip auto is resolved, the table is for the addresses that were found.
-func TestForeseenOfAuto(t *testing.T) {
-	l := newNode(t).loader(t, "-localip auto")
-	l.opts.localIPs = []netip.Addr{standaloneIP, netip.MustParseAddr("10.96.0.10")}
-	if c, ok := l.foreseen(); !ok || join(c.Addresses) != "169.254.20.10 10.96.0.10" {
-		t.Errorf("%t, %v", ok, c.Addresses)
-	}
-}
 
 // inNamespace moves the test, and the processes that it starts, to a network namespace of its own.
 func inNamespace(t *testing.T) {

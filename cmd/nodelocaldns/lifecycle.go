@@ -12,6 +12,7 @@ import (
 
 	"github.com/coredns/caddy"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
@@ -135,7 +136,7 @@ func (l *lifecycle) serveReloads(load caddy.LoaderFunc) {
 			return
 		}
 		for {
-			input, err := load(serverType)
+			input, err := load(rendering.ServerType)
 			if err != nil || l.restart(input) {
 				break
 			}
@@ -155,7 +156,7 @@ func (l *lifecycle) watch(load caddy.LoaderFunc, every time.Duration) {
 		case <-l.closing:
 			return
 		}
-		input, err := load(serverType)
+		input, err := load(rendering.ServerType)
 		if err != nil || bytes.Equal(input.Body(), tried) {
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/miekg/dns"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
@@ -166,7 +167,7 @@ func TestNoRestartAtTheEnd(t *testing.T) {
 	if got := p.events(); !slices.Equal(got, []string{"startup 1"}) {
 		t.Errorf("callbacks: %q", got)
 	}
-	if _, err := l.guard(loads("2"))(serverType); err == nil {
+	if _, err := l.guard(loads("2"))(rendering.ServerType); err == nil {
 		t.Error("loaded although the process ends")
 	}
 	if !l.restart(config("2")) || running(t) != inst {
@@ -177,11 +178,11 @@ func TestNoRestartAtTheEnd(t *testing.T) {
 func TestGuard(t *testing.T) {
 	l, _ := newLife(t)
 	load := l.guard(loads("2"))
-	if _, err := load(serverType); err == nil {
+	if _, err := load(rendering.ServerType); err == nil {
 		t.Error("loaded before the start")
 	}
 	mustStart(t, l)
-	if input, err := load(serverType); err != nil || input == nil {
+	if input, err := load(rendering.ServerType); err != nil || input == nil {
 		t.Error(err)
 	}
 }

@@ -18,7 +18,10 @@ import (
 	"os"
 	"strings"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/clusterdns"
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
+	"github.com/nodelocaldns/nodelocaldns/internal/suggest"
 )
 
 func main() {
@@ -36,7 +39,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 	last := logwriter.New(stderr) // which nobody may read
 	fmt.Fprintln(last, "nodelocaldns:", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
 	last.Flush(logwriter.EndPatience)
-	if errors.As(err, &usageError{}) {
+	if errors.As(err, &options.UsageError{}) {
 		return exitUsage
 	}
 	return max(code, exitFailure)
@@ -53,34 +56,34 @@ func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 	case "cleanup":
 		return exitOK, cleanup(args, stdout)
 	case "kubelet-dns":
-		return exitOK, kubeletDNSCommand(args, stdout)
+		return exitOK, clusterdns.KubeletDNS(args, stdout)
 	case "wait":
 		return exitOK, wait(args, stdout)
 	case "help":
 		args = []string{"-help"}
 	case "version":
 		if len(args) > 0 {
-			return exitUsage, usageError{fmt.Errorf("unexpected argument %q", args[0])}
+			return exitUsage, options.UsageError{Err: fmt.Errorf("unexpected argument %q", args[0])}
 		}
 		args = []string{"-version"}
 	case "render":
 		if len(args) > 0 && args[0] == "manifests" {
-			return exitOK, renderManifests(args[1:], stdout, stderr)
+			return exitOK, clusterdns.RenderManifests(args[1:], stdout, stderr)
 		}
 	case "":
 	default:
 		return exitUsage, unknownCommand(name)
 	}
-	o, err := parseOptions(args)
+	o, err := options.Parse(args)
 	if err != nil {
 		return exitUsage, err
 	}
 	switch {
-	case o.help:
+	case o.Help:
 		usage(stdout)
-	case o.version:
+	case o.Version:
 		fmt.Fprint(stdout, versionText())
-	case o.plugins:
+	case o.Plugins:
 		fmt.Fprintln(stdout, strings.Join(directives, "\n"))
 	case name == "render":
 		return exitOK, render(o, stdout, stderr)
@@ -91,8 +94,8 @@ func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 }
 
 func unknownCommand(name string) error {
-	if near := closest(name, commands); near != "" {
-		return usageError{fmt.Errorf("unknown command %q (did you mean %q?)", name, near)}
+	if near := suggest.Closest(name, options.Commands); near != "" {
+		return options.UsageError{Err: fmt.Errorf("unknown command %q (did you mean %q?)", name, near)}
 	}
-	return usageError{fmt.Errorf("unknown command %q", name)}
+	return options.UsageError{Err: fmt.Errorf("unknown command %q", name)}
 }

@@ -206,7 +206,7 @@ func TestRenderManifestsErrors(t *testing.T) {
 			"kube-dns has IPv6 addresses only: choose an address of the cache with -localip, such as fd00::20:10"},
 		{"", "-mode ipvs -dnsserver 10.96.0.10", 2, "-dnsserver has no effect in mode ipvs; see nodelocaldns -help"},
 		{"", "-mode cilium -localip 10.96.0.10", 2, "-localip has no effect in mode cilium; see nodelocaldns -help"},
-		{"", "-mode ebpf", 2, `invalid value "ebpf" for flag -mode: not one of auto, iptables, nftables, ipvs, cilium; see nodelocaldns -help`},
+		{"", "-mode ebpf", 2, `invalid value "ebpf" for flag -mode: want auto, iptables, nftables, ipvs or cilium; see nodelocaldns -help`},
 		{"", "-image", 2, "flag needs an argument: -image; see nodelocaldns -help"},
 		{"", "-imgae x", 2, "unknown flag -imgae (did you mean -image?); see nodelocaldns -help"},
 		{"", "all", 2, `unexpected argument "all"; see nodelocaldns -help`},

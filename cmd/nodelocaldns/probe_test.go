@@ -11,6 +11,8 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
 )
 
 // probe is a plugin that notes its callbacks and misbehaves as a test wants.
@@ -95,7 +97,7 @@ func fail() error { return errProbe }
 // config is a configuration with a server on a free port.
 func config(name string) caddy.Input {
 	return caddy.CaddyfileInput{
-		Filepath: "Corefile", ServerTypeName: serverType,
+		Filepath: "Corefile", ServerTypeName: rendering.ServerType,
 		Contents: fmt.Appendf(nil, ".:0 {\n    bind 127.0.0.1\n    probe %s\n    whoami\n}\n", name),
 	}
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
+	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
@@ -26,36 +28,45 @@ const watchInterval = 10 * time.Second
 // run serves until a signal ends it. The fallback table is the first thing that
 // it makes, before it waits for kube-proxy, reads a file or opens a port: a start
 // that fails leaves it.
-func run(o *options) (int, error) {
+func run(o *options.Options) (int, error) {
 	if err := configure(o); err != nil {
 		return exitFailure, err
 	}
-	f := newFinder(o, proxyPatience, func(s string) { log.Info(s) })
-	lacking := f.foresee()
-	if err := f.resolve(); err != nil {
+	f := rendering.NewFinder(o, rendering.ProxyPatience, func(s string) { log.Info(s) })
+	lacking := foresee(f)
+	if err := f.Resolve(); err != nil {
 		return exitFailure, errors.Join(err, lacking, nodelocal.Abandon())
 	}
-	if o.auto {
-		lacking = f.foresee() // for the addresses that resolve has found
+	if o.Auto {
+		lacking = foresee(f) // for the addresses that resolve has found
 	}
-	stopMetrics, err := serveMetrics(o.metricsAddr)
+	stopMetrics, err := serveMetrics(o.MetricsAddr)
 	if err != nil {
 		return exitFailure, errors.Join(err, lacking, nodelocal.Abandon())
 	}
 	defer stopMetrics()
-	if err := makeStateDir(o.stateDir); err != nil {
+	if err := rendering.MakeStateDir(o.StateDir); err != nil {
 		log.Warningf("Nothing is kept for the next start (-statedir): %v", err)
-		o.stateDir = ""
+		o.StateDir = ""
 	}
-	if !o.quiet {
+	if !o.Quiet {
 		log.Info(versionLine())
 	}
-	sayMemory(o.memory)
+	sayMemory(o.Memory)
 	code, err := serveOptions(o)
 	if err != nil {
 		err = errors.Join(err, lacking)
 	}
 	return code, err
+}
+
+// foresee has the fallback table made before anything is read that may be at fault.
+func foresee(f rendering.Finder) error {
+	c, ok := f.Foreseen()
+	if !ok {
+		return nil
+	}
+	return nodelocal.Foresee(c)
 }
 
 // sayMemory tells of a limit, since it decides how much is cached.
@@ -71,13 +82,13 @@ func sayMemory(l memlimit.Limit) {
 }
 
 // serveOptions serves what o says.
-func serveOptions(o *options) (int, error) {
-	loader, last := newLoader(o), newLastGood(o, os.Getenv)
+func serveOptions(o *options.Options) (int, error) {
+	loader, last := newLoader(o), rendering.NewLastGood(o, os.Getenv)
 	loader.validity.keep = keeper(last, loader)
 	life := newLifecycle(&loader.validity)
 	caddy.RegisterEventHook("nodelocaldns", life.hook)
 	caddy.RegisterCaddyfileLoader("nodelocaldns", life.guard(loader.reload))
-	if o.reloadWithSignal {
+	if o.ReloadWithSignal {
 		go life.watch(life.guard(loader.reload), watchInterval)
 	}
 	starter := starter{loader, last, caddy.Start, life.ending.Load}
@@ -87,14 +98,14 @@ func serveOptions(o *options) (int, error) {
 // keeper returns what keeps a configuration that works. An error is logged once:
 // it is no reason not to serve. Nor is a configuration kept whose nameservers are
 // not known any more: the one before has them.
-func keeper(last lastGood, l *loader) func([]byte) {
+func keeper(last rendering.LastGood, l *loader) func([]byte) {
 	said := ""
 	return func(text []byte) {
-		err := fmt.Errorf("no nameserver in %s can be asked", l.resolvConf)
-		if kept, ok := l.detached(text); ok {
-			err = last.write(kept)
+		err := fmt.Errorf("no nameserver in %s can be asked", l.ResolvConf)
+		if kept, ok := l.Detached(text); ok {
+			err = last.Write(kept)
 		}
-		if err != nil && last.path != "" && err.Error() != said {
+		if err != nil && last.Path != "" && err.Error() != said {
 			said = err.Error()
 			log.Warningf("Not keeping the configuration for the next start: %v", err)
 		}
@@ -125,17 +136,17 @@ func (l *lifecycle) serve(start func() (*caddy.Instance, error), load caddy.Load
 }
 
 // configure sets what caddy and CoreDNS keep in package variables.
-func configure(o *options) error {
+func configure(o *options.Options) error {
 	if err := logwriter.Install(); err != nil {
 		return fmt.Errorf("setting up the log: %w", err)
 	}
-	o.memory = memlimit.Set(o.memory)
+	o.Memory = memlimit.Set(o.Memory)
 	signal.Ignore(syscall.SIGPIPE) // of stdout or stderr, whose reader has gone: that is no reason to serve no more
 	golog.SetFlags(0)              // as CoreDNS; who collects the logs adds the time
 	caddy.Quiet = true
-	caddy.PidFile = o.pidFile
-	dnsserver.Quiet = o.quiet
-	dnsserver.Port = strconv.Itoa(int(o.port))
+	caddy.PidFile = o.PIDFile
+	dnsserver.Quiet = o.Quiet
+	dnsserver.Port = strconv.Itoa(int(o.Port))
 	nodelocal.SetBuildInfo(version, commit)
 	return dnsserver.SetDirectives(directives)
 }

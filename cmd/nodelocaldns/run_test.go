@@ -237,3 +237,34 @@ func TestRunWithoutStateDir(t *testing.T) {
 		t.Errorf("not one warning:\n%s", p.all.String())
 	}
 }
+
+// TestRunWrongBind starts with an address that no interface has, where another text was good before.
+func TestRunWrongBind(t *testing.T) {
+	dir, port := t.TempDir(), freePort(t)
+	text := func(bind, addr string) string {
+		return strings.ReplaceAll(answering(".", addr, "reload 2s 0s"), "bind 127.0.0.1", "bind 127.0.0.1"+bind)
+	}
+	conf := writeFile(t, dir, "Corefile", text("", "192.0.2.1"))
+	start := func() *process {
+		p := startProcess(t, "-conf", conf, "-p", port, "-statedir", dir+"/state", "-metrics-listen-address=")
+		awaitAnswer(t, port, "192.0.2.1")
+		return p
+	}
+	p := start()
+	eventually(t, "a file", func() bool {
+		_, err := os.Stat(dir + "/state/Corefile.last-good")
+		return err == nil
+	})
+	p.stop(t, syscall.SIGKILL)
+	writeFile(t, dir, "Corefile", text(" 192.0.2.9", "192.0.2.2"))
+	p = start()
+	const running = "Running the last configuration that worked, as the configuration cannot be used: "
+	eventually(t, "an error", func() bool {
+		return p.said(running + conf + ":2: bind 192.0.2.9: no interface has this address, and no nodelocal stanza names it")
+	})
+	writeFile(t, dir, "Corefile", text("", "192.0.2.3"))
+	awaitAnswer(t, port, "192.0.2.3")
+	if code := p.stop(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}

@@ -13,6 +13,8 @@ import (
 	"github.com/coredns/caddy"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
+	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
@@ -21,14 +23,14 @@ import (
 // ConfigMap of kube-dns is at fault, what the inputs say without it.
 type starter struct {
 	*loader
-	last   lastGood
+	last   rendering.LastGood
 	launch func(caddy.Input) (*caddy.Instance, error) // caddy.Start
 	ending func() bool                                // the process is to end
 }
 
 // A standIn is a configuration that may run in the place of what the inputs say.
 type standIn struct {
-	corefile
+	rendering.Corefile
 	name  string
 	fault error // of what the inputs say
 }
@@ -38,18 +40,18 @@ type standIn struct {
 func (s *starter) start() (*caddy.Instance, error) {
 	c, fault := s.first()
 	if fault == nil {
-		inst, err := s.launch(c.input())
+		inst, err := s.launch(c.Input())
 		if err == nil {
 			return inst, nil
 		}
-		fault = explain(located(err, c), s.opts.port)
+		fault = explained(err, c, s.Opts.Port)
 		if !ofConfiguration(err) {
 			return nil, fault
 		}
 		s.validity.refused()
 	}
 	faults := []error{fault}
-	for _, other := range s.standIns(c.text, fault) {
+	for _, other := range s.standIns(c.Text, fault) {
 		if s.ending() {
 			break
 		}
@@ -63,16 +65,25 @@ func (s *starter) start() (*caddy.Instance, error) {
 	return nil, errors.Join(faults...)
 }
 
+// explained says where in c the fault err of a start is, and what can be done. An error of the node's network has no place in
+// the Corefile.
+func explained(err error, c rendering.Corefile, port uint16) error {
+	if !errors.As(err, new(nodelocal.NetworkError)) {
+		err = rendering.Located(err, c)
+	}
+	return rendering.Explain(err, port)
+}
+
 // first loads what the inputs say. What it says of a fault, reload need not say again.
-func (s *starter) first() (corefile, error) {
+func (s *starter) first() (rendering.Corefile, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, err := s.load()
-	s.report(c.warnings)
+	c, err := s.Load()
+	s.report(c.Warnings)
 	if err != nil {
-		s.failed, c.text = err.Error(), nil
+		s.failed, c.Text = err.Error(), nil
 	}
-	s.validity.inputsSay(c.text)
+	s.validity.inputsSay(c.Text)
 	return c, err
 }
 
@@ -81,15 +92,15 @@ func (s *starter) tryStandIn(c standIn) (*caddy.Instance, error) {
 	if err := nodelocal.Close(); err != nil {
 		return nil, err
 	}
-	if err := check(c.path, c.text); err != nil {
+	if err := s.Plugins.Check(c.Path, c.Text); err != nil {
 		return nil, err
 	}
-	if err := bindable(c.path, c.text, s.opts.localIPs); err != nil {
+	if err := rendering.Bindable(c.Path, c.Text, s.Opts.Addresses); err != nil {
 		return nil, err
 	}
-	inst, err := s.launch(c.input())
+	inst, err := s.launch(c.Input())
 	if err != nil {
-		return nil, explain(err, s.opts.port)
+		return nil, rendering.Explain(err, s.Opts.Port)
 	}
 	return inst, nil
 }
@@ -99,19 +110,19 @@ func (s *starter) standsIn(c standIn) {
 	log.Errorf("Running %s, as the configuration cannot be used: %v", c.name, c.fault)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.report(c.warnings)
+	s.report(c.Warnings)
 }
 
 // standIns lists what may run in the place of text, which has that fault; text is empty if there was none.
 func (s *starter) standIns(text []byte, fault error) (list []standIn) {
-	kept, _ := s.detached(text)
-	switch last, err := s.last.read(); {
+	kept, _ := s.Detached(text)
+	switch last, err := s.last.Read(); {
 	case err == nil && !bytes.Equal(last, kept):
-		list = append(list, standIn{corefile{path: s.opts.path(), text: last}, "the last configuration that worked", fault})
+		list = append(list, standIn{rendering.Corefile{Path: s.Opts.Path(), Text: last}, "the last configuration that worked", fault})
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		log.Warningf("The last configuration that worked is not used: %v", err)
 	}
-	if c, err := s.withoutKubeDNS(text, fault); err == nil && !bytes.Equal(c.text, text) {
+	if c, err := s.withoutKubeDNS(text, fault); err == nil && !bytes.Equal(c.Text, text) {
 		list = append(list, c)
 	}
 	return list
@@ -120,11 +131,11 @@ func (s *starter) standIns(text []byte, fault error) (list []standIn) {
 // withoutKubeDNS renders without the keys of the kube-dns ConfigMap that are at
 // fault; without all if the fault showed in text, the whole.
 func (s *starter) withoutKubeDNS(text []byte, fault error) (standIn, error) {
-	if s.opts.mode == runConf {
+	if s.Opts.Mode == options.AsItIs {
 		return standIn{}, fault // which does not depend on it
 	}
 	if len(text) > 0 {
-		c, err := s.withoutKeys("")
+		c, err := s.Load("")
 		return standIn{c, "what the files say without the kube-dns ConfigMap", fault}, err
 	}
 	var keys []string
@@ -135,8 +146,8 @@ func (s *starter) withoutKubeDNS(text []byte, fault error) (standIn, error) {
 			return standIn{}, fault
 		}
 		keys = append(keys, bad.Key)
-		var c corefile
-		if c, fault = s.withoutKeys(keys...); fault == nil {
+		var c rendering.Corefile
+		if c, fault = s.Load(keys...); fault == nil {
 			return standIn{c, fmt.Sprintf("what the files say without %s the kube-dns ConfigMap", of(keys)), all}, nil
 		}
 		all = fmt.Errorf("%w; %w", all, fault)
@@ -156,5 +167,5 @@ func of(keys []string) string {
 // whose start has failed with err. Not so if the node cannot have the network, or
 // if somebody else has a port; and what caddy has opened by then stays open.
 func ofConfiguration(err error) bool {
-	return !errors.As(err, new(nodelocal.NetworkError)) && !strings.HasPrefix(err.Error(), "Listen") && !bindError.MatchString(err.Error())
+	return !errors.As(err, new(nodelocal.NetworkError)) && !rendering.IsBindError(err)
 }

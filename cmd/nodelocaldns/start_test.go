@@ -12,6 +12,7 @@ import (
 
 	"github.com/coredns/caddy"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
@@ -19,10 +20,10 @@ import (
 func startOn(t *testing.T, n node, flags string, refuse func(string) error) (*starter, *[]string) {
 	t.Helper()
 	l := n.loader(t, flags+" -statedir DIR/state")
-	if err := makeStateDir(l.opts.stateDir); err != nil {
+	if err := rendering.MakeStateDir(l.Opts.StateDir); err != nil {
 		t.Fatal(err)
 	}
-	last := newLastGood(l.opts, l.getenv)
+	last := rendering.NewLastGood(l.Opts, l.Getenv)
 	l.validity.keep = keeper(last, l)
 	launched := &[]string{}
 	return &starter{l, last, func(input caddy.Input) (*caddy.Instance, error) {
@@ -148,7 +149,7 @@ func mended(t *testing.T, n node, s *starter, file, template, stubs string) {
 	running := s.validity.running
 	text := map[string]string{"Corefile.base": template, "resolv.conf": "nameserver 192.0.2.53\n", "stubDomains": stubs, "upstreamNameservers": `["198.51.100.1"]`}[file]
 	writeFile(t, n.dir, file, text)
-	input, err := s.reload(serverType)
+	input, err := s.reload(rendering.ServerType)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +213,7 @@ func TestStandInFails(t *testing.T) {
 	if _, err := s.start(); err == nil || len(*launched) > 0 {
 		t.Errorf("started what other flags have made: %v", err)
 	}
-	contains(t, logs.take(), "[WARNING] plugin/nodelocal: The last configuration that worked is not used: "+s.last.path+": it was made for other flags")
+	contains(t, logs.take(), "[WARNING] plugin/nodelocal: The last configuration that worked is not used: "+s.last.Path+": it was made for other flags")
 	s, launched = startOn(t, n, flags, refuseNone)
 	s.ending = func() bool { return true }
 	if _, err := s.start(); err == nil || len(*launched) > 0 {
@@ -233,7 +234,7 @@ func TestStandInTellsAllFaults(t *testing.T) {
 	}
 	said := logs.take()
 	contains(t, said, "Running what the files say without stubDomains and upstreamNameservers of the kube-dns ConfigMap, ", "/stubDomains:1:1: ", "/upstreamNameservers:1:4: ")
-	if _, err := s.reload(serverType); err == nil || logs.take() != "" {
+	if _, err := s.reload(rendering.ServerType); err == nil || logs.take() != "" {
 		t.Errorf("said again, or no error: %v", err)
 	}
 }
@@ -249,7 +250,7 @@ func TestStandInIsNotKept(t *testing.T) {
 	if _, err := s.start(); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := s.last.read(); err == nil {
+	if text, err := s.last.Read(); err == nil {
 		t.Errorf("kept:\n%s", text)
 	}
 }
@@ -271,10 +272,10 @@ func TestKeeperWithoutNameservers(t *testing.T) {
 		if text != "" {
 			writeFile(t, n.dir, "resolv.conf", text)
 		}
-		if _, err := s.reload(serverType); err != nil {
+		if _, err := s.reload(rendering.ServerType); err != nil {
 			t.Fatal(err)
 		}
-		kept, err := s.last.read()
+		kept, err := s.last.Read()
 		if err != nil || !strings.Contains(string(kept), "forward . 192.0.2.53\n") {
 			t.Errorf("%q: %v, kept:\n%s", text, err, kept)
 		}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package atomicfile replaces the content of files in one step, so that nobody reads half of it.
+package atomicfile
 
 import (
 	"bytes"
@@ -10,12 +11,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
-// replaceFile makes text the content of the file at path, with that mode, in one
-// step, so that nobody reads half of it. A file that has this content is not
-// touched.
-func replaceFile(path string, text []byte, mode fs.FileMode) error {
+// Replace makes text the content of the file at path, with that mode. A file that has this content is not touched. Anything
+// but a regular file is an error.
+func Replace(path string, text []byte, mode fs.FileMode) error {
 	switch info, err := os.Lstat(path); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
@@ -58,4 +59,34 @@ func cause(err error) error {
 		return e.Err
 	}
 	return err
+}
+
+// Edit makes text the content of the file at path, which must exist. Owner and mode stay. It reports whether there was
+// anything to do.
+func Edit(path string, text []byte) (changed bool, err error) {
+	old, err := os.ReadFile(path)
+	if err != nil || string(old) == string(text) {
+		return false, err
+	}
+	info, err := os.Lstat(path)
+	if err != nil {
+		return false, err
+	}
+	if !info.Mode().IsRegular() {
+		return false, fmt.Errorf("%s is not a regular file: name the file that it stands for", path)
+	}
+	err = swap(path, text, func(f *os.File) error {
+		return cmp.Or(f.Chmod(info.Mode().Perm()), chownLike(f, info), f.Sync())
+	})
+	return err == nil, err
+}
+
+// chownLike gives f the owner of another file, for which the right is missing
+// in a container; there both are root's.
+func chownLike(f *os.File, info os.FileInfo) error {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(s.Uid) == os.Geteuid() && int(s.Gid) == os.Getegid() {
+		return nil
+	}
+	return f.Chown(int(s.Uid), int(s.Gid))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package atomicfile
 
 import (
 	"os"
@@ -9,11 +9,30 @@ import (
 	"testing"
 )
 
+// writeFile writes a file into dir and returns its path.
+func writeFile(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func readString(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 func TestReplaceFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "Corefile")
 	for _, text := range []string{"one", "two", ""} {
-		if err := replaceFile(path, []byte(text), 0o600); err != nil {
+		if err := Replace(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if got := readString(t, path); got != text {
@@ -24,7 +43,7 @@ func TestReplaceFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := replaceFile(path, nil, 0o600); err != nil {
+	if err := Replace(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
@@ -46,7 +65,7 @@ func TestReplaceFileKeepsOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{link, dir, "/dev/null", filepath.Join(dir, "absent", "Corefile")} {
-		if err := replaceFile(path, []byte("other"), 0o600); err == nil {
+		if err := Replace(path, []byte("other"), 0o600); err == nil {
 			t.Errorf("%s: no error", path)
 		}
 	}

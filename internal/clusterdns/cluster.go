@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package clusterdns has the subcommands that depend on a cluster and its nodes: they ask it for the cluster DNS, and name the
+// cache to it.
+package clusterdns
 
 import (
 	"errors"
@@ -11,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/manifests"
 )
 
@@ -94,10 +97,10 @@ func (c cluster) dnsService() (name string, addrs []netip.Addr, err error) {
 	if len(ips) == 0 {
 		ips = []string{services[0].Spec.ClusterIP}
 	}
-	if addrs, err = parseAddrs(strings.Join(ips, ",")); err != nil {
+	if addrs, err = options.Addrs(strings.Join(ips, ",")); err != nil {
 		return "", nil, fmt.Errorf("reading the ClusterIPs of Service %s: %w", name, err)
 	}
-	c.found("cluster DNS "+join(addrs), "Service kube-system/"+name)
+	c.found("cluster DNS "+options.Join(addrs), "Service kube-system/"+name)
 	return name, addrs, nil
 }
 
@@ -109,7 +112,7 @@ func (c cluster) domain() (string, error) {
 	}
 	for _, m := range maps {
 		for _, z := range kubernetesZone.FindAllStringSubmatch(m.Data["Corefile"], -1) {
-			if domain, err := parseDomain(z[1]); err == nil && !strings.HasSuffix(domain, ".arpa") {
+			if domain, err := options.Domain(z[1]); err == nil && !strings.HasSuffix(domain, ".arpa") {
 				c.found("cluster domain "+domain, "ConfigMap kube-system/coredns")
 				return domain, nil
 			}
@@ -134,7 +137,7 @@ func (c cluster) kubeletDomain() (string, error) {
 	if err := c.kubectl.get(&config, "--raw", "/api/v1/nodes/"+url.PathEscape(name)+"/proxy/configz"); err != nil {
 		return "", err
 	}
-	domain, err := parseDomain(config.KubeletConfig.ClusterDomain)
+	domain, err := options.Domain(config.KubeletConfig.ClusterDomain)
 	if err != nil {
 		return "", fmt.Errorf("the kubelet of node %s has none", name)
 	}

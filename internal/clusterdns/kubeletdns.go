@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package clusterdns
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -14,10 +13,12 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/atomicfile"
 	"github.com/nodelocaldns/nodelocaldns/internal/kubeletconfig"
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
+	"github.com/nodelocaldns/nodelocaldns/internal/retry"
 )
 
 // readyPort is the port of the ready plugin in the embedded template.
@@ -34,27 +35,35 @@ type kubeletDNS struct {
 	readyPort string
 }
 
-func kubeletDNSCommand(args []string, stdout io.Writer) error {
+const kubeletDNSHead = `Usage:
+  nodelocaldns kubelet-dns [FLAG...]
+
+It names the cache as clusterDNS in the kubelet's configuration when the cache is ready, or puts the old value back.
+The kubelet reads it when it starts: restart it then.
+
+`
+
+// KubeletDNS is the subcommand kubelet-dns with args.
+func KubeletDNS(args []string, stdout io.Writer) error {
 	k := kubeletDNS{readyPort: readyPort}
 	fs := k.flagSet()
-	switch err := parseArgs(fs, args); {
+	switch err := options.ParseArgs(fs, args); {
 	case errors.Is(err, flag.ErrHelp):
-		usageOfKubeletDNS(stdout)
+		fmt.Fprint(stdout, kubeletDNSHead)
+		fs.VisitAll(func(f *flag.Flag) { options.PrintFlag(stdout, f) })
 		return nil
 	case err != nil:
-		return usageError{err}
+		return options.UsageError{Err: err}
 	}
 	return k.run(stdout)
 }
 
 func (k *kubeletDNS) flagSet() *flag.FlagSet {
-	fs := flag.NewFlagSet("kubelet-dns", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.Usage = func() {}
+	fs := options.NewFlagSet("kubelet-dns")
 	fs.StringVar(&k.config, "config", "/var/lib/kubelet/config.yaml", "the kubelet's configuration `FILE`")
-	define(fs, "address", standaloneIP.String(), parseAddrs, &k.addrs, "`IP,...` of the cache")
+	options.Define(fs, "address", options.StandaloneIP.String(), options.Addrs, &k.addrs, "`IP,...` of the cache")
 	fs.BoolVar(&k.undo, "undo", false, "put back what was there before")
-	define(fs, "timeout", "1m", parseSeconds, &k.patience, "wait for the cache to be ready for this `TIME`")
+	options.Define(fs, "timeout", "1m", func(s string) (time.Duration, error) { return options.Duration(options.Seconds(s)) }, &k.patience, "wait for the cache to be ready for this `TIME`")
 	return fs
 }
 
@@ -72,7 +81,7 @@ func (k *kubeletDNS) run(stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	changed, err := replaceContent(k.config, text)
+	changed, err := atomicfile.Edit(k.config, text)
 	switch {
 	case err != nil:
 		return fmt.Errorf("changing the kubelet's configuration: %w", err)
@@ -86,9 +95,9 @@ func (k *kubeletDNS) run(stdout io.Writer) error {
 
 // edited returns the new content of the file.
 func (k *kubeletDNS) edited() ([]byte, error) {
-	text, err := readFile("the kubelet's configuration", k.config)
+	text, err := os.ReadFile(k.config)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading the kubelet's configuration: %w", err)
 	}
 	if k.undo {
 		text, err = kubeletconfig.UndoClusterDNS(text)
@@ -101,15 +110,11 @@ func (k *kubeletDNS) edited() ([]byte, error) {
 	return text, nil
 }
 
-// await waits until the cache is ready. It is asked over HTTP: DNS at the
-// address is answered by the fallback, too, while there is no cache.
-func (k *kubeletDNS) await() error {
-	for deadline := time.Now().Add(k.patience); ; time.Sleep(time.Second) {
-		err := k.ready()
-		if err == nil || time.Now().After(deadline) {
-			return err
-		}
-	}
+// await waits until the cache is ready. It is asked over HTTP: DNS at the address is answered by the fallback, too, while
+// there is no cache.
+func (k *kubeletDNS) await() (err error) {
+	retry.Until(k.patience, time.Second, func() bool { err = k.ready(); return err == nil })
+	return err
 }
 
 // ready asks at the first address: one cache has them all.
@@ -132,34 +137,4 @@ func (k *kubeletDNS) ready() error {
 		return fmt.Errorf("no cache is ready on this node: %s: %s: %s", url, resp.Status, strings.TrimSpace(string(why)))
 	}
 	return nil
-}
-
-// replaceContent gives the file at path a new content in one step; owner and
-// mode stay. It reports whether there was anything to do.
-func replaceContent(path string, text []byte) (changed bool, err error) {
-	old, err := os.ReadFile(path)
-	if err != nil || string(old) == string(text) {
-		return false, err
-	}
-	info, err := os.Lstat(path)
-	if err != nil {
-		return false, err
-	}
-	if !info.Mode().IsRegular() {
-		return false, fmt.Errorf("%s is not a regular file: name the file that it stands for", path)
-	}
-	err = swap(path, text, func(f *os.File) error {
-		return cmp.Or(f.Chmod(info.Mode().Perm()), chownLike(f, info), f.Sync())
-	})
-	return err == nil, err
-}
-
-// chownLike gives f the owner of another file, for which the right is missing
-// in a container; there both are root's.
-func chownLike(f *os.File, info os.FileInfo) error {
-	s, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || int(s.Uid) == os.Geteuid() && int(s.Gid) == os.Getegid() {
-		return nil
-	}
-	return f.Chown(int(s.Uid), int(s.Gid))
 }

@@ -1,21 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package clusterdns
 
 import (
-	"bufio"
 	"bytes"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
+
+// writeFile writes a file into dir and returns its path.
+func writeFile(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func readString(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func contains(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	for _, p := range parts {
+		if !strings.Contains(text, p) {
+			t.Errorf("no %q in:\n%s", p, text)
+		}
+	}
+}
 
 const kubeletHead = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
 
@@ -84,42 +111,5 @@ func TestKubeletDNSRefusesALink(t *testing.T) {
 	err := k.run(new(bytes.Buffer))
 	if err == nil || !strings.HasSuffix(err.Error(), "is not a regular file: name the file that it stands for") {
 		t.Error("got", err)
-	}
-}
-
-func TestKubeletDNSCommandErrors(t *testing.T) {
-	for args, want := range map[string]string{
-		"-config /none/config.yaml": "reading the kubelet's configuration: open /none/config.yaml: no such file or directory\n",
-		"-address x":                `invalid value "x" for flag -address: "x" is not an IP address; see nodelocaldns -help` + "\n",
-		"-undo false":               `unexpected argument "false": write -undo=false; see nodelocaldns -help` + "\n",
-		"on":                        `unexpected argument "on"; see nodelocaldns -help` + "\n",
-	} {
-		_, stderr, code := result(t, program(t, append([]string{"kubelet-dns"}, strings.Fields(args)...)...))
-		if stderr != "nodelocaldns: "+want || code == 0 {
-			t.Errorf("%s: exit code %d: %s", args, code, stderr)
-		}
-	}
-}
-
-func TestWait(t *testing.T) {
-	cmd := program(t, "wait")
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "waiting for SIGTERM\n" {
-		t.Error(line, err)
-	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
-	if _, stderr, code := result(t, program(t, "wait", "1")); code != exitUsage {
-		t.Errorf("exit code %d: %s", code, stderr)
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package clusterdns
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/manifests"
 )
 
@@ -29,30 +30,36 @@ type manifestOptions struct {
 }
 
 func (o *manifestOptions) flagSet() *flag.FlagSet {
-	fs := flag.NewFlagSet("render manifests", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.Usage = func() {}
-	define(fs, "mode", "auto", oneOf("auto", "iptables", "nftables", "ipvs", "cilium"), &o.mode,
+	fs := options.NewFlagSet("render manifests")
+	options.Define(fs, "mode", "auto", options.OneOf("auto", "iptables", "nftables", "ipvs", "cilium"), &o.mode,
 		"`MODE` of the cluster's Services: auto, iptables, nftables, ipvs or cilium")
-	define(fs, "localip", standaloneIP.String(), parseAddrs, &o.localIPs, "`IP,...`: the cache's own addresses")
-	define(fs, "dnsserver", "", parseAddrs, &o.dnsServers, "`IP,...`: the ClusterIPs of kube-dns, which the cache takes over in mode iptables")
-	define(fs, "clusterdomain", "", parseDomain, &o.clusterDomain, "`DOMAIN` of the cluster")
-	define(fs, "image", manifests.Image, parseImage, &o.image, "`IMAGE` of the cache")
+	options.Define(fs, "localip", options.StandaloneIP.String(), options.Addrs, &o.localIPs, "`IP,...`: the cache's own addresses")
+	options.Define(fs, "dnsserver", "", options.Addrs, &o.dnsServers, "`IP,...`: the ClusterIPs of kube-dns, which the cache takes over in mode iptables")
+	options.Define(fs, "clusterdomain", "", options.Domain, &o.clusterDomain, "`DOMAIN` of the cluster")
+	options.Define(fs, "image", manifests.Image, parseImage, &o.image, "`IMAGE` of the cache")
 	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "`FILE` that tells kubectl of the cluster")
 	fs.StringVar(&o.context, "context", "", "`NAME` of the context in it")
 	return fs
 }
 
-// renderManifests prints the manifest for a cluster. What no flag says it asks
+const manifestsHead = `Usage:
+  nodelocaldns render manifests [FLAG...] | kubectl apply -f -
+
+It prints the manifest of the cache. What no flag says it asks the cluster, through kubectl, and tells on stderr.
+
+`
+
+// RenderManifests is the subcommand render manifests with args. It prints the manifest for a cluster. What no flag says it asks
 // the cluster, through kubectl, and it tells what it found.
-func renderManifests(args []string, stdout, stderr io.Writer) error {
+func RenderManifests(args []string, stdout, stderr io.Writer) error {
 	o, err := parseManifestOptions(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		usageOfManifests(stdout)
+		fmt.Fprint(stdout, manifestsHead)
+		new(manifestOptions).flagSet().VisitAll(func(f *flag.Flag) { options.PrintFlag(stdout, f) })
 		return nil
 	case err != nil:
-		return usageError{err}
+		return options.UsageError{Err: err}
 	}
 	c := cluster{kubectl: kubectl{o.kubeconfig, o.context}, found: func(what, where string) {
 		fmt.Fprintf(stderr, "nodelocaldns: found %s in %s\n", what, where)
@@ -72,7 +79,7 @@ func renderManifests(args []string, stdout, stderr io.Writer) error {
 func parseManifestOptions(args []string) (*manifestOptions, error) {
 	o := &manifestOptions{given: make(map[string]bool)}
 	fs := o.flagSet()
-	if err := parseArgs(fs, args); err != nil {
+	if err := options.ParseArgs(fs, args); err != nil {
 		return nil, err
 	}
 	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
@@ -117,7 +124,7 @@ func (o *manifestOptions) checkMode(mode manifests.Mode) error {
 	without := map[manifests.Mode][]string{manifests.IPVS: {"dnsserver"}, manifests.Cilium: {"dnsserver", "localip"}}
 	for _, name := range without[mode] {
 		if o.given[name] {
-			return usageError{fmt.Errorf("-%s has no effect in mode %s", name, mode)}
+			return options.UsageError{Err: fmt.Errorf("-%s has no effect in mode %s", name, mode)}
 		}
 	}
 	return nil

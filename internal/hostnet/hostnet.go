@@ -18,6 +18,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/link"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/uplink"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/xtables"
 	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
 
@@ -25,31 +31,60 @@ const (
 	// DefaultInterface is the reference's name for its link.
 	DefaultInterface = "nodelocaldns"
 
-	// SelfQueryMark is the socket mark (SO_MARK) of the cache's queries to
-	// itself. Packets that carry it reach the cache whatever the state of
-	// steering and fallback. The value has no bit in the masks of kube-proxy
-	// (0xc000) and Cilium (0x0f00).
-	SelfQueryMark = 0x2053
+	// SelfQueryMark is the socket mark (SO_MARK) of the cache's queries to itself.
+	SelfQueryMark = steering.SelfQueryMark
 
 	// DefaultFallbackZone is the usual Config.FallbackZone: past the two of
 	// Istio, and far below those of Antrea and OVN-Kubernetes.
 	DefaultFallbackZone = 20
-
-	// The comments of the reference's rules: people search for them.
-	commentSkip  = "NodeLocal DNS Cache: skip conntrack"
-	commentAllow = "NodeLocal DNS Cache: allow DNS traffic"
-
-	commentUplink = "NodeLocal DNS Cache: not from the uplink"
 )
 
 // Link and firewall kinds of a Config.
 const (
 	Auto     = "auto"
 	None     = "none"
-	TUN      = "tun"
-	Dummy    = "dummy"
+	TUN      = link.TUN
+	Dummy    = link.Dummy
 	IPTables = "iptables"
 	NFTables = "nftables"
+)
+
+// Values of Config.Uplink.
+const (
+	// UplinkAuto accepts nothing that comes in by an interface of a default
+	// route, unless pods may come in by it: the host's own firewall decides.
+	UplinkAuto = "auto"
+	// UplinkOpen accepts DNS from whoever it comes, as the reference does.
+	UplinkOpen = "open"
+)
+
+// What callers need of the packages below this one.
+type (
+	// Event says what went of what the cache needs.
+	Event = link.Event
+	// Uplink is the interface of a default route.
+	Uplink = uplink.Uplink
+)
+
+// What an Event names: the link, one of its addresses, or the like of another instance.
+const (
+	LinkGone    = link.LinkGone
+	AddressGone = link.AddressGone
+	PeerGone    = link.PeerGone
+)
+
+// ErrLocked says that another program held the xtables lock for too long; the
+// change was not made and can be tried again.
+var ErrLocked = xtables.ErrLocked
+
+// IsLocal reports whether the kernel takes packets to a for its own.
+func IsLocal(a netip.Addr) bool { return link.IsLocal(a) }
+
+// The valid values of a Config.
+var (
+	Links     = []string{Auto, TUN, Dummy, None}
+	Firewalls = []string{Auto, IPTables, NFTables, None}
+	Uplinks   = []string{UplinkAuto, UplinkOpen}
 )
 
 // Config is the whole desired state but for the steering itself.
@@ -73,19 +108,29 @@ type Config struct {
 
 // Validate returns an error that names the first value that is out of range.
 func (c Config) Validate() error {
-	switch {
-	case c.Interface == "" || len(c.Interface) > 14 || strings.ContainsAny(c.Interface, "/ \t\n:%"):
-		return fmt.Errorf("interface %q: want 1 to 14 characters without space, slash, colon or percent sign", c.Interface)
-	case !slices.Contains([]string{Auto, TUN, Dummy, None}, c.Link):
+	switch err := CheckInterface(c.Interface); {
+	case err != nil:
+		return fmt.Errorf("interface %q: %w", c.Interface, err)
+	case !slices.Contains(Links, c.Link):
 		return fmt.Errorf("link %q: want auto, tun, dummy or none", c.Link)
-	case !slices.Contains([]string{Auto, IPTables, NFTables, None}, c.Firewall):
+	case !slices.Contains(Firewalls, c.Firewall):
 		return fmt.Errorf("firewall %q: want auto, iptables, nftables or none", c.Firewall)
-	case !slices.Contains([]string{UplinkAuto, UplinkOpen}, c.Uplink):
+	case !slices.Contains(Uplinks, c.Uplink):
 		return fmt.Errorf("uplink %q: want auto or open", c.Uplink)
 	case c.Lease != 0 && (c.Lease < 2*time.Second || c.Lease > time.Hour || c.Lease%time.Second != 0):
 		return fmt.Errorf("lease %s: want 0 or whole seconds from 2s to 1h", c.Lease)
 	}
 	return errors.Join(c.validateAddresses(), c.validateFallback())
+}
+
+// CheckInterface returns an error if name cannot be a Config's Interface: the kernel takes 15 bytes without space, slash and
+// colon, and neither "." nor ".." (dev_valid_name of linux/net/core/dev.c); a second instance appends a digit; a percent
+// sign has the kernel choose a number.
+func CheckInterface(name string) error {
+	if name == "" || len(name) > 14 || name == "." || name == ".." || strings.ContainsAny(name, "/ \t\n:%") {
+		return errors.New("want 1 to 14 characters without space, slash, colon or percent sign")
+	}
+	return nil
 }
 
 func (c Config) validateAddresses() error {
@@ -110,9 +155,9 @@ func (c Config) validateAddresses() error {
 }
 
 func (c Config) validateFallback() error {
-	seen := map[bool]netip.Addr{}
+	seen := map[family.Family]netip.Addr{}
 	for _, f := range c.Fallback {
-		if other, ok := seen[f.Is4()]; ok {
+		if other, ok := seen[family.Of(f)]; ok {
 			return fmt.Errorf("fallback %s: %s is given already; one address a family", f, other)
 		}
 		if err := unicast.CheckService(f); err != nil {
@@ -121,7 +166,7 @@ func (c Config) validateFallback() error {
 		if f.Zone() != "" || f.IsLinkLocalUnicast() || f.Is4In6() {
 			return fmt.Errorf("fallback %s: want the address of the cluster DNS Service", f)
 		}
-		seen[f.Is4()] = f
+		seen[family.Of(f)] = f
 	}
 	highest := math.MaxUint16 - len(c.Addresses) + 1
 	if c.FallbackZone == 0 && len(c.Fallback) > 0 || int(c.FallbackZone) > highest {
@@ -130,13 +175,17 @@ func (c Config) validateFallback() error {
 	return nil
 }
 
-// families returns which address families, false for IPv4 and true for IPv6, c uses.
-func families(addrs []netip.Addr) []bool {
-	var fams []bool
-	for _, six := range []bool{false, true} {
-		if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Is6() == six }) {
-			fams = append(fams, six)
-		}
+// newFallback returns nil if cfg wants neither rules nor a fallback.
+func newFallback(c Config) *fallback.Table {
+	if c.Firewall == None && len(c.Fallback) == 0 {
+		return nil
 	}
-	return fams
+	return fallback.New(c.Addresses, c.Port, c.Fallback, c.FallbackZone)
+}
+
+// Equal reports whether c and other say the same.
+func (c Config) Equal(other Config) bool {
+	return slices.Equal(c.Addresses, other.Addresses) && slices.Equal(c.Fallback, other.Fallback) &&
+		c.Interface == other.Interface && c.Link == other.Link && c.Firewall == other.Firewall && c.Uplink == other.Uplink &&
+		c.Port == other.Port && c.HealthPort == other.HealthPort && c.Lease == other.Lease && c.FallbackZone == other.FallbackZone
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package options
 
 import (
 	"errors"
@@ -10,14 +10,16 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/suggest"
 )
 
-// commands are the words that may be the first argument.
-var commands = []string{"render", "cleanup", "kubelet-dns", "wait", "version", "help"}
+// Commands are the words that may be the first argument.
+var Commands = []string{"render", "cleanup", "kubelet-dns", "wait", "version", "help"}
 
-// parseArgs parses args, which are flags and nothing else. The error is
+// ParseArgs parses args, which are flags and nothing else. The error is
 // flag.ErrHelp, or says what is wrong with which argument.
-func parseArgs(fs *flag.FlagSet, args []string) error {
+func ParseArgs(fs *flag.FlagSet, args []string) error {
 	switch err := fs.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return err
@@ -44,7 +46,7 @@ func advice(fs *flag.FlagSet, before []string, arg string) string {
 	switch {
 	case fs.Lookup(name) != nil:
 		return fmt.Sprintf(": write -%s", arg)
-	case slices.Contains(commands, arg):
+	case slices.Contains(Commands, arg):
 		return fmt.Sprintf(": a command comes before all flags, nodelocaldns %s ...", arg)
 	case len(before) > 0 && strings.HasSuffix(before[len(before)-1], ","):
 		return ": a list has no spaces in it"
@@ -66,14 +68,12 @@ func isBool(f *flag.Flag) bool {
 // clearer words flag's errors as ours, and adds a near name to an unknown flag.
 func clearer(fs *flag.FlagSet, err error) error {
 	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
-	if text, ok := strings.CutSuffix(err.Error(), ": parse error"); ok {
-		return fmt.Errorf("%s: want true or false", text)
-	} else if !unknown {
+	if !unknown {
 		return err
 	}
 	var names []string
 	fs.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
-	if near := closest(name, names); near != "" {
+	if near := suggest.Closest(name, names); near != "" {
 		return fmt.Errorf("unknown flag -%s (did you mean -%s?)", name, near)
 	}
 	return fmt.Errorf("unknown flag -%s", name)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package options
 
 import (
 	"errors"
 	"flag"
 	"fmt"
-	"math"
+	"io"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -17,69 +17,90 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
 
-// value is a flag.Value that is checked while it is parsed, so that a mistake
-// is reported with the name of its flag.
-type value[T any] struct {
-	text  string
-	dst   *T
-	parse func(string) (T, error)
+// NewFlagSet returns an empty set of flags that prints nothing by itself.
+func NewFlagSet(name string) *flag.FlagSet {
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	return fs
 }
 
-func (v *value[T]) String() string { return v.text }
-
-func (v *value[T]) Set(s string) error {
-	t, err := v.parse(s)
-	if err != nil {
-		return err
-	}
-	*v.dst, v.text = t, s
-	return nil
+// Define declares a flag of a subcommand, whose value parse checks. An empty def is not parsed: the flag then has no default.
+func Define[T any](fs *flag.FlagSet, name, def string, parse func(string) (T, error), dst *T, help string) {
+	declare(fs, name, def, help, &value[T]{dst: dst, parse: parse})
 }
 
-// define declares a flag with a checked value. An empty def is not parsed: the
-// flag then has no default.
-func define[T any](fs *flag.FlagSet, name, def string, parse func(string) (T, error), dst *T, usage string) {
-	v := &value[T]{dst: dst, parse: parse}
+func declare(fs *flag.FlagSet, name, def, help string, v flag.Value) {
 	if def != "" {
 		if err := v.Set(def); err != nil {
 			panic(fmt.Sprintf("default of -%s: %v", name, err))
 		}
 	}
-	fs.Var(v, name, usage)
+	fs.Var(v, name, help)
 }
 
-// fallback is the value of -fallback.
-type fallback struct {
-	addrs []netip.Addr
-	off   bool // none
-}
-
-func parseFallback(s string) (fallback, error) {
-	if s == "none" {
-		return fallback{off: true}, nil
+// PrintFlag prints the help text of f.
+func PrintFlag(w io.Writer, f *flag.Flag) {
+	arg, text := flag.UnquoteUsage(f)
+	if f.DefValue != "" && f.DefValue != "false" {
+		text += " (default " + f.DefValue + ")"
 	}
-	addrs, err := parseAddrs(s)
-	return fallback{addrs: addrs}, err
+	if arg != "" && arg != "value" {
+		arg = " " + arg
+	}
+	fmt.Fprintf(w, "  -%s%s\n      %s\n", f.Name, strings.TrimSuffix(arg, "value"), text)
 }
 
-// parseLocalIPs reads the value of -localip.
-func (o *options) parseLocalIPs(s string) ([]netip.Addr, error) {
-	if o.auto = s == "auto"; o.auto {
+// PrintFlags prints the help text of all flags of Table.
+func PrintFlags(w io.Writer) {
+	fs := new(Options).FlagSet()
+	for _, group := range []string{groupCorefile, groupNetwork, groupPorts, groupProcess} {
+		fmt.Fprintf(w, "\n%s:\n", group)
+		for _, row := range Table {
+			if row.Group == group {
+				PrintFlag(w, fs.Lookup(row.Flag))
+			}
+		}
+	}
+	fmt.Fprint(w, "  -help\n      print this text and exit\n") // known to package flag, but not in the set
+}
+
+func text(s string) (string, error) { return s, nil }
+
+func boolean(s string) (bool, error) {
+	b, err := strconv.ParseBool(s)
+	if err != nil {
+		err = errors.New("want true or false")
+	}
+	return b, err
+}
+
+func fallback(s string) ([]netip.Addr, error) {
+	if s == hostnet.None {
+		return nil, nil
+	}
+	return Addrs(s)
+}
+
+// localIPs reads the value of -localip.
+func (o *Options) localIPs(s string) ([]netip.Addr, error) {
+	if o.Auto = s == hostnet.Auto; o.Auto {
 		return nil, nil
 	}
 	for field := range strings.SplitSeq(s, ",") {
-		if strings.TrimSpace(field) == "auto" {
+		if strings.TrimSpace(field) == hostnet.Auto {
 			return nil, errors.New("auto finds the addresses itself: give it alone, or name all of them")
 		}
 	}
-	return parseAddrs(s)
+	return Addrs(s)
 }
 
-// parseAddrs reads a comma list of unicast addresses; one given twice counts once.
-func parseAddrs(s string) ([]netip.Addr, error) {
+// Addrs reads a comma list of unicast addresses; one given twice counts once.
+func Addrs(s string) ([]netip.Addr, error) {
 	var addrs []netip.Addr
 	s = strings.TrimSuffix(s, ",") // where a sed line of an older guide left nothing of __PILLAR__DNS__SERVER__
 	for field := range strings.SplitSeq(s, ",") {
@@ -87,7 +108,7 @@ func parseAddrs(s string) ([]netip.Addr, error) {
 		a, err := netip.ParseAddr(field)
 		switch a = a.Unmap(); {
 		case err != nil:
-			return nil, fmt.Errorf("%q is not an IP address%s", field, instead(field))
+			return nil, fmt.Errorf("%q is not an IP address%s", field, Instead(field))
 		case a.Zone() != "":
 			return nil, fmt.Errorf("%s has a zone, which no address of a cache or Service has", field)
 		case unicast.Check(a) != nil:
@@ -99,8 +120,8 @@ func parseAddrs(s string) ([]netip.Addr, error) {
 	return addrs, nil
 }
 
-// instead says what to do about s, which is no address, where that can be told.
-func instead(s string) string {
+// Instead says what to do about s, which is no address, where that can be told.
+func Instead(s string) string {
 	a := netip.Addr{}
 	if prefix, err := netip.ParsePrefix(s); err == nil {
 		a = prefix.Addr()
@@ -120,66 +141,70 @@ func instead(s string) string {
 	return ""
 }
 
-// parseSeconds reads a duration; a bare number is seconds.
-func parseSeconds(s string) (time.Duration, error) {
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
-		if n < 0 || n > int64(math.MaxInt64/time.Second) {
-			return 0, errors.New("out of range")
-		}
-		return time.Duration(n) * time.Second, nil
+// Seconds makes a bare number one of seconds, for Duration.
+func Seconds(s string) string {
+	if _, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return s + "s"
 	}
+	return s
+}
+
+// syncInterval reads -syncinterval as the reference's users write it. The reference multiplies the value by a second, so
+// 60ns is its only way to say 60 s.
+func syncInterval(s string) string {
+	if d, err := time.ParseDuration(s); err == nil && d > 0 && d < time.Millisecond {
+		return (time.Duration(d.Nanoseconds()) * time.Second).String()
+	}
+	return Seconds(s)
+}
+
+// Duration reads a duration of package time that is not negative.
+func Duration(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	switch {
 	case err != nil:
-		return 0, errors.New("not a duration such as 30s")
+		return 0, errors.New("want a duration such as 3s")
 	case d < 0:
-		return 0, errors.New("out of range")
+		return 0, errors.New("want no negative duration")
 	}
 	return d, nil
 }
 
-// parseSyncInterval reads a duration as the reference's users write it. There
-// the value was multiplied by a second, so 60ns was the only way to say 60 s.
-func parseSyncInterval(s string) (time.Duration, error) {
-	d, err := parseSeconds(s)
-	switch {
-	case err != nil:
-		return 0, err
-	case d > 0 && d < time.Millisecond:
-		return time.Duration(d.Nanoseconds()) * time.Second, nil
-	case d < time.Second:
-		return 0, errors.New("less than a second")
+func resync(s string) (time.Duration, error) {
+	d, err := Duration(s)
+	if err == nil && d < time.Second {
+		err = errors.New("want at least 1s")
 	}
-	return d, nil
+	return d, err
 }
 
-func parsePort(s string) (uint16, error) {
-	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil || n == 0 {
-		return 0, errors.New("not a port (1 to 65535)")
+// number returns a parser of numbers from least to 65535.
+func number(least uint64, want string) func(string) (uint16, error) {
+	return func(s string) (uint16, error) {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil || n < least {
+			return 0, errors.New("want " + want)
+		}
+		return uint16(n), nil
 	}
-	return uint16(n), nil
 }
 
-// parseZone reads a conntrack zone; 0 is that of everything else.
-func parseZone(s string) (uint16, error) {
-	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil || n == 0 {
-		return 0, errors.New("not a conntrack zone (1 to 65535)")
-	}
-	return uint16(n), nil
-}
+var (
+	port       = number(1, "a port from 1 to 65535")
+	portOrNone = number(0, "a port from 1 to 65535, or 0 for none")
+	zone       = number(1, "a conntrack zone from 1 to 65535") // 0 is the zone of everything else
+)
 
-// parseListenAddr checks an address to listen on; empty is off.
-func parseListenAddr(s string) (string, error) {
+// listenAddr checks an address to listen on; empty is off.
+func listenAddr(s string) (string, error) {
 	if s == "" {
 		return "", nil
 	}
-	host, port, err := net.SplitHostPort(s)
+	host, p, err := net.SplitHostPort(s)
 	if err != nil {
 		return "", errors.New("not HOST:PORT or :PORT")
 	}
-	if _, err := parsePort(port); err != nil {
+	if _, err := port(p); err != nil {
 		return "", err
 	}
 	if _, err := netip.ParseAddr(host); err != nil && host != "" && host != "localhost" {
@@ -188,44 +213,48 @@ func parseListenAddr(s string) (string, error) {
 	return s, nil
 }
 
-// parseInterfaceName checks a name as hostnet would, but says it of the flag.
-func parseInterfaceName(s string) (string, error) {
-	if s == "" || len(s) > 14 || s == "." || s == ".." || strings.ContainsAny(s, "/:% \t\n") {
-		return "", errors.New("not a name for a link (1 to 14 characters, no / : % or space)")
-	}
-	return s, nil
-}
+// InterfaceName checks the name of the cache's link.
+func InterfaceName(s string) (string, error) { return s, hostnet.CheckInterface(s) }
 
-func parseDomain(s string) (string, error) {
+// Domain checks a domain name, and removes the dot at its end.
+func Domain(s string) (string, error) {
 	s = strings.TrimSuffix(s, ".")
 	return s, corefiles.CheckName(s)
 }
 
-// parseStateDir checks the directory for what outlives the process; empty is none.
-func parseStateDir(s string) (string, error) {
+// stateDir checks the directory for what outlives the process; empty is none.
+func stateDir(s string) (string, error) {
 	if s != "" && (!filepath.IsAbs(s) || strings.ContainsAny(s, " \t\n{}\"#\\")) {
 		return "", errors.New("not an absolute path without spaces, quotes, braces, # and \\")
 	}
 	return s, nil
 }
 
-// serviceName is a label of RFC 1123. Kubernetes has no capitals in it, but its
-// environment variable tells nothing of them.
-var serviceName = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?$`)
+// serviceLabel is a label of RFC 1123. Kubernetes has no capitals in it, but its environment variable tells nothing of them.
+var serviceLabel = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?$`)
 
-func parseServiceName(s string) (string, error) {
-	if !serviceName.MatchString(s) {
+func serviceName(s string) (string, error) {
+	if !serviceLabel.MatchString(s) {
 		return "", errors.New("not the name of a Service: letters, digits and hyphens, without a namespace, as kube-dns")
 	}
 	return s, nil
 }
 
-// oneOf accepts the given words.
-func oneOf(words ...string) func(string) (string, error) {
+// OneOf returns a parser that accepts the given words.
+func OneOf(words ...string) func(string) (string, error) {
 	return func(s string) (string, error) {
 		if !slices.Contains(words, s) {
-			return "", fmt.Errorf("not one of %s", strings.Join(words, ", "))
+			return "", errors.New("want " + list(words))
 		}
 		return s, nil
 	}
 }
+
+// list joins words as in a sentence.
+func list(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// Join returns addrs with a space between each two, as a Corefile has them.
+func Join(addrs []netip.Addr) string { return strings.Trim(fmt.Sprint(addrs), "[]") }

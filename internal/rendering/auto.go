@@ -1,39 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package rendering
 
 import (
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
+	"github.com/nodelocaldns/nodelocaldns/internal/proxymode"
+	"github.com/nodelocaldns/nodelocaldns/internal/retry"
 )
 
 const (
-	// proxyPatience is how long -localip auto waits for a trace of kube-proxy:
-	// a ClusterIP that is taken before kube-ipvs0 comes would be on both.
-	proxyPatience = 10 * time.Second
+	// ProxyPatience is how long -localip auto waits for a trace of kube-proxy. A ClusterIP that the cache takes before
+	// kube-ipvs0 comes would be on both links.
+	ProxyPatience = 10 * time.Second
 	// proxyInterval is the time between two looks.
 	proxyInterval = 250 * time.Millisecond
 )
 
-// finder finds the addresses that -localip auto stands for.
-type finder struct {
-	inputs
-	detect   func() hostnet.ProxyMode
+// A Finder finds the addresses that -localip auto stands for.
+type Finder struct {
+	Inputs
+	detect   func() proxymode.Mode
 	patience time.Duration // 0: one look
 	say      func(string)
 }
 
-func newFinder(o *options, patience time.Duration, say func(string)) finder {
-	return finder{newInputs(o), hostnet.DetectProxyMode, patience, say}
+// NewFinder returns a Finder that waits for kube-proxy for up to patience, and tells say what the operator is to know.
+func NewFinder(o *options.Options, patience time.Duration, say func(string)) Finder {
+	return Finder{newInputs(o), proxymode.Detect, patience, say}
 }
 
-// resolve puts the addresses into the options, once: what the node's proxy does
-// later is for the next start.
-func (f finder) resolve() error {
-	if !f.opts.auto {
+// Resolve puts the addresses into the options, once. What the node's proxy does later counts at the next start.
+func (f Finder) Resolve() error {
+	if !f.Opts.Auto {
 		return nil
 	}
 	clusterIP, err := f.serviceIP("kube-dns")
@@ -48,47 +51,44 @@ func (f finder) resolve() error {
 	if err != nil {
 		return err
 	}
-	f.opts.localIPs = addrs
-	if err := f.opts.validate(); err != nil {
-		return usageError{err}
-	}
-	f.say(fmt.Sprintf("Local addresses %s: %s", join(addrs), why))
+	f.Opts.Addresses = addrs
+	f.say(fmt.Sprintf("Local addresses %s: %s", options.Join(addrs), why))
 	return nil
 }
 
 // await returns the mode as soon as there is one.
-func (f finder) await() hostnet.ProxyMode {
-	deadline := time.Now().Add(f.patience)
-	for first := true; ; first = false {
-		mode := f.detect()
-		if mode != hostnet.ProxyNone || !time.Now().Before(deadline) {
-			return mode
+func (f Finder) await() (mode proxymode.Mode) {
+	var say sync.Once
+	retry.Until(f.patience, proxyInterval, func() bool {
+		if mode = f.detect(); mode != proxymode.None || f.patience == 0 {
+			return true
 		}
-		if first {
+		say.Do(func() {
 			f.say(fmt.Sprintf("Waiting up to %s for kube-proxy: its mode says which addresses to take", f.patience))
-		}
-		time.Sleep(proxyInterval)
-	}
+		})
+		return false
+	})
+	return mode
 }
 
 // autoAddrs decides which addresses to take, and says why. clusterIP is that of
 // kube-dns, or the zero Addr. Where somebody else answers for every ClusterIP
 // before, or in the place of, the node itself, it cannot be one of them.
-func autoAddrs(mode hostnet.ProxyMode, clusterIP netip.Addr) (addrs []netip.Addr, why string, err error) {
-	own := []netip.Addr{standaloneIP}
-	taken := mode == hostnet.ProxyIPVS || mode == hostnet.ProxyCilium
+func autoAddrs(mode proxymode.Mode, clusterIP netip.Addr) (addrs []netip.Addr, why string, err error) {
+	own := []netip.Addr{options.StandaloneIP}
+	taken := mode == proxymode.IPVS || mode == proxymode.Cilium
 	switch {
 	case !clusterIP.IsValid():
 		return own, fmt.Sprintf("%s, and %s is not set", mode, serviceEnv("kube-dns")), nil
 	case taken && clusterIP.Is6():
 		return nil, "", fmt.Errorf("-localip auto: %s answers for %s itself, and %s is IPv4: give a unique local address (fd00::/8), such as -localip fd00::10",
-			mode, clusterIP, standaloneIP)
-	case mode == hostnet.ProxyIPVS:
+			mode, clusterIP, options.StandaloneIP)
+	case mode == proxymode.IPVS:
 		return own, fmt.Sprintf("%s; name it to the pods (clusterDNS of the kubelet)", mode), nil
-	case mode == hostnet.ProxyCilium:
+	case mode == proxymode.Cilium:
 		return own, fmt.Sprintf("%s, which translates ClusterIPs before the node sees them: use manifests/overlays/cilium", mode), nil
 	case clusterIP.Is6():
-		return []netip.Addr{clusterIP}, fmt.Sprintf("%s; %s is IPv4, of no use to pods with IPv6 only", mode, standaloneIP), nil
+		return []netip.Addr{clusterIP}, fmt.Sprintf("%s; %s is IPv4, of no use to pods with IPv6 only", mode, options.StandaloneIP), nil
 	}
 	return append(own, clusterIP), string(mode), nil
 }

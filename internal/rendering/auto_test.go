@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package rendering
 
 import (
-	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,29 +10,30 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
+	"github.com/nodelocaldns/nodelocaldns/internal/proxymode"
 )
 
 func TestAutoAddrs(t *testing.T) {
 	const four, six = "10.96.0.10", "fd00:96::a"
 	noUse := "; 169.254.20.10 is IPv4, of no use to pods with IPv6 only"
 	tests := []struct {
-		mode            hostnet.ProxyMode
+		mode            proxymode.Mode
 		clusterIP, want string // the addresses and why, or the error
 	}{
-		{hostnet.ProxyIPTables, four, "169.254.20.10 10.96.0.10: kube-proxy in iptables mode"},
-		{hostnet.ProxyNFTables, four, "169.254.20.10 10.96.0.10: kube-proxy in nftables mode"},
-		{hostnet.ProxyNone, four, "169.254.20.10 10.96.0.10: no kube-proxy found"},
-		{hostnet.ProxyIPVS, four, "169.254.20.10: kube-proxy in IPVS mode; name it to the pods (clusterDNS of the kubelet)"},
-		{hostnet.ProxyCilium, four, "169.254.20.10: Cilium without kube-proxy, which translates ClusterIPs before the node sees them: use manifests/overlays/cilium"},
-		{hostnet.ProxyIPTables, six, "fd00:96::a: kube-proxy in iptables mode" + noUse},
-		{hostnet.ProxyNFTables, six, "fd00:96::a: kube-proxy in nftables mode" + noUse},
-		{hostnet.ProxyNone, six, "fd00:96::a: no kube-proxy found" + noUse},
-		{hostnet.ProxyIPVS, six, "-localip auto: kube-proxy in IPVS mode answers for fd00:96::a itself, and 169.254.20.10 is IPv4: give a unique local address (fd00::/8), such as -localip fd00::10"},
-		{hostnet.ProxyCilium, six, "-localip auto: Cilium without kube-proxy answers for fd00:96::a itself, and 169.254.20.10 is IPv4: give a unique local address (fd00::/8), such as -localip fd00::10"},
-		{hostnet.ProxyNone, "", "169.254.20.10: no kube-proxy found, and KUBE_DNS_SERVICE_HOST is not set"},
-		{hostnet.ProxyIPTables, "", "169.254.20.10: kube-proxy in iptables mode, and KUBE_DNS_SERVICE_HOST is not set"},
-		{hostnet.ProxyIPVS, "", "169.254.20.10: kube-proxy in IPVS mode, and KUBE_DNS_SERVICE_HOST is not set"},
+		{proxymode.IPTables, four, "169.254.20.10 10.96.0.10: kube-proxy in iptables mode"},
+		{proxymode.NFTables, four, "169.254.20.10 10.96.0.10: kube-proxy in nftables mode"},
+		{proxymode.None, four, "169.254.20.10 10.96.0.10: no kube-proxy found"},
+		{proxymode.IPVS, four, "169.254.20.10: kube-proxy in IPVS mode; name it to the pods (clusterDNS of the kubelet)"},
+		{proxymode.Cilium, four, "169.254.20.10: Cilium without kube-proxy, which translates ClusterIPs before the node sees them: use manifests/overlays/cilium"},
+		{proxymode.IPTables, six, "fd00:96::a: kube-proxy in iptables mode" + noUse},
+		{proxymode.NFTables, six, "fd00:96::a: kube-proxy in nftables mode" + noUse},
+		{proxymode.None, six, "fd00:96::a: no kube-proxy found" + noUse},
+		{proxymode.IPVS, six, "-localip auto: kube-proxy in IPVS mode answers for fd00:96::a itself, and 169.254.20.10 is IPv4: give a unique local address (fd00::/8), such as -localip fd00::10"},
+		{proxymode.Cilium, six, "-localip auto: Cilium without kube-proxy answers for fd00:96::a itself, and 169.254.20.10 is IPv4: give a unique local address (fd00::/8), such as -localip fd00::10"},
+		{proxymode.None, "", "169.254.20.10: no kube-proxy found, and KUBE_DNS_SERVICE_HOST is not set"},
+		{proxymode.IPTables, "", "169.254.20.10: kube-proxy in iptables mode, and KUBE_DNS_SERVICE_HOST is not set"},
+		{proxymode.IPVS, "", "169.254.20.10: kube-proxy in IPVS mode, and KUBE_DNS_SERVICE_HOST is not set"},
 	}
 	for _, tt := range tests {
 		var clusterIP netip.Addr
@@ -41,7 +41,7 @@ func TestAutoAddrs(t *testing.T) {
 			clusterIP = netip.MustParseAddr(tt.clusterIP)
 		}
 		addrs, why, err := autoAddrs(tt.mode, clusterIP)
-		got := join(addrs) + ": " + why
+		got := options.Join(addrs) + ": " + why
 		if err != nil {
 			got = err.Error()
 		}
@@ -53,23 +53,23 @@ func TestAutoAddrs(t *testing.T) {
 
 // find resolves flags on a node whose proxy leaves a trace after a while, and
 // returns what was said and how long it took.
-func find(t *testing.T, flags, clusterIP string, patience, after time.Duration) (o *options, said []string, took time.Duration, err error) {
+func find(t *testing.T, flags, clusterIP string, patience, after time.Duration) (o *options.Options, said []string, took time.Duration, err error) {
 	t.Helper()
-	o, err = parseOptions(split(flags))
+	o, err = options.Parse(split(flags))
 	if err != nil {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(*testing.T) {
 		begin := time.Now()
-		f := newFinder(o, patience, func(s string) { said = append(said, s) })
-		f.getenv = func(name string) string { return map[string]string{"KUBE_DNS_SERVICE_HOST": clusterIP}[name] }
-		f.detect = func() hostnet.ProxyMode {
+		f := NewFinder(o, patience, func(s string) { said = append(said, s) })
+		f.Getenv = func(name string) string { return map[string]string{"KUBE_DNS_SERVICE_HOST": clusterIP}[name] }
+		f.detect = func() proxymode.Mode {
 			if time.Since(begin) < after {
-				return hostnet.ProxyNone
+				return proxymode.None
 			}
-			return hostnet.ProxyIPVS
+			return proxymode.IPVS
 		}
-		err = f.resolve()
+		err = f.Resolve()
 		took = time.Since(begin)
 	})
 	return o, said, took, err
@@ -87,25 +87,25 @@ func TestResolve(t *testing.T) {
 		want                   string
 		said                   []string
 	}{
-		{"at once", "-localip auto", "10.96.0.10", proxyPatience, 0, 0, "169.254.20.10", []string{ipvs}},
-		{"without a link", "-localip auto -setupinterface=false", "10.96.0.10", proxyPatience, 0, 0, "169.254.20.10", []string{ipvs}},
-		{"later", "-localip auto", "10.96.0.10", proxyPatience, 2 * time.Second, 2 * time.Second, "169.254.20.10", []string{waiting, ipvs}},
-		{"never", "-localip auto", "10.96.0.10", proxyPatience, never, proxyPatience, "169.254.20.10 10.96.0.10",
+		{"at once", "-localip auto", "10.96.0.10", ProxyPatience, 0, 0, "169.254.20.10", []string{ipvs}},
+		{"without a link", "-localip auto -setupinterface=false", "10.96.0.10", ProxyPatience, 0, 0, "169.254.20.10", []string{ipvs}},
+		{"later", "-localip auto", "10.96.0.10", ProxyPatience, 2 * time.Second, 2 * time.Second, "169.254.20.10", []string{waiting, ipvs}},
+		{"never", "-localip auto", "10.96.0.10", ProxyPatience, never, ProxyPatience, "169.254.20.10 10.96.0.10",
 			[]string{waiting, "Local addresses 169.254.20.10 10.96.0.10: no kube-proxy found"}},
 		{"one look", "-localip auto", "10.96.0.10", 0, never, 0, "169.254.20.10 10.96.0.10",
 			[]string{"Local addresses 169.254.20.10 10.96.0.10: no kube-proxy found"}},
-		{"no Kubernetes", "-localip auto", "", proxyPatience, never, 0, "169.254.20.10",
+		{"no Kubernetes", "-localip auto", "", ProxyPatience, never, 0, "169.254.20.10",
 			[]string{"Local addresses 169.254.20.10: no kube-proxy found, and KUBE_DNS_SERVICE_HOST is not set"}},
-		{"not auto", "-localip 10.0.0.1", "10.96.0.10", proxyPatience, never, 0, "10.0.0.1", nil},
-		{"no flags", "", "10.96.0.10", proxyPatience, never, 0, "169.254.20.10", nil},
+		{"not auto", "-localip 10.0.0.1", "10.96.0.10", ProxyPatience, never, 0, "10.0.0.1", nil},
+		{"no flags", "", "10.96.0.10", ProxyPatience, never, 0, "169.254.20.10", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o, said, took, err := find(t, tt.flags, tt.clusterIP, tt.patience, tt.after)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if join(o.localIPs) != tt.want || !slices.Equal(said, tt.said) || took != tt.took {
-				t.Errorf("got %s after %s, said:\n%s", join(o.localIPs), took, strings.Join(said, "\n"))
+			if options.Join(o.Addresses) != tt.want || !slices.Equal(said, tt.said) || took != tt.took {
+				t.Errorf("got %s after %s, said:\n%s", options.Join(o.Addresses), took, strings.Join(said, "\n"))
 			}
 		})
 	}
@@ -114,15 +114,12 @@ func TestResolve(t *testing.T) {
 func TestResolveErrors(t *testing.T) {
 	for _, tt := range []struct {
 		flags, clusterIP, want string
-		usage                  bool
 	}{
-		{"-localip auto", "kube", `environment variable KUBE_DNS_SERVICE_HOST: "kube" is not an IP address`, false},
-		{"-localip auto", "127.0.0.1", "environment variable KUBE_DNS_SERVICE_HOST: 127.0.0.1 is a loopback address, which no Service has", false},
-		{"-localip auto -fallback-zone 65535", "10.96.0.10",
-			"fallback zone 65535: want a conntrack zone from 1 to 65534, one for each address from there on; see nodelocaldns -help", true},
+		{"-localip auto", "kube", `environment variable KUBE_DNS_SERVICE_HOST: "kube" is not an IP address`},
+		{"-localip auto", "127.0.0.1", "environment variable KUBE_DNS_SERVICE_HOST: 127.0.0.1 is a loopback address, which no Service has"},
 	} {
 		_, said, _, err := find(t, tt.flags, tt.clusterIP, 0, time.Hour)
-		if err == nil || err.Error() != tt.want || errors.As(err, &usageError{}) != tt.usage || len(said) > 0 {
+		if err == nil || err.Error() != tt.want || len(said) > 0 {
 			t.Errorf("%s, %s:\ngot  %v, said %q\nwant %s", tt.flags, tt.clusterIP, err, said, tt.want)
 		}
 	}
@@ -132,15 +129,15 @@ func TestResolveErrors(t *testing.T) {
 func TestAutoIsRendered(t *testing.T) {
 	n := newNode(t)
 	writeFile(t, n.dir, "Corefile.base", template)
-	l := n.loader(t, "-localip auto -basecorefile DIR/Corefile.base")
-	f := newFinder(l.opts, 0, func(string) {})
-	f.getenv, f.detect = l.getenv, func() hostnet.ProxyMode { return hostnet.ProxyNFTables }
-	if err := f.resolve(); err != nil {
+	l := n.renderer(t, "-localip auto -basecorefile DIR/Corefile.base")
+	f := NewFinder(l.Opts, 0, func(string) {})
+	f.Getenv, f.detect = l.Getenv, func() proxymode.Mode { return proxymode.NFTables }
+	if err := f.Resolve(); err != nil {
 		t.Fatal(err)
 	}
-	c, err := l.load()
+	c, err := l.Load()
 	if err != nil {
 		t.Fatal(err)
 	}
-	contains(t, string(c.text), "nodelocal 169.254.20.10 10.96.0.10 {\n        fallback 10.96.0.10\n", "bind 169.254.20.10 10.96.0.10\n")
+	contains(t, string(c.Text), "nodelocal 169.254.20.10 10.96.0.10 {\n        fallback 10.96.0.10\n", "bind 169.254.20.10 10.96.0.10\n")
 }

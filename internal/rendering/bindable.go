@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package rendering
 
 import (
 	"bytes"
@@ -16,14 +16,15 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
 )
 
-// bindable refuses a Corefile with an address in bind that no interface has, nor
+// Bindable refuses a Corefile with an address in bind that no interface has, nor
 // will have: own, and what the nodelocal stanzas name, come with the link. CoreDNS
 // would find that out after it has opened other sockets. caddy leaves these open,
 // so no other configuration could be tried then. It refuses names
 // that no interface has, too: CoreDNS would not say in which line they are.
-func bindable(path string, text []byte, own []netip.Addr) error {
+func Bindable(path string, text []byte, own []netip.Addr) error {
 	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
 	if err != nil {
 		return corefiles.Plain(err)
@@ -58,7 +59,7 @@ func bindableTo(arg string, own []netip.Addr, links []string) error {
 		}
 	default:
 		if _, err := net.InterfaceByName(arg); err != nil {
-			return fmt.Errorf("%s: neither an IP address nor the name of an interface%s", arg, instead(arg))
+			return fmt.Errorf("%s: neither an IP address nor the name of an interface%s", arg, options.Instead(arg))
 		}
 	}
 	return nil

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package rendering
 
 import (
 	"bytes"
@@ -10,11 +10,18 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/internal/suggest"
 )
 
-// check refuses a Corefile that CoreDNS could not parse or whose directives this
+// Plugins are what this binary has, and has not, of CoreDNS's plugins, by their directives.
+type Plugins struct {
+	Known         []string
+	NotCompiledIn map[string]string // by directive: the line of plugin.cfg that would add it
+}
+
+// Check refuses a Corefile that CoreDNS could not parse or whose directives this
 // binary does not have. Caddy would find the same faults, but not say what to do.
-func check(path string, text []byte) error {
+func (p Plugins) Check(path string, text []byte) error {
 	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
 	if err != nil {
 		return corefiles.Plain(err)
@@ -22,13 +29,13 @@ func check(path string, text []byte) error {
 	if len(blocks) == 0 {
 		return fmt.Errorf("%s: no server block in it", path) // caddy would serve whoami instead
 	}
-	return firstMissing(path, blocks)
+	return p.firstMissing(path, blocks)
 }
 
-// checkDirectives looks for directives that this binary does not have in a
+// checkTemplate looks for directives that this binary does not have in a
 // template, to name the line that its author sees. Templates with an import are
-// left to check: the file may be there only beside the result.
-func checkDirectives(path string, text []byte) error {
+// left to Check: the file may be there only beside the result.
+func (p Plugins) checkTemplate(path string, text []byte) error {
 	if bytes.Contains(text, []byte("import")) {
 		return nil
 	}
@@ -36,15 +43,15 @@ func checkDirectives(path string, text []byte) error {
 	if err != nil {
 		return nil // corefiles.Render has parsed it too, and more strictly
 	}
-	return firstMissing(path, blocks)
+	return p.firstMissing(path, blocks)
 }
 
 // firstMissing returns an error for the first directive that this binary does not have.
-func firstMissing(path string, blocks []caddyfile.ServerBlock) error {
+func (p Plugins) firstMissing(path string, blocks []caddyfile.ServerBlock) error {
 	var first caddyfile.Token
 	for _, b := range blocks {
 		for directive, tokens := range b.Tokens {
-			if slices.Contains(directives, directive) {
+			if slices.Contains(p.Known, directive) {
 				continue
 			}
 			if t := tokens[0]; first.Text == "" || t.Line < first.Line || t.Line == first.Line && directive < first.Text {
@@ -55,16 +62,16 @@ func firstMissing(path string, blocks []caddyfile.ServerBlock) error {
 	if first.Text == "" {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", position(path, first), missing(first.Text))
+	return fmt.Errorf("%s: %w", position(path, first), p.missing(first.Text))
 }
 
 // missing says why directive cannot be used, and what helps.
-func missing(directive string) error {
-	if line, ok := notCompiledIn[directive]; ok {
+func (p Plugins) missing(directive string) error {
+	if line, ok := p.NotCompiledIn[directive]; ok {
 		return fmt.Errorf("directive %q is part of CoreDNS but not of this binary: add the line %q to plugin.cfg and run make build",
 			directive, line)
 	}
-	if near := closest(directive, directives); near != "" {
+	if near := suggest.Closest(directive, p.Known); near != "" {
 		return fmt.Errorf("unknown directive %q (did you mean %q?)", directive, near)
 	}
 	return fmt.Errorf("unknown directive %q", directive)

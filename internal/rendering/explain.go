@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package rendering
 
 import (
 	"fmt"
@@ -11,14 +11,14 @@ import (
 	"strings"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
-	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/sockets"
 )
 
 // bindError is how package net words it; caddy passes errors on as text only.
 var bindError = regexp.MustCompile(`listen (tcp|udp)\d? (\S+): bind: (.+)$`)
 
-// explain adds what can be done about a start that failed for a known cause.
-func explain(err error, port uint16) error {
+// Explain adds what can be done about a start that failed for a known cause.
+func Explain(err error, port uint16) error {
 	m := bindError.FindStringSubmatch(err.Error())
 	if m == nil {
 		return corefiles.Plain(err)
@@ -40,13 +40,18 @@ func explain(err error, port uint16) error {
 	return fmt.Errorf("listening on %s (%s): %s%s%s", addr, network, cause, hint, who)
 }
 
+// IsBindError reports whether err says that a server could not listen.
+func IsBindError(err error) bool {
+	return strings.HasPrefix(err.Error(), "Listen") || bindError.MatchString(err.Error())
+}
+
 // holder adds who has the port, and, of dnsmasq, what its configuration lacks.
 func holder(network, addr string) string {
 	at, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return "" // of all addresses, as ":8080"
 	}
-	who := hostnet.Holder(network, at)
+	who := sockets.Holder(network, at)
 	if who == "" {
 		return ""
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package rendering
 
 import (
 	"errors"
@@ -28,7 +28,7 @@ func TestExplain(t *testing.T) {
 		{"something else", "something else"},
 	}
 	for _, tt := range tests {
-		if got := explain(errors.New(tt.err), 53).Error(); got != tt.want {
+		if got := Explain(errors.New(tt.err), 53).Error(); got != tt.want {
 			t.Errorf("%s\ngot  %s\nwant %s", tt.err, got, tt.want)
 		}
 	}
@@ -40,11 +40,11 @@ func TestExplainHolder(t *testing.T) {
 		addr, free := occupied(t, network)
 		said := fmt.Sprintf("listen %s %s: bind: address already in use", network, addr)
 		want := fmt.Sprintf("; %s %s is held by pid %d (", network, addr, os.Getpid())
-		if got := explain(errors.New(said), 53).Error(); !strings.Contains(got, want) {
+		if got := Explain(errors.New(said), 53).Error(); !strings.Contains(got, want) {
 			t.Errorf("got %s, want it to have %s", got, want)
 		}
 		free()
-		if got := explain(errors.New(said), 53).Error(); strings.Contains(got, "held") {
+		if got := Explain(errors.New(said), 53).Error(); strings.Contains(got, "held") {
 			t.Errorf("the port is free, got %s", got)
 		}
 	}

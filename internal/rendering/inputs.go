@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package rendering makes the Corefile that the cache runs, from the flags, the environment and the files that the flags name;
+// it says what is wrong with them; and it keeps the last Corefile that worked.
+package rendering
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,29 +18,25 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
 
-// The places that the reference's manifests mount, and the node's own file.
-const (
-	defaultBaseCorefile = "/etc/coredns/Corefile.base"
-	defaultKubeDNSDir   = "/etc/kube-dns"
-	resolvConf          = "/etc/resolv.conf"
-)
-
-// inputs reads what the rendered Corefile depends on besides the flags.
-type inputs struct {
-	opts       *options
-	getenv     func(string) string
-	resolvConf string
+// Inputs are the flags, and where the rendered Corefile's other inputs are.
+type Inputs struct {
+	Opts       *options.Options
+	Getenv     func(string) string // os.Getenv
+	ResolvConf string              // path of the node's resolv.conf
 
 	// sawTemplate is the template's file that was read. When it goes away
 	// later that is an error, and no reason to serve another one instead.
 	sawTemplate string
 }
 
-func newInputs(o *options) inputs {
-	return inputs{opts: o, getenv: os.Getenv, resolvConf: resolvConf}
+func newInputs(o *options.Options) Inputs {
+	return Inputs{Opts: o, Getenv: os.Getenv, ResolvConf: "/etc/resolv.conf"}
 }
 
 // readFile names what could not be read, which the path alone does not.
@@ -49,13 +48,13 @@ func readFile(what, path string) ([]byte, error) {
 	return text, nil
 }
 
-func (in *inputs) template() (corefiles.Template, error) {
-	if in.opts.mode == runStandalone {
+func (in *Inputs) template() (corefiles.Template, error) {
+	if in.Opts.Mode == options.Standalone {
 		return corefiles.Template{Path: "embedded standalone template", Text: corefiles.Standalone}, nil
 	}
-	path := in.opts.baseCorefile
+	path := in.Opts.BaseCorefile
 	text, err := readFile("template", path)
-	if errors.Is(err, fs.ErrNotExist) && !in.opts.given["basecorefile"] && in.sawTemplate != path {
+	if errors.Is(err, fs.ErrNotExist) && !in.Opts.Given["basecorefile"] && in.sawTemplate != path {
 		return in.withoutBase()
 	}
 	if err == nil {
@@ -67,8 +66,8 @@ func (in *inputs) template() (corefiles.Template, error) {
 // withoutBase returns the template where the default one is not there: what is
 // at -conf, which the reference runs then, or the embedded one. A copy of ours
 // at -conf is none, as it has the addresses of another day in it.
-func (in *inputs) withoutBase() (corefiles.Template, error) {
-	if path := in.opts.conf; path != "" {
+func (in *Inputs) withoutBase() (corefiles.Template, error) {
+	if path := in.Opts.Conf; path != "" {
 		text, err := readFile("Corefile", path)
 		switch empty := len(bytes.TrimSpace(text)) == 0; {
 		case err == nil && !empty && !bytes.Contains(text, copyMark):
@@ -85,28 +84,28 @@ func (in *inputs) withoutBase() (corefiles.Template, error) {
 
 // params collects the inputs, without the keys of the kube-dns ConfigMap to skip;
 // an empty one is all. The notes are for the operator.
-func (in *inputs) params(t corefiles.Template, skip []string) (p corefiles.Params, notes []string, err error) {
-	o := in.opts
+func (in *Inputs) params(t corefiles.Template, skip []string) (p corefiles.Params, notes []string, err error) {
+	o := in.Opts
 	p = corefiles.Params{
-		LocalIPs:           o.localIPs,
-		UpstreamService:    o.upstreamSvc,
-		ClusterDomain:      o.clusterDomain,
-		PrometheusEndpoint: o.prometheusAddr,
-		StateDir:           o.stateDir,
-		Memory:             o.memory,
-		ResolvConf:         corefiles.ResolvConf{Path: in.resolvConf},
-		PacketCache:        o.packetCache,
-		Port:               o.port,
-		Path:               o.path(),
+		LocalIPs:           o.Addresses,
+		UpstreamService:    o.UpstreamService,
+		ClusterDomain:      o.ClusterDomain,
+		PrometheusEndpoint: o.PrometheusAddr,
+		StateDir:           o.StateDir,
+		Memory:             o.Memory,
+		ResolvConf:         corefiles.ResolvConf{Path: in.ResolvConf},
+		PacketCache:        o.PacketCache,
+		Port:               o.Port,
+		Path:               o.Path(),
 	}
-	if o.link != "none" {
-		p.Link = o.interfaceName
+	if o.Link != hostnet.None {
+		p.Link = o.Interface
 	}
-	p.ResolvConf.Text, err = readFile("the node's nameservers", in.resolvConf)
+	p.ResolvConf.Text, err = readFile("the node's nameservers", in.ResolvConf)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without the file: an error where it is needed
 		return p, nil, err
 	}
-	if p.ClusterDNS, err = in.serviceIP(o.upstreamSvc); err != nil {
+	if p.ClusterDNS, err = in.serviceIP(o.UpstreamService); err != nil {
 		return p, nil, err
 	}
 	kubeDNS, err := in.serviceIP("kube-dns")
@@ -137,9 +136,9 @@ func serviceEnv(name string) string {
 
 // serviceIP returns the ClusterIP of Service name in the pod's namespace, or the
 // zero Addr if the environment does not have it: only some templates need it.
-func (in *inputs) serviceIP(name string) (netip.Addr, error) {
+func (in *Inputs) serviceIP(name string) (netip.Addr, error) {
 	env := serviceEnv(name)
-	text := in.getenv(env)
+	text := in.Getenv(env)
 	if text == "" {
 		return netip.Addr{}, nil
 	}
@@ -153,57 +152,30 @@ func (in *inputs) serviceIP(name string) (netip.Addr, error) {
 	return addr.Unmap(), nil
 }
 
-// kubeDNSDir returns the directory of the kube-dns ConfigMap, or "" if there is
-// none. The ConfigMap is optional, so its volume may appear later.
-func (in *inputs) kubeDNSDir() (dir, note string) {
-	dir = in.opts.kubeDNSDir
-	if dir == "" {
-		dir = defaultKubeDNSDir
-	}
+// kubeDNSPath is where the kube-dns ConfigMap is, or would be.
+func (in *Inputs) kubeDNSPath() string { return cmp.Or(in.Opts.KubeDNSDir, options.DefaultKubeDNSDir) }
+
+// kubeDNSDir returns the directory of the kube-dns ConfigMap, or "" if there is none. The ConfigMap is optional, so its
+// volume may appear later.
+func (in *Inputs) kubeDNSDir() (dir, note string) {
+	dir = in.kubeDNSPath()
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return dir, ""
 	}
-	if in.opts.kubeDNSDir != "" {
+	if in.Opts.KubeDNSDir != "" {
 		note = fmt.Sprintf("No directory %s: serving without the ConfigMap of kube-dns until it appears", dir)
 	}
 	return "", note
 }
 
-// stanza is the nodelocal stanza that the flags stand for. What no flag says is
-// left to the plugin's defaults, or to a stanza in the template.
-func (in *inputs) stanza(t corefiles.Template, clusterIP netip.Addr) (s corefiles.Stanza, note string) {
-	o := in.opts
-	s = corefiles.Stanza{Addresses: o.localIPs, SkipTeardown: o.skipTeardown}
-	if o.given["interfacename"] {
-		s.Interface = o.interfaceName
-	}
-	if o.given["link"] || o.link == "none" {
-		s.Link = o.link
-	}
-	if o.given["firewall"] || o.firewall == "none" {
-		s.Firewall = o.firewall
-	}
-	if o.given["uplink"] {
-		s.Uplink = o.uplink
-	}
-	if o.given["lease"] {
-		s.Lease = &o.lease
-	}
-	if o.given["syncinterval"] {
-		s.Resync = &o.syncInterval
-	}
-	if o.given["health-port"] {
-		s.HealthPort = o.healthPort
-	}
-	if o.given["fallback-zone"] {
-		s.FallbackZone = o.fallbackZone
-	}
-	switch {
-	case o.given["fallback"]:
-		s.Fallback, s.NoFallback = o.fallback.addrs, o.fallback.off
-	case !hasStanza(t):
-		s.Fallback, note = in.fallback(clusterIP)
-		s.NoFallback = len(s.Fallback) == 0
+// stanza is the nodelocal stanza that the flags stand for. What no flag says is left to the plugin's defaults, or to a stanza
+// in the template.
+func (in *Inputs) stanza(t corefiles.Template, clusterIP netip.Addr) (s corefiles.Stanza, note string) {
+	o := *in.Opts
+	s = corefiles.Stanza{Addresses: o.Addresses, Options: o.Stanza()}
+	if !o.Given["fallback"] && !hasStanza(t) {
+		o.Fallback, note = in.fallback(o.Addresses, clusterIP)
+		s.Options = o.Stanza("fallback")
 	}
 	return s, note
 }
@@ -220,66 +192,36 @@ func hasStanza(t corefiles.Template) bool {
 	})
 }
 
-// fallback returns the default for the addresses that answer while the cache
-// does not, the ClusterIP. It is that of kube-dns where there is one: the Service
-// of -upstreamsvc is usually deleted together with the cache, and the fallback
-// table stays. Who wants no rules (-setupiptables=false) does not get this one
-// either unless -fallback asks for it.
-func (in *inputs) fallback(clusterIP netip.Addr) (addrs []netip.Addr, note string) {
-	o := in.opts
+// fallback returns the default for the addresses that answer while the cache, at localIPs, does not: the ClusterIP. It is that
+// of kube-dns where there is one. The Service of -upstreamsvc is usually deleted together with the cache, and the fallback
+// table stays. Who wants no rules (-setupiptables=false) does not get this table either unless -fallback asks for it.
+func (in *Inputs) fallback(localIPs []netip.Addr, clusterIP netip.Addr) (addrs []netip.Addr, note string) {
+	o := in.Opts
+	bare := slices.DeleteFunc(slices.Clone(localIPs), func(a netip.Addr) bool { return !fallback.NothingBehind(a, localIPs, clusterIP) })
+	other := slices.DeleteFunc(slices.Clone(bare), func(a netip.Addr) bool { return a.Is4() == clusterIP.Is4() })
 	switch {
-	case !clusterIP.IsValid() && o.mode == runStandalone:
+	case !clusterIP.IsValid() && o.Mode == options.Standalone:
 		return nil, "" // a machine without Kubernetes: there is nobody to fall back to
-	case o.firewall == "none":
-		return nil, o.bareNote(clusterIP)
+	case o.Firewall == hostnet.None && (len(bare) == 0 || o.Link == hostnet.None):
+		return nil, ""
+	case o.Firewall == hostnet.None:
+		ask := "CLUSTERIP"
+		if clusterIP.IsValid() {
+			ask = clusterIP.String()
+		}
+		return nil, fmt.Sprintf("No fallback: with -firewall none (-setupiptables=false) nothing answers at %s while the cache is away; -fallback %s makes a table for that alone, -fallback none says that it is meant",
+			options.Join(bare), ask)
 	case !clusterIP.IsValid():
 		return nil, fmt.Sprintf("No fallback: %s is not set, so nothing answers at %s while the cache is away; see -upstreamsvc and -fallback",
-			serviceEnv(o.upstreamSvc), join(o.localIPs))
-	case !slices.ContainsFunc(o.localIPs, func(a netip.Addr) bool { return a.Is4() == clusterIP.Is4() }):
+			serviceEnv(o.UpstreamService), options.Join(localIPs))
+	case !slices.ContainsFunc(localIPs, func(a netip.Addr) bool { return a.Is4() == clusterIP.Is4() }):
 		return nil, fmt.Sprintf("No fallback: %s is not of the family of %s, at which nothing answers while the cache is away; see -fallback",
-			clusterIP, join(o.localIPs))
-	}
-	if bare := uncovered(o.localIPs, clusterIP); len(bare) > 0 {
+			clusterIP, options.Join(localIPs))
+	case len(other) > 0:
 		note = fmt.Sprintf("No fallback at %s: %s is of the other family, so nothing answers there while the cache is away; name a ClusterIP of each family with -fallback",
-			join(bare), clusterIP)
+			options.Join(other), clusterIP)
 	}
 	return []netip.Addr{clusterIP}, note
-}
-
-// bareNote says what -setupiptables=false means for addresses of our own, which go away with the cache.
-func (o *options) bareNote(clusterIP netip.Addr) string {
-	bare := slices.DeleteFunc(slices.Clone(o.localIPs), func(a netip.Addr) bool { return !a.IsLinkLocalUnicast() })
-	if len(bare) == 0 || o.link == "none" {
-		return ""
-	}
-	ask := "CLUSTERIP"
-	if clusterIP.IsValid() {
-		ask = clusterIP.String()
-	}
-	return fmt.Sprintf("No fallback: with -firewall none (-setupiptables=false) nothing answers at %s while the cache is away; -fallback %s makes a table for that alone, -fallback none says that it is meant",
-		join(bare), ask)
-}
-
-// uncovered returns the cache's own addresses of the other family than clusterIP.
-// In IPv4 those are link-local. In IPv6 it is the first of several; a single one
-// is the ClusterIP, if the cache serves at one in IPv4, too.
-func uncovered(localIPs []netip.Addr, clusterIP netip.Addr) (bare []netip.Addr) {
-	var six []netip.Addr
-	services := false
-	for _, a := range localIPs {
-		switch {
-		case a.Is6():
-			six = append(six, a)
-		case !a.IsLinkLocalUnicast():
-			services = true
-		case clusterIP.Is6():
-			bare = append(bare, a)
-		}
-	}
-	if clusterIP.Is4() && (len(six) > 1 || len(six) == 1 && !services) {
-		bare = append(bare, six[0])
-	}
-	return bare
 }
 
 func firstValid(a, b netip.Addr) netip.Addr {
@@ -287,15 +229,4 @@ func firstValid(a, b netip.Addr) netip.Addr {
 		return a
 	}
 	return b
-}
-
-func join(addrs []netip.Addr) string {
-	var b strings.Builder
-	for i, a := range addrs {
-		if i > 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteString(a.String())
-	}
-	return b.String()
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package rendering
 
 import (
 	"bytes"
@@ -14,71 +14,69 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/atomicfile"
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
 )
 
-const (
-	// defaultStateDir is on tmpfs: what is in it is of no use after a boot.
-	defaultStateDir = "/run/nodelocaldns"
+// maxLastGood bounds what is read, in bytes: a template and a ConfigMap are 1 MiB each at most, and the blocks of stub domains
+// are longer than their JSON.
+const maxLastGood = 16 << 20
 
-	// maxLastGood bounds what is read: a template and a ConfigMap are 1 MiB each
-	// at most, and the blocks of stub domains are longer than their JSON.
-	maxLastGood = 16 << 20
-)
-
-// lastGood is the file with the last configuration that worked. Its first line
+// LastGood is the file with the last configuration that worked. Its first line
 // is a comment with what the text is good for; the rest is a Corefile.
-type lastGood struct {
-	path string // empty: none is kept
+type LastGood struct {
+	Path string // empty: none is kept
 	made string // flags and environment that the text depends on
 }
 
-// newLastGood returns that of the process. The ClusterIPs are in the text, so
+// NewLastGood returns that of the process. The ClusterIPs are in the text, so
 // they are part of what it was made for: one that a Service has no longer would
 // be asked for ever.
-func newLastGood(o *options, getenv func(string) string) lastGood {
-	if o.stateDir == "" {
-		return lastGood{}
+func NewLastGood(o *options.Options, getenv func(string) string) LastGood {
+	if o.StateDir == "" {
+		return LastGood{}
 	}
-	made := slices.Clone(o.words)
-	made = append(made, "addresses="+join(o.localIPs))
-	for _, service := range []string{"kube-dns", o.upstreamSvc} {
+	made := slices.Clone(o.Words)
+	made = append(made, "addresses="+options.Join(o.Addresses))
+	for _, service := range []string{"kube-dns", o.UpstreamService} {
 		made = append(made, serviceEnv(service)+"="+getenv(serviceEnv(service)))
 	}
-	return lastGood{filepath.Join(o.stateDir, "Corefile.last-good"), strings.Join(made, "\n")}
+	return LastGood{filepath.Join(o.StateDir, "Corefile.last-good"), strings.Join(made, "\n")}
 }
 
 // headOf is how the file begins: with the hashes of what the text was made for, and of the text.
-func (g lastGood) headOf(text []byte) []byte {
+func (g LastGood) headOf(text []byte) []byte {
 	return fmt.Appendf(nil, "# The last configuration of nodelocaldns that worked, for flags %.16x; text %.16x.\n",
 		sha256.Sum256([]byte(g.made)), sha256.Sum256(text))
 }
 
-// write keeps text, if it is another one than before.
-func (g lastGood) write(text []byte) error {
-	if g.path == "" {
+// Write keeps text, if it is another one than before.
+func (g LastGood) Write(text []byte) error {
+	if g.Path == "" {
 		return nil
 	}
-	return replaceFile(g.path, slices.Concat(g.headOf(text), text), 0o600)
+	return atomicfile.Replace(g.Path, slices.Concat(g.headOf(text), text), 0o600)
 }
 
-// read returns the text. The error is fs.ErrNotExist where there is none; else
+// Read returns the text. The error is fs.ErrNotExist where there is none; else
 // it says why the file is not to be trusted, or of no use here.
-func (g lastGood) read() ([]byte, error) {
-	if g.path == "" {
+func (g LastGood) Read() ([]byte, error) {
+	if g.Path == "" {
 		return nil, fs.ErrNotExist
 	}
-	data, err := readOwn(g.path, maxLastGood)
+	data, err := readOwn(g.Path, maxLastGood)
 	if err != nil {
 		return nil, err
 	}
 	text, err := g.parse(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", g.path, err)
+		return nil, fmt.Errorf("%s: %w", g.Path, err)
 	}
 	return text, nil
 }
 
-func (g lastGood) parse(data []byte) ([]byte, error) {
+func (g LastGood) parse(data []byte) ([]byte, error) {
 	head, text, found := bytes.Cut(data, []byte("\n"))
 	want := bytes.TrimSuffix(g.headOf(text), []byte("\n"))
 	flags, _, _ := bytes.Cut(want, []byte("; text "))
@@ -126,9 +124,9 @@ func ownAlone(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// makeStateDir makes the directory for what outlives the process, which is this
+// MakeStateDir makes the directory for what outlives the process, which is this
 // user's alone.
-func makeStateDir(path string) error {
+func MakeStateDir(path string) error {
 	if path == "" {
 		return nil
 	}

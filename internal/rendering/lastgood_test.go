@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package rendering
 
 import (
 	"bytes"
@@ -12,64 +12,66 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
 )
 
 const someText = ".:53 {\n    whoami\n}\n"
 
-func lastGoodIn(t *testing.T, dir, flags string, env map[string]string) lastGood {
+func lastGoodIn(t *testing.T, dir, flags string, env map[string]string) LastGood {
 	t.Helper()
-	o, err := parseOptions(append([]string{"-statedir", dir}, split(flags)...))
+	o, err := options.Parse(append([]string{"-statedir", dir}, split(flags)...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newLastGood(o, func(name string) string { return env[name] })
+	return NewLastGood(o, func(name string) string { return env[name] })
 }
 
 func TestLastGood(t *testing.T) {
 	dir := t.TempDir()
 	env := map[string]string{"KUBE_DNS_SERVICE_HOST": "10.96.0.10"}
 	g := lastGoodIn(t, dir, "-localip 10.0.0.1 -quiet", env)
-	if _, err := g.read(); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := g.Read(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without a file: %v", err)
 	}
 	for _, text := range []string{someText, "", "# only a comment\n"} {
-		if err := g.write([]byte(text)); err != nil {
+		if err := g.Write([]byte(text)); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := g.read(); err != nil || string(got) != text {
+		if got, err := g.Read(); err != nil || string(got) != text {
 			t.Errorf("got %q, %v; want %q", got, err, text)
 		}
 	}
-	info, err := os.Stat(g.path)
+	info, err := os.Stat(g.Path)
 	if err != nil || info.Mode() != 0o600 {
 		t.Errorf("mode %s, %v", info.Mode(), err)
 	}
-	if got, err := lastGoodIn(t, dir, "-localip 10.0.0.1 -pidfile /x", env).read(); err != nil {
+	if got, err := lastGoodIn(t, dir, "-localip 10.0.0.1 -pidfile /x", env).Read(); err != nil {
 		t.Errorf("another pidfile: got %q, %v", got, err)
 	}
-	for name, other := range map[string]lastGood{
+	for name, other := range map[string]LastGood{
 		"address":   lastGoodIn(t, dir, "-localip 10.0.0.2", env),
 		"port":      lastGoodIn(t, dir, "-localip 10.0.0.1 -dns.port 54", env),
 		"firewall":  lastGoodIn(t, dir, "-localip 10.0.0.1 -firewall none", env),
 		"ClusterIP": lastGoodIn(t, dir, "-localip 10.0.0.1", map[string]string{"KUBE_DNS_SERVICE_HOST": "10.96.0.12"}),
 		"variable":  lastGoodIn(t, dir, "-localip 10.0.0.1", nil),
 	} {
-		if _, err := other.read(); err == nil || err.Error() != g.path+": it was made for other flags or ClusterIPs, or is damaged" {
+		if _, err := other.Read(); err == nil || err.Error() != g.Path+": it was made for other flags or ClusterIPs, or is damaged" {
 			t.Errorf("another %s: %v", name, err)
 		}
 	}
 }
 
 func TestLastGoodKeepsNothing(t *testing.T) {
-	o, err := parseOptions([]string{"-statedir="})
+	o, err := options.Parse([]string{"-statedir="})
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newLastGood(o, os.Getenv)
-	if err := g.write([]byte(someText)); err != nil {
+	g := NewLastGood(o, os.Getenv)
+	if err := g.Write([]byte(someText)); err != nil {
 		t.Error(err)
 	}
-	if _, err := g.read(); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := g.Read(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -141,7 +143,7 @@ func TestMakeStateDir(t *testing.T) {
 		"file":     "not a directory",
 		"file/dir": "not a directory",
 	} {
-		err := makeStateDir(at(name))
+		err := MakeStateDir(at(name))
 		if (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", name, err, want)
 		}
@@ -149,13 +151,13 @@ func TestMakeStateDir(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, info, statErr)
 		}
 	}
-	if err := makeStateDir(""); err != nil {
+	if err := MakeStateDir(""); err != nil {
 		t.Error(err)
 	}
 }
 
 func FuzzLastGood(f *testing.F) {
-	g := lastGood{path: "x", made: "localip=10.0.0.1"}
+	g := LastGood{Path: "x", made: "localip=10.0.0.1"}
 	f.Add(slices.Concat(g.headOf([]byte(someText)), []byte(someText)))
 	f.Add([]byte("# The last\n"))
 	f.Add([]byte("\n"))

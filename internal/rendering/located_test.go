@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package rendering
 
 import (
 	"errors"
-	"fmt"
 	"testing"
-
-	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
 func TestLocated(t *testing.T) {
-	c := corefile{path: "Corefile", text: []byte("a {\n    forward . 192.0.2.1\n}\n. {\n    forward . 192.0.2.1 force_tcp\n    prometheus 9253\n}\n")}
+	c := Corefile{Path: "Corefile", Text: []byte("a {\n    forward . 192.0.2.1\n}\n. {\n    forward . 192.0.2.1 force_tcp\n    prometheus 9253\n}\n")}
 	for _, tt := range []struct {
 		err  error
 		want string
@@ -22,14 +19,13 @@ func TestLocated(t *testing.T) {
 		{errors.New("plugin/forward: Corefile:2 - Error during parsing: x"), "plugin/forward: Corefile:2 - Error during parsing: x"},
 		{errors.New("plugin/cache: of no directive"), "plugin/cache: of no directive"},
 		{errors.New("something else"), "something else"},
-		{fmt.Errorf("plugin/prometheus: %w", nodelocal.NetworkError{Err: errors.New("no such device")}), "plugin/prometheus: no such device"},
 	} {
-		if got := located(tt.err, c); got.Error() != tt.want || !errors.Is(got, tt.err) {
+		if got := Located(tt.err, c); got.Error() != tt.want || !errors.Is(got, tt.err) {
 			t.Errorf("got  %s\nwant %s", got, tt.want)
 		}
 	}
-	c.text = []byte("a {")
-	if err := errors.New("plugin/forward: no upstream"); located(err, c) != err {
-		t.Errorf("got %s", located(err, c))
+	c.Text = []byte("a {")
+	if err := errors.New("plugin/forward: no upstream"); Located(err, c) != err {
+		t.Errorf("got %s", Located(err, c))
 	}
 }

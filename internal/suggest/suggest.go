@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package suggest finds the word that a mistyped one was meant to be.
+package suggest
 
-// closest returns the one of names that word most likely was meant to be, or
+// Closest returns the one of names that word most likely was meant to be, or
 // "" if none is near: at most a third of its letters, and two, may differ. A
 // word of one letter has no near one.
-func closest(word string, names []string) string {
+func Closest(word string, names []string) string {
 	best, limit := "", min(2, max(1, len(word)/3), len(word)-1)
 	for _, name := range names {
 		if d := distance(word, name); d <= limit {

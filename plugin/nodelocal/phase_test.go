@@ -32,7 +32,7 @@ func TestPhases(t *testing.T) {
 			}
 		}
 		if got := p.servers(); (got == hostnet.BothServers) != (p == replacing) || got == hostnet.ServersStarting {
-			t.Errorf("%s: %s", p, got)
+			t.Errorf("%s: %d", p, got)
 		}
 	}
 }

@@ -75,24 +75,21 @@ func TestParse(t *testing.T) {
 
 func TestParseErrors(t *testing.T) {
 	for in, want := range map[string]string{
-		"nodelocal nowhere":                                      `Testfile:1 - Error during parsing: "nowhere" is not an IP address`,
-		"nodelocal 127.0.0.1":                                    `Testfile:1 - Error during parsing: address 127.0.0.1: a loopback address cannot be put on a link of its own`,
-		"nodelocal\nnodelocal":                                   `Testfile:2 - Error during parsing: given twice in one server block`,
-		"nodelocal {\n lease\n}":                                 `Testfile:2 - Error during parsing: lease: want one value, got 0`,
-		"nodelocal {\n lease 3\n}":                               `Testfile:2 - Error during parsing: lease "3": want a duration such as 3s`,
-		"nodelocal {\n lease 1s\n}":                              `Testfile:3 - Error during parsing: lease 1s: want 0 or whole seconds from 2s to 1h`,
-		"nodelocal {\n resync 10ms\n}":                           `Testfile:2 - Error during parsing: resync 10ms: want at least 1s`,
-		"nodelocal {\n health_port x\n}":                         `Testfile:2 - Error during parsing: health_port "x": want a port from 1 to 65535, or 0 for none`,
-		"nodelocal {\n link veth\n}":                             `Testfile:3 - Error during parsing: link "veth": want auto, tun, dummy or none`,
-		"nodelocal {\n firewall ufw\n}":                          `Testfile:3 - Error during parsing: firewall "ufw": want auto, iptables, nftables or none`,
-		"nodelocal {\n uplink eth0\n}":                           `Testfile:3 - Error during parsing: uplink "eth0": want auto or open`,
-		"nodelocal {\n fallback\n}":                              `Testfile:2 - Error during parsing: Wrong argument count or unexpected line ending after 'fallback'`,
-		"nodelocal {\n fallback x\n}":                            `Testfile:2 - Error during parsing: "x" is not an IP address`,
-		"nodelocal {\n fallback_zone 0\n}":                       `Testfile:2 - Error during parsing: fallback_zone "0": want a conntrack zone from 1 to 65535`,
-		"nodelocal {\n fallback_zone x\n}":                       `Testfile:2 - Error during parsing: fallback_zone "x": want a conntrack zone from 1 to 65535`,
-		"nodelocal 10.0.0.1 10.0.0.2 {\n fallback_zone 65535\n}": `Testfile:3 - Error during parsing: fallback zone 65535: want a conntrack zone from 1 to 65534, one for each address from there on`,
-		"nodelocal {\n skip_teardown 1\n}":                       `Testfile:2 - Error during parsing: Wrong argument count or unexpected line ending after '1'`,
-		"nodelocal {\n intreface x\n}":                           `Testfile:2 - Error during parsing: unknown option "intreface": known are interface, link, firewall, uplink, lease, resync, health_port, fallback, fallback_zone, skip_teardown`,
+		"nodelocal nowhere":                `Testfile:1 - Error during parsing: "nowhere" is not an IP address`,
+		"nodelocal\nnodelocal":             `Testfile:2 - Error during parsing: given twice in one server block`,
+		"nodelocal {\n lease\n}":           `Testfile:2 - Error during parsing: lease: want one value, got 0`,
+		"nodelocal {\n lease 3\n}":         `Testfile:2 - Error during parsing: lease "3": want a duration such as 3s`,
+		"nodelocal {\n resync 10ms\n}":     `Testfile:2 - Error during parsing: resync "10ms": want at least 1s`,
+		"nodelocal {\n health_port x\n}":   `Testfile:2 - Error during parsing: health_port "x": want a port from 1 to 65535, or 0 for none`,
+		"nodelocal {\n link veth\n}":       `Testfile:2 - Error during parsing: link "veth": want auto, tun, dummy or none`,
+		"nodelocal {\n firewall ufw\n}":    `Testfile:2 - Error during parsing: firewall "ufw": want auto, iptables, nftables or none`,
+		"nodelocal {\n uplink eth0\n}":     `Testfile:2 - Error during parsing: uplink "eth0": want auto or open`,
+		"nodelocal {\n fallback\n}":        `Testfile:2 - Error during parsing: fallback: want a value`,
+		"nodelocal {\n fallback x\n}":      `Testfile:2 - Error during parsing: fallback "x": "x" is not an IP address`,
+		"nodelocal {\n fallback_zone 0\n}": `Testfile:2 - Error during parsing: fallback_zone "0": want a conntrack zone from 1 to 65535`,
+		"nodelocal {\n fallback_zone x\n}": `Testfile:2 - Error during parsing: fallback_zone "x": want a conntrack zone from 1 to 65535`,
+		"nodelocal {\n skip_teardown 1\n}": `Testfile:2 - Error during parsing: skip_teardown: want no value, got 1`,
+		"nodelocal {\n intreface x\n}":     `Testfile:2 - Error during parsing: unknown option "intreface": known are interface, link, firewall, uplink, lease, resync, health_port, fallback, fallback_zone, skip_teardown`,
 	} {
 		if _, _, err := parse(caddy.NewTestController("dns", in)); err == nil || err.Error() != want {
 			t.Errorf("%q:\n got %v\nwant %s", in, err, want)
@@ -203,6 +200,10 @@ func TestComplete(t *testing.T) {
 		{"wildcard", "nodelocal 169.254.20.10", "", config(""), "169.254.20.10"},
 		{"neither", "nodelocal", "no address: name the cache's addresses, or bind the server block to them", config(""), ""},
 		{"not bound", "nodelocal 10.96.0.10", "address 10.96.0.10: no server would answer there: add it to the bind line of the same server block", config("169.254.20.10"), ""},
+		{"loopback", "nodelocal 127.0.0.1", "address 127.0.0.1: a loopback address cannot be put on a link of its own", config("127.0.0.1"), ""},
+		{"lease", "nodelocal 169.254.20.10 {\n lease 1s\n}", "lease 1s: want 0 or whole seconds from 2s to 1h", config(""), ""},
+		{"zones", "nodelocal 10.0.0.1 10.0.0.2 {\n fallback_zone 65535\n}",
+			"fallback zone 65535: want a conntrack zone from 1 to 65534, one for each address from there on", config(""), ""},
 		{"nothing owned", "nodelocal {\n link none\n firewall none\n}", "", config(""), ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

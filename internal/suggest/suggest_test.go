@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package suggest
+
+import "testing"
+
+func TestClosest(t *testing.T) {
+	names := []string{"cache", "errors", "forward", "health", "kubernetes-like", "log", "loop", "ready"}
+	for word, want := range map[string]string{
+		"forwrad": "forward", "forward": "forward", "foward": "forward", "chache": "cache", "log": "log",
+		"lgo": "log", "x": "", "kubernets": "", "error": "errors", "helth": "health",
+	} {
+		if got := Closest(word, names); got != want {
+			t.Errorf("Closest(%q) = %q, want %q", word, got, want)
+		}
+	}
+}
