@@ -67,7 +67,10 @@ func play(t *testing.T, want string, story func(b *bench)) {
 		story(b)
 		synctest.Wait()
 		b.note("%s", b.changes())
-		if got, want := strings.Join(b.lines, "\n"), trim(want); strings.TrimSpace(got) != want {
+		b.mu.Lock()
+		got, want := strings.Join(b.lines, "\n"), trim(want)
+		b.mu.Unlock()
+		if strings.TrimSpace(got) != want {
 			t.Errorf("got\n%s\n\nwant\n%s", got, want)
 		}
 		_ = b.n.closeAll() // what is wrong with that is for stories that close

@@ -45,7 +45,7 @@ var thisHost = host{
 		if err != nil {
 			return nil, err // not a network that holds a nil pointer
 		}
-		return any(n).(network), nil
+		return n, nil
 	},
 	early:          hostnet.EarlyFallback,
 	foresee:        hostnet.ForeseenFallback,

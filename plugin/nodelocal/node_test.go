@@ -56,7 +56,9 @@ func TestReloadSame(t *testing.T) {
 		`, func(b *bench) {
 		b.serve(both)
 		b.n.restarting()
+		b.pass(0)
 		b.must(b.n.start(both))
+		b.pass(0)
 		b.n.ended()
 		b.pass(2 * time.Second)
 		if !b.n.ready.Load() {
@@ -80,7 +82,9 @@ func TestReloadFirewall(t *testing.T) {
 		s := both
 		s.Firewall = hostnet.IPTables
 		b.n.restarting()
+		b.pass(0)
 		b.must(b.n.start(s))
+		b.pass(0)
 		b.n.ended()
 		b.pass(5 * time.Second)
 	})
@@ -97,8 +101,10 @@ func TestReloadWaits(t *testing.T) {
 		`, func(b *bench) {
 		b.serve(both)
 		b.n.restarting()
+		b.pass(0)
 		b.fail("apply", hostnet.ErrTurn, 5*time.Second)
 		b.must(b.n.start(settingsOf("10.0.0.1")))
+		b.pass(0)
 		b.note("started")
 		b.n.ended()
 		b.pass(2 * time.Second)
@@ -113,21 +119,23 @@ func TestReloadForsaken(t *testing.T) {
 		2.5s error: another program holds the xtables lock
 		2.5s warning: Steering off: 10.0.0.1: no answer to 3 self-queries in a row; the rules cannot be changed, so the address goes; the cluster DNS answers now
 		3.5s apply: steering cannot be changed: another program holds the xtables lock
-		3.5s apply: 10.0.0.1 comes back to the link
-		3.5s 10.0.0.1 steered, 10.0.0.2 steered
-		4s apply: steering cannot be changed: another program holds the xtables lock
-		4s apply: 10.0.0.1 leaves the link, rules stay
-		4s warning: Steering off: 10.0.0.1: no answer to 3 self-queries in a row; the rules cannot be changed, so the address goes; the cluster DNS answers now
+		4s apply: 10.0.0.1 comes back to the link
+		4s 10.0.0.1 steered, 10.0.0.2 steered
 		4.5s apply: steering cannot be changed: another program holds the xtables lock
-		4.5s 10.0.0.1 forsaken, 10.0.0.2 steered
-		4.5s counted setup_errors iptables_lock: 4, withdrawals self_query: 2
+		4.5s apply: 10.0.0.1 leaves the link, rules stay
+		4.5s warning: Steering off: 10.0.0.1: no answer to 3 self-queries in a row; the rules cannot be changed, so the address goes; the cluster DNS answers now
+		5s apply: steering cannot be changed: another program holds the xtables lock
+		5s 10.0.0.1 forsaken, 10.0.0.2 steered
+		5s counted setup_errors iptables_lock: 5, withdrawals self_query: 2
 		`, func(b *bench) {
 		b.serve(both)
 		b.fail("apply", hostnet.ErrLocked, forever)
 		b.hear(one, failed)
 		b.pass(3 * time.Second)
 		b.n.restarting()
+		b.pass(0)
 		b.must(b.n.start(both))
+		b.pass(0)
 		b.note("%s", b.fake.show())
 		b.n.ended()
 		b.pass(time.Second)
@@ -148,10 +156,12 @@ func TestReloadAsleep(t *testing.T) {
 		`, func(b *bench) {
 		b.serve(both)
 		b.n.restarting()
+		b.pass(0)
 		b.n.busy.lock()
 		time.Sleep(4 * time.Second)
 		b.n.busy.unlock()
 		b.must(b.n.start(both))
+		b.pass(0)
 		b.n.ended()
 		b.pass(5 * time.Second)
 	})
@@ -164,22 +174,27 @@ func TestRefused(t *testing.T) {
 		0s apply: configuration with [10.0.0.2 10.0.0.3]
 		0s replacing
 		0s apply: configuration with [10.0.0.1 10.0.0.2]
-		0s serving, 10.0.0.1 standing, 10.0.0.2 steered, 10.0.0.3 parting
 		0s apply: 10.0.0.3 leaves the link
 		0s apply: steer [10.0.0.1 10.0.0.2]
 		0s info: Steering on: 10.0.0.1 10.0.0.2 (fake link, fake rules)
+		0s serving, 10.0.0.1 settling, 10.0.0.2 steered
 		3s apply: settle 10.0.0.1
 		5s 10.0.0.1 steered, 10.0.0.2 steered
 		5s counted
 		`, func(b *bench) {
 		b.serve(both)
 		b.n.restarting()
+		b.pass(0)
 		b.must(b.n.restore(both))
+		b.pass(0)
 		b.note("%s", b.n.phase)
 		b.n.restarting()
+		b.pass(0)
 		b.must(b.n.start(settingsOf("10.0.0.2 10.0.0.3")))
+		b.pass(0)
 		b.note("%s", b.n.phase)
 		b.must(b.n.restore(both))
+		b.pass(0)
 		b.note("%s, %s", b.n.phase, b.fake.show())
 		b.pass(5 * time.Second)
 		b.note("%s", b.fake.show())
@@ -196,13 +211,14 @@ func TestRefusedTwice(t *testing.T) {
 		0s close
 		0s error: no such device
 		0s open: [10.0.0.1 10.0.0.2]
-		0s serving
 		0s apply: steer [10.0.0.1 10.0.0.2]
 		0s info: Steering on: 10.0.0.1 10.0.0.2 (fake link, fake rules)
+		0s serving
 		2s counted setup_errors iptables: 2, withdrawals shutdown: 1
 		`, func(b *bench) {
 		b.serve(both)
 		b.n.restarting()
+		b.pass(0)
 		b.fail("apply", errBroken, forever)
 		if err := b.n.start(settingsOf("10.0.0.3")); !errors.As(err, new(NetworkError)) {
 			t.Errorf("got %v", err)
@@ -210,6 +226,7 @@ func TestRefusedTwice(t *testing.T) {
 		b.do(func() { b.fake.config.Port = 54 }) // halfway
 		b.fail("close", errors.New("no such device"), forever)
 		b.must(b.n.restore(both))
+		b.pass(0)
 		b.note("%s", b.n.phase)
 		b.pass(2 * time.Second)
 	})
@@ -230,7 +247,9 @@ func TestStanzaGoes(t *testing.T) {
 		b.serve(both)
 		b.fail("close", errors.New("no such device"), forever)
 		b.n.restarting()
+		b.pass(0)
 		b.n.ended()
+		b.pass(0)
 		b.note("%s", b.n.phase)
 	})
 }
@@ -255,17 +274,25 @@ func TestNothingOwned(t *testing.T) {
 		`, func(b *bench) {
 		b.serve(both)
 		b.n.restarting()
+		b.pass(0)
 		b.must(b.n.start(nothing()))
+		b.pass(0)
 		b.n.ended()
+		b.pass(0)
 		b.note("%s, ready %t", b.n.phase, b.n.ready.Load())
 		b.n.restarting()
+		b.pass(0)
 		b.must(b.n.start(both))
+		b.pass(0)
 		b.n.ended()
 		b.pass(time.Second)
 		b.n.restarting()
+		b.pass(0)
 		b.must(b.n.start(nothing()))
+		b.pass(0)
 		b.n.leave()
 		b.n.ended()
+		b.pass(0)
 		b.note("%s, ready %t", b.n.phase, b.n.ready.Load())
 		b.must(b.n.closeAll())
 	})
@@ -281,11 +308,15 @@ func TestShutdown(t *testing.T) {
 			0s leave in phase idle
 			0s idle, ready false
 			2s open: [10.0.0.4]
+			2s apply: steer [10.0.0.4]
+			2s info: Steering on: 10.0.0.4 (fake link, fake rules)
 			2s serving
 			2s leave: steering off
+			2s info: Steering off: shutting down
+			2s leave: drained
 			2s close
 			2s idle
-			4s counted
+			4s counted withdrawals shutdown: 1
 		`, func(*bench) {}},
 		{"before the first answer", `
 			0s open: [10.0.0.1]
@@ -299,6 +330,7 @@ func TestShutdown(t *testing.T) {
 		`, func(b *bench) {
 			b.verdicts[one] = failed
 			b.must(b.n.start(settingsOf("10.0.0.1")))
+			b.pass(0)
 			b.pass(time.Second)
 		}},
 		{"serving", `
@@ -354,7 +386,9 @@ func TestShutdown(t *testing.T) {
 		`, func(b *bench) {
 			b.serve(both)
 			b.n.restarting()
+			b.pass(0)
 			b.must(b.n.start(settingsOf("10.0.0.2")))
+			b.pass(0)
 		}},
 		{"leaving", `
 			0s leave: steering off
@@ -416,6 +450,7 @@ func TestShutdown(t *testing.T) {
 				b.pass(2 * time.Second)
 				b.must(b.n.start(settingsOf("10.0.0.4"))) // of a reload that comes too late
 				b.n.ended()
+				b.pass(0)
 				b.note("%s", b.n.phase)
 				b.must(b.n.closeAll())
 				b.must(b.n.closeAll())
@@ -512,9 +547,11 @@ func TestAbandonFake(t *testing.T) {
 		b.must(Abandon())
 		b.must(b.n.start(nothing())) // takes away what was foreseen
 		b.must(b.n.start(nothing()))
+		b.pass(0)
 		b.must(Foresee(s.Config))
 		b.tableErr = errors.New("no nf_tables")
 		b.must(b.n.start(nothing()))
+		b.pass(0)
 		b.must(b.n.start(s))
 		b.pass(time.Second)
 		b.must(Abandon())
@@ -530,14 +567,17 @@ func TestGuardOfPorts(t *testing.T) {
 		`, func(b *bench) {
 		s := nothing()
 		b.must(b.n.start(s))
+		b.pass(0)
 		stop := b.n.unguard
 		s.Port = 54
 		b.must(b.n.start(s))
+		b.pass(0)
 		if b.guards != 1 || b.n.guarded != 54 || stop == nil {
 			t.Errorf("%d guards, the last one of port %d", b.guards, b.n.guarded)
 		}
 		s.Port = 0
 		b.must(b.n.start(s))
+		b.pass(0)
 	})
 }
 
