@@ -37,16 +37,16 @@ func (n *Network) Apply(w Want) (Change, error) {
 			return Change{}, err
 		}
 	}
-	steps, fallback := plan(h, w, now), n.fallback
+	steps, table := plan(h, w, now), n.fallback
 	done, err := n.inTurn(steps)
 	switch {
 	case err == nil && (c.any || n.trust != halfway && changesRules(steps)):
 		n.trust = sure
 	case err == nil || errors.Is(err, ErrTurn):
-	case err != nil && c.any:
-		n.book, n.fallback = h.book.revert(n.book, now), fallback
-		n.trust = max(n.trust, unsettled)
-	case err != nil && changesRules(steps):
+	case c.any:
+		n.book, n.fallback = h.book.revert(n.book, now), table
+		n.trust = max(n.trust, reverted)
+	case changesRules(steps):
 		n.trust = max(n.trust, doubted)
 		n.forsake(h, h.target(w, now), now)
 	}
@@ -72,8 +72,8 @@ func changesRules(steps []step) bool {
 	return slices.ContainsFunc(steps, func(s step) bool { return s.verb == setRules })
 }
 
-// ErrTurn says that another instance on this node is leaving and does not want
-// the shared rules changed; try again. TurnHolder says who that is.
+// ErrTurn says that another instance on this node is leaving and has the turn: the rules, which are shared, must not change.
+// Try again. TurnHolder says who that is.
 var ErrTurn = errors.New("another instance on this node is leaving")
 
 // TurnHolder says who holds the right to change the rules that instances share.

@@ -30,13 +30,11 @@ const leaveInterval = 20 * time.Millisecond
 func (n *Network) Leave(l Leaving) error {
 	drains := len(n.steered()) > 0 || l.Heard
 	var err error
-	first := true
 	left := retry.Until(l.Patience, leaveInterval, func() bool {
-		if !first {
+		if err != nil {
 			l.Waiting(err)
 			_, _ = n.Renew() // of no use without the rules, and these are tried until the end
 		}
-		first = false
 		err = n.stepAside(l.Heard)
 		return err == nil
 	})
