@@ -135,7 +135,10 @@ func (n *Network) do(s step) error {
 		return ruleError(n.setFallback(s.to.away()))
 	case yieldSource:
 		n.trust = halfway // until all steps have succeeded: there is no way back for this link
-		return n.yield()
+		if !n.alone() {
+			return nil // another instance keeps the addresses
+		}
+		return n.link.Yield()
 	case drainQueues:
 		n.drain()
 		return nil
@@ -153,14 +156,6 @@ func (n *Network) do(s step) error {
 		_, err := n.Renew()
 		return err
 	}
-}
-
-// yield has the host use another source address, unless another instance keeps this one.
-func (n *Network) yield() error {
-	if !n.alone() {
-		return nil
-	}
-	return n.link.Yield()
 }
 
 func (n *Network) replaceFirewall(cfg Config) error {
