@@ -90,17 +90,15 @@ func init() {
 	prometheus.MustRegister(steeringCollector{hostnet.IsLocal})
 	ConfigValid.Set(1)
 	leaseFailures.WithLabelValues()
-	for _, t := range []string{"iptables", "iptables_lock", "interface_add", "interface_check", "configmap", "turn"} {
-		SetupErrors.WithLabelValues(t)
-	}
-	for _, object := range []string{"link", "address", "rules", "fallback"} {
-		repairs.WithLabelValues(object)
-	}
-	for _, reason := range []string{"self_query", "lease", "reload", "shutdown", "loop"} {
-		withdrawals.WithLabelValues(reason)
-	}
-	for _, result := range []string{"success", "error"} {
-		ConfigReloads.WithLabelValues(result)
+	for vec, labels := range map[*prometheus.CounterVec][]string{
+		SetupErrors:   {"iptables", "iptables_lock", "interface_add", "interface_check", "configmap", "turn"},
+		repairs:       {"link", "address", "rules", "fallback"},
+		withdrawals:   {"self_query", "lease", "reload", "shutdown", "loop"},
+		ConfigReloads: {"success", "error"},
+	} {
+		for _, l := range labels {
+			vec.WithLabelValues(l)
+		}
 	}
 }
 

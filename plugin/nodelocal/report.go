@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,10 +64,10 @@ func (r *report) set(gauge string, on bool) {
 	r.say(gauge, map[bool]string{true: "1", false: "0"}[on])
 }
 
-// sayOnce logs a text about a subject, unless the last text about it was the same.
-func (r *report) sayOnce(subject, level, text string) {
-	if r.said[subject] != text {
-		r.said[subject] = text
+// sayOnce logs a text about a subject, unless the news of the last text about it was the same.
+func (r *report) sayOnce(subject, news, level, text string) {
+	if r.said[subject] != news {
+		r.said[subject] = news
 		r.say(level, text)
 	}
 }
@@ -74,7 +75,7 @@ func (r *report) sayOnce(subject, level, text string) {
 // trouble logs an error once, and that it is over.
 func (r *report) trouble(subject string, err error) {
 	if err != nil {
-		r.sayOnce(subject, "error", err.Error())
+		r.sayOnce(subject, err.Error(), "error", err.Error())
 	} else if _, ok := r.said[subject]; ok {
 		delete(r.said, subject)
 		r.say("info", "Over: the trouble with "+subject)
@@ -101,31 +102,20 @@ func (r *report) turnAwaited(since, now time.Time) {
 		r.trouble(subject, nil)
 	case now.Sub(since) > waitPatience:
 		r.count("setup_errors", "turn")
-		if _, ok := r.said[subject]; !ok {
-			r.sayOnce(subject, "error", fmt.Sprintf("Rules could not be changed for %s: %s", now.Sub(since).Round(time.Second), reason(hostnet.ErrTurn, r.turnHolder)))
+		if r.said[subject] == "" {
+			r.sayOnce(subject, "awaited", "error", fmt.Sprintf("Rules could not be changed for %s: %s", now.Sub(since).Round(time.Second), reason(hostnet.ErrTurn, r.turnHolder)))
 		}
 	}
 }
 
-// uplinks logs when the uplinks change: those at which the host's own firewall decides on DNS, and those at which DNS is
-// accepted since pods may come in there.
+// uplinks logs when the uplinks change: those at which the host's own firewall decides on DNS, and those at which DNS is accepted
+// since pods may come in there.
 func (r *report) uplinks(all []hostnet.Uplink) {
-	var closed, open []hostnet.Uplink
-	for _, u := range all {
-		if u.Pods == "" {
-			closed = append(closed, u)
-		} else {
-			open = append(open, u)
-		}
-	}
-	if text := addrList(closed); text != r.said["uplinks"] {
-		r.said["uplinks"] = text
-		r.say("info", "DNS from outside is left to the host's firewall at the interface of the default route: "+cmp.Or(text, "there is none"))
-	}
-	if text := addrList(open); text != r.said["ways of pods"] {
-		r.said["ways of pods"] = text
-		r.say("warning", fmt.Sprintf("DNS is accepted at the interface of the default route, since pods may come in there: %s; hosts outside may ask the cache, too", cmp.Or(text, "there is none any more")))
-	}
+	ofPods := func(u hostnet.Uplink) bool { return u.Pods != "" }
+	closed := addrList(slices.DeleteFunc(slices.Clone(all), ofPods))
+	open := addrList(slices.DeleteFunc(slices.Clone(all), func(u hostnet.Uplink) bool { return !ofPods(u) }))
+	r.sayOnce("uplinks", closed, "info", "DNS from outside is left to the host's firewall at the interface of the default route: "+cmp.Or(closed, "there is none"))
+	r.sayOnce("ways of pods", open, "warning", fmt.Sprintf("DNS is accepted at the interface of the default route, since pods may come in there: %s; hosts outside may ask the cache, too", cmp.Or(open, "there is none any more")))
 }
 
 var (
