@@ -38,8 +38,8 @@ func (n *node) foresee(c hostnet.Config) error {
 	return err
 }
 
-// unforesee takes away what foresee has made, for a configuration that does not want it. A table that stays is no reason not to
-// serve.
+// unforesee removes the table that foresee has made, for a configuration that wants none. An error is only logged: servers can
+// serve beside the table.
 func (n *node) unforesee() {
 	if len(n.foreseen) == 0 {
 		return
@@ -50,8 +50,8 @@ func (n *node) unforesee() {
 	}
 }
 
-// parsed notes how to find out what the stanza that was just parsed says: its addresses may come from a directive of the same
-// server block that is still to be parsed.
+// parsed keeps the function that returns what the stanza just parsed says. The stanza's addresses may come from a directive of
+// the same server block that is still to be parsed.
 func (n *node) parsed(stanza func() (settings, error)) {
 	n.busy.lock()
 	defer n.busy.unlock()
