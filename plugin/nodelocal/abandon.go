@@ -22,19 +22,31 @@ func (e NetworkError) Unwrap() error { return e.Err }
 // behind them, whatever fails later. Foresee keeps a dead instance's table that answers for these addresses. A configuration
 // that owns nothing of the network removes the table. An error comes from nf_tables; a start that goes on reports the same
 // error.
-func Foresee(c hostnet.Config) error { return theNode.foresee(c) }
-
-// Abandon is Close for a start that has failed. The fallback table answers for the addresses of the stanza that was parsed
-// last, if one was, and for those of Foresee.
-func Abandon() error { return theNode.abandon() }
-
-func (n *node) foresee(c hostnet.Config) error {
+func Foresee(c hostnet.Config) error {
+	n := theNode
 	n.busy.lock()
 	defer n.busy.unlock()
 	addrs, err := n.host.foresee(c)
 	if len(addrs) > 0 {
 		n.foreseen = addrs
 	}
+	return err
+}
+
+// Abandon is Close for a start that has failed. The fallback table answers for the addresses of the stanza that was parsed
+// last, if one was, and for those of Foresee.
+func Abandon() error {
+	n := theNode
+	n.busy.lock()
+	defer n.busy.unlock()
+	if n.network != nil {
+		return n.close()
+	}
+	addrs, err := n.fallbackOfStanza()
+	if len(addrs) == 0 {
+		addrs = n.foreseen
+	}
+	sayLeft(addrs)
 	return err
 }
 
@@ -56,20 +68,6 @@ func (n *node) parsed(stanza func() (settings, error)) {
 	n.busy.lock()
 	defer n.busy.unlock()
 	n.stanza = stanza
-}
-
-func (n *node) abandon() error {
-	n.busy.lock()
-	defer n.busy.unlock()
-	if n.network != nil {
-		return n.close()
-	}
-	addrs, err := n.fallbackOfStanza()
-	if len(addrs) == 0 {
-		addrs = n.foreseen
-	}
-	sayLeft(addrs)
-	return err
 }
 
 // fallbackOfStanza makes the fallback table that the stanza asks for, if there is one that can be read.

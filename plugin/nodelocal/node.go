@@ -103,7 +103,7 @@ func (n *node) own(s settings) (err error) {
 		return n.supervisor.prepare(s.Config)
 	}
 	if n.network, err = n.open(s.Config); err != nil {
-		n.network = nil
+		n.network = nil // not an interface that holds a nil pointer
 		return err
 	}
 	n.foreseen = nil
@@ -207,12 +207,10 @@ func (n *node) withdraw(reason, why string) {
 
 // Close takes away what is left of the plugin on the node. A program that embeds CoreDNS calls it once its servers have
 // stopped; steering was taken away before, by the shutdown callbacks. It may be called at any time, and twice.
-func Close() error { return theNode.closeAll() }
-
-func (n *node) closeAll() error {
-	n.busy.lock()
-	defer n.busy.unlock()
-	return n.close()
+func Close() error {
+	theNode.busy.lock()
+	defer theNode.busy.unlock()
+	return theNode.close()
 }
 
 // close leaves the node; the servers must have stopped.

@@ -294,7 +294,7 @@ func TestNothingOwned(t *testing.T) {
 		b.n.ended()
 		b.pass(0)
 		b.note("%s, ready %t", b.n.phase, b.n.ready.Load())
-		b.must(b.n.closeAll())
+		b.must(Close())
 	})
 }
 
@@ -452,8 +452,8 @@ func TestShutdown(t *testing.T) {
 				b.n.ended()
 				b.pass(0)
 				b.note("%s", b.n.phase)
-				b.must(b.n.closeAll())
-				b.must(b.n.closeAll())
+				b.must(Close())
+				b.must(Close())
 				b.note("%s", b.n.phase)
 				b.pass(2 * time.Second)
 			})
@@ -467,7 +467,7 @@ func TestLateStart(t *testing.T) {
 		0s counted withdrawals shutdown: 1
 		`, func(b *bench) {
 		b.serve(both)
-		b.must(b.n.closeAll())
+		b.must(Close())
 		b.serve(both)
 	})
 }
@@ -512,7 +512,6 @@ func TestOpenFails(t *testing.T) {
 
 // TestAbandonFake gives a start up with and without a network.
 func TestAbandonFake(t *testing.T) {
-	defer func(old *node) { theNode = old }(theNode)
 	play(t, `
 		0s fallback table for [10.96.0.10]
 		0s info: Left on the node: the fallback table (nftables, nodelocaldns_fallback), which answers for 10.96.0.10 while no cache runs (nodelocaldns cleanup removes it)
@@ -532,7 +531,6 @@ func TestAbandonFake(t *testing.T) {
 		1s info: Left on the node: the fallback table (nftables, nodelocaldns_fallback), which answers for 10.96.0.10 while no cache runs (nodelocaldns cleanup removes it)
 		1s counted withdrawals shutdown: 1
 		`, func(b *bench) {
-		theNode = b.n
 		if Loops() != b.n.loops {
 			t.Error("a channel of its own")
 		}

@@ -130,25 +130,23 @@ func (h *history) applied(d decision, change hostnet.Change, err error, status h
 		h.count("withdrawals", d.reason)
 		h.say("warning", fmt.Sprintf("Steering off: %s: %s; the rules cannot be changed, so the address goes; the cluster DNS answers now", addrList(change.Forsaken), d.why))
 	}
-	switch {
-	case err != nil && d.changes:
-		h.set("rules_present", false)
-	case err == nil && d.changes:
-		h.changed(d, change.Off, status.Network)
+	if !d.changes {
+		return err == nil
 	}
-	return err == nil
-}
-
-func (h *history) changed(d decision, off []netip.Addr, network string) {
+	if err != nil {
+		h.set("rules_present", false)
+		return false
+	}
 	h.bare = false
 	delete(h.said, "waiting")
-	if len(off) > 0 {
+	if len(change.Off) > 0 {
 		h.count("withdrawals", d.reason)
-		h.say("warning", fmt.Sprintf("Steering off: %s: %s; the cluster DNS answers now", addrList(off), d.why))
+		h.say("warning", fmt.Sprintf("Steering off: %s: %s; the cluster DNS answers now", addrList(change.Off), d.why))
 	}
 	if len(d.steered) > 0 {
-		h.say("info", fmt.Sprintf("Steering on: %s (%s)", addrList(d.steered), network))
+		h.say("info", fmt.Sprintf("Steering on: %s (%s)", addrList(d.steered), status.Network))
 	}
+	return true
 }
 
 // thorough reports whether the next look is to start processes, too.
