@@ -117,8 +117,9 @@ func TestGuardEndsWithTheStanza(t *testing.T) {
 	if err := n.start(settings{options: options{Config: hostnet.Config{Link: hostnet.None, Firewall: hostnet.None}}}); err != nil || n.unguard == nil {
 		t.Fatalf("no guard, %v", err)
 	}
-	n.restarting()
-	n.ended()
+	if err := errors.Join(n.take(restarts)(), n.take(ended)()); err != nil {
+		t.Fatal(err)
+	}
 	if n.unguard != nil {
 		n.unwatch()
 		t.Error("the guard goes on")

@@ -141,32 +141,29 @@ func (n *node) restore(s settings) error {
 		}
 		err = n.start(s)
 	}
-	n.busy.lock()
-	defer n.busy.unlock()
-	n.enter(restored)
-	return err
+	return errors.Join(err, n.take(restored)())
 }
 
-// restarting notes that a reload began.
-func (n *node) restarting() {
-	n.busy.lock()
-	defer n.busy.unlock()
-	n.enter(restarts)
-}
-
-// ended is called when the servers of a configuration have stopped in a reload, or are about to at the end.
-func (n *node) ended() {
-	n.busy.lock()
-	defer n.busy.unlock()
-	before := n.phase
-	if n.enter(ended); before != reloading {
-		return
-	}
-	if n.network != nil {
-		log.Info("The configuration has no nodelocal any more: leaving the node's network")
-	}
-	if err := n.close(); err != nil {
-		log.Errorf("%v", err)
+// take returns what caddy is to call at a step.
+func (n *node) take(s step) func() error {
+	return func() error {
+		n.busy.lock()
+		defer n.busy.unlock()
+		if s == leaves {
+			n.stepAside()
+			return nil
+		}
+		gone := n.phase == reloading && s == ended
+		if n.enter(s); !gone {
+			return nil
+		}
+		if n.network != nil {
+			log.Info("The configuration has no nodelocal any more: leaving the node's network")
+		}
+		if err := n.close(); err != nil {
+			log.Errorf("%v", err)
+		}
+		return nil
 	}
 }
 
@@ -178,13 +175,7 @@ func (n *node) enter(s step) {
 	}
 }
 
-// leave takes steering away, and waits until what has arrived is answered; the servers still run.
-func (n *node) leave() {
-	n.busy.lock()
-	defer n.busy.unlock()
-	n.stepAside()
-}
-
+// stepAside takes steering away, and waits until what has arrived is answered. The servers still run.
 func (n *node) stepAside() {
 	if n.network == nil || n.phase == leaving {
 		return
