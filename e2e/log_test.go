@@ -73,7 +73,9 @@ func TestNobodyReadsTheLog(t *testing.T) {
 			repaired(t, c, flushOf(lab.IPTablesNFT))
 			reloaded := c.metric(t, "coredns_nodelocal_config_reloads_total", `result="success"`)
 			c.setBase(t, strings.Replace(base, "success 9984 30", "success 9984 29", 1))
+			changed := time.Now()
 			c.waitMetric(t, 10*time.Second, reloaded+1, "coredns_nodelocal_config_reloads_total", `result="success"`)
+			t.Logf("the reload counted %s after the file's change", time.Since(changed).Round(10*time.Millisecond))
 			progress(t, append(loads, bad...), 20)
 			noFailure(t, stop(t, bad)) // the end waits for what is asked
 			begin := time.Now()

@@ -16,13 +16,14 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
 )
 
-// TestReload reloads ten times in a row and then changes the template, under load. No query fails, and the network stays
-// as it is: the same link, addresses and rules, and no iptables process.
+// TestReload reloads ten times in a row and then changes the template, under load. The change is in effect within 2 s, although the
+// reload plugin would look at the template in some minutes. No query fails, and the network stays as it is: the same link,
+// addresses and rules, and no iptables process.
 func TestReload(t *testing.T) {
 	for _, firewall := range lab.Backends {
 		t.Run(string(firewall), func(t *testing.T) {
 			l := lab.New(t, firewall)
-			c := start(t, l, options{firewall: firewall, addrs: dual})
+			c := start(t, l, options{firewall: firewall, addrs: dual, base: strings.ReplaceAll(fourBlocks(dual), "reload 2s 0s", "reload 5m 0s")})
 			c.settle(t)
 			state, handles, calls := l.Node.State(t), handlesOf(t, l), len(c.tools.Calls(t))
 			loads := lab.StartAll(t, clients(l, dual...)...)
@@ -30,9 +31,15 @@ func TestReload(t *testing.T) {
 			for range 10 {
 				c.reload(t)
 			}
+			changed := time.Now()
 			c.setBase(t, c.options.base+extraBlock(dual))
 			waitExtra(t, l, dual...)
-			progress(t, loads, 4)
+			if took := time.Since(changed); took > either(2*time.Second, 10*time.Second) {
+				t.Errorf("the change was in effect after %s", took)
+			} else {
+				t.Logf("the change was in effect after %s", took.Round(time.Millisecond))
+			}
+			progress(t, loads, 10)
 			acceptedOnly(t, loads, stop(t, loads))
 			if cache, direct := sources(l.ClusterDNS.Seen(".c0-0.")); cache < 20 || direct > 0 {
 				t.Errorf("the cluster DNS was asked %d times by the cache and %d times by the pod", cache, direct)

@@ -271,6 +271,19 @@ func TestFlagsOfTheREADME(t *testing.T) {
 	}
 }
 
+// TestDefaultsOfTheDocs compares the defaults in the README's table, and the options in the manual of the stanza, with the table.
+func TestDefaultsOfTheDocs(t *testing.T) {
+	readme, manual := document(t, "README.md"), document(t, "plugin/nodelocal/README.md")
+	for _, row := range options.Table {
+		if m := regexp.MustCompile("(?m)^\\| `-" + regexp.QuoteMeta(row.Flag) + "`[^|]*\\| ([^|]*) \\|").FindStringSubmatch(readme); m != nil && row.Default != "" && m[1] != row.Default {
+			t.Errorf("README.md has %q as the default of -%s, which is %q", m[1], row.Flag, row.Default)
+		}
+		if row.Word != "" && !strings.Contains(manual, "\n    "+row.Word) {
+			t.Errorf("plugin/nodelocal/README.md says nothing of %s", row.Word)
+		}
+	}
+}
+
 // flagCells returns the first cells of the rows about flags.
 func flagCells(text string) (cells []string) {
 	for line := range strings.Lines(text) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,11 +19,9 @@ import (
 
 // lifecycle keeps the start, the reloads and the end of the servers apart.
 //
-// Caddy does not: Instance.Restart takes no lock, and three parties would call
-// into it at any time: the reload plugin's goroutine, SIGUSR1 and SIGTERM. Two
-// restarts at once leave two sets of servers; a restart that overtakes the
-// shutdown brings up servers after their addresses went, or hangs it
-// (coredns#7314). So there is one slot, busy. Who starts, replaces or stops
+// Caddy does not: Instance.Restart takes no lock, and three parties would call into it at any time: the reload plugin's
+// goroutine, SIGUSR1 and SIGTERM. Two restarts at once leave two sets of servers; a restart that overtakes the shutdown brings
+// up servers after their addresses went, or hangs it (coredns#7314). So there is one slot, busy. Who starts, replaces or stops
 // servers holds it:
 //
 //   - the start has it from the beginning and gives it back in the event hook;
@@ -33,16 +32,20 @@ import (
 //   - the shutdown closes closing, which turns away restarts that have not
 //     begun, waits for the slot, a bounded time, and keeps it.
 //
-// The hook is called by caddy when an instance serves, before Start or Restart
-// returns. It also knows which instance is the current one.
+// The hook is called by caddy when an instance serves, before Start or Restart returns. It also knows which instance is the
+// current one.
 type lifecycle struct {
 	busy    chan struct{}
 	closing chan struct{}
 	ending  atomic.Bool // closing is closed, or about to be
 	current atomic.Pointer[caddy.Instance]
 
-	// reloads asks for a reload; one that is waiting already serves two wishes.
-	reloads chan struct{}
+	// reloads asks for a reload; one that is waiting already serves two wishes. changes asks for a look at the files.
+	reloads, changes chan struct{}
+	serving          chan struct{} // closed when the first instance serves
+
+	mu    sync.Mutex
+	tried []byte // the last Corefile that was to replace the current instance and that is not its own
 
 	validity *validity // is told which configuration serves
 }
@@ -53,6 +56,8 @@ func newLifecycle(v *validity) *lifecycle {
 		busy:     make(chan struct{}, 1),
 		closing:  make(chan struct{}),
 		reloads:  make(chan struct{}, 1),
+		changes:  make(chan struct{}, 1),
+		serving:  make(chan struct{}),
 		validity: v,
 	}
 	l.busy <- struct{}{}
@@ -67,17 +72,23 @@ func (l *lifecycle) hook(event caddy.EventName, info any) error {
 	}
 	inst.OnRestart = slices.Insert(inst.OnRestart, 0, func() error { return l.beginRestart(inst) })
 	inst.OnRestartFailed = append(inst.OnRestartFailed, func() error { return l.restartFailed(inst) })
-	if l.current.Swap(inst) != nil {
+	l.mu.Lock()
+	first := l.current.Swap(inst) == nil
+	l.tried = nil
+	l.mu.Unlock()
+	if first {
+		close(l.serving)
+	} else {
 		nodelocal.ConfigReloads.WithLabelValues("success").Inc()
+		ask(l.changes) // for what came during the restart
 	}
 	l.validity.serves(inst.Caddyfile().Body())
 	<-l.busy
 	return nil
 }
 
-// beginRestart takes the slot for a restart of inst. A restart that must not be
-// ends its goroutine: an error would make caddy run the OnRestartFailed
-// callbacks, with which health and others open their listeners once more.
+// beginRestart takes the slot for a restart of inst. A restart that must not be ends its goroutine: an error would make caddy
+// run the OnRestartFailed callbacks, with which health and others open their listeners once more.
 func (l *lifecycle) beginRestart(inst *caddy.Instance) error {
 	select {
 	case l.busy <- struct{}{}:
@@ -95,9 +106,8 @@ func (l *lifecycle) beginRestart(inst *caddy.Instance) error {
 func (l *lifecycle) restartFailed(inst *caddy.Instance) error {
 	running := caddy.Instances()
 	if n := len(running); n > 0 && !slices.Contains(running, inst) {
-		// An OnShutdown callback of inst failed after the new instance had
-		// taken over. Caddy calls that a failed restart and keeps quiet about
-		// the new instance, which would then never be reloaded again.
+		// An OnShutdown callback of inst failed after the new instance had taken over. Caddy calls that a failed restart and
+		// keeps quiet about the new instance, which would then never be reloaded again.
 		caddy.EmitEvent(caddy.InstanceStartupEvent, running[n-1])
 		return nil
 	}
@@ -107,27 +117,56 @@ func (l *lifecycle) restartFailed(inst *caddy.Instance) error {
 	return nil
 }
 
-// guard wraps the loader that the reload plugin calls. Reading current orders
-// the hook's change of the instance before the restart that may follow.
+// guard wraps the loader that the reload plugin calls. Reading current orders the hook's change of the instance before the
+// restart that may follow. A text that the watch has tried in vain is not tried by the plugin, too.
 func (l *lifecycle) guard(load caddy.LoaderFunc) caddy.LoaderFunc {
 	return func(serverType string) (caddy.Input, error) {
 		if l.current.Load() == nil || l.ending.Load() {
 			return nil, errors.New("not serving")
 		}
-		return load(serverType)
+		input, err := load(serverType)
+		if err == nil && l.compare(input) == triedText {
+			return nil, errors.New("tried already")
+		}
+		return input, err
 	}
 }
 
-// requestReload asks for a reload and does not wait for it.
-func (l *lifecycle) requestReload() {
+// A comparison is what the files say beside what runs.
+type comparison int
+
+const (
+	runningText comparison = iota
+	triedText              // it was to replace what runs, since that began to serve
+	newText
+)
+
+// compare compares input with what runs. A text is new once.
+func (l *lifecycle) compare(input caddy.Input) comparison {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch text := input.Body(); {
+	case bytes.Equal(text, l.current.Load().Caddyfile().Body()):
+		l.tried = nil
+		return runningText
+	case bytes.Equal(text, l.tried):
+		return triedText
+	default:
+		l.tried = text
+		return newText
+	}
+}
+
+// ask puts a wish into a channel with room for one. A wish that waits already serves for both.
+func ask(c chan struct{}) {
 	select {
-	case l.reloads <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// serveReloads carries out the requested reloads until the process ends. Errors
-// are not its to report: load logs its own, and caddy those of a restart.
+// serveReloads carries out the requested reloads until the process ends. Errors are not its to report: load logs its own, and
+// caddy those of a restart.
 func (l *lifecycle) serveReloads(load caddy.LoaderFunc) {
 	for {
 		select {
@@ -144,31 +183,32 @@ func (l *lifecycle) serveReloads(load caddy.LoaderFunc) {
 	}
 }
 
-// watch asks for a reload when load gives another text than the one that runs,
-// for Corefiles without the reload plugin. One text is tried once, as there.
-func (l *lifecycle) watch(load caddy.LoaderFunc, every time.Duration) {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	var tried []byte
+// watch asks for a reload when the files say something new. It looks at them after each change, and at each tick, as soon as an
+// instance serves. A Corefile that does without reload is left alone, unless always is set.
+func (l *lifecycle) watch(load caddy.LoaderFunc, tick <-chan time.Time, always bool) {
+	select {
+	case <-l.serving:
+	case <-l.closing:
+		return
+	}
 	for {
 		select {
-		case <-ticker.C:
+		case <-l.changes:
+		case <-tick:
 		case <-l.closing:
 			return
 		}
-		input, err := load(rendering.ServerType)
-		if err != nil || bytes.Equal(input.Body(), tried) {
+		if runs := l.current.Load().Caddyfile(); !always && !rendering.HasDirective(runs.Path(), runs.Body(), "reload") {
 			continue
 		}
-		tried = input.Body()
-		if !bytes.Equal(tried, l.current.Load().Caddyfile().Body()) {
-			l.requestReload()
+		if input, err := load(rendering.ServerType); err == nil && l.compare(input) == newText {
+			ask(l.reloads)
 		}
 	}
 }
 
-// restart replaces the current instance. It returns false if another restart
-// did so at the same time, perhaps with an older configuration.
+// restart replaces the current instance. It returns false if another restart did so at the same time, perhaps with an older
+// configuration.
 func (l *lifecycle) restart(input caddy.Input) bool {
 	inst, done := l.current.Load(), make(chan bool, 1)
 	go func() {

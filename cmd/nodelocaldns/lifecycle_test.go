@@ -69,7 +69,7 @@ func TestReloads(t *testing.T) {
 	go func() { defer close(done); l.serveReloads(loads("2", "bad", "3")) }()
 
 	reload := func(want string) {
-		l.requestReload()
+		ask(l.reloads)
 		var seen []string
 		eventually(t, want, func() bool { seen = append(seen, p.events()...); return slices.Contains(seen, want) })
 		l.busy <- struct{}{} // the reload is over
@@ -187,49 +187,96 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// TestWatch stands for -reloadwithsignal.
-func TestWatch(t *testing.T) {
-	l, _ := newLife(t)
-	mustStart(t, l)
+// watching has a lifecycle watch a loader, and returns how to say what it gives and whether the next look asks for a reload.
+func watching(t *testing.T, l *lifecycle, always bool) (set func(caddy.Input, error), look func() bool) {
+	t.Helper()
 	var mu sync.Mutex
-	input, err := config("1"), error(nil)
-	calls := 0
-	set := func(i caddy.Input, e error) {
+	var input caddy.Input
+	var err error
+	tick, done := make(chan time.Time), make(chan struct{})
+	load := func(string) (caddy.Input, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		input, err, calls = i, e, 0
+		return input, err
 	}
-	called := func() bool { mu.Lock(); defer mu.Unlock(); return calls > 3 }
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		l.watch(func(string) (caddy.Input, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			calls++
-			return input, err
-		}, time.Millisecond)
-	}()
-	requests := func() int {
-		eventually(t, "polls", called)
-		return len(l.reloads)
+	go func() { defer close(done); l.watch(load, tick, always) }()
+	t.Cleanup(func() { l.end(); <-done })
+	set = func(i caddy.Input, e error) { mu.Lock(); defer mu.Unlock(); input, err = i, e }
+	return set, func() bool {
+		tick <- time.Time{}
+		tick <- time.Time{} // the look of before has ended
+		select {
+		case <-l.reloads:
+			return true
+		default:
+			return false
+		}
 	}
-	if requests() != 0 {
-		t.Error("a reload for the text that runs")
+}
+
+func TestWatch(t *testing.T) {
+	l, p := newLife(t)
+	captureLogs(t)
+	mustStart(t, l)
+	set, look := watching(t, l, true)
+	for _, tt := range []struct {
+		name  string
+		input caddy.Input
+		err   error
+		want  bool
+	}{
+		{"what runs", config("1"), nil, false},
+		{"an error", nil, errors.New("half written"), false},
+		{"a change", config("2"), nil, true},
+		{"the same change, which was refused", config("2"), nil, false},
+		{"what runs again", config("1"), nil, false},
+		{"the refused change again", config("2"), nil, true},
+	} {
+		if set(tt.input, tt.err); look() != tt.want {
+			t.Errorf("%s: asks for a reload: %t", tt.name, !tt.want)
+		}
 	}
-	set(nil, errors.New("half written"))
-	if requests() != 0 {
-		t.Error("a reload for an error")
+	if _, err := l.guard(loads("2"))(rendering.ServerType); err == nil {
+		t.Error("the reload plugin tries what was tried already")
 	}
+	if input, err := l.guard(loads("3"))(rendering.ServerType); err != nil || input == nil {
+		t.Errorf("the reload plugin does not try what is new: %v", err)
+	}
+	if set(config("3"), nil); look() {
+		t.Error("what the reload plugin tries is tried by the watch, too")
+	}
+	p.events()
+	if !l.restart(config("4")) || !look() {
+		t.Error("with another instance the text is new, as that instance has begun since")
+	}
+}
+
+// TestWatchWaits: what changes during the start is looked at as soon as an instance serves; what changes during a reload, after it.
+func TestWatchWaits(t *testing.T) {
+	l, _ := newLife(t)
+	captureLogs(t)
+	set, _ := watching(t, l, true)
 	set(config("2"), nil)
-	if requests() != 1 {
-		t.Error("no reload for a change")
+	ask(l.changes)
+	mustStart(t, l)
+	<-l.reloads
+	if set(config("3"), nil); !l.restart(config("2")) {
+		t.Fatal("no restart")
 	}
-	<-l.reloads // and it failed: 1 still runs
-	set(config("2"), nil)
-	if requests() != 0 {
-		t.Error("a second reload for the same change")
-	}
+	<-l.reloads
+}
+
+// TestWatchLeavesAlone: without the reload plugin and -reloadwithsignal nothing is reloaded but by a signal.
+func TestWatchLeavesAlone(t *testing.T) {
+	l, _ := newLife(t)
+	captureLogs(t)
+	mustStart(t, l)
+	tick, done := make(chan time.Time), make(chan struct{})
+	go func() { defer close(done); l.watch(loads("2"), tick, false) }()
+	tick <- time.Time{}
 	l.end()
 	<-done
+	if len(l.reloads) > 0 {
+		t.Error("asks for a reload")
+	}
 }

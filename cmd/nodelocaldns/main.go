@@ -5,8 +5,8 @@
 //
 //go:debug multipathtcp=0
 
-// Nodelocaldns is the DNS cache that runs on every node of a Kubernetes
-// cluster: CoreDNS, the nodelocal plugin, and flags that make its Corefile.
+// Nodelocaldns is the DNS cache that runs on every node of a Kubernetes cluster: CoreDNS, the nodelocal plugin, and flags that
+// make its Corefile.
 package main
 
 //go:generate go run -C ../.. directives_generate.go
@@ -45,8 +45,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 	return max(code, exitFailure)
 }
 
-// dispatch picks the subcommand. The code counts if there is no error, or if it
-// is a more particular failure.
+// dispatch picks the subcommand. The code counts if there is no error, or if it is a more particular failure.
 func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 	name := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {

@@ -18,11 +18,10 @@ import (
 // metricsRetry is the time between two tries to listen at an address in use.
 var metricsRetry = 5 * time.Second
 
-// serveMetrics serves the default registry at /metrics of addr, and nothing if
-// addr is empty. This endpoint is the reference's; it does not depend on the
-// Corefile and so is there while the servers are not. SO_REUSEPORT lets the
-// next instance start beside this one. The reference itself does not share the
-// address; what is in its place is served when it has gone. The result stops it.
+// serveMetrics serves the default registry at /metrics of addr, and nothing if addr is empty. This endpoint is the reference's;
+// it does not depend on the Corefile and so is there while the servers are not. SO_REUSEPORT lets the next instance start
+// beside this one. The reference itself does not share the address; what is in its place is served when it has gone. The result
+// stops it.
 func serveMetrics(addr string) (stop func(), err error) {
 	if addr == "" {
 		return func() {}, nil

@@ -34,8 +34,8 @@ func newLoader(o *options.Options) *loader {
 	return &loader{Renderer: rendering.New(o, thePlugins)}
 }
 
-// reload is the caddy loader while the servers run. Nobody up the stack reports its error (the reload plugin drops the
-// error), so reload logs it. It does so once, since the same input is read again at every tick.
+// reload is the caddy loader while the servers run. Nobody up the stack reports its error (the reload plugin drops the error),
+// so reload logs it. It does so once, since the same input is read again at every tick.
 func (l *loader) reload(string) (caddy.Input, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -69,10 +69,8 @@ func (l *loader) report(warnings []string) {
 	l.warned = warnings
 }
 
-// validity knows whether the configuration that runs is the one that the inputs
-// say, publishes it as a metric, and has such a configuration kept for the next
-// start. Between the moment when the inputs say something new and the reload it
-// stays as it is.
+// validity knows whether the configuration that runs is the one that the inputs say, publishes it as a metric, and has such a
+// configuration kept for the next start. Between the moment when the inputs say something new and the reload it stays as it is.
 type validity struct {
 	mu      sync.Mutex
 	wanted  []byte            // what the inputs said last; nil: they cannot be used

@@ -15,6 +15,7 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/filewatch"
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
@@ -22,12 +23,11 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
-// watchInterval is how often -reloadwithsignal looks at the inputs.
+// watchInterval is how often -reloadwithsignal looks at the inputs, should a change not be noticed.
 const watchInterval = 10 * time.Second
 
-// run serves until a signal ends it. The fallback table is the first thing that
-// it makes, before it waits for kube-proxy, reads a file or opens a port: a start
-// that fails leaves it.
+// run serves until a signal ends it. The fallback table is the first thing that it makes, before it waits for kube-proxy, reads
+// a file or opens a port: a start that fails leaves it.
 func run(o *options.Options) (int, error) {
 	if err := configure(o); err != nil {
 		return exitFailure, err
@@ -88,16 +88,30 @@ func serveOptions(o *options.Options) (int, error) {
 	life := newLifecycle(&loader.validity)
 	caddy.RegisterEventHook("nodelocaldns", life.hook)
 	caddy.RegisterCaddyfileLoader("nodelocaldns", life.guard(loader.reload))
+	var tick <-chan time.Time // without -reloadwithsignal the reload plugin's
 	if o.ReloadWithSignal {
-		go life.watch(life.guard(loader.reload), watchInterval)
+		tick = time.Tick(watchInterval)
 	}
+	go life.watch(loader.reload, tick, o.ReloadWithSignal)
+	go life.follow(loader.Files()...)
 	starter := starter{loader, last, caddy.Start, life.ending.Load}
 	return life.serve(starter.start, loader.reload, notify())
 }
 
-// keeper returns what keeps a configuration that works. An error is logged once:
-// it is no reason not to serve. Nor is a configuration kept whose nameservers are
-// not known any more: the one before has them.
+// follow asks for a look at the files at paths after each change of them, until the process ends. Without it changes take
+// effect at the next tick.
+func (l *lifecycle) follow(paths ...string) {
+	watcher, err := filewatch.New(paths...)
+	for err == nil {
+		if err = watcher.Next(); err == nil {
+			ask(l.changes)
+		}
+	}
+	log.Warningf("Changes of the configuration take effect at the interval of the reload plugin, and no sooner: %v", err)
+}
+
+// keeper returns what keeps a configuration that works. An error is logged once: it is no reason not to serve. Nor is a
+// configuration kept whose nameservers are not known any more: the one before has them.
 func keeper(last rendering.LastGood, l *loader) func([]byte) {
 	said := ""
 	return func(text []byte) {
@@ -112,8 +126,8 @@ func keeper(last rendering.LastGood, l *loader) func([]byte) {
 	}
 }
 
-// serve serves what start starts until the process is to end with the code that it returns.
-// Caddy starts beside it: a start that hangs can be ended, too.
+// serve serves what start starts until the process is to end with the code that it returns. Caddy starts beside it: a start
+// that hangs can be ended, too.
 func (l *lifecycle) serve(start func() (*caddy.Instance, error), load caddy.LoaderFunc, sigs <-chan os.Signal) (int, error) {
 	exit, failed := make(chan int, 3), make(chan error, 1)
 	go l.handle(sigs, exit)
@@ -151,8 +165,8 @@ func configure(o *options.Options) error {
 	return dnsserver.SetDirectives(directives)
 }
 
-// startFailed takes back what a start that failed has done so far. If a signal
-// is ending the process already, it is let go on, and has the last word.
+// startFailed takes back what a start that failed has done so far. If a signal is ending the process already, it is let go on,
+// and has the last word.
 func (l *lifecycle) startFailed(exit <-chan int, err error) (int, error) {
 	if l.end() {
 		return exitFailure, errors.Join(err, nodelocal.Abandon())
@@ -161,8 +175,8 @@ func (l *lifecycle) startFailed(exit <-chan int, err error) (int, error) {
 	return <-exit, err
 }
 
-// awaitServers ends the process when all servers have stopped by themselves:
-// better to be restarted than to be a process that serves nothing.
+// awaitServers ends the process when all servers have stopped by themselves: better to be restarted than to be a process that
+// serves nothing.
 func (l *lifecycle) awaitServers(inst *caddy.Instance, exit chan<- int) {
 	inst.Wait() // for all instances that follow, too
 	if l.end() {

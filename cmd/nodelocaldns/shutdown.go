@@ -21,15 +21,15 @@ const (
 	exitCallbacks = 4
 )
 
-// restartPatience is how long the shutdown waits for a start or restart that is
-// under way. Our manifest grants 45 s for everything, others 30 s.
+// restartPatience is how long the shutdown waits for a start or restart that is under way. Our manifest grants 45 s for
+// everything, others 30 s.
 const restartPatience = 10 * time.Second
 
 // sayPatience is when the log says that this wait goes on.
 const sayPatience = 3 * time.Second
 
-// end reports whether the caller is the first who wants to end the process, and
-// so the one who does. No restart begins after it.
+// end reports whether the caller is the first who wants to end the process, and so the one who does. No restart begins after
+// it.
 func (l *lifecycle) end() bool {
 	if !l.ending.CompareAndSwap(false, true) {
 		return false
@@ -66,11 +66,10 @@ func (l *lifecycle) shutdown(reason string) int {
 	return code
 }
 
-// runCallbacks runs the shutdown callbacks of inst and reports whether all
-// succeeded. Other than caddy it begins with the final ones: the first of them
-// takes steering off and waits until the pods' last queries are answered, for
-// which the plugins must still be whole (an OnShutdown makes shed drop its
-// answers). A reload has no final callbacks, so their order matters only here.
+// runCallbacks runs the shutdown callbacks of inst and reports whether all succeeded. Other than caddy it begins with the final
+// ones: the first of them takes steering off and waits until the pods' last queries are answered, for which the plugins must
+// still be whole (an OnShutdown makes shed drop its answers). A reload has no final callbacks, so their order matters only
+// here.
 func runCallbacks(inst *caddy.Instance) bool {
 	if inst == nil {
 		return true

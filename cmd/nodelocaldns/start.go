@@ -18,9 +18,8 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
-// starter begins to serve. Where what the inputs say cannot be used, another
-// configuration stands in for it: the last one that worked, or, if only the
-// ConfigMap of kube-dns is at fault, what the inputs say without it.
+// starter begins to serve. Where what the inputs say cannot be used, another configuration stands in for it: the last one that
+// worked, or, if only the ConfigMap of kube-dns is at fault, what the inputs say without it.
 type starter struct {
 	*loader
 	last   rendering.LastGood
@@ -35,8 +34,7 @@ type standIn struct {
 	fault error // of what the inputs say
 }
 
-// start returns what serves. The error is that of what the inputs say, and those
-// of what could not stand in for it.
+// start returns what serves. The error is that of what the inputs say, and those of what could not stand in for it.
 func (s *starter) start() (*caddy.Instance, error) {
 	c, fault := s.first()
 	if fault == nil {
@@ -128,8 +126,8 @@ func (s *starter) standIns(text []byte, fault error) (list []standIn) {
 	return list
 }
 
-// withoutKubeDNS renders without the keys of the kube-dns ConfigMap that are at
-// fault; without all if the fault showed in text, the whole.
+// withoutKubeDNS renders without the keys of the kube-dns ConfigMap that are at fault; without all if the fault showed in text,
+// the whole.
 func (s *starter) withoutKubeDNS(text []byte, fault error) (standIn, error) {
 	if s.Opts.Mode == options.AsItIs {
 		return standIn{}, fault // which does not depend on it
@@ -163,9 +161,8 @@ func of(keys []string) string {
 	return strings.Join(keys, " and ") + " of"
 }
 
-// ofConfiguration reports whether another text may be better off than the one
-// whose start has failed with err. Not so if the node cannot have the network, or
-// if somebody else has a port; and what caddy has opened by then stays open.
+// ofConfiguration reports whether another text may be better off than the one whose start has failed with err. Not so if the
+// node cannot have the network, or if somebody else has a port; and what caddy has opened by then stays open.
 func ofConfiguration(err error) bool {
 	return !errors.As(err, new(nodelocal.NetworkError)) && !rendering.IsBindError(err)
 }

@@ -285,3 +285,17 @@ func TestKeeperWithoutNameservers(t *testing.T) {
 		t.Errorf("said %q", said)
 	}
 }
+
+// TestExplained: a fault of the Corefile has a place in it, and a fault of the node's network has none.
+func TestExplained(t *testing.T) {
+	c := rendering.Corefile{Path: "Corefile", Text: []byte(".:53 {\n    prometheus 9253\n}\n")}
+	for err, want := range map[error]string{
+		errors.New("plugin/prometheus: address 9253: missing port in address"):                         "Corefile:2: plugin/prometheus: address 9253: missing port in address",
+		fmt.Errorf("plugin/prometheus: %w", nodelocal.NetworkError{Err: errors.New("no such device")}): "plugin/prometheus: no such device",
+		errors.New("Listen: listen tcp 10.0.0.1:53: bind: permission denied"):                          "listening on 10.0.0.1:53 (tcp): permission denied: this port needs root or CAP_NET_BIND_SERVICE",
+	} {
+		if got := explained(err, c, 53); got.Error() != want {
+			t.Errorf("got  %v\nwant %s", got, want)
+		}
+	}
+}

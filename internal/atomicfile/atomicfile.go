@@ -14,8 +14,8 @@ import (
 	"syscall"
 )
 
-// Replace makes text the content of the file at path, with that mode. A file that has this content is not touched. Anything
-// but a regular file is an error.
+// Replace makes text the content of the file at path, with that mode. A file that has this content is not touched. Anything but
+// a regular file is an error.
 func Replace(path string, text []byte, mode fs.FileMode) error {
 	switch info, err := os.Lstat(path); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -31,8 +31,8 @@ func Replace(path string, text []byte, mode fs.FileMode) error {
 	return swap(path, text, func(f *os.File) error { return f.Chmod(mode) })
 }
 
-// swap gives path the content text in one step: a new file beside it takes its name. finish sets the new file's mode and
-// owner. Errors leave out the new file's name: it is random, so each message about the same trouble would be another one.
+// swap gives path the content text in one step: a new file beside it takes its name. finish sets the new file's mode and owner.
+// Errors leave out the new file's name: it is random, so each message about the same trouble would be another one.
 func swap(path string, text []byte, finish func(*os.File) error) error {
 	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -61,8 +61,8 @@ func cause(err error) error {
 	return err
 }
 
-// Edit makes text the content of the file at path, which must exist. Owner and mode stay. It reports whether there was
-// anything to do.
+// Edit makes text the content of the file at path, which must exist. Owner and mode stay. It reports whether there was anything
+// to do.
 func Edit(path string, text []byte) (changed bool, err error) {
 	old, err := os.ReadFile(path)
 	if err != nil || string(old) == string(text) {
@@ -81,8 +81,7 @@ func Edit(path string, text []byte) (changed bool, err error) {
 	return err == nil, err
 }
 
-// chownLike gives f the owner of another file, for which the right is missing
-// in a container; there both are root's.
+// chownLike gives f the owner of another file, for which the right is missing in a container; there both are root's.
 func chownLike(f *os.File, info os.FileInfo) error {
 	s, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || int(s.Uid) == os.Geteuid() && int(s.Gid) == os.Getegid() {

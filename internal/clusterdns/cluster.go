@@ -30,8 +30,7 @@ var (
 	kubernetesZone = regexp.MustCompile(`(?m)^[ \t]*kubernetes[ \t]+([^ \t\n{]+)`)
 )
 
-// mode finds out who balances Services. Cilium comes first: where it does, a
-// ConfigMap of kube-proxy may be left from before.
+// mode finds out who balances Services. Cilium comes first: where it does, a ConfigMap of kube-proxy may be left from before.
 func (c cluster) mode() (manifests.Mode, error) {
 	maps, err := c.kubectl.objects("configmap", "cilium-config", "kube-proxy", "kube-proxy-config")
 	if err != nil {

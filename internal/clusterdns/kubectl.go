@@ -11,8 +11,7 @@ import (
 	"strings"
 )
 
-// kubectl asks a cluster through the command of that name, which knows how its
-// user gets there.
+// kubectl asks a cluster through the command of that name, which knows how its user gets there.
 type kubectl struct {
 	kubeconfig string
 	context    string
@@ -45,8 +44,7 @@ func (k kubectl) get(v any, args ...string) error {
 	return nil
 }
 
-// said prefers the last line that kubectl printed to its exit code: that is its
-// error, after warnings and retries.
+// said prefers the last line that kubectl printed to its exit code: that is its error, after warnings and retries.
 func said(text string, err error) error {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	if last := strings.TrimSpace(lines[len(lines)-1]); last != "" {

@@ -24,9 +24,8 @@ import (
 // readyPort is the port of the ready plugin in the embedded template.
 const readyPort = "8181"
 
-// kubeletDNS makes the kubelet of this node name the cache to pods: it changes
-// clusterDNS in the kubelet's configuration file, after the cache has said that
-// it is ready, or puts the value from before back.
+// kubeletDNS makes the kubelet of this node name the cache to pods: it changes clusterDNS in the kubelet's configuration file,
+// after the cache has said that it is ready, or puts the value from before back.
 type kubeletDNS struct {
 	config    string
 	addrs     []netip.Addr
@@ -110,8 +109,8 @@ func (k *kubeletDNS) edited() ([]byte, error) {
 	return text, nil
 }
 
-// await waits until the cache is ready. It is asked over HTTP: DNS at the address is answered by the fallback, too, while
-// there is no cache.
+// await waits until the cache is ready. It is asked over HTTP: DNS at the address is answered by the fallback, too, while there
+// is no cache.
 func (k *kubeletDNS) await() (err error) {
 	retry.Until(k.patience, time.Second, func() bool { err = k.ready(); return err == nil })
 	return err

@@ -15,8 +15,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/manifests"
 )
 
-// manifestOptions is the command line of render manifests. What is empty is
-// asked of the cluster.
+// manifestOptions is the command line of render manifests. What is empty is asked of the cluster.
 type manifestOptions struct {
 	mode          string
 	kubeconfig    string

@@ -37,16 +37,16 @@ func (n *Network) Apply(w Want) (Change, error) {
 			return Change{}, err
 		}
 	}
-	steps, fallback := plan(h, w, now), n.fallback
+	steps, table := plan(h, w, now), n.fallback
 	done, err := n.inTurn(steps)
 	switch {
 	case err == nil && (c.any || n.trust != halfway && changesRules(steps)):
 		n.trust = sure
 	case err == nil || errors.Is(err, ErrTurn):
-	case err != nil && c.any:
-		n.book, n.fallback = h.book.revert(n.book, now), fallback
-		n.trust = max(n.trust, unsettled)
-	case err != nil && changesRules(steps):
+	case c.any:
+		n.book, n.fallback = h.book.revert(n.book, now), table
+		n.trust = max(n.trust, reverted)
+	case changesRules(steps):
 		n.trust = max(n.trust, doubted)
 		n.forsake(h, h.target(w, now), now)
 	}
@@ -72,8 +72,8 @@ func changesRules(steps []step) bool {
 	return slices.ContainsFunc(steps, func(s step) bool { return s.verb == setRules })
 }
 
-// ErrTurn says that another instance on this node is leaving and does not want
-// the shared rules changed; try again. TurnHolder says who that is.
+// ErrTurn says that another instance on this node is leaving and has the turn: the rules, which are shared, must not change.
+// Try again. TurnHolder says who that is.
 var ErrTurn = errors.New("another instance on this node is leaving")
 
 // TurnHolder says who holds the right to change the rules that instances share.
@@ -135,7 +135,10 @@ func (n *Network) do(s step) error {
 		return ruleError(n.setFallback(s.to.away()))
 	case yieldSource:
 		n.trust = halfway // until all steps have succeeded: there is no way back for this link
-		return n.yield()
+		if !n.alone() {
+			return nil // another instance keeps the addresses
+		}
+		return n.link.Yield()
 	case drainQueues:
 		n.drain()
 		return nil
@@ -153,14 +156,6 @@ func (n *Network) do(s step) error {
 		_, err := n.Renew()
 		return err
 	}
-}
-
-// yield has the host use another source address, unless another instance keeps this one.
-func (n *Network) yield() error {
-	if !n.alone() {
-		return nil
-	}
-	return n.link.Yield()
 }
 
 func (n *Network) replaceFirewall(cfg Config) error {
@@ -242,8 +237,7 @@ func (n *Network) drain() {
 	})
 }
 
-// queued returns the bytes that wait, unread, in UDP sockets bound to the
-// cache's addresses and port.
+// queued returns the bytes that wait, unread, in UDP sockets bound to the cache's addresses and port.
 func (n *Network) queued() (queued uint64, err error) {
 	all, err := sockets.List("udp")
 	for _, s := range all {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package hostnet owns a DNS cache's piece of a node's network: a link with the
-// cache's addresses, the firewall rules that steer DNS to it past connection
-// tracking, and the table that sends DNS to the cluster's servers while the
-// cache is away. It knows neither CoreDNS nor Kubernetes.
+// Package hostnet owns a DNS cache's piece of a node's network: a link with the cache's addresses, the firewall rules that
+// steer DNS to it past connection tracking, and the table that sends DNS to the cluster's servers while the cache is away.
+// It knows neither CoreDNS nor Kubernetes.
 //
 // What it sets up is arranged so that the kernel takes it back by itself when
 // the process dies or hangs; docs/design.md has the facts this rests on.
@@ -73,8 +72,7 @@ const (
 	PeerGone    = link.PeerGone
 )
 
-// ErrLocked says that another program held the xtables lock for too long; the
-// change was not made and can be tried again.
+// ErrLocked says that another program held the xtables lock for too long; the change was not made and can be tried again.
 var ErrLocked = xtables.ErrLocked
 
 // IsLocal reports whether the kernel takes packets to a for its own.
@@ -99,10 +97,9 @@ type Config struct {
 	Lease      time.Duration // lifetime of the addresses without a renewal; 0: unlimited
 	Fallback   []netip.Addr  // cluster DNS Service addresses, at most one a family; empty: no fallback table
 
-	// FallbackZone is the first conntrack zone of the fallback table; the
-	// address at index n uses FallbackZone+n. With a Fallback 1 to 65535, less
-	// room for the other addresses: 0 is the zone of everything else
-	// (NF_CT_DEFAULT_ZONE_ID of linux/netfilter/nf_conntrack_zones_common.h).
+	// FallbackZone is the first conntrack zone of the fallback table; the address at index n uses FallbackZone+n. With a
+	// Fallback 1 to 65535, less room for the other addresses: 0 is the zone of everything else (NF_CT_DEFAULT_ZONE_ID of
+	// linux/netfilter/nf_conntrack_zones_common.h).
 	FallbackZone uint16
 }
 

@@ -30,13 +30,11 @@ const leaveInterval = 20 * time.Millisecond
 func (n *Network) Leave(l Leaving) error {
 	drains := len(n.steered()) > 0 || l.Heard
 	var err error
-	first := true
 	left := retry.Until(l.Patience, leaveInterval, func() bool {
-		if !first {
+		if err != nil {
 			l.Waiting(err)
 			_, _ = n.Renew() // of no use without the rules, and these are tried until the end
 		}
-		first = false
 		err = n.stepAside(l.Heard)
 		return err == nil
 	})
@@ -69,10 +67,9 @@ func (n *Network) stepAside(heard bool) (err error) {
 	return err
 }
 
-// Close takes everything away but the fallback table. The cache's servers must
-// have stopped: answers that leave after their rules would be tracked. With
-// other instances alive the rules are theirs now, and stay. keep leaves rules
-// and, if it can outlive the process, the link.
+// Close takes everything away but the fallback table. The cache's servers must have stopped: answers that leave after their
+// rules would be tracked. With other instances alive the rules are theirs now, and stay. keep leaves rules and, if it can
+// outlive the process, the link.
 func (n *Network) Close(keep bool) error {
 	var errs []error
 	if !keep && n.alone() {

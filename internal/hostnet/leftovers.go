@@ -56,10 +56,9 @@ func (n *Network) clearFallback(cfg Config) error {
 	return nft.RemoveTables(fallback.Name, unused...)
 }
 
-// Cleanup removes all that a cache of ours or the reference may have left on
-// the node, the fallback table included, and returns what it removed. It
-// refuses while an instance lives, or a server at the addresses of the
-// reference's link: that would notice a minute later.
+// Cleanup removes all that a cache of ours or the reference may have left on the node, the fallback table included, and
+// returns what it removed. It refuses while an instance lives, or a server at the addresses of the reference's link: that
+// would notice a minute later.
 func Cleanup(iface string) (removed []string, err error) {
 	if err := checkCapability(Config{}); err != nil {
 		return nil, err

@@ -560,6 +560,37 @@ func TestNothingIsForsaken(t *testing.T) {
 	}
 }
 
+// TestApplyFails has rules that cannot be changed when steering begins: the states stay until they can, and the node is in doubt.
+func TestApplyFails(t *testing.T) {
+	nettest.InNamespace(t)
+	n := open(t, testConfig())
+	defer closeNetwork(t, n)
+	locked := &lockedFirewall{n.firewall, ErrLocked}
+	n.firewall = locked
+	for range 2 {
+		c, err := n.Apply(Want{Config: n.cfg, Steered: n.cfg.Addresses})
+		if !errors.Is(err, ErrLocked) || fmt.Sprint(c) != fmt.Sprint(Change{}) || n.text() != testBook().text() || n.trust != doubted {
+			t.Errorf("%+v, %v, %s, trust %d", c, err, n.text(), n.trust)
+		}
+	}
+	locked.err = nil
+	c, err := n.Apply(Want{Config: n.cfg, Steered: n.cfg.Addresses})
+	if err != nil || len(c.On) != len(n.cfg.Addresses) || n.trust != sure {
+		t.Errorf("%+v, %v, trust %d", c, err, n.trust)
+	}
+	// Nothing is to be done, so the lock is no matter.
+	locked.err = ErrLocked
+	if c, err := n.Apply(Want{Config: n.cfg, Steered: n.cfg.Addresses}); err != nil || fmt.Sprint(c) != fmt.Sprint(Change{}) {
+		t.Errorf("%+v, %v", c, err)
+	}
+	bad := n.cfg
+	bad.Link = "x"
+	if _, err := n.Apply(Want{Config: bad, Servers: ServersStarting}); err == nil || n.trust != sure {
+		t.Errorf("a configuration that is out of range: %v, trust %d", err, n.trust)
+	}
+	locked.err = nil
+}
+
 // unreadable puts a rule into the host's table filter that iptables does not know.
 func unreadable(t *testing.T) {
 	t.Helper()

@@ -32,9 +32,8 @@ func checkCapability(cfg Config) error {
 	return nil
 }
 
-// openFirewall chooses and probes the backend. In auto that is iptables where
-// its commands work: there, and only there, an accept rule can be placed in the
-// host's own firewall.
+// openFirewall chooses and probes the backend. In auto that is iptables where its commands work: there, and only there, an
+// accept rule can be placed in the host's own firewall.
 func (n *Network) openFirewall(cfg Config) (Firewall, error) {
 	fams := family.Among(cfg.Addresses)
 	switch cfg.Firewall {

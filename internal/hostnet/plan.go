@@ -35,11 +35,11 @@ type Want struct {
 type trust uint8
 
 const (
-	sure      trust = iota // rules, fallback table and link are as the book says
-	bare                   // rules that steer were seen to be missing, and could not be put back
-	doubted                // a change of the steering failed: rules and fallback table are to be set again
-	unsettled              // a change of the configuration failed: so are all, and by the next servers that start at the latest
-	halfway                // and it was one of link or firewall: the next servers that start need both anew
+	sure     trust = iota // rules, fallback table and link are as the book says
+	bare                  // rules that steer were seen to be missing, and could not be put back
+	doubted               // a change of the steering failed: rules and fallback table are to be set again
+	reverted              // a change of the configuration failed: all are to be set again, by the next servers that start at the latest
+	halfway               // a change of link or firewall failed: the next servers that start need both anew
 )
 
 // have is what plan starts from.
@@ -78,14 +78,14 @@ func (h have) change(w Want) change {
 	starting, old, cfg := w.Servers == ServersStarting, h.cfg, w.Config
 	anew := starting && h.trust == halfway
 	return change{
-		any:      starting && h.trust >= unsettled || !old.Equal(cfg),
+		any:      starting && h.trust >= reverted || !old.Equal(cfg),
 		link:     anew || old.Link != cfg.Link || old.Interface != cfg.Interface,
 		firewall: anew || old.Firewall != cfg.Firewall || !slices.Equal(family.Among(old.Addresses), family.Among(cfg.Addresses)),
 		port:     old.Port != cfg.Port,
 	}
 }
 
-// stops reports whether the change takes steering off until servers have answered: they listen elsewhere, or rules or
+// stops reports whether the change takes steering off until servers have answered: the servers listen elsewhere, or rules or
 // addresses are missing for a while.
 func (c change) stops() bool { return c.link || c.firewall || c.port }
 
@@ -107,7 +107,7 @@ func plan(h have, w Want, now time.Time) (steps []step) {
 	if c.firewall {
 		steps = append(steps, step{replaceFirewall, to})
 	}
-	again := h.trust == doubted || h.trust == unsettled
+	again := h.trust == doubted || h.trust == reverted
 	switch {
 	case c.any:
 		steps = append(append(steps, step{renewFallback, to}), steer(from, to, setRules)...)
@@ -129,9 +129,10 @@ func plan(h have, w Want, now time.Time) (steps []step) {
 	return steps
 }
 
-// steer changes rules and fallback table in the order that loses nothing: the table first gives back what is about to be
-// steered, and takes over last what was. Its target may be an address of the cache itself, the ClusterIP of kube-dns: what
-// the table rewrote has a connection tracking zone, so NOTRACK leaves it alone (nft_notrack_eval, xt_CT) and kube-proxy maps it.
+// steer changes rules and fallback table in the order that loses nothing. The table gives addresses back before the rules steer
+// to them, and takes addresses over after the rules have let go of them. The table's target may be an address of the cache itself,
+// the ClusterIP of kube-dns: what the table has rewritten has a connection tracking zone, so NOTRACK leaves it alone
+// (nft_notrack_eval, xt_CT) and kube-proxy maps it.
 func steer(from, to book, rules verb) []step {
 	steps := []step{{setFallback, to}, {rules, to}}
 	if len(to.steered()) < len(from.steered()) {

@@ -138,14 +138,14 @@ rules: steer 169.254.20.10`,
 		{name: "a reload of the same, forsaken", have: "169.254.20.10 forsaken, 10.96.0.10 standing", trust: doubted, servers: ServersStarting, steps: `
 link: carries 169.254.20.10 10.96.0.10`,
 			book: "169.254.20.10 settling, 10.96.0.10 standing"},
-		{name: "a reload of the same after one that failed", have: "169.254.20.10 steered", trust: unsettled, servers: ServersStarting, steps: `
+		{name: "a reload of the same after one that failed", have: "169.254.20.10 steered", trust: reverted, servers: ServersStarting, steps: `
 fallback: of another configuration
 fallback: answers for nothing
 rules: steer 169.254.20.10
 link: watched anew
 link: carries 169.254.20.10`,
 			book: "169.254.20.10 steered"},
-		{name: "a round after a reload that failed", have: "169.254.20.10 steered", trust: unsettled, steered: "169.254.20.10", steps: `
+		{name: "a round after a reload that failed", have: "169.254.20.10 steered", trust: reverted, steered: "169.254.20.10", steps: `
 fallback: answers for nothing
 rules: steer 169.254.20.10`,
 			book: "169.254.20.10 steered"},

@@ -110,8 +110,7 @@ func (n *Network) setFallback(away []netip.Addr) error {
 	return nil
 }
 
-// passing reports whether an error of nf_tables says nothing of what the kernel
-// can do, nor whether it made the change.
+// passing reports whether an error of nf_tables says nothing of what the kernel can do, nor whether it made the change.
 func passing(err error) bool {
 	return slices.ContainsFunc([]error{os.ErrDeadlineExceeded, unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN, unix.EINTR, unix.EBUSY},
 		func(e error) bool { return errors.Is(err, e) })

@@ -17,8 +17,8 @@ import (
 // Commands are the words that may be the first argument.
 var Commands = []string{"render", "cleanup", "kubelet-dns", "wait", "version", "help"}
 
-// ParseArgs parses args, which are flags and nothing else. The error is
-// flag.ErrHelp, or says what is wrong with which argument.
+// ParseArgs parses args, which are flags and nothing else. The error is flag.ErrHelp, or says what is wrong with which
+// argument.
 func ParseArgs(fs *flag.FlagSet, args []string) error {
 	switch err := fs.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -32,8 +32,7 @@ func ParseArgs(fs *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// advice says what arg, which is no flag and stands behind the others, may have
-// been meant to be; empty if there is no telling.
+// advice says what arg, which is no flag and stands behind the others, may have been meant to be; empty if there is no telling.
 func advice(fs *flag.FlagSet, before []string, arg string) string {
 	if len(before) > 0 {
 		last := strings.TrimLeft(before[len(before)-1], "-")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package options has the flags of the command line and the options of the nodelocal stanza, which for the most part are
-// the same. Table is the one place that says what each is called, means and defaults to.
+// Package options has the flags of the command line and the options of the nodelocal stanza, which for the most part are the
+// same. Table is the one place that says what each is called, means and defaults to.
 package options
 
 import (
@@ -28,8 +28,8 @@ type Network struct {
 // Owns reports whether there is anything of the node's network to own.
 func (n Network) Owns() bool { return n.Link != hostnet.None || n.Firewall != hostnet.None }
 
-// Options is the command line, parsed and checked. The flags are those of k8s-dns-node-cache and of its successor, with
-// the same meaning, and others. Table says what each field is.
+// Options is the command line, parsed and checked. The flags are those of k8s-dns-node-cache and of its successor, with the
+// same meaning, and others. Table says what each field is.
 type Options struct {
 	Network      // Addresses are those of -localip
 	Auto    bool // -localip auto: there are no Addresses until somebody has found them
@@ -53,8 +53,8 @@ type Options struct {
 
 	Mode Mode
 
-	// Given holds the names of the flags that were on the command line: for some a default may be missing on this machine
-	// and a given value may not.
+	// Given holds the names of the flags that were on the command line: for some a default may be missing on this machine and a
+	// given value may not.
 	Given map[string]bool
 
 	// Words are the flags that were given and that end up in the Corefile or the network, as NAME=VALUE, sorted.
@@ -153,8 +153,8 @@ func (o *Options) reconcile() error {
 	return c.Validate()
 }
 
-// chooseMode finds the way to the Corefile. A flag without effect there is an error: who gives -link with a Corefile of
-// his own expects something of it.
+// chooseMode finds the way to the Corefile. A flag without effect there is an error: who gives -link with a Corefile of his own
+// expects something of it.
 func (o *Options) chooseMode() error {
 	if o.Conf == "" {
 		o.Conf = o.older

@@ -217,8 +217,8 @@ func (o *Options) SetWord(word string, args []string) error {
 	return nil
 }
 
-// Stanza returns the options of the stanza, each with its value, for the flags that were given and for those that more
-// names. The others are left to the plugin's defaults, which are those of the flags.
+// Stanza returns the options of the stanza, each with its value, for the flags that were given and for those that more names.
+// The others are left to the plugin's defaults, which are those of the flags.
 func (o *Options) Stanza(more ...string) (lines [][]string) {
 	for _, row := range Table {
 		if row.Word == "" || !o.Given[row.Flag] && !slices.Contains(more, row.Flag) {

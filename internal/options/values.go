@@ -149,8 +149,8 @@ func Seconds(s string) string {
 	return s
 }
 
-// syncInterval reads -syncinterval as the reference's users write it. The reference multiplies the value by a second, so
-// 60ns is its only way to say 60 s.
+// syncInterval reads -syncinterval as the reference's users write it. The reference multiplies the value by a second, so 60ns
+// is its only way to say 60 s.
 func syncInterval(s string) string {
 	if d, err := time.ParseDuration(s); err == nil && d > 0 && d < time.Millisecond {
 		return (time.Duration(d.Nanoseconds()) * time.Second).String()

@@ -31,11 +31,11 @@ const (
 // KUBE-SERVICES is in IPVS mode, too.
 const serviceChain = "KUBE-SVC-"
 
-// Detect looks for what each mode leaves on the node. It changes nothing and loads no module; what it is not allowed
-// to see is not there.
+// Detect looks for what each mode leaves on the node. It changes nothing and loads no module. What it may not see
+// counts as absent.
 //
-// IPVS comes first: an address on its link cannot be taken, even if kube-proxy has changed its mode and left the
-// link. Cilium comes last, as kube-proxy may run beside it.
+// IPVS comes first: an address on its link cannot be taken, even if kube-proxy has changed its mode since and left
+// the link. Cilium comes last, as kube-proxy may run beside it.
 func Detect() Mode {
 	switch {
 	case hasLink(link.IPVS):

@@ -71,9 +71,8 @@ func (f Finder) await() (mode proxymode.Mode) {
 	return mode
 }
 
-// autoAddrs decides which addresses to take, and says why. clusterIP is that of
-// kube-dns, or the zero Addr. Where somebody else answers for every ClusterIP
-// before, or in the place of, the node itself, it cannot be one of them.
+// autoAddrs decides which addresses to take, and says why. clusterIP is that of kube-dns, or the zero Addr. Where somebody else
+// answers for every ClusterIP before, or in the place of, the node itself, it cannot be one of them.
 func autoAddrs(mode proxymode.Mode, clusterIP netip.Addr) (addrs []netip.Addr, why string, err error) {
 	own := []netip.Addr{options.StandaloneIP}
 	taken := mode == proxymode.IPVS || mode == proxymode.Cilium

@@ -19,11 +19,9 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 )
 
-// Bindable refuses a Corefile with an address in bind that no interface has, nor
-// will have: own, and what the nodelocal stanzas name, come with the link. CoreDNS
-// would find that out after it has opened other sockets. caddy leaves these open,
-// so no other configuration could be tried then. It refuses names
-// that no interface has, too: CoreDNS would not say in which line they are.
+// Bindable refuses a Corefile with an address in bind that no interface has, nor will have: own, and what the nodelocal stanzas
+// name, come with the link. CoreDNS would find that out after it has opened other sockets. caddy leaves these open, so no other
+// configuration could be tried then. It refuses names that no interface has, too: CoreDNS would not say in which line they are.
 func Bindable(path string, text []byte, own []netip.Addr) error {
 	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
 	if err != nil {
@@ -99,8 +97,7 @@ func addresses(tokens []caddyfile.Token) (list []netip.Addr) {
 	return list
 }
 
-// arguments returns the arguments of a directive, which may be there several
-// times, without its options, which are in braces.
+// arguments returns the arguments of a directive, which may be there several times, without its options, which are in braces.
 func arguments(tokens []caddyfile.Token) (list []caddyfile.Token) {
 	depth := 0
 	for _, t := range tokens {

@@ -19,8 +19,8 @@ type Plugins struct {
 	NotCompiledIn map[string]string // by directive: the line of plugin.cfg that would add it
 }
 
-// Check refuses a Corefile that CoreDNS could not parse or whose directives this
-// binary does not have. Caddy would find the same faults, but not say what to do.
+// Check refuses a Corefile that CoreDNS could not parse or whose directives this binary does not have. Caddy would find the
+// same faults, but not say what to do.
 func (p Plugins) Check(path string, text []byte) error {
 	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
 	if err != nil {
@@ -32,9 +32,8 @@ func (p Plugins) Check(path string, text []byte) error {
 	return p.firstMissing(path, blocks)
 }
 
-// checkTemplate looks for directives that this binary does not have in a
-// template, to name the line that its author sees. Templates with an import are
-// left to Check: the file may be there only beside the result.
+// checkTemplate looks for directives that this binary does not have in a template, to name the line that its author sees.
+// Templates with an import are left to Check: the file may be there only beside the result.
 func (p Plugins) checkTemplate(path string, text []byte) error {
 	if bytes.Contains(text, []byte("import")) {
 		return nil

@@ -9,9 +9,9 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 )
 
-// Foreseen returns the network that the flags and the environment ask for, before a file is read. It is not ok where they
-// ask for none, or only the Corefile says it. A stanza of the template's own may say something else, which counts as soon as
-// it is read.
+// Foreseen returns the network that the flags and the environment ask for, before a file is read. It is not ok where they ask
+// for none, or only the Corefile says it. A stanza of the template's own may say something else, which counts as soon as it is
+// read.
 func (in *Inputs) Foreseen() (c hostnet.Config, ok bool) {
 	o := in.Opts
 	c = o.Config

@@ -30,8 +30,8 @@ type Inputs struct {
 	Getenv     func(string) string // os.Getenv
 	ResolvConf string              // path of the node's resolv.conf
 
-	// sawTemplate is the template's file that was read. When it goes away
-	// later that is an error, and no reason to serve another one instead.
+	// sawTemplate is the template's file that was read. When it goes away later that is an error, and no reason to serve
+	// another one instead.
 	sawTemplate string
 }
 
@@ -63,9 +63,8 @@ func (in *Inputs) template() (corefiles.Template, error) {
 	return corefiles.Template{Path: path, Text: text}, err
 }
 
-// withoutBase returns the template where the default one is not there: what is
-// at -conf, which the reference runs then, or the embedded one. A copy of ours
-// at -conf is none, as it has the addresses of another day in it.
+// withoutBase returns the template where the default one is not there: what is at -conf, which the reference runs then, or the
+// embedded one. A copy of ours at -conf is none, as it has the addresses of another day in it.
 func (in *Inputs) withoutBase() (corefiles.Template, error) {
 	if path := in.Opts.Conf; path != "" {
 		text, err := readFile("Corefile", path)
@@ -82,8 +81,8 @@ func (in *Inputs) withoutBase() (corefiles.Template, error) {
 	return corefiles.Template{Path: "embedded template", Text: corefiles.Kubernetes}, nil
 }
 
-// params collects the inputs, without the keys of the kube-dns ConfigMap to skip;
-// an empty one is all. The notes are for the operator.
+// params collects the inputs, without the keys of the kube-dns ConfigMap to skip; an empty one is all. The notes are for the
+// operator.
 func (in *Inputs) params(t corefiles.Template, skip []string) (p corefiles.Params, notes []string, err error) {
 	o := in.Opts
 	p = corefiles.Params{
@@ -128,14 +127,13 @@ func (in *Inputs) params(t corefiles.Template, skip []string) (p corefiles.Param
 	return p, notes, nil
 }
 
-// serviceEnv is the environment variable in which Kubernetes tells a pod the
-// ClusterIP of Service name.
+// serviceEnv is the environment variable in which Kubernetes tells a pod the ClusterIP of Service name.
 func serviceEnv(name string) string {
 	return strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + "_SERVICE_HOST"
 }
 
-// serviceIP returns the ClusterIP of Service name in the pod's namespace, or the
-// zero Addr if the environment does not have it: only some templates need it.
+// serviceIP returns the ClusterIP of Service name in the pod's namespace, or the zero Addr if the environment does not have it:
+// only some templates need it.
 func (in *Inputs) serviceIP(name string) (netip.Addr, error) {
 	env := serviceEnv(name)
 	text := in.Getenv(env)
@@ -155,8 +153,8 @@ func (in *Inputs) serviceIP(name string) (netip.Addr, error) {
 // kubeDNSPath is where the kube-dns ConfigMap is, or would be.
 func (in *Inputs) kubeDNSPath() string { return cmp.Or(in.Opts.KubeDNSDir, options.DefaultKubeDNSDir) }
 
-// kubeDNSDir returns the directory of the kube-dns ConfigMap, or "" if there is none. The ConfigMap is optional, so its
-// volume may appear later.
+// kubeDNSDir returns the directory of the kube-dns ConfigMap, or "" if there is none. The ConfigMap is optional, so its volume
+// may appear later.
 func (in *Inputs) kubeDNSDir() (dir, note string) {
 	dir = in.kubeDNSPath()
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
@@ -173,22 +171,21 @@ func (in *Inputs) kubeDNSDir() (dir, note string) {
 func (in *Inputs) stanza(t corefiles.Template, clusterIP netip.Addr) (s corefiles.Stanza, note string) {
 	o := *in.Opts
 	s = corefiles.Stanza{Addresses: o.Addresses, Options: o.Stanza()}
-	if !o.Given["fallback"] && !hasStanza(t) {
+	if own := HasDirective(t.Path, t.Text, "nodelocal"); !own && !o.Given["fallback"] {
 		o.Fallback, note = in.fallback(o.Addresses, clusterIP)
 		s.Options = o.Stanza("fallback")
 	}
 	return s, note
 }
 
-// hasStanza reports whether the template's author wrote a nodelocal stanza. A
-// template that cannot be parsed has none; Render says what is wrong with it.
-func hasStanza(t corefiles.Template) bool {
-	if !bytes.Contains(t.Text, []byte("nodelocal")) {
+// HasDirective reports whether a server block of the Corefile text has the directive. A text that cannot be parsed has none.
+func HasDirective(path string, text []byte, directive string) bool {
+	if !bytes.Contains(text, []byte(directive)) {
 		return false // without a parse, which logs a line for an import that matches nothing
 	}
-	blocks, err := caddyfile.Parse(t.Path, bytes.NewReader(t.Text), nil)
+	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
 	return err == nil && slices.ContainsFunc(blocks, func(b caddyfile.ServerBlock) bool {
-		return len(b.Tokens["nodelocal"]) > 0
+		return len(b.Tokens[directive]) > 0
 	})
 }
 

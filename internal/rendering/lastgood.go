@@ -23,16 +23,15 @@ import (
 // are longer than their JSON.
 const maxLastGood = 16 << 20
 
-// LastGood is the file with the last configuration that worked. Its first line
-// is a comment with what the text is good for; the rest is a Corefile.
+// LastGood is the file with the last configuration that worked. Its first line is a comment with what the text is good for; the
+// rest is a Corefile.
 type LastGood struct {
 	Path string // empty: none is kept
 	made string // flags and environment that the text depends on
 }
 
-// NewLastGood returns that of the process. The ClusterIPs are in the text, so
-// they are part of what it was made for: one that a Service has no longer would
-// be asked for ever.
+// NewLastGood returns that of the process. The ClusterIPs are in the text, so they are part of what it was made for: one that a
+// Service has no longer would be asked for ever.
 func NewLastGood(o *options.Options, getenv func(string) string) LastGood {
 	if o.StateDir == "" {
 		return LastGood{}
@@ -59,8 +58,8 @@ func (g LastGood) Write(text []byte) error {
 	return atomicfile.Replace(g.Path, slices.Concat(g.headOf(text), text), 0o600)
 }
 
-// Read returns the text. The error is fs.ErrNotExist where there is none; else
-// it says why the file is not to be trusted, or of no use here.
+// Read returns the text. The error is fs.ErrNotExist where there is none; else it says why the file is not to be trusted, or of
+// no use here.
 func (g LastGood) Read() ([]byte, error) {
 	if g.Path == "" {
 		return nil, fs.ErrNotExist
@@ -124,8 +123,7 @@ func ownAlone(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// MakeStateDir makes the directory for what outlives the process, which is this
-// user's alone.
+// MakeStateDir makes the directory for what outlives the process, which is this user's alone.
 func MakeStateDir(path string) error {
 	if path == "" {
 		return nil

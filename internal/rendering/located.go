@@ -15,9 +15,8 @@ import (
 // pluginError is how plugin.Error of CoreDNS begins a message.
 var pluginError = regexp.MustCompile(`^plugin/(\S+): `)
 
-// Located puts FILE:LINE in front of an error of a plugin that does not say where
-// its directive is: of the word that the message quotes, else of each directive
-// of that name.
+// Located puts FILE:LINE in front of an error of a plugin that does not say where its directive is: of the word that the
+// message quotes, else of each directive of that name.
 func Located(err error, c Corefile) error {
 	m := pluginError.FindStringSubmatch(err.Error())
 	if m == nil || strings.Contains(err.Error(), c.Path+":") {

@@ -58,8 +58,8 @@ func (in *Inputs) Files() []string {
 	return files
 }
 
-// stamp tells the files apart from what they were before: a file that is written or replaced has another inode or another
-// time of change (ctime, which no program can set). It is empty if one of them is too new to tell.
+// stamp tells the files apart from what they were before: a file that is written or replaced has another inode or another time
+// of change (ctime, which no program can set). It is empty if one of them is too new to tell.
 func (in *Inputs) stamp() string {
 	var b strings.Builder
 	for _, path := range append(in.Files(), in.kubeDNSPath()) {

@@ -42,8 +42,8 @@ func New(o *options.Options, plugins Plugins) *Renderer {
 	return &Renderer{Inputs: newInputs(o), Plugins: plugins}
 }
 
-// Render makes the Corefile, without the given keys of the kube-dns ConfigMap, and checks it. An empty key stands for all
-// keys. The warnings are valid with an error, too.
+// Render makes the Corefile, without the given keys of the kube-dns ConfigMap, and checks it. An empty key stands for all keys.
+// The warnings are valid with an error, too.
 func (r *Renderer) Render(skip ...string) (Corefile, error) {
 	now := r.stamp()
 	if c, ok := r.last.get(now, skip); ok {

@@ -25,9 +25,9 @@ type Socket struct {
 	inode uint64
 }
 
-// Holder says who keeps others from listening at an address: which process has a socket of network, "udp" or "tcp",
-// there or at that port of all addresses. It is text for an error or the log, and may begin a sentence or end one;
-// empty if nobody has. This process itself is named only if there is no other.
+// Holder says which process keeps others from listening at an address: it has a socket of network, "udp" or "tcp",
+// there or at that port of all addresses. The text may begin or end a sentence of an error or the log. It is empty if
+// no process has such a socket. This process is named only if there is no other.
 func Holder(network string, at netip.AddrPort) string {
 	all, err := List(network)
 	if err != nil {

@@ -3,9 +3,8 @@
 // Package suggest finds the word that a mistyped one was meant to be.
 package suggest
 
-// Closest returns the one of names that word most likely was meant to be, or
-// "" if none is near: at most a third of its letters, and two, may differ. A
-// word of one letter has no near one.
+// Closest returns the one of names that word most likely was meant to be, or "" if none is near: at most a third of its
+// letters, and two, may differ. A word of one letter has no near one.
 func Closest(word string, names []string) string {
 	best, limit := "", min(2, max(1, len(word)/3), len(word)-1)
 	for _, name := range names {
@@ -16,8 +15,8 @@ func Closest(word string, names []string) string {
 	return best
 }
 
-// distance counts the insertions, deletions, substitutions and swaps of
-// neighbours that turn a into b (optimal string alignment).
+// distance counts the insertions, deletions, substitutions and swaps of neighbours that turn a into b (optimal string
+// alignment).
 func distance(a, b string) int {
 	before, prev, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range prev {

@@ -5,6 +5,7 @@ package fallback
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"slices"
 
@@ -34,8 +35,7 @@ func readRewrites(f family.Family) ([]rewrite, error) {
 	return out, err
 }
 
-// parseRewrite is the opposite of route.queries. It is not ok for the other rules of that chain, which rewrite
-// nothing.
+// parseRewrite is the opposite of route.queries. The other rules of that chain rewrite nothing, and ok is false.
 func parseRewrite(rule []byte) (w rewrite, ok bool) {
 	var compared [][]byte // address, protocol and port, and more
 	for _, expr := range nft.Attributes(rule, unix.NFTA_LIST_ELEM) {
@@ -74,4 +74,38 @@ func (f *Table) IsLeft() bool {
 		}
 	}
 	return true
+}
+
+// Lacks returns the name of the first kernel module that the fallback table needs and the kernel lacks; an empty
+// string if there is none. Each module is tried in a table that the same transaction makes and deletes.
+func Lacks() string {
+	if _, err := nft.Generation(); err != nil {
+		return "nf_tables"
+	}
+	for _, f := range []struct {
+		module, kind string
+		exprs        []nft.Expr
+	}{
+		{"nf_tables for IPv4 (nf_tables_ipv4)", "filter", nil},
+		{"nft_fib (nft_fib_ipv4)", "filter", nft.MatchLocal(unix.NFT_CMP_EQ)},
+		{"nft_ct", "filter", slices.Concat(nft.SetZone(1), []nft.Expr{nft.Notrack()})},
+		{"nft_chain_nat", "nat", nil},
+		{"nft_masq", "nat", []nft.Expr{nft.Masquerade()}},
+	} {
+		const table, chain = "nodelocaldns_try", "try"
+		hook, priority := uint32(unix.NF_INET_PRE_ROUTING), int32(priorityRewrite)
+		if f.kind == "nat" {
+			hook, priority = unix.NF_INET_POST_ROUTING, priorityMasquerade
+		}
+		var b nft.Batch
+		b.AddTable(family.IPv4, table)
+		b.AddChain(family.IPv4, table, chain, f.kind, hook, priority)
+		b.AddRule(family.IPv4, table, chain, commentAway, f.exprs...)
+		b.DeleteTable(family.IPv4, table)
+		err := b.Commit()
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+			return f.module
+		}
+	}
+	return ""
 }

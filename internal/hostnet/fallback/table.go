@@ -31,17 +31,18 @@ const (
 // commentAway is the comment of its rules.
 const commentAway = "NodeLocal DNS Cache: while it is away"
 
-// A Table sees to it that the cluster DNS answers while the cache does not, and that what was begun with one of them
-// ends with it.
+// A Table makes the cluster DNS answer while the cache does not. A connection that began with one of the two ends
+// with the same one.
 //
-// For the addresses that have nothing behind them, queries are rewritten to a cluster DNS Service, statelessly, in
-// front of connection tracking, and their answers back. A conntrack zone for the original direction keeps such a flow
-// apart from one between the same ports that asks the Service itself. TCP connections that began so are remembered
-// and stay so.
+// An address that is no Service's has nobody else who answers for it. Its queries are rewritten to a cluster DNS
+// Service, and the answers back. The rewriting is stateless and comes before connection tracking. A conntrack zone
+// for the original direction keeps such a flow apart from a flow between the same ports that asks the Service itself.
+// TCP connections that began so are remembered and stay with the Service.
 //
-// For all addresses: a TCP connection that began with the cache, untracked, stays so when steering goes off. And what
-// the host itself asks while an address is local has that address as its source, and would leave the node with it,
-// where kube-proxy knows no cluster CIDR to masquerade by (kubernetes#134239).
+// For every address, a TCP connection that began with the cache, untracked, stays with the cache when steering goes
+// off. While an address is local, queries of the host itself have that address as their source. They would leave the
+// node with it where kube-proxy knows no cluster CIDR to masquerade by (kubernetes#134239), so the table masquerades
+// them.
 type Table struct {
 	routes []route
 	addrs  []netip.Addr
@@ -67,7 +68,7 @@ const (
 	left                 // anybody, as this cache has left: the table answers while nobody has an address
 )
 
-// A route is one address, where its queries go, and the flows' zone.
+// A route is one address, the Service to which its queries go, and the conntrack zone of the flows.
 type route struct {
 	addr, target netip.Addr
 	zone         uint16
@@ -107,7 +108,7 @@ func NothingBehind(a netip.Addr, addrs []netip.Addr, target netip.Addr) bool {
 	return !slices.ContainsFunc(addrs, func(b netip.Addr) bool { return b.Is4() && !b.IsLinkLocalUnicast() })
 }
 
-// Addresses returns those that the table answers for when the cache is gone.
+// Addresses returns the addresses that the table answers for when the cache is gone.
 func (f *Table) Addresses() []netip.Addr {
 	var out []netip.Addr
 	for _, r := range f.routes {
@@ -222,8 +223,9 @@ func clientSet(f family.Family, name string) nft.Set {
 	return nft.Set{Family: f, Table: Name, Name: name, TTL: time.Minute}
 }
 
-// queries is the rules that rewrite what asks r.addr. While the address is on this host, of TCP only whole
-// connections are: the middle of one that the cache has begun is the cache's. The self-query's mark is exempt.
+// queries returns the rules that rewrite queries to r.addr. Of TCP, while the address is on this host, they rewrite
+// only connections whose first packet they have seen: another connection began with the cache. Packets with the
+// self-query's mark are not rewritten while the address is away.
 func (r route) queries(moved nft.Set, port uint16, away bool) [][]nft.Expr {
 	udp := slices.Concat(nft.MatchAddr(r.addr, false), nft.MatchProto("udp"), nft.MatchPort(port, false))
 	tcp := slices.Concat(nft.MatchAddr(r.addr, false), nft.MatchProto("tcp"), nft.MatchPort(port, false))
@@ -241,17 +243,17 @@ func (r route) queries(moved nft.Set, port uint16, away bool) [][]nft.Expr {
 		slices.Concat(udp, nft.MatchMark(unix.NFT_CMP_NEQ, steering.SelfQueryMark), rewrite))
 }
 
-// answers rewrites what comes back.
+// answers returns the rule that rewrites the answers.
 func (r route) answers(proto string, port uint16) []nft.Expr {
 	return slices.Concat(nft.MatchReplyInZone(r.zone), nft.MatchAddr(r.target, true), nft.MatchProto(proto), nft.MatchPort(port, true), nft.SetAddr(r.addr, true))
 }
 
-// hold keeps TCP connections with the cache that began with it, whether steering is on, settling or off: they stay
-// untracked. Without, the middle of one would be new to connection tracking; and what is new and goes to a ClusterIP
-// without having been mapped, kube-proxy in nftables mode rejects on its way out.
+// hold returns the rules that keep a TCP connection untracked if it began with the cache at a, whether steering is
+// on, settling or off. Without them, connection tracking would take the middle of such a connection for a new one.
+// kube-proxy in nftables mode rejects what is new and goes to a ClusterIP without having been mapped.
 //
-// A client that begins anew while the cache is away is forgotten: with the port of an earlier connection, the rest of
-// the new one would go to the cache.
+// A SYN that is seen while the cache is away removes the client from the set. Otherwise, with the source port of an
+// earlier connection, the rest of the new connection would go to the cache.
 func (f *Table) hold(a netip.Addr, held nft.Set, away bool) [][]nft.Expr {
 	tcp := slices.Concat(nft.MatchAddr(a, false), nft.MatchProto("tcp"), nft.MatchPort(f.port, false))
 	syn := slices.Concat(tcp, nft.MatchTCPFlags(nft.FIN|nft.SYN|nft.RST|nft.ACK, nft.SYN))
@@ -268,16 +270,16 @@ func (f *Table) hold(a netip.Addr, held nft.Set, away bool) [][]nft.Expr {
 	return append(rules, slices.Concat(forgotten, held.Forget()))
 }
 
-// pin is for connections that are not held, as that set has an end. It maps to the cache's own address the middle of
-// a TCP connection that connection tracking sees for the first time: it began untracked. Without, it would be taken
-// for a new one and sent to the cluster DNS.
+// pin returns the rule for connections with the cache that did not fit into the set of held clients. The middle of a
+// TCP connection that connection tracking sees for the first time began untracked. The rule maps it to the cache's
+// own address. Without the rule, the packet would be taken for a new connection and sent to the cluster DNS.
 func pin(a netip.Addr, port uint16) []nft.Expr {
 	return slices.Concat(nft.MatchAddr(a, false), nft.MatchProto("tcp"), nft.MatchPort(port, false),
 		nft.MatchTCPFlags(nft.SYN, 0), nft.MatchLocal(unix.NFT_CMP_EQ), nft.DestinationNAT(a))
 }
 
-// masquerade is for what the host asks with a as its source. The cache's own answers are never masqueraded, tracked
-// or not.
+// masquerade returns the rule for queries of the host that have a as their source. It never matches the cache's own
+// answers, tracked or not.
 func masquerade(a netip.Addr, proto string, port uint16) []nft.Expr {
 	return slices.Concat(nft.MatchAddr(a, true), nft.MatchProto(proto), nft.MatchNotPort(port), nft.MatchNotLoopback(), []nft.Expr{nft.Masquerade()})
 }
@@ -285,5 +287,5 @@ func masquerade(a netip.Addr, proto string, port uint16) []nft.Expr {
 // Intact reports whether the table is as Set left it.
 func (f *Table) Intact() (bool, error) { return f.watch.Intact() }
 
-// WasSet reports whether Set succeeded once.
+// WasSet reports whether the rules were read back after a Set.
 func (f *Table) WasSet() bool { return f.watch.Recorded() }

@@ -44,7 +44,7 @@ func (n name) at() netip.AddrPort { return netip.AddrPortFrom(netip.AddrFrom4(n)
 // A Claim is a name that this process holds.
 type Claim struct{ fd int }
 
-// bind returns a socket that holds the name. One that looks only does not conflict with others that look.
+// bind returns a socket that holds the name. A socket that only looks does not conflict with other looks.
 func (n name) bind(look bool) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -79,8 +79,8 @@ func (n name) take() (*Claim, error) {
 	return nil, err
 }
 
-// isTaken reports whether somebody holds the name. It returns true, too, if it cannot find out: the rules are left
-// alone then.
+// isTaken reports whether somebody holds the name. If that cannot be found out it returns true, so that the caller
+// leaves the rules alone.
 func (n name) isTaken() bool {
 	fd, err := n.bind(true)
 	if err == nil {
@@ -106,7 +106,7 @@ func TakeSlot() (int, *Claim, error) {
 	return 0, nil, fmt.Errorf("the names of all %d instances that may run in this network namespace are taken: %s", Max, holders(peerNames(-1)))
 }
 
-// takePatiently takes a name that others look at: such a look holds the name for some microseconds.
+// takePatiently takes a name at which others look. A look holds the name for some microseconds.
 func takePatiently(n name) (c *Claim, err error) {
 	for range 5 {
 		if c, err = n.take(); c != nil || err != nil {
@@ -140,8 +140,9 @@ func holders(names []name) string {
 	return strings.Join(who, "; ")
 }
 
-// TakeTurn claims the right to change rules that instances share. Who leaves holds it until its sockets are closed,
-// so that nobody steers to them again. Nobody looks at this name.
+// TakeTurn takes the right to change rules that instances share; nil without an error if another instance has it. An
+// instance that leaves keeps the turn until its sockets are closed, so that nobody steers to them again. Nobody looks
+// at this name.
 func TakeTurn() (*Claim, error) { return turnName.take() }
 
 // TurnHolder says who holds the right to change the rules that instances share.

@@ -17,9 +17,9 @@ const tunDevice = "/dev/net/tun"
 // busyWait bounds the wait for the link of a predecessor that is just dying.
 const busyWait = 2 * time.Second
 
-// tun is a link that lives as long as this process: the kernel deletes it with its addresses and routes when the file
-// descriptor closes, however that comes about. Nothing is ever read from it: packets to its addresses are delivered
-// locally, by way of the loopback device.
+// tun is a link that lives as long as this process. When the file descriptor closes, for whatever reason, the kernel
+// deletes the link with its addresses and routes. Nothing is ever read from the descriptor: packets to the addresses
+// are delivered locally, through the loopback device.
 type tun struct{ fd int }
 
 func (t *tun) kind() string { return TUN }
@@ -47,10 +47,10 @@ func (t *tun) make(name string) error {
 	return nil
 }
 
-// last gives the descriptor a number above those of the servers' sockets. The kernel closes a dying process's
-// descriptors in ascending order, and does what is put off until then in the opposite one (task_work_run): so the
-// link goes before the sockets. A query in between waits in vain, which a resolver tries again; the other way round
-// it would be refused, and the second try with it.
+// last gives the descriptor a number above those of the servers' sockets. The kernel closes the descriptors of a
+// dying process in ascending order, and runs the work that it put off in descending order (task_work_run). So the
+// link goes before the sockets. A query that arrives in between is lost, and a resolver tries it again. In the other
+// order the query would be refused, and so would the second try.
 func last(fd int) int {
 	const beyond = 1000
 	moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, beyond)
@@ -85,9 +85,9 @@ func openDevice(path string) (int, error) {
 	return unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 }
 
-// openOwnDevice is for a container without the device's file but with CAP_MKNOD, which is among the default
-// capabilities: the file exists for a moment only. The number is that of Documentation/networking/tuntap.rst;
-// container runtimes allow it.
+// openOwnDevice makes the device's file for a moment. It is for a container that lacks the file but has CAP_MKNOD,
+// which is among the default capabilities. The number is that of Documentation/networking/tuntap.rst; container
+// runtimes allow it.
 func openOwnDevice() (int, error) {
 	path := fmt.Sprintf("/dev/nodelocaldns-tun-%d", unix.Getpid())
 	if err := unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(10, 200))); err != nil {

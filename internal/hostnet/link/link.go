@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package link carries the cache's addresses on a link of the kernel's, which takes them back by itself.
+// Package link puts the cache's addresses on a link. The kernel takes them away when the process ends, or when it
+// stops renewing their lease.
 package link
 
 import (
@@ -33,11 +34,11 @@ const (
 
 // A Link carries the cache's addresses.
 type Link interface {
-	// Set makes the link exist, be up and carry exactly addrs, each for the lease (0: unlimited) from now; repaired
-	// says that the link had gone. One address that cannot be had is no harm to the others.
+	// Set makes the link exist, be up and carry exactly addrs, each for the lease (0: without an end) from now.
+	// repaired is true if the link had gone. If one address cannot be added, the others are.
 	Set(addrs []netip.Addr, lease time.Duration) (repaired bool, err error)
-	// Yield makes the host itself use another source address for what it asks the link's addresses: theirs is about
-	// to go, and answers would be lost.
+	// Yield gives the host another source address for its own queries to the link's addresses. It is called before
+	// the addresses go, so that the answers to these queries still arrive.
 	Yield() error
 	// Index returns the kernel's number of the link; 0: it is not there.
 	Index() int
@@ -56,7 +57,7 @@ type maker interface {
 	destroy(name string) error
 }
 
-// kernelLink is what TUN and dummy links have in common: all but how they come into being and go.
+// kernelLink is what TUN and dummy links have in common. A maker creates and removes the link.
 type kernelLink struct {
 	maker
 	name  string
@@ -116,10 +117,11 @@ func (l *kernelLink) Set(addrs []netip.Addr, lease time.Duration) (repaired bool
 	return repaired, errors.Join(errs...)
 }
 
-// addAddress adds an address, or renews one that is present.
+// addAddress adds an address, or renews an address that is present.
 //
-// The kernel adds the local route of an IPv6 address a moment after the address. In between the host already uses the
-// address as its source, and answers to it would be forwarded. So the route comes first, and goes when there are two.
+// The kernel adds the local route of an IPv6 address a moment after the address. In between, the host already uses
+// the address as its source, and would forward the answers. So addAddress adds a route of its own first, and removes
+// it when the kernel's is there.
 func (l *kernelLink) addAddress(a netip.Addr, lease time.Duration, present bool) error {
 	if a.Is4() || present {
 		return netlink.AddrReplace(l.handle(), leased(a, lease))
@@ -215,8 +217,9 @@ func (l *kernelLink) Yield() error {
 	return errors.Join(errs...)
 }
 
-// replaceLocalRoute puts route in the place of the kernel's. The kernel's own in IPv6 has metric 0, which a request
-// cannot name: there it is taken out after the new one came, with the metric that the kernel gives it.
+// replaceLocalRoute puts route in the place of the kernel's route. The kernel's IPv6 route has metric 0, which a
+// request cannot name. So the new route comes first, with the metric that the kernel gives it, and the old one is
+// deleted.
 func replaceLocalRoute(route *netlink.Route, f family.Family) error {
 	if f == family.IPv4 {
 		route.Scope = netlink.SCOPE_HOST
@@ -230,8 +233,8 @@ func replaceLocalRoute(route *netlink.Route, f family.Family) error {
 	return netlink.RouteDel(&kernels)
 }
 
-// hostSource returns the source address of the host's way out, or nil. The addresses asked about are for
-// documentation: nothing is sent.
+// hostSource returns the source address of the host's default route, or nil. The destinations are addresses for
+// documentation (RFC 5737, RFC 3849); nothing is sent.
 func hostSource(f family.Family) net.IP {
 	out := net.IPv4(192, 0, 2, 1)
 	if f == family.IPv6 {
@@ -251,9 +254,9 @@ func IsLocal(a netip.Addr) bool {
 	return err == nil && slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.Type == unix.RTN_LOCAL })
 }
 
-// leased returns a as netlink wants it. The kernel is to prefer no address of ours as the source of the node's own
-// traffic: host scope says so for IPv4, a preferred lifetime of 0 for IPv6. Duplicate address detection would only
-// delay the start; nobody else is on the link.
+// leased returns a as netlink wants it. The kernel should not prefer an address of ours as the source of the node's
+// own traffic. For IPv4 host scope says so, for IPv6 a preferred lifetime of 0. Duplicate address detection would
+// only delay the start, as nobody else is on the link.
 func leased(a netip.Addr, lease time.Duration) *netlink.Addr {
 	const forever = 0xffffffff // INFINITY_LIFE_TIME of linux/if_addr.h
 	addr := &netlink.Addr{IPNet: netlink.NewIPNet(a.AsSlice()), ValidLft: forever}
@@ -268,7 +271,7 @@ func leased(a netip.Addr, lease time.Duration) *netlink.Addr {
 	return addr
 }
 
-// explain adds to an error of the kernel what a user can do about it.
+// explain adds to an error of the kernel what a user can do.
 func explain(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
@@ -279,7 +282,7 @@ func explain(err error) error {
 	return err
 }
 
-// none is the link of somebody else: its addresses are not ours to manage.
+// none is used where somebody else manages the link and its addresses.
 type none struct{}
 
 func (none) Set([]netip.Addr, time.Duration) (bool, error) { return false, nil }

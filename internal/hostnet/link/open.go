@@ -46,8 +46,8 @@ func probeDummy(name string) error {
 	return errors.Join(dummy{}.make(name), dummy{}.destroy(name))
 }
 
-// clearLink removes a link of that name if it is a leftover: a dummy with our mark, or the reference's, which has
-// none but carries our addresses only.
+// clearLink removes a link of that name if it is a leftover: a dummy link with our mark, or one of the reference,
+// which has no mark and carries only our addresses.
 func clearLink(name string, addrs []netip.Addr) error {
 	link, err := netlink.LinkByName(name)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
@@ -81,8 +81,8 @@ func clearLink(name string, addrs []netip.Addr) error {
 	return nil
 }
 
-// addresses lists those of a link, or of all. While other addresses come and go the kernel may say that the list is
-// not of one moment: it is read again, and at last good enough.
+// addresses lists the addresses of a link, or of all links. While addresses come and go, the kernel may say that the
+// list is not of one moment. addresses then reads it again, up to five times, and returns the last list.
 func addresses(link netlink.Link) (list []netlink.Addr, err error) {
 	for range 5 {
 		list, err = netlink.AddrList(link, netlink.FAMILY_ALL)

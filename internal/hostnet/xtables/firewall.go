@@ -40,7 +40,7 @@ type ruleWatch interface {
 	Intact() (bool, error)
 }
 
-// New fails if the commands of variant ("" is the plain ones) do not work in one of the families.
+// New returns an error if the commands of variant ("" is the plain ones) do not work in one of the families.
 func New(variant string, fams []family.Family) (*Firewall, error) {
 	f := &Firewall{}
 	for _, fam := range fams {
@@ -90,9 +90,8 @@ func (f *familyRules) set(s steering.Wanted) error {
 	return f.confirm(s)
 }
 
-// confirm reads back what is right: every version of iptables prints its rules in its own way. If somebody has taken
-// some away since they were set, the next look says so. It records before it reads, so that nothing changes in
-// between.
+// confirm reads back what was set, as every version of iptables prints its rules in its own way. It records before it
+// reads. So a change in between, by another program, is seen by the next look.
 func (f *familyRules) confirm(s steering.Wanted) error {
 	if err := f.watch.Record(); err != nil {
 		return err

@@ -13,8 +13,8 @@ import (
 // This file decides what to tell iptables-restore, given what iptables-save printed; it runs nothing.
 
 // restoreInput returns the input of `iptables-restore --noflush` that makes the rules what s says, whatever was
-// there: our chains are filled anew, each is jumped to once, and the reference's rules, which have no guard and would
-// stand when the cache dies, are taken out. Each table changes at once.
+// there. It fills our chains anew, leaves one jump to each, and deletes the reference's rules: they would stay in
+// effect when the cache dies. Each table changes at once.
 func restoreInput(saved string, s steering.Wanted, fam family.Family) string {
 	rules := s.Rules(fam)
 	return eachTable(saved, func(b *strings.Builder, h steering.Hook, t savedTable) {
@@ -134,7 +134,7 @@ func (t savedTable) reference() []string {
 	return out
 }
 
-// relevant returns what of iptables-save's output restoreInput and ownLines look at.
+// relevant returns the lines of iptables-save that restoreInput and ownLines use.
 func relevant(saved string) string {
 	var b strings.Builder
 	for line := range strings.Lines(saved) {
@@ -145,8 +145,8 @@ func relevant(saved string) string {
 	return b.String()
 }
 
-// unseen returns what iptables-save would print of the chains that restoreInput makes, for the tables that it printed
-// nothing of.
+// unseen returns what iptables-save would print of the chains that restoreInput makes, for the tables of which it
+// printed nothing.
 func unseen(saved string) string {
 	var b strings.Builder
 	for _, h := range steering.Hooks {
@@ -159,7 +159,7 @@ func unseen(saved string) string {
 
 func hasTable(saved, table string) bool { return strings.Contains("\n"+saved, "\n*"+table+"\n") }
 
-// ownLines returns what of iptables-save's output is ours: its fingerprint.
+// ownLines returns the lines of iptables-save that are ours. Two equal results mean equal rules.
 func ownLines(saved string) string {
 	var b strings.Builder
 	for line := range strings.Lines(saved) {

@@ -3,6 +3,8 @@
 package xtables
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -53,8 +55,8 @@ func kubeletUses(variant string) bool {
 	})
 }
 
-// countRules counts the rules of variant in all tables of both families, but for ours: the variant that an earlier
-// start chose is no reason to stay with it.
+// countRules counts the rules of variant in all tables of both families. Ours do not count: an earlier start may have
+// chosen the wrong variant.
 func countRules(variant string) (n int) {
 	for _, fam := range family.Both {
 		x := xtables{fam: fam, variant: variant}
@@ -117,4 +119,57 @@ func (x xtables) chains(table string) (names []string) {
 		}
 	}
 	return names
+}
+
+// Clear removes our rules and the reference's from every variant of iptables that is installed and in use, except
+// from those that skip names. It returns an UnreadableError if some are in a table of which it cannot take them out.
+func Clear(skip func(variant string, fam family.Family) bool) (removed []string, err error) {
+	var unreadable error
+	for _, x := range installedXtables() {
+		if skip(x.variant, x.fam) {
+			continue
+		}
+		saved, err := x.read()
+		if errors.As(err, new(UnreadableError)) {
+			unreadable = err
+		} else if err != nil {
+			continue // a table of this variant that cannot be listed has no rule of ours
+		}
+		input := removeInput(saved)
+		if input == "" {
+			continue
+		}
+		if err := x.restore(input); err != nil {
+			return removed, fmt.Errorf("removing leftover rules: %w", err)
+		}
+		removed = append(removed, fmt.Sprintf("%s rules", x.command("")))
+	}
+	return removed, unreadable
+}
+
+// installedXtables lists the variants whose tables exist: looking at one that is not in use would load its modules. The
+// plain commands are for systems whose iptables has no second name.
+func installedXtables() (out []xtables) {
+	for _, variants := range [][]string{{nftVariant, legacyVariant}, {""}} {
+		for _, fam := range family.Both {
+			for _, variant := range variants {
+				x := xtables{fam: fam, variant: variant}
+				_, err := exec.LookPath(x.command("-save"))
+				if err == nil && (variant != legacyVariant && nftHasTables(fam) || variant != nftVariant && len(legacyTables(fam)) > 0) {
+					out = append(out, x)
+				}
+			}
+		}
+		if len(out) > 0 {
+			break
+		}
+	}
+	return out
+}
+
+func nftHasTables(fam family.Family) bool {
+	return slices.ContainsFunc([]string{"raw", "filter"}, func(table string) bool {
+		ok, err := nft.TableExists(fam, table)
+		return err == nil && ok
+	})
 }
