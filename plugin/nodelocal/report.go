@@ -19,32 +19,6 @@ import (
 // waitPatience is how long something may be waited for before the log says so.
 const waitPatience = 3 * time.Second
 
-// A wait is since when this process waits for something that another process holds. Its zero value is ready.
-type wait struct {
-	begun time.Time
-	said  bool
-}
-
-// on notes that this process still waits to do what, because of err. After waitPatience it logs that, once.
-func (w *wait) on(what string, err error, turnHolder func() string) {
-	if w.begun.IsZero() {
-		w.begun = time.Now()
-	}
-	if w.said || time.Since(w.begun) < waitPatience {
-		return
-	}
-	w.said = true
-	log.Warningf("Still waiting to %s after %s: %s", what, time.Since(w.begun).Round(time.Second), reason(err, turnHolder))
-}
-
-// reason returns the text of err. For ErrTurn it adds who holds the turn.
-func reason(err error, turnHolder func() string) string {
-	if errors.Is(err, hostnet.ErrTurn) {
-		return fmt.Sprintf("%v: %s", err, turnHolder())
-	}
-	return err.Error()
-}
-
 // A report collects lines for the log and changes of metrics, in order, as values: tests compare their text.
 type report struct {
 	entries    []entry
@@ -82,6 +56,25 @@ func (r *report) trouble(subject string, err error) {
 	}
 }
 
+// waiting returns what is to be called at each failed attempt to do what. After waitPatience it logs the error, once.
+func (r *report) waiting(what string) func(error) {
+	begun, said := time.Now(), false
+	return func(err error) {
+		if waited := time.Since(begun); !said && waited >= waitPatience {
+			said = true
+			log.Warningf("Still waiting to %s after %s: %s", what, waited.Round(time.Second), r.reason(err))
+		}
+	}
+}
+
+// reason returns the text of err. For ErrTurn it adds who holds the turn.
+func (r *report) reason(err error) string {
+	if errors.Is(err, hostnet.ErrTurn) {
+		return fmt.Sprintf("%v: %s", err, r.turnHolder())
+	}
+	return err.Error()
+}
+
 // troubleWithRules counts and logs an error of the rules. ErrTurn is none: the other instance will be gone in a moment, and
 // turnAwaited tells if not.
 func (r *report) troubleWithRules(err error) {
@@ -103,7 +96,7 @@ func (r *report) turnAwaited(since, now time.Time) {
 	case now.Sub(since) > waitPatience:
 		r.count("setup_errors", "turn")
 		if r.said[subject] == "" {
-			r.sayOnce(subject, "awaited", "error", fmt.Sprintf("Rules could not be changed for %s: %s", now.Sub(since).Round(time.Second), reason(hostnet.ErrTurn, r.turnHolder)))
+			r.sayOnce(subject, "awaited", "error", fmt.Sprintf("Rules could not be changed for %s: %s", now.Sub(since).Round(time.Second), r.reason(hostnet.ErrTurn)))
 		}
 	}
 }

@@ -151,7 +151,7 @@ func (v *supervisor) check() bool {
 func (v *supervisor) prepare(c hostnet.Config) (err error) {
 	v.awake()
 	v.renew("")
-	var waiting wait
+	waiting := v.waiting("change the node's network")
 	retry.Until(reloadPatience, startInterval, func() bool {
 		var change hostnet.Change
 		change, err = v.node.network.Apply(hostnet.Want{Config: c, Servers: hostnet.ServersStarting})
@@ -161,7 +161,7 @@ func (v *supervisor) prepare(c hostnet.Config) (err error) {
 		}
 		busy := errors.Is(err, hostnet.ErrLocked) || errors.Is(err, hostnet.ErrTurn)
 		if busy {
-			waiting.on("change the node's network", err, v.turnHolder)
+			waiting(err)
 		}
 		return !busy
 	})
@@ -171,10 +171,9 @@ func (v *supervisor) prepare(c hostnet.Config) (err error) {
 // leave takes steering off for good.
 func (v *supervisor) leave(reason, why string) {
 	had := len(ruled(v.status())) > 0
-	var waiting wait
 	err := v.node.network.Leave(hostnet.Leaving{
 		Patience: withdrawPatience,
-		Waiting:  func(err error) { waiting.on("take steering away", err, v.turnHolder) },
+		Waiting:  v.waiting("take steering away"),
 		Heard:    v.heard,
 		Off: func() {
 			if had {
