@@ -22,13 +22,8 @@ func (e NetworkError) Unwrap() error { return e.Err }
 // behind them, whatever fails later. Foresee keeps a dead instance's table that answers for these addresses. A configuration
 // that owns nothing of the network removes the table. An error comes from nf_tables; a start that goes on reports the same
 // error.
-func Foresee(c hostnet.Config) error { return theNode.foresee(c) }
-
-// Abandon is Close for a start that has failed. The fallback table answers for the addresses of the stanza that was parsed
-// last, if one was, and for those of Foresee.
-func Abandon() error { return theNode.abandon() }
-
-func (n *node) foresee(c hostnet.Config) error {
+func Foresee(c hostnet.Config) error {
+	n := theNode
 	n.busy.lock()
 	defer n.busy.unlock()
 	addrs, err := n.host.foresee(c)
@@ -38,27 +33,10 @@ func (n *node) foresee(c hostnet.Config) error {
 	return err
 }
 
-// unforesee takes away what foresee has made, for a configuration that does not want it. A table that stays is no reason not to
-// serve.
-func (n *node) unforesee() {
-	if len(n.foreseen) == 0 {
-		return
-	}
-	n.foreseen = nil
-	if err := n.host.removeFallback(); err != nil {
-		log.Errorf("%v", err)
-	}
-}
-
-// parsed notes how to find out what the stanza that was just parsed says: its addresses may come from a directive of the same
-// server block that is still to be parsed.
-func (n *node) parsed(stanza func() (settings, error)) {
-	n.busy.lock()
-	defer n.busy.unlock()
-	n.stanza = stanza
-}
-
-func (n *node) abandon() error {
+// Abandon is Close for a start that has failed. The fallback table answers for the addresses of the stanza that was parsed
+// last, if one was, and for those of Foresee.
+func Abandon() error {
+	n := theNode
 	n.busy.lock()
 	defer n.busy.unlock()
 	if n.network != nil {
@@ -70,6 +48,26 @@ func (n *node) abandon() error {
 	}
 	sayLeft(addrs)
 	return err
+}
+
+// unforesee removes the table that foresee has made, for a configuration that wants none. An error is only logged: servers can
+// serve beside the table.
+func (n *node) unforesee() {
+	if len(n.foreseen) == 0 {
+		return
+	}
+	n.foreseen = nil
+	if err := n.host.removeFallback(); err != nil {
+		log.Errorf("%v", err)
+	}
+}
+
+// parsed keeps the function that returns what the stanza just parsed says. The stanza's addresses may come from a directive of
+// the same server block that is still to be parsed.
+func (n *node) parsed(stanza func() (settings, error)) {
+	n.busy.lock()
+	defer n.busy.unlock()
+	n.stanza = stanza
 }
 
 // fallbackOfStanza makes the fallback table that the stanza asks for, if there is one that can be read.

@@ -63,7 +63,7 @@ func play(t *testing.T, want string, story func(b *bench)) {
 		stdlog.SetFlags(0)
 		defer stdlog.SetFlags(flags)
 		defer stdlog.SetOutput(w)
-		b.n = newNode(b.host())
+		b.n = use(t, newNode(b.host()))
 		story(b)
 		synctest.Wait()
 		b.note("%s", b.changes())
@@ -73,7 +73,7 @@ func play(t *testing.T, want string, story func(b *bench)) {
 		if strings.TrimSpace(got) != want {
 			t.Errorf("got\n%s\n\nwant\n%s", got, want)
 		}
-		_ = b.n.closeAll() // what is wrong with that is for stories that close
+		_ = Close() // what is wrong with that is for stories that close
 		if b.guards != 0 {
 			t.Errorf("%d guards go on", b.guards)
 		}

@@ -246,3 +246,7 @@ func (f *fakeNetwork) show() string {
 	}
 	return strings.Join(s, ", ")
 }
+
+func without(addrs, taken []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return slices.Contains(taken, a) })
+}

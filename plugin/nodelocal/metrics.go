@@ -90,17 +90,15 @@ func init() {
 	prometheus.MustRegister(steeringCollector{hostnet.IsLocal})
 	ConfigValid.Set(1)
 	leaseFailures.WithLabelValues()
-	for _, t := range []string{"iptables", "iptables_lock", "interface_add", "interface_check", "configmap", "turn"} {
-		SetupErrors.WithLabelValues(t)
-	}
-	for _, object := range []string{"link", "address", "rules", "fallback"} {
-		repairs.WithLabelValues(object)
-	}
-	for _, reason := range []string{"self_query", "lease", "reload", "shutdown", "loop"} {
-		withdrawals.WithLabelValues(reason)
-	}
-	for _, result := range []string{"success", "error"} {
-		ConfigReloads.WithLabelValues(result)
+	for vec, labels := range map[*prometheus.CounterVec][]string{
+		SetupErrors:   {"iptables", "iptables_lock", "interface_add", "interface_check", "configmap", "turn"},
+		repairs:       {"link", "address", "rules", "fallback"},
+		withdrawals:   {"self_query", "lease", "reload", "shutdown", "loop"},
+		ConfigReloads: {"success", "error"},
+	} {
+		for _, l := range labels {
+			vec.WithLabelValues(l)
+		}
 	}
 }
 
@@ -121,7 +119,7 @@ var belief atomic.Pointer[steering]
 var steeringDesc = prometheus.NewDesc(prometheus.BuildFQName(steeringOpts.Namespace, steeringOpts.Subsystem, steeringOpts.Name),
 	steeringOpts.Help, []string{"address"}, nil)
 
-// A steeringCollector asks the kernel at each scrape: a supervisor that stands still has no part in what the metric says.
+// A steeringCollector asks the kernel at each scrape, so that the metric is right while the supervisor stands still.
 type steeringCollector struct {
 	isLocal func(netip.Addr) bool
 }
@@ -144,9 +142,9 @@ func (c steeringCollector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// leased reports whether what the supervisor has set still holds. If the supervisor stops, the kernel takes an address on a
-// link of ours away at the end of its lease. An address on somebody else's link stays; for that one the supervisor's last round
-// has to be younger than the lease.
+// leased reports whether the steering that the supervisor has set still holds. If the supervisor stops, the kernel takes an
+// address off a link of ours at the end of the lease. An address on somebody else's link stays there, so the supervisor's last
+// round has to be younger than the lease.
 func (s *steering) leased() bool {
 	if s.config.Link != hostnet.None || s.config.Lease == 0 {
 		return true

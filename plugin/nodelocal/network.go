@@ -29,7 +29,7 @@ type network interface {
 
 // A host is what this plugin needs of the machine besides a network that is open.
 type host struct {
-	open           func(hostnet.Config) (network, error)
+	open           func(hostnet.Config) (network, error)      // hostnet.Open; no network with an error
 	early          func(hostnet.Config) ([]netip.Addr, error) // hostnet.EarlyFallback
 	foresee        func(hostnet.Config) ([]netip.Addr, error) // hostnet.ForeseenFallback
 	removeFallback func() error
@@ -40,13 +40,7 @@ type host struct {
 
 // thisHost is the machine that this process runs on.
 var thisHost = host{
-	open: func(c hostnet.Config) (network, error) {
-		n, err := hostnet.Open(c)
-		if err != nil {
-			return nil, err // not a network that holds a nil pointer
-		}
-		return n, nil
-	},
+	open:           func(c hostnet.Config) (network, error) { return hostnet.Open(c) },
 	early:          hostnet.EarlyFallback,
 	foresee:        hostnet.ForeseenFallback,
 	removeFallback: hostnet.RemoveFallback,

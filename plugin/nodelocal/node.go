@@ -103,7 +103,7 @@ func (n *node) own(s settings) (err error) {
 		return n.supervisor.prepare(s.Config)
 	}
 	if n.network, err = n.open(s.Config); err != nil {
-		n.network = nil
+		n.network = nil // not an interface that holds a nil pointer
 		return err
 	}
 	n.foreseen = nil
@@ -141,32 +141,29 @@ func (n *node) restore(s settings) error {
 		}
 		err = n.start(s)
 	}
-	n.busy.lock()
-	defer n.busy.unlock()
-	n.enter(restored)
-	return err
+	return errors.Join(err, n.take(restored)())
 }
 
-// restarting notes that a reload began.
-func (n *node) restarting() {
-	n.busy.lock()
-	defer n.busy.unlock()
-	n.enter(restarts)
-}
-
-// ended is called when the servers of a configuration have stopped in a reload, or are about to at the end.
-func (n *node) ended() {
-	n.busy.lock()
-	defer n.busy.unlock()
-	before := n.phase
-	if n.enter(ended); before != reloading {
-		return
-	}
-	if n.network != nil {
-		log.Info("The configuration has no nodelocal any more: leaving the node's network")
-	}
-	if err := n.close(); err != nil {
-		log.Errorf("%v", err)
+// take returns what caddy is to call at a step.
+func (n *node) take(s step) func() error {
+	return func() error {
+		n.busy.lock()
+		defer n.busy.unlock()
+		if s == leaves {
+			n.stepAside()
+			return nil
+		}
+		gone := n.phase == reloading && s == ended
+		if n.enter(s); !gone {
+			return nil
+		}
+		if n.network != nil {
+			log.Info("The configuration has no nodelocal any more: leaving the node's network")
+		}
+		if err := n.close(); err != nil {
+			log.Errorf("%v", err)
+		}
+		return nil
 	}
 }
 
@@ -178,13 +175,7 @@ func (n *node) enter(s step) {
 	}
 }
 
-// leave takes steering away, and waits until what has arrived is answered; the servers still run.
-func (n *node) leave() {
-	n.busy.lock()
-	defer n.busy.unlock()
-	n.stepAside()
-}
-
+// stepAside takes steering away, and waits until what has arrived is answered. The servers still run.
 func (n *node) stepAside() {
 	if n.network == nil || n.phase == leaving {
 		return
@@ -207,12 +198,10 @@ func (n *node) withdraw(reason, why string) {
 
 // Close takes away what is left of the plugin on the node. A program that embeds CoreDNS calls it once its servers have
 // stopped; steering was taken away before, by the shutdown callbacks. It may be called at any time, and twice.
-func Close() error { return theNode.closeAll() }
-
-func (n *node) closeAll() error {
-	n.busy.lock()
-	defer n.busy.unlock()
-	return n.close()
+func Close() error {
+	theNode.busy.lock()
+	defer theNode.busy.unlock()
+	return theNode.close()
 }
 
 // close leaves the node; the servers must have stopped.

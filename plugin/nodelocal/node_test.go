@@ -37,12 +37,12 @@ func TestReload(t *testing.T) {
 		6s counted
 		`, func(b *bench) {
 		b.serve(both)
-		b.n.restarting()
+		b.must(b.n.take(restarts)())
 		b.pass(500 * time.Millisecond)
 		b.must(b.n.start(settingsOf("10.0.0.2 10.0.0.3")))
 		b.pass(500 * time.Millisecond)
 		b.note("%s", b.fake.show())
-		b.n.ended()
+		b.must(b.n.take(ended)())
 		b.pass(0)
 		b.note("%s", b.fake.show())
 		b.pass(5 * time.Second)
@@ -55,11 +55,11 @@ func TestReloadSame(t *testing.T) {
 		2s counted
 		`, func(b *bench) {
 		b.serve(both)
-		b.n.restarting()
+		b.must(b.n.take(restarts)())
 		b.pass(0)
 		b.must(b.n.start(both))
 		b.pass(0)
-		b.n.ended()
+		b.must(b.n.take(ended)())
 		b.pass(2 * time.Second)
 		if !b.n.ready.Load() {
 			t.Error("not ready")
@@ -81,11 +81,11 @@ func TestReloadFirewall(t *testing.T) {
 		b.serve(both)
 		s := both
 		s.Firewall = hostnet.IPTables
-		b.n.restarting()
+		b.must(b.n.take(restarts)())
 		b.pass(0)
 		b.must(b.n.start(s))
 		b.pass(0)
-		b.n.ended()
+		b.must(b.n.take(ended)())
 		b.pass(5 * time.Second)
 	})
 }
@@ -100,13 +100,13 @@ func TestReloadWaits(t *testing.T) {
 		7s counted
 		`, func(b *bench) {
 		b.serve(both)
-		b.n.restarting()
+		b.must(b.n.take(restarts)())
 		b.pass(0)
 		b.fail("apply", hostnet.ErrTurn, 5*time.Second)
 		b.must(b.n.start(settingsOf("10.0.0.1")))
 		b.pass(0)
 		b.note("started")
-		b.n.ended()
+		b.must(b.n.take(ended)())
 		b.pass(2 * time.Second)
 	})
 }
@@ -132,12 +132,12 @@ func TestReloadForsaken(t *testing.T) {
 		b.fail("apply", hostnet.ErrLocked, forever)
 		b.hear(one, failed)
 		b.pass(3 * time.Second)
-		b.n.restarting()
+		b.must(b.n.take(restarts)())
 		b.pass(0)
 		b.must(b.n.start(both))
 		b.pass(0)
 		b.note("%s", b.fake.show())
-		b.n.ended()
+		b.must(b.n.take(ended)())
 		b.pass(time.Second)
 		b.note("%s", b.fake.show())
 	})
@@ -155,14 +155,14 @@ func TestReloadAsleep(t *testing.T) {
 		9s counted withdrawals lease: 1
 		`, func(b *bench) {
 		b.serve(both)
-		b.n.restarting()
+		b.must(b.n.take(restarts)())
 		b.pass(0)
 		b.n.busy.lock()
 		time.Sleep(4 * time.Second)
 		b.n.busy.unlock()
 		b.must(b.n.start(both))
 		b.pass(0)
-		b.n.ended()
+		b.must(b.n.take(ended)())
 		b.pass(5 * time.Second)
 	})
 }
@@ -183,12 +183,12 @@ func TestRefused(t *testing.T) {
 		5s counted
 		`, func(b *bench) {
 		b.serve(both)
-		b.n.restarting()
+		b.must(b.n.take(restarts)())
 		b.pass(0)
 		b.must(b.n.restore(both))
 		b.pass(0)
 		b.note("%s", b.n.phase)
-		b.n.restarting()
+		b.must(b.n.take(restarts)())
 		b.pass(0)
 		b.must(b.n.start(settingsOf("10.0.0.2 10.0.0.3")))
 		b.pass(0)
@@ -217,7 +217,7 @@ func TestRefusedTwice(t *testing.T) {
 		2s counted setup_errors iptables: 2, withdrawals shutdown: 1
 		`, func(b *bench) {
 		b.serve(both)
-		b.n.restarting()
+		b.must(b.n.take(restarts)())
 		b.pass(0)
 		b.fail("apply", errBroken, forever)
 		if err := b.n.start(settingsOf("10.0.0.3")); !errors.As(err, new(NetworkError)) {
@@ -246,9 +246,9 @@ func TestStanzaGoes(t *testing.T) {
 		`, func(b *bench) {
 		b.serve(both)
 		b.fail("close", errors.New("no such device"), forever)
-		b.n.restarting()
+		b.must(b.n.take(restarts)())
 		b.pass(0)
-		b.n.ended()
+		b.must(b.n.take(ended)())
 		b.pass(0)
 		b.note("%s", b.n.phase)
 	})
@@ -273,28 +273,28 @@ func TestNothingOwned(t *testing.T) {
 		1s counted withdrawals shutdown: 2
 		`, func(b *bench) {
 		b.serve(both)
-		b.n.restarting()
+		b.must(b.n.take(restarts)())
 		b.pass(0)
 		b.must(b.n.start(nothing()))
 		b.pass(0)
-		b.n.ended()
+		b.must(b.n.take(ended)())
 		b.pass(0)
 		b.note("%s, ready %t", b.n.phase, b.n.ready.Load())
-		b.n.restarting()
+		b.must(b.n.take(restarts)())
 		b.pass(0)
 		b.must(b.n.start(both))
 		b.pass(0)
-		b.n.ended()
+		b.must(b.n.take(ended)())
 		b.pass(time.Second)
-		b.n.restarting()
+		b.must(b.n.take(restarts)())
 		b.pass(0)
 		b.must(b.n.start(nothing()))
 		b.pass(0)
-		b.n.leave()
-		b.n.ended()
+		b.must(b.n.take(leaves)())
+		b.must(b.n.take(ended)())
 		b.pass(0)
 		b.note("%s, ready %t", b.n.phase, b.n.ready.Load())
-		b.must(b.n.closeAll())
+		b.must(Close())
 	})
 }
 
@@ -371,7 +371,7 @@ func TestShutdown(t *testing.T) {
 			2s close
 			2s idle
 			4s counted withdrawals shutdown: 1
-		`, func(b *bench) { b.serve(both); b.n.restarting() }},
+		`, func(b *bench) { b.serve(both); b.must(b.n.take(restarts)()) }},
 		{"replacing", `
 			0s apply: configuration with [10.0.0.2]
 			0s leave in phase replacing
@@ -385,7 +385,7 @@ func TestShutdown(t *testing.T) {
 			4s counted withdrawals shutdown: 1
 		`, func(b *bench) {
 			b.serve(both)
-			b.n.restarting()
+			b.must(b.n.take(restarts)())
 			b.pass(0)
 			b.must(b.n.start(settingsOf("10.0.0.2")))
 			b.pass(0)
@@ -400,7 +400,7 @@ func TestShutdown(t *testing.T) {
 			2s close
 			2s idle
 			4s counted withdrawals shutdown: 1
-		`, func(b *bench) { b.serve(both); b.n.leave() }},
+		`, func(b *bench) { b.serve(both); b.must(b.n.take(leaves)()) }},
 		{"locked", `
 			0s leave in phase serving
 			3s warning: Still waiting to take steering away after 3s: another program holds the xtables lock
@@ -445,15 +445,15 @@ func TestShutdown(t *testing.T) {
 			play(t, tc.want, func(b *bench) {
 				tc.until(b)
 				b.note("leave in phase %s", b.n.phase)
-				b.n.leave()
+				b.must(b.n.take(leaves)())
 				b.note("%s, ready %t", b.n.phase, b.n.ready.Load())
 				b.pass(2 * time.Second)
 				b.must(b.n.start(settingsOf("10.0.0.4"))) // of a reload that comes too late
-				b.n.ended()
+				b.must(b.n.take(ended)())
 				b.pass(0)
 				b.note("%s", b.n.phase)
-				b.must(b.n.closeAll())
-				b.must(b.n.closeAll())
+				b.must(Close())
+				b.must(Close())
 				b.note("%s", b.n.phase)
 				b.pass(2 * time.Second)
 			})
@@ -467,7 +467,7 @@ func TestLateStart(t *testing.T) {
 		0s counted withdrawals shutdown: 1
 		`, func(b *bench) {
 		b.serve(both)
-		b.must(b.n.closeAll())
+		b.must(Close())
 		b.serve(both)
 	})
 }
@@ -512,7 +512,6 @@ func TestOpenFails(t *testing.T) {
 
 // TestAbandonFake gives a start up with and without a network.
 func TestAbandonFake(t *testing.T) {
-	defer func(old *node) { theNode = old }(theNode)
 	play(t, `
 		0s fallback table for [10.96.0.10]
 		0s info: Left on the node: the fallback table (nftables, nodelocaldns_fallback), which answers for 10.96.0.10 while no cache runs (nodelocaldns cleanup removes it)
@@ -532,7 +531,6 @@ func TestAbandonFake(t *testing.T) {
 		1s info: Left on the node: the fallback table (nftables, nodelocaldns_fallback), which answers for 10.96.0.10 while no cache runs (nodelocaldns cleanup removes it)
 		1s counted withdrawals shutdown: 1
 		`, func(b *bench) {
-		theNode = b.n
 		if Loops() != b.n.loops {
 			t.Error("a channel of its own")
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,32 +18,6 @@ import (
 
 // waitPatience is how long something may be waited for before the log says so.
 const waitPatience = 3 * time.Second
-
-// A wait is since when this process waits for something that another process holds. Its zero value is ready.
-type wait struct {
-	begun time.Time
-	said  bool
-}
-
-// on notes that this process still waits to do what, because of err. After waitPatience it logs that, once.
-func (w *wait) on(what string, err error, turnHolder func() string) {
-	if w.begun.IsZero() {
-		w.begun = time.Now()
-	}
-	if w.said || time.Since(w.begun) < waitPatience {
-		return
-	}
-	w.said = true
-	log.Warningf("Still waiting to %s after %s: %s", what, time.Since(w.begun).Round(time.Second), reason(err, turnHolder))
-}
-
-// reason returns the text of err. For ErrTurn it adds who holds the turn.
-func reason(err error, turnHolder func() string) string {
-	if errors.Is(err, hostnet.ErrTurn) {
-		return fmt.Sprintf("%v: %s", err, turnHolder())
-	}
-	return err.Error()
-}
 
 // A report collects lines for the log and changes of metrics, in order, as values: tests compare their text.
 type report struct {
@@ -63,10 +38,10 @@ func (r *report) set(gauge string, on bool) {
 	r.say(gauge, map[bool]string{true: "1", false: "0"}[on])
 }
 
-// sayOnce logs a text about a subject, unless the last text about it was the same.
-func (r *report) sayOnce(subject, level, text string) {
-	if r.said[subject] != text {
-		r.said[subject] = text
+// sayOnce logs a text about a subject, unless the news of the last text about it was the same.
+func (r *report) sayOnce(subject, news, level, text string) {
+	if r.said[subject] != news {
+		r.said[subject] = news
 		r.say(level, text)
 	}
 }
@@ -74,11 +49,30 @@ func (r *report) sayOnce(subject, level, text string) {
 // trouble logs an error once, and that it is over.
 func (r *report) trouble(subject string, err error) {
 	if err != nil {
-		r.sayOnce(subject, "error", err.Error())
+		r.sayOnce(subject, err.Error(), "error", err.Error())
 	} else if _, ok := r.said[subject]; ok {
 		delete(r.said, subject)
 		r.say("info", "Over: the trouble with "+subject)
 	}
+}
+
+// waiting returns what is to be called at each failed attempt to do what. After waitPatience it logs the error, once.
+func (r *report) waiting(what string) func(error) {
+	begun, said := time.Now(), false
+	return func(err error) {
+		if waited := time.Since(begun); !said && waited >= waitPatience {
+			said = true
+			log.Warningf("Still waiting to %s after %s: %s", what, waited.Round(time.Second), r.reason(err))
+		}
+	}
+}
+
+// reason returns the text of err. For ErrTurn it adds who holds the turn.
+func (r *report) reason(err error) string {
+	if errors.Is(err, hostnet.ErrTurn) {
+		return fmt.Sprintf("%v: %s", err, r.turnHolder())
+	}
+	return err.Error()
 }
 
 // troubleWithRules counts and logs an error of the rules. ErrTurn is none: the other instance will be gone in a moment, and
@@ -101,31 +95,20 @@ func (r *report) turnAwaited(since, now time.Time) {
 		r.trouble(subject, nil)
 	case now.Sub(since) > waitPatience:
 		r.count("setup_errors", "turn")
-		if _, ok := r.said[subject]; !ok {
-			r.sayOnce(subject, "error", fmt.Sprintf("Rules could not be changed for %s: %s", now.Sub(since).Round(time.Second), reason(hostnet.ErrTurn, r.turnHolder)))
+		if r.said[subject] == "" {
+			r.sayOnce(subject, "awaited", "error", fmt.Sprintf("Rules could not be changed for %s: %s", now.Sub(since).Round(time.Second), r.reason(hostnet.ErrTurn)))
 		}
 	}
 }
 
-// uplinks logs when the uplinks change: those at which the host's own firewall decides on DNS, and those at which DNS is
-// accepted since pods may come in there.
+// uplinks logs when the uplinks change: those at which the host's own firewall decides on DNS, and those at which DNS is accepted
+// since pods may come in there.
 func (r *report) uplinks(all []hostnet.Uplink) {
-	var closed, open []hostnet.Uplink
-	for _, u := range all {
-		if u.Pods == "" {
-			closed = append(closed, u)
-		} else {
-			open = append(open, u)
-		}
-	}
-	if text := addrList(closed); text != r.said["uplinks"] {
-		r.said["uplinks"] = text
-		r.say("info", "DNS from outside is left to the host's firewall at the interface of the default route: "+cmp.Or(text, "there is none"))
-	}
-	if text := addrList(open); text != r.said["ways of pods"] {
-		r.said["ways of pods"] = text
-		r.say("warning", fmt.Sprintf("DNS is accepted at the interface of the default route, since pods may come in there: %s; hosts outside may ask the cache, too", cmp.Or(text, "there is none any more")))
-	}
+	ofPods := func(u hostnet.Uplink) bool { return u.Pods != "" }
+	closed := addrList(slices.DeleteFunc(slices.Clone(all), ofPods))
+	open := addrList(slices.DeleteFunc(slices.Clone(all), func(u hostnet.Uplink) bool { return !ofPods(u) }))
+	r.sayOnce("uplinks", closed, "info", "DNS from outside is left to the host's firewall at the interface of the default route: "+cmp.Or(closed, "there is none"))
+	r.sayOnce("ways of pods", open, "warning", fmt.Sprintf("DNS is accepted at the interface of the default route, since pods may come in there: %s; hosts outside may ask the cache, too", cmp.Or(open, "there is none any more")))
 }
 
 var (

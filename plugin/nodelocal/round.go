@@ -41,7 +41,7 @@ func (h *history) configure(s settings, status hostnet.Status, now time.Time) {
 	}
 }
 
-// A decision is which addresses to steer, and for the log and the metric why the others are not steered any more.
+// A decision is which addresses to steer, and, for the metric and the log, why the others are not steered any more.
 type decision struct {
 	steered     []netip.Addr
 	changes     bool // something: otherwise the node is so already
@@ -60,9 +60,7 @@ func (h *history) slept(status hostnet.Status, now time.Time) (d decision, slept
 		*a = health{}
 	}
 	h.begun = now
-	d = h.aim(status)
-	d.why, d.reason = fmt.Sprintf("the lease ran out, this process did not run for %s", asleep.Round(time.Millisecond)), "lease"
-	return d, true
+	return h.aim(status, "lease", fmt.Sprintf("the lease ran out, this process did not run for %s", asleep.Round(time.Millisecond))), true
 }
 
 // renewed counts and logs what the renewal of the lease had to put back.
@@ -93,32 +91,35 @@ func (h *history) decide(verdicts []verdict, status hostnet.Status, now time.Tim
 		}
 		h.health[a].note(v)
 	}
-	d := h.aim(status)
-	d.why, d.reason = fmt.Sprintf("no answer to %d self-queries in a row", failuresOff), "self_query"
+	d := h.aim(status, "self_query", fmt.Sprintf("no answer to %d self-queries in a row", failuresOff))
 	if !d.changes && len(d.steered) < len(h.s.Addresses) && now.Sub(h.begun) > startPatience {
-		h.sayOnce("waiting", "error", "Steering stays off: the cache does not answer at "+addrList(without(h.s.Addresses, d.steered)))
+		steered := func(a netip.Addr) bool { return slices.Contains(d.steered, a) }
+		off := addrList(slices.DeleteFunc(slices.Clone(h.s.Addresses), steered))
+		h.sayOnce("waiting", off, "error", "Steering stays off: the cache does not answer at "+off)
 	}
 	return d
 }
 
 // aim decides to steer the addresses that are alive. If another instance alone answers at an address that this one does not
 // steer, no address is added: the rules are shared, and to set them for the others now would take that one from the other
-// instance.
-func (h *history) aim(status hostnet.Status) (d decision) {
-	joining := false
-	for _, a := range h.s.Addresses {
-		switch it := h.health[a]; {
-		case it.state == alive:
-			d.steered = append(d.steered, a)
-		case it.last == foreign:
-			joining = true
-		}
-	}
+// instance. Why and reason are those for addresses that are not steered any more.
+func (h *history) aim(status hostnet.Status, reason, why string) decision {
 	have, stuck := steered(status), len(in(status, hostnet.Forsaken)) > 0
-	if joining && !stuck && len(without(have, d.steered)) == 0 {
-		d.steered = have
+	d := decision{changes: stuck, reason: reason, why: why}
+	joining, off := false, false
+	for _, a := range h.s.Addresses {
+		it, is := h.health[a], slices.Contains(have, a)
+		on := it.state == alive
+		if on {
+			d.steered = append(d.steered, a)
+		}
+		joining = joining || !on && it.last == foreign
+		off = off || is && !on
+		d.changes = d.changes || is != on
 	}
-	d.changes = stuck || len(without(have, d.steered))+len(without(d.steered, have)) > 0
+	if joining && !off && !stuck {
+		d.steered, d.changes = have, false
+	}
 	return d
 }
 
@@ -129,25 +130,23 @@ func (h *history) applied(d decision, change hostnet.Change, err error, status h
 		h.count("withdrawals", d.reason)
 		h.say("warning", fmt.Sprintf("Steering off: %s: %s; the rules cannot be changed, so the address goes; the cluster DNS answers now", addrList(change.Forsaken), d.why))
 	}
-	switch {
-	case err != nil && d.changes:
-		h.set("rules_present", false)
-	case err == nil && d.changes:
-		h.changed(d, change.Off, status.Network)
+	if !d.changes {
+		return err == nil
 	}
-	return err == nil
-}
-
-func (h *history) changed(d decision, off []netip.Addr, network string) {
+	if err != nil {
+		h.set("rules_present", false)
+		return false
+	}
 	h.bare = false
 	delete(h.said, "waiting")
-	if len(off) > 0 {
+	if len(change.Off) > 0 {
 		h.count("withdrawals", d.reason)
-		h.say("warning", fmt.Sprintf("Steering off: %s: %s; the cluster DNS answers now", addrList(off), d.why))
+		h.say("warning", fmt.Sprintf("Steering off: %s: %s; the cluster DNS answers now", addrList(change.Off), d.why))
 	}
 	if len(d.steered) > 0 {
-		h.say("info", fmt.Sprintf("Steering on: %s (%s)", addrList(d.steered), network))
+		h.say("info", fmt.Sprintf("Steering on: %s (%s)", addrList(d.steered), status.Network))
 	}
+	return true
 }
 
 // thorough reports whether the next look is to start processes, too.
@@ -235,8 +234,4 @@ func in(status hostnet.Status, states ...hostnet.State) (addrs []netip.Addr) {
 		}
 	}
 	return addrs
-}
-
-func without(addrs, taken []netip.Addr) []netip.Addr {
-	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return slices.Contains(taken, a) })
 }

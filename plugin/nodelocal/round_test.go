@@ -75,7 +75,7 @@ func TestAim(t *testing.T) {
 		{"oa", "ss", "[10.0.0.2] changes"},
 		{"ao", "ns", "[10.0.0.1] changes"},
 	} {
-		d := historyOf(tc.health).aim(statusOf(tc.states))
+		d := historyOf(tc.health).aim(statusOf(tc.states), "", "")
 		got := fmt.Sprint(d.steered)
 		if d.changes {
 			got += " changes"

@@ -77,10 +77,10 @@ func register(c *caddy.Controller, o options, where string, loopZones []string) 
 		}
 	}
 	c.OnStartup(with(theNode.start))
-	c.OnRestart(func() error { theNode.restarting(); return nil })
+	c.OnRestart(theNode.take(restarts))
 	c.OnRestartFailed(with(theNode.restore))
-	c.OnShutdown(func() error { theNode.ended(); return nil })
-	c.OnFinalShutdown(func() error { theNode.leave(); return nil })
+	c.OnShutdown(theNode.take(ended))
+	c.OnFinalShutdown(theNode.take(leaves))
 }
 
 // complete fills in what the stanza leaves to its server block.

@@ -78,14 +78,18 @@ func (v *supervisor) rouse() {
 
 // configure has the next rounds work for s.
 func (v *supervisor) configure(s settings) {
-	v.node.checkForLoops(loopcheck.New(s.loopZones, s.Addresses, s.Port, v.wake))
+	v.node.checkForLoops(loopcheck.New(s.loopZones, s.Addresses, s.Port, v.rouse))
 	v.history.configure(s, v.status(), time.Now())
 	v.publish()
 }
 
 // round observes, decides, acts and tells. It returns the time from its beginning to that of the next.
 func (v *supervisor) round(event hostnet.Event) time.Duration {
-	long := time.AfterFunc(waitPatience, func() { v.long.Do(sayLong) })
+	long := time.AfterFunc(waitPatience, func() {
+		v.long.Do(func() {
+			log.Infof("A look at link and rules takes longer than %s: iptables, or this machine, is slow; the addresses' lease is renewed meanwhile", waitPatience)
+		})
+	})
 	defer long.Stop()
 	check := v.node.loopCheck.Load()
 	switch found := check.Found(); {
@@ -110,10 +114,6 @@ func (v *supervisor) round(event hostnet.Event) time.Duration {
 		check.Begin()
 	}
 	return next
-}
-
-func sayLong() {
-	log.Infof("A look at link and rules takes longer than %s: iptables, or this machine, is slow; the addresses' lease is renewed meanwhile", waitPatience)
 }
 
 // awake takes steering off if the lease has run out because this process did not run.
@@ -151,7 +151,7 @@ func (v *supervisor) check() bool {
 func (v *supervisor) prepare(c hostnet.Config) (err error) {
 	v.awake()
 	v.renew("")
-	var waiting wait
+	waiting := v.waiting("change the node's network")
 	retry.Until(reloadPatience, startInterval, func() bool {
 		var change hostnet.Change
 		change, err = v.node.network.Apply(hostnet.Want{Config: c, Servers: hostnet.ServersStarting})
@@ -161,7 +161,7 @@ func (v *supervisor) prepare(c hostnet.Config) (err error) {
 		}
 		busy := errors.Is(err, hostnet.ErrLocked) || errors.Is(err, hostnet.ErrTurn)
 		if busy {
-			waiting.on("change the node's network", err, v.turnHolder)
+			waiting(err)
 		}
 		return !busy
 	})
@@ -171,10 +171,9 @@ func (v *supervisor) prepare(c hostnet.Config) (err error) {
 // leave takes steering off for good.
 func (v *supervisor) leave(reason, why string) {
 	had := len(ruled(v.status())) > 0
-	var waiting wait
 	err := v.node.network.Leave(hostnet.Leaving{
 		Patience: withdrawPatience,
-		Waiting:  func(err error) { waiting.on("take steering away", err, v.turnHolder) },
+		Waiting:  v.waiting("take steering away"),
 		Heard:    v.heard,
 		Off: func() {
 			if had {

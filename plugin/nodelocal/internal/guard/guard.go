@@ -26,10 +26,10 @@ var log = clog.NewWithPlugin("nodelocal")
 const (
 	// guardInterval is the time between two counts of the descriptors.
 	guardInterval = 250 * time.Millisecond
-	// shortInterval is that time while more than half of the connections are in use.
+	// shortInterval is the time between two counts while more than half of the connections are in use.
 	shortInterval = 100 * time.Millisecond
-	// guardPause is the time until the next look after connections were ended: the server has closed them then, and has
-	// accepted others that were waiting.
+	// guardPause is the time to the next look after the guard has ended connections. By then the server has closed these
+	// connections, and has accepted others that were waiting.
 	guardPause = 10 * time.Millisecond
 	// At each lookEvery-th count the guard looks at the sockets, since a reload brings new ones. It also looks at each of the
 	// firstLooks first counts, since the servers begin to listen some time after the guard begins.
@@ -39,8 +39,8 @@ const (
 	maxConnections = 8192
 )
 
-// A guard bounds the TCP connections of each client of this process, so that one client does not take all descriptors: without
-// a free one, the servers' loops that accept spin, and nothing that needs a socket works.
+// A guard bounds the TCP connections of each client of this process, so that one client does not take all descriptors. Without
+// a free descriptor the servers' loops that accept spin, and nothing that needs a socket works.
 type guard struct {
 	port uint16
 	open *descriptors
@@ -90,7 +90,7 @@ func (g *guard) run() {
 	})
 }
 
-// stop ends the guard, and lets all clients in again: the next configuration may take over the sockets.
+// stop ends the guard, and lets all clients in again, since the next configuration may take over the sockets.
 func (g *guard) stop() {
 	close(g.quit)
 	g.done.Wait()
@@ -168,7 +168,8 @@ type plan struct {
 	full []netip.Addr // clients that hold their share
 }
 
-// newPlan ends connections of each client that holds more than its share, first those that were sent nothing for the longest time.
+// newPlan ends connections of each client that holds more than its share. It begins with the connections over which nothing was
+// sent for the longest time.
 func newPlan(capacity int, all []connection) (p plan) {
 	held := map[netip.Addr]int{}
 	of := map[netip.Addr][]connection{}
@@ -220,9 +221,9 @@ func (g *guard) refuse(listening []int, clients []netip.Addr) {
 	g.refused = clients
 }
 
-// keptOut returns which of clients a listening socket is to refuse: at another port than that of DNS not its own address, which
-// is where a kubelet asks for /health and /ready from. Any process on the host's network has that address as well, and with too
-// many connections would have the kubelet restart the cache.
+// keptOut returns which of clients a listening socket is to refuse. At another port than that of DNS the socket lets in its own
+// address, from which a kubelet asks for /health and /ready. Any process on the host's network can connect from that address:
+// with too many connections such a process would have the kubelet restart the cache.
 func (g *guard) keptOut(fd int, clients []netip.Addr) []netip.Addr {
 	local, ok := endpoint(unix.Getsockname(fd))
 	if !ok || local.Port() == g.port {

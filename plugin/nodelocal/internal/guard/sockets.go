@@ -14,7 +14,7 @@ import (
 )
 
 // descriptors are the open files of this process, as /proc/self/fd lists them. The directory stays open, and there is a spare
-// descriptor: they have to work when no other descriptor is free.
+// descriptor: list and shut have to work when no other descriptor is free.
 type descriptors struct {
 	dir   *os.File
 	spare int // refers to the directory, or for a moment to a socket
@@ -55,7 +55,7 @@ func (d *descriptors) list() ([]int, error) {
 }
 
 // shut ends a TCP connection; the server sees the end and closes its descriptor. The number c.fd may belong to another file by
-// now. So shut duplicates it as spare, which nobody else closes, and compares the peer of that one.
+// now. So shut duplicates the descriptor as spare, which nobody else closes, and compares the peer of spare with that of c.
 func (d *descriptors) shut(c connection) error {
 	if err := unix.Dup3(c.fd, d.spare, unix.O_CLOEXEC); err != nil {
 		return ignore(err, unix.EBADF)
@@ -81,14 +81,14 @@ type connection struct {
 	unanswered time.Duration // since the client was sent something, or else since the connection was made
 }
 
-// sockets are what this process serves with.
+// sockets are those with which this process serves.
 type sockets struct {
 	listening   []int // TCP
 	udp         []int // of servers at the DNS port
 	connections []connection
 }
 
-// look finds the sockets among descriptors, and how long their clients were sent nothing. A connection is one of a client if
+// look finds the sockets among descriptors, and for how long nothing was sent to their clients. A connection is one of a client if
 // its local port is one that this process listens at.
 func look(fds []int, port uint16) (s sockets) {
 	type stream struct {
@@ -139,7 +139,7 @@ func unanswered(fd int) time.Duration {
 	return time.Duration(info.Last_data_sent) * time.Millisecond
 }
 
-// endpoint reads an address of the kernel's; ok is false for what is no IP address.
+// endpoint reads a socket address of the kernel; ok is false if it is no IP address.
 func endpoint(sa unix.Sockaddr, err error) (a netip.AddrPort, ok bool) {
 	if err != nil {
 		return a, false
@@ -178,7 +178,8 @@ const (
 	streamSend    = 64 << 10
 )
 
-// narrow limits what waits in the connections that come to listening sockets, which have the buffers of these.
+// narrow limits what waits in the connections that come to listening sockets. A connection inherits the buffers' limits from the
+// listening socket.
 func narrow(listening []int) (err error) {
 	for _, fd := range listening {
 		if have, gerr := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF); gerr != nil || have <= 2*streamReceive {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxRefused bounds the clients in one filter: what a filter takes counts towards net.core.optmem_max, which was 20,480 octets
-// before Linux 6.7. Of more clients that hold their share the rest are let in, and lose what is beyond it at the next look.
+// maxRefused bounds the clients in one filter. The memory of a filter counts towards net.core.optmem_max, which was 20,480
+// octets before Linux 6.7. Further clients are let in, and lose what is beyond their share at the next look.
 const maxRefused = 128
 
 // skfNetOff is where the IP header begins (SKF_NET_OFF, include/uapi/linux/filter.h). The rest counts from the TCP header on:
@@ -68,12 +68,12 @@ func load(size uint16, at uint32) unix.SockFilter {
 	return instruction(unix.BPF_LD|unix.BPF_ABS|size, at)
 }
 
-// equal skips some instructions if what is loaded is the value, and others if it is not.
+// equal skips then instructions if the loaded word is value, and otherwise instructions if not.
 func equal(value uint32, then, otherwise uint8) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ, K: value, Jt: then, Jf: otherwise}
 }
 
-// refuse has a listening socket drop what begins a connection from one of the clients; without clients it drops nothing.
+// refuse has a listening socket drop what begins a connection from one of the clients. Without clients the socket drops nothing.
 func refuse(fd int, clients []netip.Addr) error {
 	if len(clients) == 0 {
 		err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)

@@ -43,7 +43,7 @@ type Check struct {
 	zones []string // one of each server block with the directive loop
 	addrs []netip.Addr
 	port  uint16
-	wake  chan<- struct{} // has room for one: a loop was found
+	wake  func() // a loop was found
 	quit  chan struct{}
 	done  sync.WaitGroup
 	once  sync.Once // begins it
@@ -53,9 +53,9 @@ type Check struct {
 	found string         // the name of a probe that came too often; empty: none
 }
 
-// New returns the check for a cache that answers DNS at addrs and port. Zones has one zone of each server block to probe. Wake
-// gets a value when a loop is found; it must have room for one.
-func New(zones []string, addrs []netip.Addr, port uint16, wake chan<- struct{}) *Check {
+// New returns the check for a cache that answers DNS at addrs and port. Zones has one zone of each server block to probe. Wake is
+// called when a loop is found, at each further probe that comes back, too; it must not wait.
+func New(zones []string, addrs []netip.Addr, port uint16, wake func()) *Check {
 	return &Check{zones: zones, addrs: addrs, port: port, wake: wake, quit: make(chan struct{}), seen: map[string]int{}}
 }
 
@@ -137,10 +137,7 @@ func (l *Check) Note(from net.Addr, r *dns.Msg) bool {
 		return false
 	}
 	l.found = name
-	select {
-	case l.wake <- struct{}{}:
-	default: // it is awake
-	}
+	l.wake()
 	return true
 }
 
