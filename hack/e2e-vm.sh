@@ -36,13 +36,14 @@ build() {
 	go build "${flags[@]}" -o "$bin/init" ./e2e/vm/init
 	go build "${flags[@]}" -o "$bin/stock" ./e2e/stock
 	go build "${flags[@]}" -o "$bin/nodelocaldns" ./cmd/nodelocaldns
-	go test -c "${flags[@]}" -o "$bin/hostnet.test" ./internal/hostnet
+	mkdir -p "$bin/hostnet"
+	go test -c "${flags[@]}" -o "$bin/hostnet/" ./internal/hostnet/... ./internal/proxymode ./internal/sockets ./internal/nft
 	go test -c "${flags[@]}" -o "$bin/e2e.test" ./e2e
 }
 
 install_tools
 get_kernel
-export VM_KERNEL VM_INIT=$bin/init VM_HOSTNET_TEST=$bin/hostnet.test VM_E2E_TEST=$bin/e2e.test
+export VM_KERNEL VM_INIT=$bin/init VM_HOSTNET_TESTS=$bin/hostnet VM_E2E_TEST=$bin/e2e.test
 export STOCK_BIN=$bin/stock NODELOCALDNS_BIN=$bin/nodelocaldns
 (build)
 go test -count=1 -timeout 20m -parallel 2 "$@" ./e2e/vm

@@ -4,6 +4,7 @@ package vm
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,15 +13,37 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
 )
 
-// TestHostnet runs the tests of internal/hostnet.
+// TestHostnet runs the tests of internal/hostnet and of the packages below it.
 func TestHostnet(t *testing.T) {
 	t.Parallel()
-	m := Machine{Timeout: 5 * time.Minute}
-	passes(t, m, Job{
-		Program: required(t, "VM_HOSTNET_TEST"), Dir: "/job/hostnet",
-		Files: map[string]string{"/job/hostnet/testdata": "../../internal/hostnet/testdata"},
-		Args:  []string{"-test.v"},
-	})
+	programs, err := filepath.Glob(filepath.Join(required(t, "VM_HOSTNET_TESTS"), "*.test"))
+	if err != nil || len(programs) == 0 {
+		t.Fatalf("%q, %v", programs, err)
+	}
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := filepath.Join(t.TempDir(), "all")
+	script, files := "#!"+shell+"\ncode=0\n", map[string]string{}
+	for _, program := range programs {
+		name := strings.TrimSuffix(filepath.Base(program), ".test")
+		dir := "/job/" + name
+		script += "cd " + dir + " && ./test -test.v || code=1\n"
+		files[dir+"/test"] = program
+		if testdata := "../../internal/hostnet/" + name + "/testdata"; exists(testdata) {
+			files[dir+"/testdata"] = testdata
+		}
+	}
+	if err := os.WriteFile(all, []byte(script+"exit $code\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	passes(t, Machine{Timeout: 5 * time.Minute}, Job{Program: all, Dir: "/job", Files: files})
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // passes runs a test program in a machine. All of its tests must pass and none may be skipped.

@@ -4,9 +4,11 @@ package hostnet
 
 import (
 	"net/netip"
-	"slices"
+	"reflect"
 	"testing"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
 )
 
 func TestConfigValidate(t *testing.T) {
@@ -28,14 +30,14 @@ func TestConfigValidate(t *testing.T) {
 		{"short lease", func(c *Config) { c.Lease = time.Second }, "lease 1s: want 0 or whole seconds from 2s to 1h"},
 		{"broken lease", func(c *Config) { c.Lease = 2500 * time.Millisecond }, "lease 2.5s: want 0 or whole seconds from 2s to 1h"},
 		{"no address", func(c *Config) { c.Addresses = nil }, "no address: name the cache's addresses, or bind the server block to them"},
-		{"unspecified", func(c *Config) { c.Addresses = addrsOf("0.0.0.0") }, "address 0.0.0.0 is the unspecified address, not that of one host"},
-		{"zone", func(c *Config) { c.Addresses = addrsOf("fe80::1%eth0") }, "address fe80::1%eth0: want one without a zone, and IPv4 not mapped to IPv6"},
-		{"loopback", func(c *Config) { c.Addresses = addrsOf("127.0.0.53") }, "address 127.0.0.53: a loopback address cannot be put on a link of its own"},
-		{"twice", func(c *Config) { c.Addresses = addrsOf("10.0.0.1 10.0.0.1") }, "address 10.0.0.1: given twice"},
-		{"two fallbacks", func(c *Config) { c.Fallback = addrsOf("10.0.0.1 10.0.0.2") }, "fallback 10.0.0.2: 10.0.0.1 is given already; one address a family"},
-		{"fallback", func(c *Config) { c.Fallback = addrsOf("127.0.0.1") }, "fallback 127.0.0.1 is a loopback address, which no Service has; want the address of the cluster DNS Service"},
-		{"broadcast as fallback", func(c *Config) { c.Fallback = addrsOf("255.255.255.255") }, "fallback 255.255.255.255 is the broadcast address, not that of one host; want the address of the cluster DNS Service"},
-		{"fallback of the link", func(c *Config) { c.Fallback = addrsOf("169.254.20.10") }, "fallback 169.254.20.10: want the address of the cluster DNS Service"},
+		{"unspecified", func(c *Config) { c.Addresses = nettest.Addrs("0.0.0.0") }, "address 0.0.0.0 is the unspecified address, not that of one host"},
+		{"zone", func(c *Config) { c.Addresses = nettest.Addrs("fe80::1%eth0") }, "address fe80::1%eth0: want one without a zone, and IPv4 not mapped to IPv6"},
+		{"loopback", func(c *Config) { c.Addresses = nettest.Addrs("127.0.0.53") }, "address 127.0.0.53: a loopback address cannot be put on a link of its own"},
+		{"twice", func(c *Config) { c.Addresses = nettest.Addrs("10.0.0.1 10.0.0.1") }, "address 10.0.0.1: given twice"},
+		{"two fallbacks", func(c *Config) { c.Fallback = nettest.Addrs("10.0.0.1 10.0.0.2") }, "fallback 10.0.0.2: 10.0.0.1 is given already; one address a family"},
+		{"fallback", func(c *Config) { c.Fallback = nettest.Addrs("127.0.0.1") }, "fallback 127.0.0.1 is a loopback address, which no Service has; want the address of the cluster DNS Service"},
+		{"broadcast as fallback", func(c *Config) { c.Fallback = nettest.Addrs("255.255.255.255") }, "fallback 255.255.255.255 is the broadcast address, not that of one host; want the address of the cluster DNS Service"},
+		{"fallback of the link", func(c *Config) { c.Fallback = nettest.Addrs("169.254.20.10") }, "fallback 169.254.20.10: want the address of the cluster DNS Service"},
 		{"no zone", func(c *Config) { c.FallbackZone = 0 }, "fallback zone 0: want a conntrack zone from 1 to 65532, one for each address from there on"},
 		{"zones past the end", func(c *Config) { c.FallbackZone = 65533 }, "fallback zone 65533: want a conntrack zone from 1 to 65532, one for each address from there on"},
 	} {
@@ -53,52 +55,25 @@ func TestConfigValidate(t *testing.T) {
 	}
 }
 
-func TestNewFallbackCoversOnlyAddressesWithNothingBehind(t *testing.T) {
-	for _, tc := range []struct{ name, addrs, fallback, want string }{
-		{"iptables mode", "169.254.20.10 10.96.0.10", "10.96.0.11", "169.254.20.10"},
-		{"the Service itself", "169.254.20.10 10.96.0.10", "10.96.0.10", "169.254.20.10"},
-		{"only the Service's address", "10.96.0.10", "10.96.0.11", ""},
-		{"dual stack", "169.254.20.10 10.96.0.10 fd00::10 fd00:96::a", "10.96.0.11 fd00:96::b", "169.254.20.10 fd00::10"},
-		{"dual stack, one local address", "169.254.20.10 10.96.0.10 fd00:96::a", "10.96.0.11 fd00:96::b", "169.254.20.10"},
-		{"dual stack, IPVS mode", "169.254.20.10 fd00::10", "10.96.0.10 fd00:96::a", "169.254.20.10 fd00::10"},
-		{"IPv6", "fd00::10 fd00:96::a", "fd00:96::b", "fd00::10"},
-		{"IPv6, one address of the node's", "fd00::10", "fd00:96::b", "fd00::10"},
-		{"IPv6, one address among Services", "fd00:96::a", "fd00:96::b", ""},
-		{"IPv6 link-local", "fe80::10", "fd00:96::b", "fe80::10"},
-		{"other family", "169.254.20.10", "fd00:96::b", ""},
-		{"none", "169.254.20.10", "", ""},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			var got []netip.Addr
-			if f := newFallback(Config{Addresses: addrsOf(tc.addrs), Fallback: addrsOf(tc.fallback), Port: 53}); f != nil {
-				got = f.addresses()
-			}
-			if want := addrsOf(tc.want); !slices.Equal(got, want) {
-				t.Errorf("got %v, want %v", got, want)
-			}
-		})
+// TestConfigEqual changes each field.
+func TestConfigEqual(t *testing.T) {
+	if !testConfig().Equal(testConfig()) || !(Config{}).Equal(Config{Addresses: []netip.Addr{}}) {
+		t.Error("the same is not equal")
 	}
-}
-
-// TestNothingBehindWithoutTarget has no Service's address of the cache's own family.
-func TestNothingBehindWithoutTarget(t *testing.T) {
-	for _, tc := range []struct{ name, addrs, target, want string }{
-		{"link-local", "169.254.20.10 10.96.0.10", "", "169.254.20.10"},
-		{"own IPv6 address", "fd00::10", "", "fd00::10"},
-		{"own IPv6 address, IPv4 target", "fd00::10", "10.96.0.10", "fd00::10"},
-		{"one of each family", "169.254.20.10 fd00::20:10", "10.96.0.10", "169.254.20.10 fd00::20:10"},
-		{"dual stack by its ClusterIPs", "169.254.20.10 10.96.0.10 fd00:96::a", "10.96.0.10", "169.254.20.10"},
-		{"all four", "169.254.20.10 10.96.0.10 fd00::10 fd00:96::a", "10.96.0.10", "169.254.20.10 fd00::10"},
-		{"ClusterIPs alone", "10.96.0.10 fd00:96::a", "", ""},
-	} {
-		var target netip.Addr
-		if tc.target != "" {
-			target = netip.MustParseAddr(tc.target)
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
+		c := testConfig()
+		switch f := reflect.ValueOf(&c).Elem().FieldByIndex(field.Index); f.Kind() {
+		case reflect.String:
+			f.SetString("another")
+		case reflect.Uint16:
+			f.SetUint(7)
+		case reflect.Int64:
+			f.SetInt(7)
+		default:
+			f.Set(reflect.ValueOf(nettest.Addrs("192.0.2.1")))
 		}
-		all := addrsOf(tc.addrs)
-		got := slices.DeleteFunc(slices.Clone(all), func(a netip.Addr) bool { return !NothingBehind(a, all, target) })
-		if !slices.Equal(got, addrsOf(tc.want)) {
-			t.Errorf("%s: got %v, want %s", tc.name, got, tc.want)
+		if c.Equal(testConfig()) || testConfig().Equal(c) {
+			t.Errorf("another %s, and still equal", field.Name)
 		}
 	}
 }

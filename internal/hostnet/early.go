@@ -4,7 +4,11 @@ package hostnet
 
 import (
 	"net/netip"
-	"slices"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/instance"
+	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
 // EarlyFallback makes the fallback table before an instance opens its network. The table has the form in which the last
@@ -17,71 +21,52 @@ import (
 // EarlyFallback does not touch the table of an instance that lives. It keeps the connections that a dead instance's table
 // remembers.
 func EarlyFallback(cfg Config) ([]netip.Addr, error) {
-	return earlyFallback(cfg, (*Fallback).Leave)
+	return earlyFallback(cfg, (*fallback.Table).Leave)
 }
 
 // ForeseenFallback is EarlyFallback before the configuration is read, for what may be less than that says. The table of a dead
 // instance that answers for all addresses of cfg in that form stays as it is: it may have more of them, or another target.
 func ForeseenFallback(cfg Config) ([]netip.Addr, error) {
-	return earlyFallback(cfg, func(f *Fallback) error {
-		if f.isLeft() {
+	return earlyFallback(cfg, func(f *fallback.Table) error {
+		if f.IsLeft() {
 			return nil
 		}
 		return f.Leave()
 	})
 }
 
-func earlyFallback(cfg Config, leave func(*Fallback) error) ([]netip.Addr, error) {
+func earlyFallback(cfg Config, leave func(*fallback.Table) error) ([]netip.Addr, error) {
 	if cfg.Validate() != nil || checkCapability(cfg) != nil {
 		return nil, nil
 	}
 	f := newFallback(cfg)
-	if f == nil || len(f.routes) == 0 {
+	if f == nil || len(f.Addresses()) == 0 {
 		return nil, nil
 	}
-	turn, err := takeTurn()
-	if err != nil || turn == nil && fallbackExists() {
+	turn, err := instance.TakeTurn()
+	if err != nil || turn == nil && fallback.Exists() {
 		return nil, err // without an error: an instance is leaving, and makes the table
 	}
-	defer turn.release()
-	if peers(-1) > 0 && fallbackExists() {
+	defer turn.Release()
+	if instance.Peers(-1) > 0 && fallback.Exists() {
 		return nil, nil
 	}
 	if err := leave(f); err != nil {
 		return nil, err
 	}
-	return f.addresses(), nil
+	return f.Addresses(), nil
 }
 
 // RemoveFallback takes the fallback table away, of whatever family, for a configuration that wants none. The table of an
 // instance that lives, or that is leaving, stays.
 func RemoveFallback() error {
-	turn, err := takeTurn()
+	turn, err := instance.TakeTurn()
 	if turn == nil {
 		return err
 	}
-	defer turn.release()
-	if peers(-1) > 0 {
+	defer turn.Release()
+	if instance.Peers(-1) > 0 {
 		return nil
 	}
-	return removeTables(fallbackTable, false, true)
-}
-
-// isLeft reports whether a table is there that answers for all of f's addresses as Leave makes it, with whatever target.
-// A table that cannot be read is none.
-func (f *Fallback) isLeft() bool {
-	for _, six := range families(f.addresses()) {
-		rewrites, err := readRewrites(six)
-		if err != nil {
-			return false
-		}
-		for _, a := range f.addresses() {
-			here := func(w rewrite) bool { return w.addr == a && w.port == f.port }
-			anyCase := func(w rewrite) bool { return here(w) && w.anyCase }
-			if a.Is6() == six && (!slices.ContainsFunc(rewrites, here) || slices.ContainsFunc(rewrites, anyCase)) {
-				return false
-			}
-		}
-	}
-	return true
+	return nft.RemoveTables(fallback.Name, family.Both...)
 }

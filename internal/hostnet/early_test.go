@@ -9,12 +9,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/instance"
+	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
+	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
 // tables lists the fallback tables with the handles of their rules, which change when a rule is made anew.
 func tables(t *testing.T) string {
 	t.Helper()
-	return command(t, "nft", "-a", "list", "ruleset")
+	return nettest.Command(t, "nft", "-a", "list", "ruleset")
 }
 
 func early(t *testing.T, cfg Config) string {
@@ -33,13 +39,13 @@ func TestEarlyFallback(t *testing.T) {
 	}{
 		{"both families", "169.254.20.10 fd00::10", func(*Config) {}},
 		{"no rules, but a fallback", "169.254.20.10 fd00::10", func(c *Config) { c.Firewall = None }},
-		{"one family", "169.254.20.10", func(c *Config) { c.Fallback = addrsOf("10.96.0.11") }},
+		{"one family", "169.254.20.10", func(c *Config) { c.Fallback = nettest.Addrs("10.96.0.11") }},
 		{"none", "", func(c *Config) { c.Fallback = nil }},
-		{"a Service's address only", "", func(c *Config) { c.Addresses = addrsOf("10.96.0.10") }},
-		{"what Open refuses", "", func(c *Config) { c.Fallback = addrsOf("127.0.0.1") }},
+		{"a Service's address only", "", func(c *Config) { c.Addresses = nettest.Addrs("10.96.0.10") }},
+		{"what Open refuses", "", func(c *Config) { c.Fallback = nettest.Addrs("127.0.0.1") }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			inNamespace(t)
+			nettest.InNamespace(t)
 			cfg := testConfig()
 			tc.change(&cfg)
 			for range 2 {
@@ -54,7 +60,7 @@ func TestEarlyFallback(t *testing.T) {
 			if n := strings.Count(out, "fib daddr type != local"); tc.want != "" && n == 0 || strings.Contains(out, "mark != 0x") {
 				t.Errorf("it answers also while somebody has the addresses:\n%s", out)
 			}
-			if n := peers(-1); n != 0 {
+			if n := instance.Peers(-1); n != 0 {
 				t.Error("it counts as an instance")
 			}
 		})
@@ -63,12 +69,12 @@ func TestEarlyFallback(t *testing.T) {
 
 // TestEarlyFallbackRemembers has clients in the table of an instance that was killed before it steered.
 func TestEarlyFallbackRemembers(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	n := open(t, testConfig())
 	if err := n.Close(true); err != nil { // as if it had been killed
 		t.Fatal(err)
 	}
-	command(t, "nft", "add", "element", "ip", fallbackTable, "moved", "{ 10.244.1.2 . 40000 }")
+	nettest.Command(t, "nft", "add", "element", "ip", fallback.Name, "moved", "{ 10.244.1.2 . 40000 }")
 	if out := tables(t); !strings.Contains(out, "mark != 0x") {
 		t.Fatalf("it does not answer in any case:\n%s", out)
 	}
@@ -80,10 +86,10 @@ func TestEarlyFallbackRemembers(t *testing.T) {
 
 // TestEarlyFallbackBesideAnInstance leaves the table of an instance that lives as it is, also while that one is leaving.
 func TestEarlyFallbackBesideAnInstance(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	n := open(t, testConfig())
 	other := testConfig()
-	other.Fallback, other.FallbackZone = addrsOf("10.96.0.12"), 40
+	other.Fallback, other.FallbackZone = nettest.Addrs("10.96.0.12"), 40
 	unchanged := func(state string) {
 		t.Helper()
 		before := tables(t)
@@ -97,17 +103,17 @@ func TestEarlyFallbackBesideAnInstance(t *testing.T) {
 		}
 	}
 	unchanged("it does not steer yet")
-	if err := n.Steer(testConfig().Addresses); err != nil {
+	if err := steerTo(n, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
 	unchanged("it steers")
-	if err := removeTables(fallbackTable, false, true); err != nil {
+	if err := nft.RemoveTables(fallback.Name, family.Both...); err != nil {
 		t.Fatal(err)
 	}
 	if got := early(t, testConfig()); got == "" {
 		t.Error("none made beside an instance without one")
 	}
-	if err := n.Withdraw(time.Second, ignore); err != nil {
+	if err := n.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
 		t.Fatal(err)
 	}
 	unchanged("it leaves")
@@ -116,12 +122,12 @@ func TestEarlyFallbackBesideAnInstance(t *testing.T) {
 
 // TestEarlyFallbackWithoutTurn has somebody hold the turn on a node without a table: nobody else makes it.
 func TestEarlyFallbackWithoutTurn(t *testing.T) {
-	inNamespace(t)
-	turn, err := takeTurn()
+	nettest.InNamespace(t)
+	turn, err := instance.TakeTurn()
 	if turn == nil {
 		t.Fatal(err)
 	}
-	defer turn.release()
+	defer turn.Release()
 	if got := early(t, testConfig()); got != "169.254.20.10 fd00::10" {
 		t.Errorf("answers for %q", got)
 	}
@@ -136,18 +142,18 @@ func TestForeseenFallback(t *testing.T) {
 		rewrite bool
 	}{
 		"the same":                  {},
-		"another target":            {differ: func(dead, _ *Config) { dead.Fallback = addrsOf("10.96.0.12 fd00:96::c") }},
-		"more addresses":            {differ: func(_, flags *Config) { flags.Addresses = addrsOf("169.254.20.10") }},
+		"another target":            {differ: func(dead, _ *Config) { dead.Fallback = nettest.Addrs("10.96.0.12 fd00:96::c") }},
+		"more addresses":            {differ: func(_, flags *Config) { flags.Addresses = nettest.Addrs("169.254.20.10") }},
 		"another zone":              {differ: func(dead, _ *Config) { dead.FallbackZone = 40 }},
-		"fewer addresses":           {differ: func(dead, _ *Config) { dead.Addresses = addrsOf("169.254.20.10 10.96.0.10") }, rewrite: true},
-		"another address":           {differ: func(dead, _ *Config) { dead.Addresses = addrsOf("169.254.20.11 fd00::10 fd00:96::a") }, rewrite: true},
+		"fewer addresses":           {differ: func(dead, _ *Config) { dead.Addresses = nettest.Addrs("169.254.20.10 10.96.0.10") }, rewrite: true},
+		"another address":           {differ: func(dead, _ *Config) { dead.Addresses = nettest.Addrs("169.254.20.11 fd00::10 fd00:96::a") }, rewrite: true},
 		"another port":              {differ: func(dead, _ *Config) { dead.Port = 54 }, rewrite: true},
 		"killed before it steered":  {away: steering, rewrite: true},
 		"killed, as one was away":   {away: steering[:1], rewrite: true},
 		"answers, but not rewrites": {differ: func(dead, _ *Config) { dead.Fallback = nil }, rewrite: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inNamespace(t)
+			nettest.InNamespace(t)
 			dead, cfg := testConfig(), testConfig()
 			if tc.differ != nil {
 				tc.differ(&dead, &cfg)
@@ -157,7 +163,7 @@ func TestForeseenFallback(t *testing.T) {
 			}
 			before := tables(t)
 			got, err := ForeseenFallback(cfg)
-			if want := newFallback(cfg).addresses(); err != nil || !slices.Equal(got, want) {
+			if want := newFallback(cfg).Addresses(); err != nil || !slices.Equal(got, want) {
 				t.Errorf("got %v, %v, want %v", got, err, want)
 			}
 			after := tables(t)
@@ -173,7 +179,7 @@ func TestForeseenFallback(t *testing.T) {
 
 // TestForeseenFallbackFresh has no table to leave.
 func TestForeseenFallbackFresh(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	if got, err := ForeseenFallback(testConfig()); err != nil || len(got) != 2 || !strings.Contains(tables(t), "ip daddr set 10.96.0.11") {
 		t.Errorf("%v, %v, and on the node:\n%s", got, err, tables(t))
 	}
@@ -181,13 +187,13 @@ func TestForeseenFallbackFresh(t *testing.T) {
 
 // TestRemoveFallback takes a table away twice, and not beside an instance, nor while one is leaving.
 func TestRemoveFallback(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	remove := func(state string, want bool) {
 		t.Helper()
 		if err := RemoveFallback(); err != nil {
 			t.Errorf("%s: %v", state, err)
 		}
-		if got := !strings.Contains(tables(t), fallbackTable); got != want {
+		if got := !strings.Contains(tables(t), fallback.Name); got != want {
 			t.Errorf("%s: removed %t", state, got)
 		}
 	}
@@ -196,35 +202,10 @@ func TestRemoveFallback(t *testing.T) {
 	remove("none", true)
 	n := open(t, testConfig())
 	remove("an instance", false)
-	if err := n.Withdraw(time.Second, ignore); err != nil {
+	if err := n.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
 		t.Fatal(err)
 	}
 	remove("it leaves", false)
 	closeNetwork(t, n)
 	remove("it has left", true)
-}
-
-// TestParseRewriteDamaged cuts a rule off at each byte.
-func TestParseRewriteDamaged(t *testing.T) {
-	inNamespace(t)
-	if _, err := EarlyFallback(testConfig()); err != nil {
-		t.Fatal(err)
-	}
-	c, err := nftDial()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	rules, err := nftChain{family: nftFamily(false), table: fallbackTable, name: "prerouting"}.rules(c, "")
-	if err != nil || len(rules) == 0 {
-		t.Fatalf("%d rules, %v", len(rules), err)
-	}
-	for _, rule := range rules {
-		want, ok := parseRewrite(rule)
-		for i := range rule {
-			if got, cutOK := parseRewrite(rule[:i]); cutOK && (!ok || got.addr != want.addr) {
-				t.Errorf("cut at %d: %+v, and whole %+v, %t", i, got, want, ok)
-			}
-		}
-	}
 }

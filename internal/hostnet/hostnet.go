@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package hostnet owns a DNS cache's piece of a node's network: a link with the
-// cache's addresses, the firewall rules that steer DNS to it past connection
-// tracking, and the table that sends DNS to the cluster's servers while the
-// cache is away. It knows neither CoreDNS nor Kubernetes.
+// Package hostnet owns a DNS cache's piece of a node's network: a link with the cache's addresses, the firewall rules that
+// steer DNS to it past connection tracking, and the table that sends DNS to the cluster's servers while the cache is away.
+// It knows neither CoreDNS nor Kubernetes.
 //
 // What it sets up is arranged so that the kernel takes it back by itself when
 // the process dies or hangs; docs/design.md has the facts this rests on.
@@ -18,6 +17,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/link"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/uplink"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/xtables"
 	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
 
@@ -25,32 +30,53 @@ const (
 	// DefaultInterface is the reference's name for its link.
 	DefaultInterface = "nodelocaldns"
 
-	// SelfQueryMark is the socket mark (SO_MARK) of the cache's queries to
-	// itself. Packets that carry it reach the cache whatever the state of
-	// steering and fallback. The value has no bit in the masks of kube-proxy
-	// (0xc000) and Cilium (0x0f00).
-	SelfQueryMark = 0x2053
+	// SelfQueryMark is the socket mark (SO_MARK) of the cache's queries to itself.
+	SelfQueryMark = steering.SelfQueryMark
 
 	// DefaultFallbackZone is the usual Config.FallbackZone: past the two of
 	// Istio, and far below those of Antrea and OVN-Kubernetes.
 	DefaultFallbackZone = 20
-
-	// The comments of the reference's rules: people search for them.
-	commentSkip  = "NodeLocal DNS Cache: skip conntrack"
-	commentAllow = "NodeLocal DNS Cache: allow DNS traffic"
-
-	commentUplink = "NodeLocal DNS Cache: not from the uplink"
 )
 
 // Link and firewall kinds of a Config.
 const (
 	Auto     = "auto"
 	None     = "none"
-	TUN      = "tun"
-	Dummy    = "dummy"
+	TUN      = link.TUN
+	Dummy    = link.Dummy
 	IPTables = "iptables"
 	NFTables = "nftables"
 )
+
+// Values of Config.Uplink.
+const (
+	// UplinkAuto accepts nothing that comes in by an interface of a default
+	// route, unless pods may come in by it: the host's own firewall decides.
+	UplinkAuto = "auto"
+	// UplinkOpen accepts DNS from whoever it comes, as the reference does.
+	UplinkOpen = "open"
+)
+
+// What callers need of the packages below this one.
+type (
+	// Event reports that the link, an address, or one of another instance has gone.
+	Event = link.Event
+	// Uplink is the interface of a default route.
+	Uplink = uplink.Uplink
+)
+
+// What an Event reports: the link has gone, one of its addresses, or link or address of another instance.
+const (
+	LinkGone    = link.LinkGone
+	AddressGone = link.AddressGone
+	PeerGone    = link.PeerGone
+)
+
+// ErrLocked says that another program held the xtables lock for too long; the change was not made and can be tried again.
+var ErrLocked = xtables.ErrLocked
+
+// IsLocal reports whether the kernel takes packets to a for its own.
+func IsLocal(a netip.Addr) bool { return link.IsLocal(a) }
 
 // The valid values of a Config.
 var (
@@ -59,7 +85,7 @@ var (
 	Uplinks   = []string{UplinkAuto, UplinkOpen}
 )
 
-// Config is the whole desired state but for the steering itself.
+// A Config is what the node's network is to be, apart from the addresses that DNS is steered to.
 type Config struct {
 	Interface  string        // at most 14 bytes; a second instance appends a digit
 	Link       string        // Auto, TUN, Dummy or None
@@ -71,10 +97,9 @@ type Config struct {
 	Lease      time.Duration // lifetime of the addresses without a renewal; 0: unlimited
 	Fallback   []netip.Addr  // cluster DNS Service addresses, at most one a family; empty: no fallback table
 
-	// FallbackZone is the first conntrack zone of the fallback table; the
-	// address at index n uses FallbackZone+n. With a Fallback 1 to 65535, less
-	// room for the other addresses: 0 is the zone of everything else
-	// (NF_CT_DEFAULT_ZONE_ID of linux/netfilter/nf_conntrack_zones_common.h).
+	// FallbackZone is the first conntrack zone of the fallback table; the address at index n uses FallbackZone+n. With a
+	// Fallback 1 to 65535, less room for the other addresses: 0 is the zone of everything else (NF_CT_DEFAULT_ZONE_ID of
+	// linux/netfilter/nf_conntrack_zones_common.h).
 	FallbackZone uint16
 }
 
@@ -127,9 +152,9 @@ func (c Config) validateAddresses() error {
 }
 
 func (c Config) validateFallback() error {
-	seen := map[bool]netip.Addr{}
+	seen := map[family.Family]netip.Addr{}
 	for _, f := range c.Fallback {
-		if other, ok := seen[f.Is4()]; ok {
+		if other, ok := seen[family.Of(f)]; ok {
 			return fmt.Errorf("fallback %s: %s is given already; one address a family", f, other)
 		}
 		if err := unicast.CheckService(f); err != nil {
@@ -138,7 +163,7 @@ func (c Config) validateFallback() error {
 		if f.Zone() != "" || f.IsLinkLocalUnicast() || f.Is4In6() {
 			return fmt.Errorf("fallback %s: want the address of the cluster DNS Service", f)
 		}
-		seen[f.Is4()] = f
+		seen[family.Of(f)] = f
 	}
 	highest := math.MaxUint16 - len(c.Addresses) + 1
 	if c.FallbackZone == 0 && len(c.Fallback) > 0 || int(c.FallbackZone) > highest {
@@ -147,13 +172,17 @@ func (c Config) validateFallback() error {
 	return nil
 }
 
-// families returns which address families, false for IPv4 and true for IPv6, c uses.
-func families(addrs []netip.Addr) []bool {
-	var fams []bool
-	for _, six := range []bool{false, true} {
-		if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Is6() == six }) {
-			fams = append(fams, six)
-		}
+// newFallback returns nil if cfg wants neither rules nor a fallback.
+func newFallback(c Config) *fallback.Table {
+	if c.Firewall == None && len(c.Fallback) == 0 {
+		return nil
 	}
-	return fams
+	return fallback.New(c.Addresses, c.Port, c.Fallback, c.FallbackZone)
+}
+
+// Equal reports whether c and other say the same.
+func (c Config) Equal(other Config) bool {
+	return slices.Equal(c.Addresses, other.Addresses) && slices.Equal(c.Fallback, other.Fallback) &&
+		c.Interface == other.Interface && c.Link == other.Link && c.Firewall == other.Firewall && c.Uplink == other.Uplink &&
+		c.Port == other.Port && c.HealthPort == other.HealthPort && c.Lease == other.Lease && c.FallbackZone == other.FallbackZone
 }

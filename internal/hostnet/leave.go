@@ -4,110 +4,97 @@ package hostnet
 
 import (
 	"errors"
-	"net/netip"
-	"slices"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/uplink"
+	"github.com/nodelocaldns/nodelocaldns/internal/nft"
+	"github.com/nodelocaldns/nodelocaldns/internal/retry"
 )
 
-// Withdraw takes steering away for good, for all instances on the node, and
-// keeps it away until Close. It waits for its turn and for the lock of other
-// programs at most patience; without rules changed the addresses are taken
-// away instead, which makes the rules inert. It calls waiting, with the reason,
-// before each further attempt.
-func (n *Network) Withdraw(patience time.Duration, waiting func(error)) error {
-	deadline := time.Now().Add(patience)
-	for {
-		err := n.withdraw()
-		if err == nil || time.Now().After(deadline) {
-			if err != nil {
-				n.gone = true
-				err = errors.Join(err, n.link.Close())
-			}
-			return err
-		}
-		waiting(err)
-		_, _ = n.Renew() // of no use without the rules, and these are tried until the deadline
-		time.Sleep(20 * time.Millisecond)
-	}
+// Leaving says how Leave is done.
+type Leaving struct {
+	Patience time.Duration // for the turn, and for the locks of other programs
+	Heard    bool          // this instance's servers have answered: they get a share of what is steered, whoever steers it
+	Waiting  func(error)   // called, with the reason, before each further attempt
+	Off      func()        // called when steering is off, before the queues are drained; nil: nothing is called
 }
 
-func (n *Network) withdraw() error {
-	if len(n.claims) == 1 {
-		turn, err := n.takeTurn()
+// leaveInterval is the time between two attempts to take steering off.
+const leaveInterval = 20 * time.Millisecond
+
+// Leave takes steering off for good, for all instances on the node, and keeps it off until Close, as it holds the turn. If the
+// rules cannot be changed within l.Patience Leave takes the addresses away instead, which makes the rules inert, and returns the
+// error. Then it waits until the servers have read what has arrived.
+func (n *Network) Leave(l Leaving) error {
+	drains := len(n.steered()) > 0 || l.Heard
+	var err error
+	left := retry.Until(l.Patience, leaveInterval, func() bool {
 		if err != nil {
-			return err
+			l.Waiting(err)
+			_, _ = n.Renew() // of no use without the rules, and these are tried until the end
 		}
-		n.claims = append(n.claims, turn)
+		err = n.stepAside(l.Heard)
+		return err == nil
+	})
+	if !left {
+		n.book = n.book.after(time.Now(), closed)
+		err = errors.Join(err, n.link.Close())
 	}
-	return n.stepAside()
-}
-
-// stepAside takes steering off and has the host use another source address,
-// unless another instance keeps this one. A dummy link would keep the changed
-// route if the process died in between, so there the rules go first.
-func (n *Network) stepAside() error {
-	if !n.Alone() {
-		if !n.served && !n.heard {
-			return nil // the rules are the others'
-		}
-		return n.applyAny(nil)
+	if l.Off != nil {
+		l.Off()
 	}
-	steps := []func() error{n.link.Yield, func() error { return n.applyAny(nil) }}
-	if n.linkOutlives() {
-		slices.Reverse(steps)
-	}
-	for _, step := range steps {
-		if err := step(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Close takes everything away but the fallback table. The cache's servers must
-// have stopped: answers that leave after their rules would be tracked. With
-// other instances alive the rules are theirs now, and stay. keep leaves rules
-// and, if it can outlive the process, the link.
-func (n *Network) Close(keep bool) error {
-	var errs []error
-	if !keep && n.Alone() {
-		errs = append(errs, n.removeRules())
-		if n.met {
-			errs = append(errs, n.clearLeftovers())
-		}
-	}
-	if !keep || !n.linkOutlives() {
-		errs = append(errs, n.link.Close())
-	}
-	if !keep && n.Alone() && len(n.FallbackAddresses()) > 0 {
-		errs = append(errs, n.fallback.Leave())
-	}
-	n.releaseAll()
-	return errors.Join(errs...)
-}
-
-// linkOutlives reports whether the link can outlive the process.
-func (n *Network) linkOutlives() bool {
-	l, ok := n.link.(*kernelLink)
-	return ok && l.kind() == Dummy
-}
-
-// removeRules leaves the fallback table if it is to stay.
-func (n *Network) removeRules() error {
-	err := errors.Join(n.firewall.Remove(), removeARP())
-	if n.fallback != nil && len(n.FallbackAddresses()) == 0 {
-		err = errors.Join(err, removeTables(fallbackTable, false, true))
+	if drains {
+		n.drain()
 	}
 	return err
 }
 
-// FallbackAddresses returns the addresses that the fallback table answers for
-// after Close.
-func (n *Network) FallbackAddresses() []netip.Addr {
-	if n.fallback == nil {
+// stepAside takes the turn, unless this instance has it, and steering off. Rules of others stay if this instance has not come
+// to serve.
+func (n *Network) stepAside(heard bool) (err error) {
+	if n.turn == nil {
+		if n.turn, err = n.takeTurn(); err != nil {
+			return err
+		}
+	}
+	alone := n.alone()
+	if !alone && n.phase == opened && !heard {
 		return nil
 	}
-	return n.fallback.addresses()
+	_, err = n.carryOut(planLeave(n.have(), alone, n.link.OutlivesProcess(), time.Now()))
+	return err
+}
+
+// Close takes everything away but the fallback table. The cache's servers must have stopped: answers that leave after their
+// rules would be tracked. With other instances alive the rules are theirs now, and stay. keep leaves rules and, if it can
+// outlive the process, the link.
+func (n *Network) Close(keep bool) error {
+	var errs []error
+	if !keep && n.alone() {
+		errs = append(errs, n.removeRules())
+		if n.leftovers == maybeLeftovers {
+			errs = append(errs, n.clearLeftovers())
+		}
+	}
+	if !keep || !n.link.OutlivesProcess() {
+		errs = append(errs, n.link.Close())
+	}
+	if !keep && n.alone() && len(n.left()) > 0 {
+		errs = append(errs, n.fallback.Leave())
+	}
+	n.release()
+	return errors.Join(errs...)
+}
+
+// removeRules leaves the fallback table if it is to stay.
+func (n *Network) removeRules() error {
+	err := errors.Join(n.firewall.Remove(), uplink.RemoveARP())
+	if n.fallback != nil && len(n.left()) == 0 {
+		err = errors.Join(err, nft.RemoveTables(fallback.Name, family.Both...))
+	}
+	return err
 }
 
 // abandon undoes a failed Open but for the fallback table: where nothing is
@@ -117,23 +104,23 @@ func (n *Network) abandon() error {
 	if n.link != nil {
 		errs = append(errs, n.link.Close())
 	}
-	if n.firewall != nil && n.Alone() {
+	if n.firewall != nil && n.alone() {
 		errs = append(errs, n.removeRules())
 	}
-	if len(n.FallbackAddresses()) > 0 && n.Alone() {
+	if len(n.left()) > 0 && n.alone() {
 		_ = n.fallback.Leave() // the error that led here says more
 	}
-	n.releaseAll()
+	n.release()
 	return errors.Join(errs...)
 }
 
-func (n *Network) releaseAll() {
+// release ends the watch, and gives back the turn and then the name.
+func (n *Network) release() {
 	if n.done != nil {
 		close(n.done)
 		n.done = nil
 	}
-	for _, c := range slices.Backward(n.claims) {
-		c.release()
-	}
-	n.claims = nil
+	n.turn.Release()
+	n.name.Release()
+	n.turn, n.name = nil, nil
 }

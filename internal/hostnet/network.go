@@ -10,37 +10,33 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/instance"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/link"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
 )
 
-// ErrTurn says that another instance on this node is leaving and does not want
-// the shared rules changed; try again. TurnHolder says who that is.
-var ErrTurn = errors.New("another instance on this node is leaving")
-
-// A Network is the piece of the node's network that one cache owns. Its methods
-// are for one goroutine.
+// A Network is the piece of the node's network that one cache owns. Its methods are for one goroutine at a time.
 type Network struct {
-	cfg       Config
-	parting   []netip.Addr // addresses of the last configuration whose servers still run
+	book      // what the node's network was last made
+	trust     trust
+	phase     phase
+	leftovers leftovers
 	slot      int
-	claims    []*claim // the slot, and while leaving the turn
-	link      Link
+	name      *instance.Claim // of the slot
+	turn      *instance.Claim // from Leave to Close; nil: this instance does not hold the turn
+	missed    missedTurn      // while another instance holds the turn
+	peers     string          // who the other instances are; empty: there is none, or nobody has asked
+	link      link.Link
 	firewall  Firewall
-	fallback  *Fallback
-	renewed   time.Time // when the last renewal of the lease began; zero: never
-	repaired  bool      // the link was put back, and the caller does not know yet
-	halfway   bool      // a change of link or firewall failed: neither is known to be what cfg says
-	steered   []netip.Addr
-	settling  []netip.Addr // of the steered
-	settled   time.Time    // when the settling ends
-	served    bool         // an address was steered once
-	heard     bool         // the servers have answered once
-	gone      bool         // the addresses were taken away for good
-	forsaken  []netip.Addr // those taken away for want of a way to take the rules away
-	met       bool         // there may be rules that Set does not replace, as of another instance that was here
-	found     bool         // a fallback table was there before this instance set it
-	missed    missedTurn   // the turn, while another instance keeps it from this one
-	uplinks   []Uplink     // the interfaces of the default routes
-	arpFailed bool         // the ARP table could not be set, and a warning said so
+	fallback  *fallback.Table // nil: there is none
+	origin    origin
+	renewed   time.Time // when the last renewal of the lease began; zero: there was none
+	news      news
+	uplinks   []Uplink // the interfaces of the default routes
+	arp       arpState
 	warnings  []string
 	events    chan Event
 	done      chan struct{} // closes the watch
@@ -48,32 +44,66 @@ type Network struct {
 	index     atomic.Int64 // of the link, for the watch
 }
 
+// phase is whether this instance has come to serve.
+type phase uint8
+
+const (
+	opened  phase = iota // no address was steered yet: rules that steer are another instance's
+	serving              // an address was steered once
+)
+
+// leftovers are rules that this instance's do not replace: those of another backend.
+type leftovers uint8
+
+const (
+	noLeftovers    leftovers = iota
+	maybeLeftovers           // another instance is or was here, or a backend of this instance failed
+)
+
+// origin is who has made the fallback table.
+type origin uint8
+
+const (
+	made      origin = iota // this instance, or nobody
+	inherited               // there was a table before this instance set it
+)
+
+// news is what Renew has still to report.
+type news uint8
+
+const (
+	nothing     news = iota
+	linkPutBack      // the link had gone
+)
+
 // A Firewall keeps the steering rules.
 type Firewall interface {
 	// Set makes the rules what s says, whatever was there before.
-	Set(s Steering) error
+	Set(s steering.Wanted) error
 	// Intact reports whether the rules are as Set left them; thorough may
 	// start processes, otherwise it only asks the kernel.
 	Intact(thorough bool) (bool, error)
+	// Owns reports whether rules of a family in a backend, which is NFTables or a
+	// variant of iptables (see xtables.Clear), are those that Set keeps.
+	Owns(backend string, f family.Family) bool
 	// Remove takes out all rules of ours.
 	Remove() error
 	// String returns the backend's name.
 	String() string
 }
 
-// Open takes possession: leftovers of dead predecessors and of the reference
-// go, the fallback answers, the link with its addresses comes. Steering is off.
-// The order matters: an address without rules is safe, a rule without a server
-// behind it is not. On an error nothing is left behind but the fallback table.
+// Open takes possession of the node's network. Leftovers of dead predecessors and of the reference go, the fallback table
+// answers, the link comes with its addresses. All addresses are standing. The order matters: an address without rules is
+// safe, a rule without a server behind it is not. After an error nothing is left but the fallback table.
 func Open(cfg Config) (*Network, error) {
 	if err := errors.Join(cfg.Validate(), checkCapability(cfg)); err != nil {
 		return nil, err
 	}
-	slot, c, err := takeSlot()
+	slot, name, err := instance.TakeSlot()
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{cfg: cfg, slot: slot, claims: []*claim{c}, events: make(chan Event, 1)}
+	n := &Network{book: book{cfg: cfg}, slot: slot, name: name, events: make(chan Event, 1)}
 	if err := n.open(); err != nil {
 		return nil, errors.Join(err, n.abandon())
 	}
@@ -81,174 +111,94 @@ func Open(cfg Config) (*Network, error) {
 }
 
 func (n *Network) open() (err error) {
-	n.fallback, n.found = newFallback(n.cfg), fallbackExists()
-	if n.firewall, err = n.openFirewall(); err != nil {
-		return err
+	n.fallback = newFallback(n.cfg)
+	if fallback.Exists() {
+		n.origin = inherited
 	}
-	if n.link, err = n.openLink(); err != nil {
+	if n.firewall, err = n.openFirewall(n.cfg); err != nil {
+		return ruleError(err)
+	}
+	if n.link, err = n.openLink(n.cfg); err != nil {
 		return err
 	}
 	if err := n.makeLink(); err != nil {
 		return err
 	}
-	if n.Alone() {
-		if err := errors.Join(n.clearLeftovers(), n.applyAny(nil)); err != nil {
+	to := n.have().target(Want{Config: n.cfg}, time.Now())
+	if n.alone() {
+		if err := ruleError(n.clearLeftovers()); err != nil {
+			return err
+		}
+		if _, err := n.carryOut(steer(n.book, to, setRules)); err != nil {
 			return err
 		}
 	}
+	n.book = to
 	if _, err := n.Renew(); err != nil {
 		return err
 	}
-	return n.watch()
+	return n.watch(n.cfg)
 }
 
-// Warnings returns, once, what a user should know about how Open went.
-func (n *Network) Warnings() []string {
-	w := n.warnings
+// have returns what a plan starts from.
+func (n *Network) have() have { return have{n.book, n.trust, n.fallback != nil} }
+
+// A Status is a snapshot of a Network.
+type Status struct {
+	Addresses   []Address // those of the configuration in its order, then those that part
+	Network     string    // the link and the firewall backend
+	Renewed     time.Time // when the last renewal of the lease began. A lease that is over since then ran out as this process did not run.
+	TurnAwaited time.Time // since when another instance has had the turn at each attempt of this one; zero: it has not
+	Uplinks     []Uplink  // as last seen; none if the rules are somebody else's or Config.Uplink is UplinkOpen
+	Fallback    []netip.Addr
+	Warnings    []string // what a user should know; each is in one Status
+}
+
+// Status makes no system call. It works after Close, too: Fallback has the addresses that the fallback table answers for then.
+func (n *Network) Status() Status {
+	s := Status{
+		Addresses: slices.Clone(n.addrs), Network: fmt.Sprintf("%s, %s", n.link, n.firewall), Renewed: n.renewed,
+		TurnAwaited: n.missed.since(time.Now()), Uplinks: n.uplinks, Fallback: n.left(), Warnings: n.warnings,
+	}
 	n.warnings = nil
-	return w
+	return s
 }
 
-// String names the link and the firewall backend.
-func (n *Network) String() string { return fmt.Sprintf("%s, %s", n.link, n.firewall) }
-
-// Alone reports whether no other instance lives on this node.
-func (n *Network) Alone() bool {
-	alone := peers(n.slot) == 0
-	n.met = n.met || !alone
-	return alone
-}
-
-// Inherit removes, once after the last of the other instances has gone, what Set
-// does not replace of theirs: one that was killed, or was not alone when it left,
-// may have had another backend. Where updates surge, nobody starts alone.
-func (n *Network) Inherit() error {
-	if !n.met || !n.Alone() {
+// left returns the addresses that the fallback table answers for after Close.
+func (n *Network) left() []netip.Addr {
+	if n.fallback == nil {
 		return nil
 	}
-	return n.inTurn(func() error {
-		if !n.Alone() {
-			return nil // one that has come since
-		}
-		err := n.whileRenewing(n.clearLeftovers)
-		n.met = err != nil
-		return err
-	})
+	return n.fallback.Addresses()
 }
 
-// Heard notes that this instance's servers have answered: they get a share of
-// what is steered to an address, whoever steers it.
-func (n *Network) Heard() { n.heard = true }
-
-// Forsake takes addresses away until the steering has been changed: rules that
-// steer to them, and cannot be taken out, are inert then.
-func (n *Network) Forsake(addrs []netip.Addr) error {
-	n.forsaken = slices.Clone(addrs)
-	_, err := n.Renew()
-	return err
+// alone reports whether no other instance runs on this node.
+func (n *Network) alone() bool {
+	if instance.Peers(n.slot) == 0 {
+		return true
+	}
+	n.leftovers = maybeLeftovers
+	return false
 }
 
-// Steered returns the addresses that DNS is steered to.
-func (n *Network) Steered() []netip.Addr { return n.steered }
-
-// Events returns a channel that tells when the link or an address of this or
-// of another instance went.
+// Events returns a channel that gets an Event when the link or an address of this or of another instance has gone.
 func (n *Network) Events() <-chan Event { return n.events }
 
-// Renew renews the addresses' lease; repaired says that the link had gone since
-// the last call. An error may be of one address, while the others are renewed.
-func (n *Network) Renew() (repaired bool, err error) {
-	if n.gone {
-		return false, nil
-	}
-	n.renewed = time.Now()
-	back, err := n.link.Set(without(slices.Concat(n.cfg.Addresses, n.parting), n.forsaken), n.cfg.Lease)
-	if l, ok := n.link.(*kernelLink); ok {
-		n.index.Store(int64(l.index))
-	}
-	select {
-	case <-n.lost:
-		err = errors.Join(err, n.watch())
-	default:
-	}
-	repaired, n.repaired = back || n.repaired, false
-	return repaired, err
-}
-
-// KeepLease renews the lease if a quarter of it is over, for a caller that is
-// between two steps which may take long on a slow or busy node. One that has run
-// out stays so, as the rules have to go before such addresses come back.
-func (n *Network) KeepLease() {
-	if age := time.Since(n.renewed); age > n.cfg.Lease/4 && age < n.cfg.Lease {
-		n.repaired, _ = n.Renew() // the next call tells, and is soon enough
-	}
-}
-
-// Renewed returns when the addresses' lease was last renewed, or tried to be: a
-// lease that is over since then ran out as this process did not run.
-func (n *Network) Renewed() time.Time { return n.renewed }
-
-// whileRenewing runs f, which must not touch the link, and keeps the lease
-// meanwhile: on a slow or busy node the processes of iptables can take longer.
-func (n *Network) whileRenewing(f func() error) error {
-	if n.renewed.IsZero() || n.cfg.Lease == 0 {
-		return f()
-	}
-	done, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		ticker := time.NewTicker(n.cfg.Lease / 3)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-			}
-			n.KeepLease()
-		}
-	}()
-	err := f()
-	close(done)
-	<-stopped
-	return err
-}
-
-// Intact reports what somebody else changed of the rules, by the names of the
-// objects; thorough may start processes.
-func (n *Network) Intact(thorough bool) (broken []string, err error) {
-	err = n.whileRenewing(func() error {
-		ok, err := n.firewall.Intact(thorough)
-		if err == nil && !ok {
-			broken = append(broken, "rules")
-		}
-		return err
-	})
-	if n.fallback != nil {
-		ok, ferr := n.fallback.Intact()
-		if ferr == nil && !ok {
-			broken = append(broken, "fallback")
-		}
-		err = errors.Join(err, ferr)
-	}
-	return broken, err
-}
-
 // watch subscribes to link and address changes, in place of an earlier subscription.
-func (n *Network) watch() error {
+func (n *Network) watch(cfg Config) error {
 	if n.done != nil {
 		close(n.done)
 	}
 	done, lost := make(chan struct{}), make(chan struct{}, 1)
 	n.done, n.lost = done, lost
-	w := watcher{prefix: n.cfg.Interface, index: &n.index, addrs: n.cfg.Addresses, out: n.events}
+	w := link.Watcher{Prefix: cfg.Interface, Index: &n.index, Addresses: cfg.Addresses, Out: n.events}
 	again := func(error) {
 		select {
 		case lost <- struct{}{}: // or closed by us, and then nobody reads it
 		default:
 		}
 	}
-	err := w.start(done, again)
+	err := w.Start(done, again)
 	if err != nil {
 		again(err)
 	}
@@ -256,9 +206,9 @@ func (n *Network) watch() error {
 }
 
 // linkName returns the name of this instance's link.
-func (n *Network) linkName() string {
+func (n *Network) linkName(cfg Config) string {
 	if n.slot == 0 {
-		return n.cfg.Interface
+		return cfg.Interface
 	}
-	return n.cfg.Interface + strconv.Itoa(n.slot)
+	return cfg.Interface + strconv.Itoa(n.slot)
 }

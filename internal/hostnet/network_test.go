@@ -4,6 +4,7 @@ package hostnet
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -11,6 +12,13 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/instance"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
+	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
+	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
 func open(t *testing.T, cfg Config) *Network {
@@ -19,7 +27,7 @@ func open(t *testing.T, cfg Config) *Network {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := n.Warnings(); len(w) > 0 {
+	if w := n.Status().Warnings; len(w) > 0 {
 		t.Errorf("warnings: %q", w)
 	}
 	return n
@@ -35,34 +43,34 @@ func closeNetwork(t *testing.T, n *Network) {
 // state is what a person would look at.
 func state(t *testing.T) string {
 	t.Helper()
-	return command(t, "ip", "-br", "addr") + command(t, "nft", "list", "ruleset")
+	return nettest.Command(t, "ip", "-br", "addr") + nettest.Command(t, "nft", "list", "ruleset")
 }
 
 func TestNetworkLife(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	before := state(t)
 	n := open(t, testConfig())
-	if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10/32 10.96.0.10/32 fd00:96::a/128 fd00::10/128") {
+	if out := nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10/32 10.96.0.10/32 fd00:96::a/128 fd00::10/128") {
 		t.Errorf("addresses: %s", out)
 	}
-	if len(n.Steered()) != 0 {
+	if len(n.steered()) != 0 {
 		t.Error("steers before anybody asked for it")
 	}
-	if err := n.Steer(addrsOf("169.254.20.10 fd00::10")); err != nil {
+	if err := steerTo(n, nettest.Addrs("169.254.20.10 fd00::10")); err != nil {
 		t.Fatal(err)
 	}
-	if broken, err := n.Intact(true); len(broken) > 0 || err != nil {
+	if broken, err := n.intact(true); len(broken) > 0 || err != nil {
 		t.Errorf("broken: %v, %v", broken, err)
 	}
-	command(t, "nft", "delete", "table", "ip", fallbackTable)
-	if broken, err := n.Intact(false); len(broken) != 1 || broken[0] != "fallback" || err != nil {
+	nettest.Command(t, "nft", "delete", "table", "ip", fallback.Name)
+	if broken, err := n.intact(false); len(broken) != 1 || broken[0] != "fallback" || err != nil {
 		t.Errorf("broken: %v, %v", broken, err)
 	}
-	if err := n.Withdraw(time.Second, ignore); err != nil {
+	if err := n.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
 		t.Fatal(err)
 	}
 	closeNetwork(t, n)
-	if err := removeTables(fallbackTable, false, true); err != nil {
+	if err := nft.RemoveTables(fallback.Name, family.Both...); err != nil {
 		t.Fatal(err)
 	}
 	if after := state(t); after != before {
@@ -72,7 +80,7 @@ func TestNetworkLife(t *testing.T) {
 
 // TestIsLocal has an address be there, run out, and be one that only a route knows.
 func TestIsLocal(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	cfg := testConfig()
 	cfg.Lease = 2 * time.Second
 	n := open(t, cfg)
@@ -83,45 +91,45 @@ func TestIsLocal(t *testing.T) {
 		}
 	}
 	for _, a := range cfg.Addresses {
-		eventually(t, a.String()+" goes without a renewal", func() bool { return !IsLocal(a) })
+		nettest.Eventually(t, a.String()+" goes without a renewal", func() bool { return !IsLocal(a) })
 	}
-	command(t, "ip", "addr", "add", "10.96.0.10/32", "dev", "lo")
+	nettest.Command(t, "ip", "addr", "add", "10.96.0.10/32", "dev", "lo")
 	if !IsLocal(netip.MustParseAddr("10.96.0.10")) {
 		t.Error("somebody else's address is not local")
 	}
 }
 
 func TestLeaseRunsOut(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	cfg := testConfig()
 	cfg.Lease = 2 * time.Second
 	n := open(t, cfg)
 	defer closeNetwork(t, n)
-	eventually(t, "the addresses go without a renewal", func() bool {
-		return !strings.Contains(command(t, "ip", "-br", "addr", "show", "nodelocaldns"), "/32")
+	nettest.Eventually(t, "the addresses go without a renewal", func() bool {
+		return !strings.Contains(nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"), "/32")
 	})
 	if _, err := n.Renew(); err != nil {
 		t.Fatal(err)
 	}
-	if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10/32") {
+	if out := nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10/32") {
 		t.Errorf("not back: %s", out)
 	}
 }
 
 func TestRepairsLink(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	n := open(t, testConfig())
 	defer closeNetwork(t, n)
-	command(t, "ip", "link", "del", "nodelocaldns")
-	eventually(t, "an event", func() bool { return len(n.Events()) > 0 })
+	nettest.Command(t, "ip", "link", "del", "nodelocaldns")
+	nettest.Eventually(t, "an event", func() bool { return len(n.Events()) > 0 })
 	if e := <-n.Events(); e != LinkGone && e != AddressGone {
 		t.Errorf("event %q", e)
 	}
 	if repaired, err := n.Renew(); !repaired || err != nil {
 		t.Fatalf("got %v, %v", repaired, err)
 	}
-	command(t, "ip", "addr", "del", "169.254.20.10/32", "dev", "nodelocaldns")
-	eventually(t, "an event", func() bool {
+	nettest.Command(t, "ip", "addr", "del", "169.254.20.10/32", "dev", "nodelocaldns")
+	nettest.Eventually(t, "an event", func() bool {
 		select {
 		case e := <-n.Events():
 			return e == AddressGone
@@ -129,43 +137,43 @@ func TestRepairsLink(t *testing.T) {
 			return false
 		}
 	})
-	command(t, "ip", "link", "set", "nodelocaldns", "down")
+	nettest.Command(t, "ip", "link", "set", "nodelocaldns", "down")
 	if _, err := n.Renew(); err != nil {
 		t.Fatal(err)
 	}
-	if out := command(t, "ip", "-o", "link", "show", "nodelocaldns"); !strings.Contains(out, ",UP") {
+	if out := nettest.Command(t, "ip", "-o", "link", "show", "nodelocaldns"); !strings.Contains(out, ",UP") {
 		t.Errorf("not up: %s", out)
 	}
 }
 
 func TestTwoInstances(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	a := open(t, testConfig())
-	if err := a.Steer(testConfig().Addresses); err != nil {
+	if err := steerTo(a, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
 	b := open(t, testConfig())
-	if broken, err := a.Intact(true); len(broken) > 0 || err != nil {
+	if broken, err := a.intact(true); len(broken) > 0 || err != nil {
 		t.Errorf("the second changed the rules before it answered: %v, %v", broken, err)
 	}
-	if err := b.Steer(testConfig().Addresses); err != nil {
+	if err := steerTo(b, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Withdraw(time.Second, ignore); err != nil {
+	if err := a.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Steer(testConfig().Addresses); !errors.Is(err, ErrTurn) {
+	if err := steerTo(b, testConfig().Addresses[1:]); !errors.Is(err, ErrTurn) {
 		t.Errorf("the second steers while the first leaves: %v", err)
 	}
 	closeNetwork(t, a)
-	eventually(t, "an event", func() bool { return len(b.Events()) > 0 })
+	nettest.Eventually(t, "an event", func() bool { return len(b.Events()) > 0 })
 	if e := <-b.Events(); e != PeerGone {
 		t.Errorf("event %q", e)
 	}
-	if broken, err := b.Intact(false); len(broken) == 0 || err != nil {
+	if broken, err := b.intact(false); len(broken) == 0 || err != nil {
 		t.Errorf("the second does not see that steering is off: %v, %v", broken, err)
 	}
-	if err := b.Repair([]string{"rules"}); err != nil {
+	if err := b.repair([]string{"rules"}); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(state(t), "fin,syn,rst,ack fib daddr type local notrack") {
@@ -184,8 +192,8 @@ func TestOpenRefuses(t *testing.T) {
 		{"bad config", "true", `link "x": want auto, tun, dummy or none`, func(c *Config) { c.Link = "x" }, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			inNamespace(t)
-			command(t, "sh", "-c", tc.setup)
+			nettest.InNamespace(t)
+			nettest.Command(t, "sh", "-c", tc.setup)
 			before := state(t)
 			cfg := testConfig()
 			if tc.change != nil {
@@ -197,13 +205,13 @@ func TestOpenRefuses(t *testing.T) {
 			if out := state(t); strings.Contains(out, "daddr set") != tc.fallback || strings.Contains(out, "mark != 0x") {
 				t.Errorf("want a fallback table while nobody has the addresses: %t:\n%s", tc.fallback, out)
 			}
-			if err := removeTables(fallbackTable, false, true); err != nil {
+			if err := nft.RemoveTables(fallback.Name, family.Both...); err != nil {
 				t.Error(err)
 			}
 			if after := state(t); after != before {
 				t.Errorf("left behind:\n%s", after)
 			}
-			if n := peers(-1); n != 0 {
+			if n := instance.Peers(-1); n != 0 {
 				t.Error("still holds its number")
 			}
 		})
@@ -211,24 +219,24 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestSettle(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	n := open(t, testConfig())
 	defer closeNetwork(t, n)
-	if err := n.Steer(testConfig().Addresses); err != nil {
+	if err := steerTo(n, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
 	const onlyNew = "fin,syn,rst,ack fib daddr type local notrack"
 	if !strings.Contains(state(t), onlyNew) {
 		t.Error("connections in use are cut off")
 	}
-	n.settled = time.Now()
-	if err := n.Settle(); err != nil {
+	age(n)
+	if err := steerTo(n, n.steered()); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(state(t), onlyNew) {
 		t.Error("connections are tracked for ever")
 	}
-	if err := n.Steer(testConfig().Addresses); err != nil {
+	if err := steerTo(n, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(state(t), onlyNew) {
@@ -239,10 +247,10 @@ func TestSettle(t *testing.T) {
 // An IPv6 address and its local route come at once, and only the kernel's route
 // stays: it is the one that goes when the lease runs out.
 func TestLocalRouteOfIPv6(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	n := open(t, testConfig())
 	defer closeNetwork(t, n)
-	out := command(t, "ip", "-6", "route", "show", "table", "local", "dev", "nodelocaldns")
+	out := nettest.Command(t, "ip", "-6", "route", "show", "table", "local", "dev", "nodelocaldns")
 	if strings.Count(out, "proto kernel metric 0") != 2 || strings.Contains(out, "1024") {
 		t.Errorf("routes:\n%s", out)
 	}
@@ -250,8 +258,8 @@ func TestLocalRouteOfIPv6(t *testing.T) {
 
 // While the address is about to go, nothing new of the host may depend on it.
 func TestYield(t *testing.T) {
-	inNamespace(t)
-	command(t, "sh", "-c", `ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up &&
+	nettest.InNamespace(t)
+	nettest.Command(t, "sh", "-c", `ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up &&
 		ip addr add 192.0.2.9/24 dev v0 && ip addr add 2001:db8::9/64 dev v0 nodad && ip route add default via 192.0.2.1 && ip -6 route add default via 2001:db8::1`)
 	n := open(t, testConfig())
 	for range 2 {
@@ -259,7 +267,7 @@ func TestYield(t *testing.T) {
 			t.Fatal(err)
 		}
 		for addr, src := range map[string]string{"10.96.0.10": "192.0.2.9", "fd00:96::a": "2001:db8::9"} {
-			if out := command(t, "ip", "route", "get", addr); !strings.Contains(out, "local "+addr) || !strings.Contains(out, "src "+src) {
+			if out := nettest.Command(t, "ip", "route", "get", addr); !strings.Contains(out, "local "+addr) || !strings.Contains(out, "src "+src) {
 				t.Errorf("route to %s: %s", addr, out)
 			}
 		}
@@ -269,7 +277,7 @@ func TestYield(t *testing.T) {
 	}
 	closeNetwork(t, n)
 	for _, family := range []string{"-4", "-6"} {
-		if out := command(t, "ip", family, "route", "show", "table", "local"); strings.Contains(out, "96") {
+		if out := nettest.Command(t, "ip", family, "route", "show", "table", "local"); strings.Contains(out, "96") {
 			t.Errorf("left behind: %s", out)
 		}
 	}
@@ -277,10 +285,10 @@ func TestYield(t *testing.T) {
 
 // The order in which rules and fallback change; see apply.
 func TestWithdrawOrder(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	var j journal
-	n := &Network{cfg: testConfig(), firewall: &fakeFirewall{journal: &j}, link: fakeLink{&j}, claims: []*claim{nil}, slot: 3}
-	if err := n.Withdraw(time.Second, ignore); err != nil {
+	n := &Network{book: testBook(), firewall: &fakeFirewall{journal: &j}, link: fakeLink{&j}, slot: 3}
+	if err := n.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
 		t.Fatal(err)
 	}
 	closeNetwork(t, n)
@@ -290,10 +298,10 @@ func TestWithdrawOrder(t *testing.T) {
 }
 
 func TestWithdrawWithoutRulesTakesTheAddresses(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	var j journal
-	n := &Network{cfg: testConfig(), firewall: &fakeFirewall{journal: &j, err: ErrLocked}, link: fakeLink{&j}, claims: []*claim{nil}, slot: 3}
-	if err := n.Withdraw(30*time.Millisecond, ignore); !errors.Is(err, ErrLocked) {
+	n := &Network{book: testBook(), firewall: &fakeFirewall{journal: &j, err: ErrLocked}, link: fakeLink{&j}, slot: 3}
+	if err := n.Leave(Leaving{Patience: 30 * time.Millisecond, Waiting: ignore}); !errors.Is(err, ErrLocked) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := n.Renew(); err != nil {
@@ -305,58 +313,56 @@ func TestWithdrawWithoutRulesTakesTheAddresses(t *testing.T) {
 }
 
 func TestPrepareAndCommit(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	n := open(t, testConfig())
 	defer closeNetwork(t, n)
-	if err := n.Steer(testConfig().Addresses); err != nil {
+	if err := steerTo(n, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
 	cfg := testConfig()
-	cfg.Addresses = addrsOf("169.254.20.11 10.96.0.10")
-	cfg.Fallback = addrsOf("10.96.0.11")
-	drained := false
-	if err := n.Prepare(cfg, func() { drained = true }); err != nil {
+	cfg.Addresses = nettest.Addrs("169.254.20.11 10.96.0.10")
+	cfg.Fallback = nettest.Addrs("10.96.0.11")
+	change, err := n.Apply(Want{Config: cfg, Servers: ServersStarting})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if !drained {
+	if !change.Drained {
 		t.Error("a family less is another set of rules, and nothing was drained")
 	}
-	if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10") || !strings.Contains(out, "169.254.20.11") {
+	if out := nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10") || !strings.Contains(out, "169.254.20.11") {
 		t.Errorf("old and new servers need their addresses: %s", out)
 	}
-	if err := n.Commit(); err != nil {
+	if err := steerTo(n, n.steered()); err != nil {
 		t.Fatal(err)
 	}
-	if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); strings.Contains(out, "169.254.20.10") || strings.Contains(out, "fd00::10") {
+	if out := nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"); strings.Contains(out, "169.254.20.10") || strings.Contains(out, "fd00::10") {
 		t.Errorf("old addresses stay: %s", out)
 	}
 }
 
 func TestPrepareChangesTheLink(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	n := open(t, testConfig())
 	defer closeNetwork(t, n)
 	cfg := testConfig()
 	cfg.Interface = "dns0"
-	if err := n.Prepare(cfg, func() {}); err != nil {
+	if err := prepare(n, cfg); err != nil {
 		t.Fatal(err)
 	}
-	if out := command(t, "ip", "-br", "addr"); strings.Contains(out, "nodelocaldns") || !strings.Contains(out, "dns0") {
+	if out := nettest.Command(t, "ip", "-br", "addr"); strings.Contains(out, "nodelocaldns") || !strings.Contains(out, "dns0") {
 		t.Errorf("links: %s", out)
 	}
 }
 
 func TestDummyLink(t *testing.T) {
-	inNamespace(t)
-	if err := probeDummy("probe"); err != nil {
-		t.Skipf("this kernel has no dummy links: %v", err)
-	}
+	nettest.InNamespace(t)
+	nettest.NeedsDummy(t)
 	cfg := testConfig()
 	cfg.Link = Dummy
-	command(t, "sh", "-c", "ip link add nodelocaldns type dummy && ip addr add 169.254.20.10/32 dev nodelocaldns") // the reference's
+	nettest.Command(t, "sh", "-c", "ip link add nodelocaldns type dummy && ip addr add 169.254.20.10/32 dev nodelocaldns") // the reference's
 	n := open(t, cfg)
 	link, err := netlink.LinkByName("nodelocaldns")
-	if err != nil || link.Attrs().Alias != linkAlias {
+	if err != nil || link.Attrs().Alias != "nodelocaldns cache addresses" {
 		t.Errorf("%v, %v", link, err)
 	}
 	closeNetwork(t, n)
@@ -366,8 +372,8 @@ func TestDummyLink(t *testing.T) {
 }
 
 func TestCleanup(t *testing.T) {
-	inNamespace(t)
-	variant(t, "nft")
+	nettest.InNamespace(t)
+	nettest.Variant(t, "nft")
 	cfg := testConfig()
 	cfg.Firewall = IPTables
 	n := open(t, cfg)
@@ -391,32 +397,32 @@ func TestCleanup(t *testing.T) {
 
 // TestInherit has two instances with different backends, of which the first is killed: the other one removes its rules.
 func TestInherit(t *testing.T) {
-	inNamespace(t)
-	variant(t, "nft")
+	nettest.InNamespace(t)
+	nettest.Variant(t, "nft")
 	cfg := testConfig()
 	cfg.Firewall = IPTables
 	first := open(t, cfg)
-	if err := first.Steer(cfg.Addresses); err != nil {
+	if err := steerTo(first, cfg.Addresses); err != nil {
 		t.Fatal(err)
 	}
 	cfg.Firewall = NFTables
 	second := open(t, cfg)
-	if err := second.Steer(cfg.Addresses); err != nil {
+	if err := steerTo(second, cfg.Addresses); err != nil {
 		t.Fatal(err)
 	}
-	left := func() bool { return strings.Contains(command(t, "iptables-save"), chainPrefix) }
-	if err := second.Inherit(); err != nil || !left() {
+	left := func() bool { return strings.Contains(nettest.Command(t, "iptables-save"), steering.ChainPrefix) }
+	if err := second.inherit(); err != nil || !left() {
 		t.Errorf("the living one's rules: %t, %v", left(), err)
 	}
 	if err := first.Close(true); err != nil { // as if it had been killed
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := second.Inherit(); err != nil || left() {
+		if err := second.inherit(); err != nil || left() {
 			t.Errorf("the dead one's rules: %t, %v", left(), err)
 		}
 	}
-	if broken, err := second.Intact(true); len(broken) > 0 || err != nil {
+	if broken, err := second.intact(true); len(broken) > 0 || err != nil {
 		t.Errorf("its own rules: %v, %v", broken, err)
 	}
 	closeNetwork(t, second)
@@ -424,19 +430,19 @@ func TestInherit(t *testing.T) {
 
 // TestInheritPlain has the plain commands only: the survivor's own rules are not a leftover.
 func TestInheritPlain(t *testing.T) {
-	inNamespace(t)
-	toolsOf(t, "")
+	nettest.InNamespace(t)
+	nettest.ToolsOf(t, "")
 	cfg := testConfig()
 	cfg.Firewall = IPTables
 	n := open(t, cfg)
-	if err := n.Steer(cfg.Addresses); err != nil {
+	if err := steerTo(n, cfg.Addresses); err != nil {
 		t.Fatal(err)
 	}
-	n.met = true
-	if err := n.Inherit(); err != nil || n.met {
-		t.Errorf("%t, %v", n.met, err)
+	n.leftovers = maybeLeftovers
+	if err := n.inherit(); err != nil || n.leftovers != noLeftovers {
+		t.Errorf("%d, %v", n.leftovers, err)
 	}
-	if broken, err := n.Intact(true); len(broken) > 0 || err != nil {
+	if broken, err := n.intact(true); len(broken) > 0 || err != nil {
 		t.Errorf("its own rules: %v, %v", broken, err)
 	}
 	closeNetwork(t, n)
@@ -444,52 +450,151 @@ func TestInheritPlain(t *testing.T) {
 
 // TestNeverSteered has an instance leave that did not come to serve: the rules of the other one stay.
 func TestNeverSteered(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	first := open(t, testConfig())
-	if err := first.Steer(testConfig().Addresses); err != nil {
+	if err := steerTo(first, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
 	second := open(t, testConfig())
-	if err := second.Withdraw(time.Second, ignore); err != nil {
+	if err := second.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
 		t.Fatal(err)
 	}
 	closeNetwork(t, second)
-	if broken, err := first.Intact(true); len(broken) > 0 || err != nil {
+	if broken, err := first.intact(true); len(broken) > 0 || err != nil {
 		t.Errorf("%v, %v", broken, err)
 	}
 	closeNetwork(t, first)
 }
 
-// TestForsake takes an address away, and has it back when the steering has changed.
+// lockedFirewall cannot change rules while another program holds the lock.
+type lockedFirewall struct {
+	Firewall
+	err error
+}
+
+func (f *lockedFirewall) Set(s steering.Wanted) error {
+	if f.err != nil {
+		return f.err
+	}
+	return f.Firewall.Set(s)
+}
+
+// TestForsake has rules that cannot be changed when an address is to go off: the address goes, once, and is back when the rules
+// could be changed, or when servers start.
 func TestForsake(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	n := open(t, testConfig())
 	defer closeNetwork(t, n)
 	addrs := testConfig().Addresses
-	if err := n.Steer(addrs); err != nil {
+	if err := steerTo(n, addrs); err != nil {
 		t.Fatal(err)
 	}
 	there := func() bool {
-		return strings.Contains(command(t, "ip", "-br", "addr", "show", "nodelocaldns"), addrs[0].String())
+		return strings.Contains(nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"), addrs[0].String())
 	}
-	if err := n.Forsake(addrs[:1]); err != nil || there() {
-		t.Errorf("there: %t, %v", there(), err)
+	locked := &lockedFirewall{Firewall: n.firewall}
+	n.firewall = locked
+	for _, how := range []string{"the rules could be changed", "servers start"} {
+		locked.err = ErrLocked
+		for i, want := range []int{1, 0} {
+			c, err := n.Apply(Want{Config: n.cfg, Steered: addrs[1:]})
+			if !errors.Is(err, ErrLocked) || !errors.As(err, new(RulesError)) || len(c.Forsaken) != want || len(c.Off)+len(c.On) > 0 || there() {
+				t.Errorf("attempt %d: %+v, %v, there: %t", i, c, err, there())
+			}
+			if _, err := n.Renew(); err != nil || there() {
+				t.Errorf("renewed: %t, %v", there(), err)
+			}
+			if state := n.Status().Addresses[0].State; state != Forsaken {
+				t.Errorf("it is %s", state)
+			}
+		}
+		var c Change
+		var err error
+		if how == "servers start" {
+			c, err = n.Apply(Want{Config: n.cfg, Servers: ServersStarting})
+			if state := n.Status().Addresses[0].State; state != Settling {
+				t.Errorf("%s: it is %s", how, state)
+			}
+		} else {
+			locked.err = nil
+			c, err = n.Apply(Want{Config: n.cfg, Steered: addrs[1:]})
+			if len(c.Off) > 0 {
+				t.Errorf("counted twice: %+v", c)
+			}
+			if err := steerTo(n, addrs); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err != nil || !there() {
+			t.Errorf("%s: there %t, %v", how, there(), err)
+		}
 	}
-	if _, err := n.Renew(); err != nil || there() {
-		t.Errorf("renewed: %t, %v", there(), err)
+	locked.err = nil
+}
+
+// TestNothingIsForsaken has rules that cannot be changed, where the link is somebody else's, or servers start.
+func TestNothingIsForsaken(t *testing.T) {
+	for name, want := range map[string]func(*Want){
+		"no link of ours": func(w *Want) { w.Steered = nil },
+		"another port":    func(w *Want) { w.Config.Port, w.Servers = 5353, ServersStarting },
+	} {
+		nettest.InNamespace(t)
+		cfg := testConfig()
+		if name == "no link of ours" {
+			cfg.Link = None
+		}
+		n := open(t, cfg)
+		if err := steerTo(n, cfg.Addresses); err != nil {
+			t.Fatal(err)
+		}
+		locked := &lockedFirewall{n.firewall, ErrLocked}
+		n.firewall = locked
+		w := Want{Config: cfg, Steered: cfg.Addresses}
+		want(&w)
+		c, err := n.Apply(w)
+		if !errors.Is(err, ErrLocked) || fmt.Sprint(c) != fmt.Sprint(Change{}) || len(n.steered()) != len(cfg.Addresses) || len(n.carried()) != len(cfg.Addresses) {
+			t.Errorf("%s: %+v, %v, %s", name, c, err, n.text())
+		}
+		locked.err = nil
+		closeNetwork(t, n)
 	}
-	if err := n.Steer(addrs[1:]); err != nil {
-		t.Fatal(err)
+}
+
+// TestApplyFails has rules that cannot be changed when steering begins: the states stay until they can, and the node is in doubt.
+func TestApplyFails(t *testing.T) {
+	nettest.InNamespace(t)
+	n := open(t, testConfig())
+	defer closeNetwork(t, n)
+	locked := &lockedFirewall{n.firewall, ErrLocked}
+	n.firewall = locked
+	for range 2 {
+		c, err := n.Apply(Want{Config: n.cfg, Steered: n.cfg.Addresses})
+		if !errors.Is(err, ErrLocked) || fmt.Sprint(c) != fmt.Sprint(Change{}) || n.text() != testBook().text() || n.trust != doubted {
+			t.Errorf("%+v, %v, %s, trust %d", c, err, n.text(), n.trust)
+		}
 	}
-	if _, err := n.Renew(); err != nil || !there() {
-		t.Errorf("back: %t, %v", there(), err)
+	locked.err = nil
+	c, err := n.Apply(Want{Config: n.cfg, Steered: n.cfg.Addresses})
+	if err != nil || len(c.On) != len(n.cfg.Addresses) || n.trust != sure {
+		t.Errorf("%+v, %v, trust %d", c, err, n.trust)
 	}
+	// Nothing is to be done, so the lock is no matter.
+	locked.err = ErrLocked
+	if c, err := n.Apply(Want{Config: n.cfg, Steered: n.cfg.Addresses}); err != nil || fmt.Sprint(c) != fmt.Sprint(Change{}) {
+		t.Errorf("%+v, %v", c, err)
+	}
+	bad := n.cfg
+	bad.Link = "x"
+	if _, err := n.Apply(Want{Config: bad, Servers: ServersStarting}); err == nil || n.trust != sure {
+		t.Errorf("a configuration that is out of range: %v, trust %d", err, n.trust)
+	}
+	locked.err = nil
 }
 
 // unreadable puts a rule into the host's table filter that iptables does not know.
 func unreadable(t *testing.T) {
 	t.Helper()
-	command(t, "nft", "table ip filter { chain INPUT { type filter hook input priority filter; ct state established,related accept; }; }")
+	nettest.Command(t, "nft", "table ip filter { chain INPUT { type filter hook input priority filter; ct state established,related accept; }; }")
 }
 
 // TestUnreadableTable has somebody write a rule with nft into a table of iptables', before the cache begins.
@@ -505,9 +610,9 @@ func TestUnreadableTable(t *testing.T) {
 		{IPTables, "filter", "", "iptables cannot read table filter"},
 	} {
 		t.Run(tc.firewall+" "+tc.table, func(t *testing.T) {
-			inNamespace(t)
-			variant(t, "nft")
-			command(t, "iptables", "-t", tc.table, "-A", "OUTPUT", "-d", "169.254.20.10", "-m", "comment", "--comment", commentSkip)
+			nettest.InNamespace(t)
+			nettest.Variant(t, "nft")
+			nettest.Command(t, "iptables", "-t", tc.table, "-A", "OUTPUT", "-d", "169.254.20.10", "-m", "comment", "--comment", steering.CommentSkip)
 			unreadable(t)
 			cfg := testConfig()
 			cfg.Firewall = tc.firewall
@@ -521,24 +626,24 @@ func TestUnreadableTable(t *testing.T) {
 			if err != nil || n.firewall.String() != tc.opened {
 				t.Fatalf("%v, %v", n, err)
 			}
-			w := strings.Join(n.Warnings(), "\n")
+			w := strings.Join(n.Status().Warnings, "\n")
 			if !strings.HasPrefix(w, tc.message) || strings.Contains(w, "Rules of an earlier cache stay: ") != (tc.message != "") {
 				t.Errorf("warnings: %q", w)
 			}
-			if stays := strings.Contains(command(t, "nft", "list", "table", "ip", tc.table), "169.254.20.10  counter"); stays != (tc.message != "") {
+			if stays := strings.Contains(nettest.Command(t, "nft", "list", "table", "ip", tc.table), "169.254.20.10  counter"); stays != (tc.message != "") {
 				t.Errorf("the reference's rule stays: %t", stays)
 			}
-			if err := n.Steer(cfg.Addresses); err != nil {
+			if err := steerTo(n, cfg.Addresses); err != nil {
 				t.Fatal(err)
 			}
-			if broken, err := n.Intact(true); len(broken) > 0 || err != nil {
+			if broken, err := n.intact(true); len(broken) > 0 || err != nil {
 				t.Errorf("%v, %v", broken, err)
 			}
 			closeNetwork(t, n)
 			if _, err := Cleanup(DefaultInterface); (err != nil) != (tc.message != "") {
 				t.Errorf("cleanup: %v", err)
 			}
-			if out := state(t); strings.Contains(out, chainPrefix) {
+			if out := state(t); strings.Contains(out, steering.ChainPrefix) {
 				t.Errorf("left:\n%s", out)
 			}
 		})
@@ -547,11 +652,13 @@ func TestUnreadableTable(t *testing.T) {
 
 // TestBecomesUnreadable has it happen while the cache runs, and then somebody take the cache's rules away, too.
 func TestBecomesUnreadable(t *testing.T) {
-	jumps := func() int { return strings.Count(command(t, "nft", "list", "ruleset"), "jump "+chainPrefix) }
+	jumps := func() int {
+		return strings.Count(nettest.Command(t, "nft", "list", "ruleset"), "jump "+steering.ChainPrefix)
+	}
 	for _, firewall := range []string{Auto, IPTables} {
 		t.Run(firewall, func(t *testing.T) {
-			inNamespace(t)
-			variant(t, "nft")
+			nettest.InNamespace(t)
+			nettest.Variant(t, "nft")
 			cfg := testConfig()
 			cfg.Firewall = firewall
 			n := open(t, cfg)
@@ -559,31 +666,31 @@ func TestBecomesUnreadable(t *testing.T) {
 			before := jumps()
 			for range 3 {
 				for _, steered := range [][]netip.Addr{cfg.Addresses, nil, cfg.Addresses} {
-					if err := n.Steer(steered); err != nil {
+					if err := steerTo(n, steered); err != nil {
 						t.Fatal(err)
 					}
-					if broken, err := n.Intact(true); len(broken) > 0 || err != nil {
+					if broken, err := n.intact(true); len(broken) > 0 || err != nil {
 						t.Errorf("%v, %v", broken, err)
 					}
 				}
-				if err := n.Repair([]string{"rules"}); err != nil {
+				if err := n.repair([]string{"rules"}); err != nil {
 					t.Errorf("repair: %v", err)
 				}
 			}
 			if after := jumps(); after != before {
 				t.Errorf("%d jumps, then %d", before, after)
 			}
-			command(t, "nft", "flush", "chain", "ip", "raw", "PREROUTING")
-			if broken, err := n.Intact(false); len(broken) == 0 && err == nil {
+			nettest.Command(t, "nft", "flush", "chain", "ip", "raw", "PREROUTING")
+			if broken, err := n.intact(false); len(broken) == 0 && err == nil {
 				t.Error("all is said to be well")
 			}
-			if err := n.Repair([]string{"rules"}); (err == nil) != (firewall == Auto) {
+			if err := n.repair([]string{"rules"}); (err == nil) != (firewall == Auto) {
 				t.Errorf("repair: %v", err)
 			}
 			if firewall == Auto {
 				// What is left in the table that can be read goes at once.
-				if err := n.Inherit(); err != nil || n.firewall.String() != "nftables" || strings.Contains(command(t, "iptables", "-t", "raw", "-S"), chainPrefix) {
-					t.Errorf("%s, %v:\n%s", n.firewall, err, command(t, "iptables", "-t", "raw", "-S"))
+				if err := n.inherit(); err != nil || n.firewall.String() != "nftables" || strings.Contains(nettest.Command(t, "iptables", "-t", "raw", "-S"), steering.ChainPrefix) {
+					t.Errorf("%s, %v:\n%s", n.firewall, err, nettest.Command(t, "iptables", "-t", "raw", "-S"))
 				}
 			}
 			_ = n.Close(false) // says what it cannot remove
@@ -593,11 +700,9 @@ func TestBecomesUnreadable(t *testing.T) {
 
 // TestCleanupReference has a k8s-dns-node-cache that serves, and its end.
 func TestCleanupReference(t *testing.T) {
-	inNamespace(t)
-	if err := probeDummy("probe"); err != nil {
-		t.Skipf("this kernel has no dummy links: %v", err)
-	}
-	command(t, "sh", "-c", "ip link set lo up && ip link add nodelocaldns type dummy && ip link set nodelocaldns up && ip addr add 169.254.20.10/32 dev nodelocaldns")
+	nettest.InNamespace(t)
+	nettest.NeedsDummy(t)
+	nettest.Command(t, "sh", "-c", "ip link set lo up && ip link add nodelocaldns type dummy && ip link set nodelocaldns up && ip addr add 169.254.20.10/32 dev nodelocaldns")
 	for _, addr := range []string{"169.254.20.10:53", "169.254.20.10:5353", "0.0.0.0:53"} {
 		server, err := net.ListenPacket("udp4", addr)
 		if err != nil {
@@ -611,27 +716,5 @@ func TestCleanupReference(t *testing.T) {
 	}
 	if removed, err := Cleanup(DefaultInterface); len(removed) != 1 || err != nil {
 		t.Errorf("removed %q, %v", removed, err)
-	}
-}
-
-func TestNothingLacks(t *testing.T) {
-	inNamespace(t)
-	before := state(t)
-	if lacks := nftLacks(); lacks != "" {
-		t.Errorf("this kernel lacks %s, and runs all other tests", lacks)
-	}
-	if after := state(t); after != before {
-		t.Errorf("left behind:\n%s", after)
-	}
-}
-
-func TestMissingExtensions(t *testing.T) {
-	said := "Warning: Extension CT revision 0 not supported, missing kernel module? Notice: The NOTRACK target is converted into CT target in rule listing and saving. " +
-		"Warning: Extension NOTRACK is not supported, missing kernel module? Warning: Extension CT is not supported, missing kernel module? line 9: RULE_APPEND failed"
-	if got := strings.Join(missingExtensions(said), " "); got != "CT NOTRACK" {
-		t.Errorf("got %q", got)
-	}
-	if got := missingExtensions("iptables-restore v1.8.9 (nf_tables): unknown option"); got != nil {
-		t.Errorf("got %q", got)
 	}
 }

@@ -5,7 +5,8 @@ package hostnet
 import (
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
 )
 
 // A change that fails half way can be taken back, or made after all.
@@ -15,19 +16,19 @@ func TestPrepareFails(t *testing.T) {
 		{"one address more", "169.254.20.10 fd00::10", "169.254.20.10 fd00::10 fd00::11"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			inNamespace(t)
+			nettest.InNamespace(t)
 			old := testConfig()
-			old.Addresses, old.Fallback = addrsOf(tc.before), addrsOf("10.96.0.11")
+			old.Addresses, old.Fallback = nettest.Addrs(tc.before), nettest.Addrs("10.96.0.11")
 			n := open(t, old)
-			if err := n.Steer(old.Addresses); err != nil {
+			if err := steerTo(n, old.Addresses); err != nil {
 				t.Fatal(err)
 			}
-			n.settled = time.Now()
-			if err := n.Settle(); err != nil {
+			age(n)
+			if err := steerTo(n, n.steered()); err != nil {
 				t.Fatal(err)
 			}
 			look := func() string {
-				return command(t, "ip", "-br", "addr") + ruleLines(command(t, "nft", "list", "ruleset"))
+				return nettest.Command(t, "ip", "-br", "addr") + nettest.RuleLines(nettest.Command(t, "nft", "list", "ruleset"))
 			}
 			before := look()
 			links := []string{"nodelocaldns", "default"} // where a family is added, the link is made anew
@@ -35,31 +36,30 @@ func TestPrepareFails(t *testing.T) {
 				disableIPv6(t, link, "1")
 			}
 			cfg := old
-			cfg.Addresses = addrsOf(tc.after)
-			if err := n.Prepare(cfg, func() {}); err == nil || !strings.Contains(err.Error(), "IPv6 disabled on this host") {
+			cfg.Addresses = nettest.Addrs(tc.after)
+			if err := prepare(n, cfg); err == nil || !strings.Contains(err.Error(), "IPv6 disabled on this host") {
 				t.Fatalf("got %v", err)
 			}
 			for _, link := range links {
 				disableIPv6(t, link, "0")
 			}
-			if err := n.Prepare(old, func() {}); err != nil {
+			if err := prepare(n, old); err != nil {
 				t.Fatal(err)
 			}
-			n.settling = nil
-			if err := n.Steer(old.Addresses); err != nil {
+			if err := steerTo(n, old.Addresses); err != nil {
 				t.Fatal(err)
 			}
-			n.settled = time.Now()
-			if err := n.Settle(); err != nil {
+			age(n)
+			if err := steerTo(n, n.steered()); err != nil {
 				t.Fatal(err)
 			}
 			if after := look(); after != before {
 				t.Errorf("before:\n%s\nwhen it was taken back:\n%s", before, after)
 			}
-			if err := n.Prepare(cfg, func() {}); err != nil {
+			if err := prepare(n, cfg); err != nil {
 				t.Fatal(err)
 			}
-			if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); strings.Count(out, "/128") != strings.Count(tc.after, "fd00") {
+			if out := nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"); strings.Count(out, "/128") != strings.Count(tc.after, "fd00") {
 				t.Errorf("addresses: %s", out)
 			}
 			closeNetwork(t, n)
@@ -69,21 +69,21 @@ func TestPrepareFails(t *testing.T) {
 
 // A watch that has recorded nothing does not say that all is well: the rules may be a dead peer's.
 func TestWatchWithoutRecord(t *testing.T) {
-	inNamespace(t)
+	nettest.InNamespace(t)
 	n := open(t, testConfig())
 	defer closeNetwork(t, n)
-	if err := n.Steer(testConfig().Addresses); err != nil {
+	if err := steerTo(n, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
 	joiner := open(t, testConfig())
 	defer closeNetwork(t, joiner)
-	if broken, err := joiner.Intact(false); len(broken) != 2 || err != nil {
+	if broken, err := joiner.intact(false); len(broken) != 2 || err != nil {
 		t.Errorf("got %v, %v", broken, err)
 	}
-	if err := joiner.Repair([]string{"rules"}); err != nil {
+	if err := joiner.repair([]string{"rules"}); err != nil {
 		t.Fatal(err)
 	}
-	if broken, err := joiner.Intact(false); len(broken) != 0 || err != nil {
+	if broken, err := joiner.intact(false); len(broken) != 0 || err != nil {
 		t.Errorf("got %v, %v", broken, err)
 	}
 }

@@ -9,6 +9,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
+	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
 )
 
 // slowFirewall takes its time, as iptables does on a busy node.
@@ -17,7 +20,7 @@ type slowFirewall struct {
 	takes time.Duration
 }
 
-func (f *slowFirewall) Set(Steering) error { time.Sleep(f.takes); return nil }
+func (f *slowFirewall) Set(steering.Wanted) error { time.Sleep(f.takes); return nil }
 
 func TestSlowRulesKeepTheLease(t *testing.T) {
 	for _, tc := range []struct {
@@ -34,18 +37,18 @@ func TestSlowRulesKeepTheLease(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var did journal
-				n := &Network{cfg: testConfig(), link: fakeLink{&did}, firewall: &slowFirewall{takes: 9900 * time.Millisecond}}
+				n := &Network{book: testBook(), link: fakeLink{&did}, firewall: &slowFirewall{takes: 9900 * time.Millisecond}}
 				n.cfg.Lease = tc.lease
 				n.renewed = time.Now()
 				time.Sleep(tc.asleep)
-				if err := n.setFirewall(n.cfg.Addresses); err != nil {
+				if err := n.setFirewall(n.book); err != nil {
 					t.Fatal(err)
 				}
 				if len(did) != tc.want {
 					t.Errorf("renewed %d times, want %d:\n%s", len(did), tc.want, did)
 				}
-				if tc.want > 0 && time.Since(n.Renewed()) > time.Second {
-					t.Errorf("renewed %s ago", time.Since(n.Renewed()))
+				if tc.want > 0 && time.Since(n.Status().Renewed) > time.Second {
+					t.Errorf("renewed %s ago", time.Since(n.Status().Renewed))
 				}
 			})
 		})
@@ -59,10 +62,10 @@ func TestKeepLease(t *testing.T) {
 	}{{700 * time.Millisecond, 0}, {800 * time.Millisecond, 1}, {2900 * time.Millisecond, 1}, {3 * time.Second, 0}} {
 		synctest.Test(t, func(t *testing.T) {
 			var did journal
-			n := &Network{cfg: testConfig(), link: fakeLink{&did}, renewed: time.Now()}
+			n := &Network{book: testBook(), link: fakeLink{&did}, renewed: time.Now()}
 			n.cfg.Lease = 3 * time.Second
 			time.Sleep(tc.age)
-			if n.KeepLease(); len(did) != tc.want {
+			if n.keepLease(); len(did) != tc.want {
 				t.Errorf("%s old: renewed %d times, want %d", tc.age, len(did), tc.want)
 			}
 		})
@@ -79,9 +82,9 @@ func (l goneLink) Set(addrs []netip.Addr, lease time.Duration) (bool, error) {
 
 func TestKeepLeaseTellsOfTheLink(t *testing.T) {
 	var did journal
-	n := &Network{cfg: testConfig(), link: goneLink{fakeLink{&did}}, renewed: time.Now().Add(-time.Second)}
+	n := &Network{book: testBook(), link: goneLink{fakeLink{&did}}, renewed: time.Now().Add(-time.Second)}
 	n.cfg.Lease = 3 * time.Second
-	n.KeepLease()
+	n.keepLease()
 	n.link = fakeLink{&did}
 	for _, want := range []bool{true, false} {
 		if repaired, err := n.Renew(); err != nil || repaired != want {
@@ -94,9 +97,9 @@ func TestKeepLeaseTellsOfTheLink(t *testing.T) {
 func TestRenewWithoutIPv6(t *testing.T) {
 	for _, addrs := range []string{"169.254.20.10 fd00::10", "fd00::10 169.254.20.10"} {
 		t.Run(addrs, func(t *testing.T) {
-			inNamespace(t)
+			nettest.InNamespace(t)
 			cfg := testConfig()
-			cfg.Addresses, cfg.Fallback, cfg.Lease = addrsOf(addrs), nil, 2*time.Second
+			cfg.Addresses, cfg.Fallback, cfg.Lease = nettest.Addrs(addrs), nil, 2*time.Second
 			n := open(t, cfg)
 			defer closeNetwork(t, n)
 			disableIPv6(t, "nodelocaldns", "1")
@@ -105,22 +108,22 @@ func TestRenewWithoutIPv6(t *testing.T) {
 				if _, err := n.Renew(); err == nil || !strings.Contains(err.Error(), "adding fd00::10 to nodelocaldns") || strings.Contains(err.Error(), "169") {
 					t.Fatalf("got %v", err)
 				}
-				if time.Since(n.Renewed()) > time.Second {
+				if time.Since(n.Status().Renewed) > time.Second {
 					t.Fatal("as if it had slept")
 				}
-				if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10/32") || strings.Contains(out, "fd00") {
+				if out := nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "169.254.20.10/32") || strings.Contains(out, "fd00") {
 					t.Fatalf("addresses: %s", out)
 				}
 				time.Sleep(cfg.Lease / 4) // the heartbeat
 			}
-			if out := command(t, "ip", "-6", "route", "show", "table", "local"); strings.Contains(out, "fd00") {
+			if out := nettest.Command(t, "ip", "-6", "route", "show", "table", "local"); strings.Contains(out, "fd00") {
 				t.Errorf("routes without an address: %s", out)
 			}
 			disableIPv6(t, "nodelocaldns", "0")
 			if _, err := n.Renew(); err != nil {
 				t.Fatal(err)
 			}
-			if out := command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "fd00::10/128") {
+			if out := nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"); !strings.Contains(out, "fd00::10/128") {
 				t.Errorf("not back: %s", out)
 			}
 		})

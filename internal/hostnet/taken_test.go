@@ -2,7 +2,14 @@
 
 package hostnet
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
+	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
+	"github.com/nodelocaldns/nodelocaldns/internal/nft"
+)
 
 func TestOpenRefusesAddressesOfOthers(t *testing.T) {
 	for link, want := range map[string]string{
@@ -10,14 +17,14 @@ func TestOpenRefusesAddressesOfOthers(t *testing.T) {
 		"eth7":       "address 10.96.0.10 is already on eth7: leave it out, or take it off there",
 	} {
 		t.Run(link, func(t *testing.T) {
-			inNamespace(t)
-			command(t, "ip", "link", "add", link, "type", "bridge")
-			command(t, "ip", "address", "add", "10.96.0.10/32", "dev", link)
+			nettest.InNamespace(t)
+			nettest.Command(t, "ip", "link", "add", link, "type", "bridge")
+			nettest.Command(t, "ip", "address", "add", "10.96.0.10/32", "dev", link)
 			before := state(t)
 			if _, err := Open(testConfig()); err == nil || err.Error() != want {
 				t.Errorf("got %v\nwant %s", err, want)
 			}
-			if err := removeTables(fallbackTable, false, true); err != nil {
+			if err := nft.RemoveTables(fallback.Name, family.Both...); err != nil {
 				t.Error(err)
 			}
 			if after := state(t); after != before {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
+	"github.com/nodelocaldns/nodelocaldns/internal/proxymode"
 	"github.com/nodelocaldns/nodelocaldns/internal/retry"
 )
 
@@ -24,14 +25,14 @@ const (
 // A Finder finds the addresses that -localip auto stands for.
 type Finder struct {
 	Inputs
-	detect   func() hostnet.ProxyMode
+	detect   func() proxymode.Mode
 	patience time.Duration // 0: one look
 	say      func(string)
 }
 
 // NewFinder returns a Finder that waits for kube-proxy for up to patience, and tells say what the operator is to know.
 func NewFinder(o *options.Options, patience time.Duration, say func(string)) Finder {
-	return Finder{newInputs(o), hostnet.DetectProxyMode, patience, say}
+	return Finder{newInputs(o), proxymode.Detect, patience, say}
 }
 
 // Resolve puts the addresses into the options, once. What the node's proxy does later counts at the next start.
@@ -57,10 +58,10 @@ func (f Finder) Resolve() error {
 }
 
 // await returns the mode as soon as there is one.
-func (f Finder) await() (mode hostnet.ProxyMode) {
+func (f Finder) await() (mode proxymode.Mode) {
 	var say sync.Once
 	retry.Until(f.patience, proxyInterval, func() bool {
-		if mode = f.detect(); mode != hostnet.ProxyNone || f.patience == 0 {
+		if mode = f.detect(); mode != proxymode.None || f.patience == 0 {
 			return true
 		}
 		say.Do(func() {
@@ -73,18 +74,18 @@ func (f Finder) await() (mode hostnet.ProxyMode) {
 
 // autoAddrs decides which addresses to take, and says why. clusterIP is the ClusterIP of kube-dns, or the zero Addr. IPVS and
 // Cilium answer for ClusterIPs before the node does, so the cache cannot take one there.
-func autoAddrs(mode hostnet.ProxyMode, clusterIP netip.Addr) (addrs []netip.Addr, why string, err error) {
+func autoAddrs(mode proxymode.Mode, clusterIP netip.Addr) (addrs []netip.Addr, why string, err error) {
 	own := []netip.Addr{options.StandaloneIP}
-	taken := mode == hostnet.ProxyIPVS || mode == hostnet.ProxyCilium
+	taken := mode == proxymode.IPVS || mode == proxymode.Cilium
 	switch {
 	case !clusterIP.IsValid():
 		return own, fmt.Sprintf("%s, and %s is not set", mode, serviceEnv("kube-dns")), nil
 	case taken && clusterIP.Is6():
 		return nil, "", fmt.Errorf("-localip auto: %s answers for %s itself, and %s is IPv4: give a unique local address (fd00::/8), such as -localip fd00::10",
 			mode, clusterIP, options.StandaloneIP)
-	case mode == hostnet.ProxyIPVS:
+	case mode == proxymode.IPVS:
 		return own, fmt.Sprintf("%s; name it to the pods (clusterDNS of the kubelet)", mode), nil
-	case mode == hostnet.ProxyCilium:
+	case mode == proxymode.Cilium:
 		return own, fmt.Sprintf("%s, which translates ClusterIPs before the node sees them: use manifests/overlays/cilium", mode), nil
 	case clusterIP.Is6():
 		return []netip.Addr{clusterIP}, fmt.Sprintf("%s; %s is IPv4, of no use to pods with IPv6 only", mode, options.StandaloneIP), nil

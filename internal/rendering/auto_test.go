@@ -10,30 +10,30 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
+	"github.com/nodelocaldns/nodelocaldns/internal/proxymode"
 )
 
 func TestAutoAddrs(t *testing.T) {
 	const four, six = "10.96.0.10", "fd00:96::a"
 	noUse := "; 169.254.20.10 is IPv4, of no use to pods with IPv6 only"
 	tests := []struct {
-		mode            hostnet.ProxyMode
+		mode            proxymode.Mode
 		clusterIP, want string // the addresses and why, or the error
 	}{
-		{hostnet.ProxyIPTables, four, "169.254.20.10 10.96.0.10: kube-proxy in iptables mode"},
-		{hostnet.ProxyNFTables, four, "169.254.20.10 10.96.0.10: kube-proxy in nftables mode"},
-		{hostnet.ProxyNone, four, "169.254.20.10 10.96.0.10: no kube-proxy found"},
-		{hostnet.ProxyIPVS, four, "169.254.20.10: kube-proxy in IPVS mode; name it to the pods (clusterDNS of the kubelet)"},
-		{hostnet.ProxyCilium, four, "169.254.20.10: Cilium without kube-proxy, which translates ClusterIPs before the node sees them: use manifests/overlays/cilium"},
-		{hostnet.ProxyIPTables, six, "fd00:96::a: kube-proxy in iptables mode" + noUse},
-		{hostnet.ProxyNFTables, six, "fd00:96::a: kube-proxy in nftables mode" + noUse},
-		{hostnet.ProxyNone, six, "fd00:96::a: no kube-proxy found" + noUse},
-		{hostnet.ProxyIPVS, six, "-localip auto: kube-proxy in IPVS mode answers for fd00:96::a itself, and 169.254.20.10 is IPv4: give a unique local address (fd00::/8), such as -localip fd00::10"},
-		{hostnet.ProxyCilium, six, "-localip auto: Cilium without kube-proxy answers for fd00:96::a itself, and 169.254.20.10 is IPv4: give a unique local address (fd00::/8), such as -localip fd00::10"},
-		{hostnet.ProxyNone, "", "169.254.20.10: no kube-proxy found, and KUBE_DNS_SERVICE_HOST is not set"},
-		{hostnet.ProxyIPTables, "", "169.254.20.10: kube-proxy in iptables mode, and KUBE_DNS_SERVICE_HOST is not set"},
-		{hostnet.ProxyIPVS, "", "169.254.20.10: kube-proxy in IPVS mode, and KUBE_DNS_SERVICE_HOST is not set"},
+		{proxymode.IPTables, four, "169.254.20.10 10.96.0.10: kube-proxy in iptables mode"},
+		{proxymode.NFTables, four, "169.254.20.10 10.96.0.10: kube-proxy in nftables mode"},
+		{proxymode.None, four, "169.254.20.10 10.96.0.10: no kube-proxy found"},
+		{proxymode.IPVS, four, "169.254.20.10: kube-proxy in IPVS mode; name it to the pods (clusterDNS of the kubelet)"},
+		{proxymode.Cilium, four, "169.254.20.10: Cilium without kube-proxy, which translates ClusterIPs before the node sees them: use manifests/overlays/cilium"},
+		{proxymode.IPTables, six, "fd00:96::a: kube-proxy in iptables mode" + noUse},
+		{proxymode.NFTables, six, "fd00:96::a: kube-proxy in nftables mode" + noUse},
+		{proxymode.None, six, "fd00:96::a: no kube-proxy found" + noUse},
+		{proxymode.IPVS, six, "-localip auto: kube-proxy in IPVS mode answers for fd00:96::a itself, and 169.254.20.10 is IPv4: give a unique local address (fd00::/8), such as -localip fd00::10"},
+		{proxymode.Cilium, six, "-localip auto: Cilium without kube-proxy answers for fd00:96::a itself, and 169.254.20.10 is IPv4: give a unique local address (fd00::/8), such as -localip fd00::10"},
+		{proxymode.None, "", "169.254.20.10: no kube-proxy found, and KUBE_DNS_SERVICE_HOST is not set"},
+		{proxymode.IPTables, "", "169.254.20.10: kube-proxy in iptables mode, and KUBE_DNS_SERVICE_HOST is not set"},
+		{proxymode.IPVS, "", "169.254.20.10: kube-proxy in IPVS mode, and KUBE_DNS_SERVICE_HOST is not set"},
 	}
 	for _, tt := range tests {
 		var clusterIP netip.Addr
@@ -63,11 +63,11 @@ func find(t *testing.T, flags, clusterIP string, patience, after time.Duration) 
 		begin := time.Now()
 		f := NewFinder(o, patience, func(s string) { said = append(said, s) })
 		f.Getenv = func(name string) string { return map[string]string{"KUBE_DNS_SERVICE_HOST": clusterIP}[name] }
-		f.detect = func() hostnet.ProxyMode {
+		f.detect = func() proxymode.Mode {
 			if time.Since(begin) < after {
-				return hostnet.ProxyNone
+				return proxymode.None
 			}
-			return hostnet.ProxyIPVS
+			return proxymode.IPVS
 		}
 		err = f.Resolve()
 		took = time.Since(begin)
@@ -131,7 +131,7 @@ func TestAutoIsRendered(t *testing.T) {
 	writeFile(t, n.dir, "Corefile.base", template)
 	l := n.renderer(t, "-localip auto -basecorefile DIR/Corefile.base")
 	f := NewFinder(l.Opts, 0, func(string) {})
-	f.Getenv, f.detect = l.Getenv, func() hostnet.ProxyMode { return hostnet.ProxyNFTables }
+	f.Getenv, f.detect = l.Getenv, func() proxymode.Mode { return proxymode.NFTables }
 	if err := f.Resolve(); err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
-	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/sockets"
 )
 
 // bindError matches the text of package net for a failed bind. Caddy passes errors on as text only.
@@ -51,7 +51,7 @@ func holder(network, addr string) string {
 	if err != nil {
 		return "" // of all addresses, as ":8080"
 	}
-	who := hostnet.Holder(network, at)
+	who := sockets.Holder(network, at)
 	if who == "" {
 		return ""
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
 )
@@ -194,7 +195,7 @@ func HasDirective(path string, text []byte, directive string) bool {
 // together with the cache, and the fallback table stays. With -firewall none there is a table only if -fallback asks for it.
 func (in *Inputs) fallback(localIPs []netip.Addr, clusterIP netip.Addr) (addrs []netip.Addr, note string) {
 	o := in.Opts
-	bare := slices.DeleteFunc(slices.Clone(localIPs), func(a netip.Addr) bool { return !hostnet.NothingBehind(a, localIPs, clusterIP) })
+	bare := slices.DeleteFunc(slices.Clone(localIPs), func(a netip.Addr) bool { return !fallback.NothingBehind(a, localIPs, clusterIP) })
 	other := slices.DeleteFunc(slices.Clone(bare), func(a netip.Addr) bool { return a.Is4() == clusterIP.Is4() })
 	switch {
 	case !clusterIP.IsValid() && o.Mode == options.Standalone:

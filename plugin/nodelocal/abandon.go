@@ -19,50 +19,28 @@ func (e NetworkError) Error() string { return e.Err.Error() }
 func (e NetworkError) Unwrap() error { return e.Err }
 
 // Foresee makes the fallback table before a configuration is read. The table answers for the addresses of c that have nothing
-// behind them, whatever fails later. Foresee keeps a dead instance's table that answers for these addresses. A configuration that
-// owns nothing of the network removes the table. An error comes from nf_tables; a start that goes on reports the same error.
-func Foresee(c hostnet.Config) error { return theNode.foresee(c) }
-
-// Abandon is Close for a start that has failed. The fallback table answers for the addresses of the stanza that was parsed
-// last, if one was, and for those of Foresee.
-func Abandon() error { return theNode.abandon() }
-
-func (n *node) foresee(c hostnet.Config) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	addrs, err := hostnet.ForeseenFallback(c)
+// behind them, whatever fails later. Foresee keeps a dead instance's table that answers for these addresses. A configuration
+// that owns nothing of the network removes the table. An error comes from nf_tables; a start that goes on reports the same
+// error.
+func Foresee(c hostnet.Config) error {
+	n := theNode
+	n.busy.lock()
+	defer n.busy.unlock()
+	addrs, err := n.host.foresee(c)
 	if len(addrs) > 0 {
 		n.foreseen = addrs
 	}
 	return err
 }
 
-// unforesee takes away what foresee has made, for a configuration that does not want it. A table that stays is no reason not
-// to serve.
-func (n *node) unforesee() {
-	if len(n.foreseen) == 0 {
-		return
-	}
-	n.foreseen = nil
-	if err := hostnet.RemoveFallback(); err != nil {
-		log.Errorf("%v", err)
-	}
-}
-
-// parsed notes how to find out what the stanza that was just parsed says: its addresses may come from a directive of the same
-// server block that is still to be parsed.
-func (n *node) parsed(stanza func() (settings, error)) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.stanza = stanza
-}
-
-func (n *node) abandon() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+// Abandon is Close for a start that has failed. The fallback table answers for the addresses of the stanza that was parsed
+// last, if one was, and for those of Foresee.
+func Abandon() error {
+	n := theNode
+	n.busy.lock()
+	defer n.busy.unlock()
 	if n.network != nil {
-		n.leaveLocked()
-		return n.closeLocked()
+		return n.close()
 	}
 	addrs, err := n.fallbackOfStanza()
 	if len(addrs) == 0 {
@@ -70,6 +48,26 @@ func (n *node) abandon() error {
 	}
 	sayLeft(addrs)
 	return err
+}
+
+// unforesee removes the table that foresee has made, for a configuration that wants none. An error is only logged: servers can
+// serve beside the table.
+func (n *node) unforesee() {
+	if len(n.foreseen) == 0 {
+		return
+	}
+	n.foreseen = nil
+	if err := n.host.removeFallback(); err != nil {
+		log.Errorf("%v", err)
+	}
+}
+
+// parsed keeps the function that returns what the stanza just parsed says. The stanza's addresses may come from a directive of
+// the same server block that is still to be parsed.
+func (n *node) parsed(stanza func() (settings, error)) {
+	n.busy.lock()
+	defer n.busy.unlock()
+	n.stanza = stanza
 }
 
 // fallbackOfStanza makes the fallback table that the stanza asks for, if there is one that can be read.
@@ -81,11 +79,5 @@ func (n *node) fallbackOfStanza() ([]netip.Addr, error) {
 	if err != nil || !s.owns() {
 		return nil, nil // that error is what the start has failed of, or a consequence
 	}
-	return hostnet.EarlyFallback(s.Config)
-}
-
-func sayLeft(addrs []netip.Addr) {
-	if len(addrs) > 0 {
-		log.Infof("Left on the node: the fallback table (nftables, nodelocaldns_fallback), which answers for %s while no cache runs (nodelocaldns cleanup removes it)", addrList(addrs))
-	}
+	return n.host.early(s.Config)
 }

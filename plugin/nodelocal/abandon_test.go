@@ -35,6 +35,14 @@ func tableIn(t *testing.T) func() string {
 	}
 }
 
+// use makes n the process's node until the end of the test.
+func use(t *testing.T, n *node) *node {
+	old := theNode
+	theNode = n
+	t.Cleanup(func() { theNode = old })
+	return n
+}
+
 // TestAbandon fails a start after each step: the fallback table is there as soon as somebody has said what for.
 func TestAbandon(t *testing.T) {
 	flags := hostnet.Config{Interface: "x", Link: hostnet.TUN, Firewall: hostnet.NFTables, Uplink: hostnet.UplinkAuto, Port: 53,
@@ -59,14 +67,14 @@ func TestAbandon(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			table := tableIn(t)
-			n := &node{}
+			n := use(t, newNode(thisHost))
 			if tc.foreseen {
-				if err := n.foresee(flags); err != nil || len(n.foreseen) != 1 {
+				if err := Foresee(flags); err != nil || len(n.foreseen) != 1 {
 					t.Fatalf("%v, %v", n.foreseen, err)
 				}
 			}
 			n.parsed(tc.stanza)
-			if err := n.abandon(); err != nil {
+			if err := Abandon(); err != nil {
 				t.Fatal(err)
 			}
 			out := table()
@@ -83,8 +91,8 @@ func TestOwnsNothing(t *testing.T) {
 		Addresses: []netip.Addr{netip.MustParseAddr("169.254.20.10")}, Fallback: []netip.Addr{netip.MustParseAddr("10.96.0.10")}, FallbackZone: 20}
 	none := settings{options: options{Config: hostnet.Config{Link: hostnet.None, Firewall: hostnet.None, Addresses: flags.Addresses}}}
 	table := tableIn(t)
-	n := &node{}
-	if err := n.foresee(flags); err != nil || table() == "" {
+	n := use(t, newNode(thisHost))
+	if err := Foresee(flags); err != nil || table() == "" {
 		t.Fatalf("%v, or no table", err)
 	}
 	if err := n.start(none); err != nil {
@@ -93,23 +101,26 @@ func TestOwnsNothing(t *testing.T) {
 	if out := table(); out != "" {
 		t.Errorf("on the node:\n%s", out)
 	}
-	if err := (&node{}).foresee(flags); err != nil { // a table that is not of n's making
+	theNode = newNode(thisHost)
+	if err := Foresee(flags); err != nil { // a table that is not of n's making
 		t.Fatal(err)
 	}
-	if err := errors.Join(n.start(none), n.abandon()); err != nil || table() == "" {
+	theNode = n
+	if err := errors.Join(n.start(none), Abandon()); err != nil || table() == "" {
 		t.Errorf("%v, or somebody else's table has gone", err)
 	}
 }
 
 // TestGuardEndsWithTheStanza reloads from a stanza that owns nothing to a configuration without one.
 func TestGuardEndsWithTheStanza(t *testing.T) {
-	n := &node{}
-	if err := n.start(settings{options: options{Config: hostnet.Config{Link: hostnet.None, Firewall: hostnet.None}}}); err != nil || n.guard == nil {
-		t.Fatalf("guard %v, %v", n.guard, err)
+	n := use(t, newNode(thisHost))
+	if err := n.start(settings{options: options{Config: hostnet.Config{Link: hostnet.None, Firewall: hostnet.None}}}); err != nil || n.unguard == nil {
+		t.Fatalf("no guard, %v", err)
 	}
-	n.restarting()
-	n.ended()
-	if n.guard != nil {
+	if err := errors.Join(n.take(restarts)(), n.take(ended)()); err != nil {
+		t.Fatal(err)
+	}
+	if n.unguard != nil {
 		n.unwatch()
 		t.Error("the guard goes on")
 	}

@@ -12,17 +12,25 @@ const (
 	unaskedOff = 10
 )
 
-// health is what self-queries said of one address.
+// A pulse is what the self-queries so far say of an address.
+type pulse uint8
+
+const (
+	untried pulse = iota // has not answered yet: one answer makes it alive
+	alive                // is to be steered
+	deaf                 // has stopped answering: answersOn in a row make it alive
+)
+
+// health is what is known of one address.
 type health struct {
-	on       bool
-	foreign  bool // the last round was answered by other instances alone
-	failures int
-	answers  int
-	unasked  int
-	need     int // answers in a row that it takes to go on
+	state    pulse
+	last     verdict
+	failures int // in a row; other instances' answers neither end the row nor belong to it
+	answers  int // in a row, likewise
+	unasked  int // in a row
 }
 
-// note takes in the result of one round.
+// note takes in the verdict of one round.
 func (h *health) note(v verdict) {
 	if v == unasked {
 		if h.unasked++; h.unasked <= unaskedOff {
@@ -32,15 +40,17 @@ func (h *health) note(v verdict) {
 	} else {
 		h.unasked = 0
 	}
-	h.foreign = v == foreign
+	h.last = v
 	switch v {
 	case failed:
 		h.answers, h.failures = 0, h.failures+1
-		if h.on && h.failures >= failuresOff {
-			h.on, h.need = false, answersOn
+		if h.state == alive && h.failures >= failuresOff {
+			h.state = deaf
 		}
 	case answered:
 		h.answers, h.failures = h.answers+1, 0
-		h.on = h.on || h.answers >= h.need
+		if h.state == untried || h.answers >= answersOn {
+			h.state = alive
+		}
 	}
 }

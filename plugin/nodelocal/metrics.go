@@ -3,8 +3,9 @@
 package nodelocal
 
 import (
-	"errors"
+	"net/netip"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -20,65 +21,44 @@ import (
 const subsystem = "nodelocal"
 
 var (
-	steeringOpts = prometheus.Opts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "steering",
-		Help: "Whether DNS to the address is steered to this cache (1) or goes to the cluster DNS (0).",
-	}
-	linkPresent = promauto.NewGauge(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "link_present",
-		Help: "Whether the link with the cache's addresses is there (1).",
-	})
-	rulesPresent = promauto.NewGauge(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "rules_present",
-		Help: "Whether the firewall rules and the fallback table are as the cache set them (1).",
-	})
-	leaseFailures = promauto.NewCounter(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "lease_renewal_failures_total",
-		Help: "Counter of failed renewals of the addresses' lease.",
-	})
-	selfQueries = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "self_queries_total",
-		Help: "Counter of rounds of queries that the cache asked itself, by address and result: answered, failed, foreign (by another instance), unasked (for want of a file descriptor).",
-	}, []string{"address", "result"})
-	withdrawals = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "withdrawals_total",
-		Help: "Counter of times that steering went off, by reason: self_query, lease, reload, shutdown, loop.",
-	}, []string{"reason"})
-	repairs = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "repairs_total",
-		Help: "Counter of objects put back that another program had removed or changed: link, address, rules, fallback.",
-	}, []string{"object"})
-	connectionsClosed = promauto.NewCounter(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "connections_closed_total",
-		Help: "Counter of TCP connections of clients that were closed because their client had more than its share.",
-	})
-	buildInfo = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "build_info",
-		Help: "A metric with a constant '1' value labeled by version, revision, coredns and goversion of this build.",
-	}, []string{"version", "revision", "coredns", "goversion"})
+	steeringOpts = prometheus.Opts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "steering",
+		Help: "Whether DNS to the address is steered to this cache (1) or goes to the cluster DNS (0)."}
+	linkPresent = promauto.NewGauge(prometheus.GaugeOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "link_present",
+		Help: "Whether the link with the cache's addresses is there (1)."})
+	rulesPresent = promauto.NewGauge(prometheus.GaugeOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "rules_present",
+		Help: "Whether the firewall rules and the fallback table are as the cache set them (1)."})
+	leaseFailures = promauto.NewCounterVec(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "lease_renewal_failures_total",
+		Help: "Counter of failed renewals of the addresses' lease."}, nil)
+	selfQueries = promauto.NewCounterVec(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "self_queries_total",
+		Help: "Counter of rounds of queries that the cache asked itself, by address and result: answered, failed, foreign (by another instance), unasked (for want of a file descriptor)."}, []string{"address", "result"})
+	withdrawals = promauto.NewCounterVec(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "withdrawals_total",
+		Help: "Counter of times that steering went off, by reason: self_query, lease, reload, shutdown, loop."}, []string{"reason"})
+	repairs = promauto.NewCounterVec(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "repairs_total",
+		Help: "Counter of objects put back that another program had removed or changed: link, address, rules, fallback."}, []string{"object"})
+	connectionsClosed = promauto.NewCounter(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "connections_closed_total",
+		Help: "Counter of TCP connections of clients that were closed because their client had more than its share."})
+	buildInfo = promauto.NewGaugeVec(prometheus.GaugeOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "build_info",
+		Help: "A metric with a constant '1' value labeled by version, revision, coredns and goversion of this build."}, []string{"version", "revision", "coredns", "goversion"})
 
-	// ConfigReloads counts changes of the configuration that took effect
-	// (result "success") or did not ("error").
-	ConfigReloads = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "config_reloads_total",
-		Help: "Counter of configuration changes by result: success, error.",
-	}, []string{"result"})
+	// ConfigReloads counts changes of the configuration that took effect (result "success") or did not ("error").
+	ConfigReloads = promauto.NewCounterVec(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "config_reloads_total",
+		Help: "Counter of configuration changes by result: success, error."}, []string{"result"})
 
-	// ConfigValid is 1 while the configuration that runs is the one that the
-	// inputs (flags, template, ConfigMap, resolv.conf) say, and 0 while these
-	// cannot be used. A program without such inputs leaves it at 1.
-	ConfigValid = promauto.NewGauge(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "config_valid",
-		Help: "Whether the running configuration is what template, ConfigMap and flags say (1), or these cannot be used (0).",
-	})
+	// ConfigValid is 1 while the configuration that runs is the one that the inputs (flags, template, ConfigMap, resolv.conf)
+	// say, and 0 while these cannot be used. A program without such inputs leaves it at 1.
+	ConfigValid = promauto.NewGauge(prometheus.GaugeOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "config_valid",
+		Help: "Whether the running configuration is what template, ConfigMap and flags say (1), or these cannot be used (0)."})
 
-	// SetupErrors is the reference's metric, under its name: errortype is
-	// iptables, iptables_lock, interface_add, interface_check, configmap or turn.
-	SetupErrors = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: "nodecache", Name: "setup_errors_total",
-		Help: "Counter of errors while setting up the node's network, by type.",
-	}, []string{"errortype"})
+	// SetupErrors is the reference's metric, under its name: errortype is iptables, iptables_lock, interface_add,
+	// interface_check, configmap or turn.
+	SetupErrors = promauto.NewCounterVec(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: "nodecache", Name: "setup_errors_total",
+		Help: "Counter of errors while setting up the node's network, by type."}, []string{"errortype"})
 )
+
+// counters are those that a report counts, by the names that it uses.
+var counters = map[string]*prometheus.CounterVec{
+	"self_queries": selfQueries, "withdrawals": withdrawals, "repairs": repairs, "setup_errors": SetupErrors, "lease_failures": leaseFailures,
+}
 
 // lastSync is when link, rules and fallback were last seen to be right.
 var lastSync atomic.Pointer[time.Time]
@@ -109,17 +89,16 @@ var _ = promauto.NewGaugeFunc(prometheus.GaugeOpts{
 func init() {
 	prometheus.MustRegister(steeringCollector{hostnet.IsLocal})
 	ConfigValid.Set(1)
-	for _, t := range []string{"iptables", "iptables_lock", "interface_add", "interface_check", "configmap", "turn"} {
-		SetupErrors.WithLabelValues(t)
-	}
-	for _, object := range []string{"link", "address", "rules", "fallback"} {
-		repairs.WithLabelValues(object)
-	}
-	for _, reason := range []string{"self_query", "lease", "reload", "shutdown", "loop"} {
-		withdrawals.WithLabelValues(reason)
-	}
-	for _, result := range []string{"success", "error"} {
-		ConfigReloads.WithLabelValues(result)
+	leaseFailures.WithLabelValues()
+	for vec, labels := range map[*prometheus.CounterVec][]string{
+		SetupErrors:   {"iptables", "iptables_lock", "interface_add", "interface_check", "configmap", "turn"},
+		repairs:       {"link", "address", "rules", "fallback"},
+		withdrawals:   {"self_query", "lease", "reload", "shutdown", "loop"},
+		ConfigReloads: {"success", "error"},
+	} {
+		for _, l := range labels {
+			vec.WithLabelValues(l)
+		}
 	}
 }
 
@@ -128,10 +107,48 @@ func SetBuildInfo(version, revision string) {
 	buildInfo.WithLabelValues(version, revision, coremain.CoreVersion, runtime.Version()).Set(1)
 }
 
-// ruleErrorType is the errortype of an error of the firewall.
-func ruleErrorType(err error) string {
-	if errors.Is(err, hostnet.ErrLocked) {
-		return "iptables_lock"
+// A steering is what the supervisor has set. Nobody changes it once belief points to it.
+type steering struct {
+	config  hostnet.Config
+	steered []netip.Addr
+}
+
+// belief is the supervisor's last word on the steering; nil: there was none.
+var belief atomic.Pointer[steering]
+
+var steeringDesc = prometheus.NewDesc(prometheus.BuildFQName(steeringOpts.Namespace, steeringOpts.Subsystem, steeringOpts.Name),
+	steeringOpts.Help, []string{"address"}, nil)
+
+// A steeringCollector asks the kernel at each scrape, so that the metric is right while the supervisor stands still.
+type steeringCollector struct {
+	isLocal func(netip.Addr) bool
+}
+
+// Describe implements prometheus.Collector.
+func (steeringCollector) Describe(out chan<- *prometheus.Desc) { out <- steeringDesc }
+
+// Collect implements prometheus.Collector.
+func (c steeringCollector) Collect(out chan<- prometheus.Metric) {
+	s := belief.Load()
+	if s == nil {
+		return
 	}
-	return "iptables"
+	for _, a := range s.config.Addresses {
+		on := 0.0
+		if slices.Contains(s.steered, a) && s.leased() && c.isLocal(a) {
+			on = 1
+		}
+		out <- prometheus.MustNewConstMetric(steeringDesc, prometheus.GaugeValue, on, a.String())
+	}
+}
+
+// leased reports whether the steering that the supervisor has set still holds. If the supervisor stops, the kernel takes an
+// address off a link of ours at the end of the lease. An address on somebody else's link stays there, so the supervisor's last
+// round has to be younger than the lease.
+func (s *steering) leased() bool {
+	if s.config.Link != hostnet.None || s.config.Lease == 0 {
+		return true
+	}
+	last := lastRound.Load()
+	return last != nil && time.Since(*last) < s.config.Lease
 }

@@ -5,31 +5,28 @@ package nodelocal
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/retry"
+	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal/internal/loopcheck"
 )
 
 const (
-	// startInterval is the time between self-queries until all addresses are steered.
+	// startInterval is the time between two rounds until all addresses are steered, and between two attempts at a start.
 	startInterval = 20 * time.Millisecond
-	// startPatience is how long the start may take before it is worth a line in the log.
+	// startPatience is how long the start may take before the log says that it takes long.
 	startPatience = 5 * time.Second
-	// interval is the time between two looks at everything.
+	// interval is the time between two rounds otherwise.
 	interval = time.Second
-	// withdrawPatience bounds the wait for other programs' locks when leaving.
+	// withdrawPatience bounds the wait for other programs' locks when this process leaves.
 	withdrawPatience = 8 * time.Second
-	// lockPatience bounds that wait at the start, and reloadPatience at a
-	// reload, where the addresses of the last configuration are kept meanwhile.
+	// lockPatience bounds that wait at the start, and reloadPatience at a reload, where the addresses of the last configuration
+	// are kept meanwhile.
 	lockPatience, reloadPatience = time.Minute, 10 * time.Second
-	// drainMin and drainMax bound the time to answer what is queued after
-	// steering went off; the least is for packets that were on their way.
-	drainMin, drainMax = 100 * time.Millisecond, 2 * time.Second
 )
 
 // settings is what one configuration asks for.
@@ -39,23 +36,28 @@ type settings struct {
 	loopZones []string // of the server blocks with the directive loop, one each
 }
 
-// A node is the state of the process: caddy starts the next configuration
-// before it stops the last, so none of this may belong to one of them.
-type node struct {
-	token string // tells this process's answers to self-queries from a peer's
+// A lock is a mutex that can be awaited in a select: send to lock, receive to unlock.
+type lock chan struct{}
 
-	mu         sync.Mutex // held over every use of what follows
+func (l lock) lock()   { l <- struct{}{} }
+func (l lock) unlock() { <-l }
+
+// A node is the state of the process: caddy starts the next configuration before it stops the last, so none of this may belong
+// to one of them.
+type node struct {
+	token     string // tells this process's answers to self-queries from another instance's
+	host      host
+	ready     atomic.Bool // all addresses are steered
+	loopCheck atomic.Pointer[loopcheck.Check]
+
+	busy       lock // held over every use of what follows
+	phase      phase
 	settings   settings
-	network    *hostnet.Network // nil: nothing is owned
-	guard      *guard           // of the servers' sockets; nil: there are none
-	supervisor *supervisor
-	restart    bool // a reload has begun
-	started    bool // ... and the next configuration has this plugin too
-	unsettled  bool // ... and the network could not be made what it wants: it is not what settings say either
-	leaving    bool
-	steered    atomic.Bool // all addresses are
-	loopCheck  atomic.Pointer[loopCheck]
-	loops      chan error // has room for one, as one comes; nil: Loops was not called
+	network    network     // nil: nothing is owned
+	supervisor *supervisor // of the network
+	unguard    func()      // ends the guard of the servers' sockets; nil: there is none
+	guarded    uint16      // the port that the guard knows
+	loops      chan error  // has room for one, as one comes; nil: Loops was not called
 
 	// foreseen is the addresses for which there is a fallback table that no network of this process has taken over yet.
 	foreseen []netip.Addr
@@ -64,172 +66,202 @@ type node struct {
 	stanza func() (settings, error)
 }
 
-// theNode is the process's one.
-var theNode = &node{token: rand.Text()}
+func newNode(h host) *node { return &node{token: rand.Text(), host: h, busy: make(lock, 1)} }
 
-// start makes the node ready for the servers of s to listen.
+// theNode is the process's one.
+var theNode = newNode(thisHost)
+
+// start makes the node ready for the servers of s to listen. A process that is about to end keeps the node as it is.
 func (n *node) start(s settings) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.started = true
+	n.busy.lock()
+	defer n.busy.unlock()
+	if n.phase = n.phase.after(begins); n.phase == leaving {
+		return nil
+	}
 	if !s.owns() {
-		n.settings = s
-		n.steered.Store(true)
-		err := n.closeLocked()
+		before := n.phase
+		err := n.close()
+		n.phase, n.settings = before, s // closed is the network, not the configuration
+		n.ready.Store(true)
 		n.unforesee()
 		n.watch(s.Port)
 		return err
 	}
-	var err error
-	if n.network == nil {
-		err = n.open(s)
-	} else {
-		err = n.prepare(s)
-	}
-	if err != nil {
+	if err := n.own(s); err != nil {
 		SetupErrors.WithLabelValues(setupErrorType(err)).Inc()
 		return NetworkError{err}
 	}
-	n.unsettled = false
-	n.warn()
 	n.settings = s
 	n.supervisor.configure(s)
 	n.watch(s.Port)
 	return nil
 }
 
-// restore makes the node what s says after a reload that failed. What cannot be
-// changed back is left and taken anew; the cluster DNS answers meanwhile.
-func (n *node) restore(s settings) error {
-	err := n.start(s)
-	if err == nil {
-		return n.forget()
+// own makes the network what s says, with the link's addresses and without rules for addresses that nobody answers at yet.
+func (n *node) own(s settings) (err error) {
+	if n.network != nil {
+		return n.supervisor.prepare(s.Config)
 	}
-	log.Warningf("Setting up the node's network anew: going back to the last configuration: %v", err)
-	n.mu.Lock()
-	err = n.closeLocked()
-	n.mu.Unlock()
-	if err != nil {
-		log.Errorf("%v", err)
-	}
-	return n.start(s)
-}
-
-// forget takes away what only the refused configuration would have needed.
-func (n *node) forget() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.network == nil {
-		return nil
-	}
-	return n.network.Commit()
-}
-
-func (n *node) open(s settings) error {
-	network, err := openPatiently(s.Config)
-	if err != nil {
+	if n.network, err = n.open(s.Config); err != nil {
+		n.network = nil // not an interface that holds a nil pointer
 		return err
 	}
-	n.network, n.leaving, n.foreseen = network, false, nil
+	n.foreseen = nil
 	n.supervisor = newSupervisor(n)
-	n.supervisor.run()
 	return nil
 }
 
-// prepare makes the addresses of s be there for its servers, and for those of
-// other plugins: one that has run out, as this process did not run, would fail
-// the reload.
-func (n *node) prepare(s settings) error {
-	n.supervisor.awake()
-	n.supervisor.forgive()
-	n.supervisor.renew("")
-	if sameNetwork(n.settings.Config, s.Config) && !n.unsettled {
-		return nil
-	}
-	n.unsettled = true
-	var waiting wait
-	for begin := time.Now(); ; time.Sleep(startInterval) {
-		err := n.network.Prepare(s.Config, func() { withdrawals.WithLabelValues("reload").Inc(); n.drain() })
-		busy := errors.Is(err, hostnet.ErrLocked) || errors.Is(err, hostnet.ErrTurn)
-		if !busy || time.Since(begin) > reloadPatience {
-			return err
-		}
-		waiting.on("change the node's network", err)
-		n.network.KeepLease()
-	}
-}
-
-// openPatiently waits for another program's xtables lock: without the cache the
-// cluster DNS answers, and a restart would only come to wait as well.
-func openPatiently(c hostnet.Config) (*hostnet.Network, error) {
+// open waits for another program's xtables lock. Without the cache the cluster DNS answers, and a process that is started anew
+// would only wait as well.
+func (n *node) open(c hostnet.Config) (opened network, err error) {
 	var warn sync.Once
-	for begin := time.Now(); ; time.Sleep(startInterval) {
-		network, err := hostnet.Open(c)
-		if !errors.Is(err, hostnet.ErrLocked) || time.Since(begin) > lockPatience {
-			return network, err
+	retry.Until(lockPatience, startInterval, func() bool {
+		opened, err = n.host.open(c)
+		if !errors.Is(err, hostnet.ErrLocked) {
+			return true
 		}
 		SetupErrors.WithLabelValues("iptables_lock").Inc()
 		warn.Do(func() { log.Warningf("Waiting to set up the node's network: %v", err) })
+		return false
+	})
+	return opened, err
+}
+
+// restore makes the node what s says after a reload that failed. What cannot be changed back is left and taken anew; the
+// cluster DNS answers meanwhile.
+func (n *node) restore(s settings) error {
+	err := n.start(s)
+	if err != nil {
+		log.Warningf("Setting up the node's network anew: going back to the last configuration: %v", err)
+		n.busy.lock()
+		err = n.close()
+		n.busy.unlock()
+		if err != nil {
+			log.Errorf("%v", err)
+		}
+		err = n.start(s)
 	}
+	return errors.Join(err, n.take(restored)())
 }
 
-// sameNetwork reports whether a reload need not touch the network.
-func sameNetwork(a, b hostnet.Config) bool {
-	return fmt.Sprint(a) == fmt.Sprint(b)
-}
-
-// warn logs what the network has to say.
-func (n *node) warn() {
-	for _, w := range n.network.Warnings() {
-		log.Warning(w)
-	}
-}
-
-// restarting notes that a reload began.
-func (n *node) restarting() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.restart, n.started = true, false
-}
-
-// ended is called when the servers of a configuration have stopped in a reload,
-// or are about to at the end.
-func (n *node) ended() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !n.restart {
-		return
-	}
-	n.restart = false
-	var err error
-	switch {
-	case !n.started:
+// take returns what caddy is to call at a step.
+func (n *node) take(s step) func() error {
+	return func() error {
+		n.busy.lock()
+		defer n.busy.unlock()
+		if s == leaves {
+			n.stepAside()
+			return nil
+		}
+		gone := n.phase == reloading && s == ended
+		if n.enter(s); !gone {
+			return nil
+		}
 		if n.network != nil {
 			log.Info("The configuration has no nodelocal any more: leaving the node's network")
 		}
-		err = n.closeLocked()
-	case n.network != nil:
-		err = n.network.Commit()
+		if err := n.close(); err != nil {
+			log.Errorf("%v", err)
+		}
+		return nil
 	}
+}
+
+// enter takes a step. The next round, which begins at once, does what the new phase asks of the network.
+func (n *node) enter(s step) {
+	n.phase = n.phase.after(s)
+	if n.network != nil {
+		n.supervisor.rouse()
+	}
+}
+
+// stepAside takes steering away, and waits until what has arrived is answered. The servers still run.
+func (n *node) stepAside() {
+	if n.network == nil || n.phase == leaving {
+		return
+	}
+	if !n.settings.SkipTeardown {
+		n.withdraw("shutdown", "shutting down")
+		return
+	}
+	n.phase = n.phase.after(leaves)
+	n.ready.Store(false)
+	log.Info("Leaving rules and link in place (skip_teardown)")
+}
+
+// withdraw takes steering away for good. Reason is for the metric and why for the log.
+func (n *node) withdraw(reason, why string) {
+	n.phase = n.phase.after(leaves)
+	n.ready.Store(false)
+	n.supervisor.leave(reason, why)
+}
+
+// Close takes away what is left of the plugin on the node. A program that embeds CoreDNS calls it once its servers have
+// stopped; steering was taken away before, by the shutdown callbacks. It may be called at any time, and twice.
+func Close() error {
+	theNode.busy.lock()
+	defer theNode.busy.unlock()
+	return theNode.close()
+}
+
+// close leaves the node; the servers must have stopped.
+func (n *node) close() error {
+	n.stepAside()
+	n.phase = n.phase.after(closed)
+	n.unwatch()
+	if n.network == nil {
+		return nil
+	}
+	n.supervisor.stop()
+	err := n.network.Close(n.settings.SkipTeardown)
+	sayLeft(n.network.Status().Fallback)
+	n.network, n.supervisor = nil, nil
+	return err
+}
+
+// looped takes steering off for good and ends the process.
+func (n *node) looped(found string) {
+	n.withdraw("loop", "a loop")
+	if n.loops == nil {
+		log.Fatalf("Ending this process: %s", found)
+	}
+	n.loops <- errors.New(found)
+}
+
+// Loops returns a channel. It gets one error when the cache's own queries have come back to the cache and steering is off for
+// that reason. The program has to end then, with an exit code other than 0. If the program has not called Loops, the plugin
+// ends it with exit code 1, as CoreDNS's plugin loop does.
+func Loops() <-chan error {
+	theNode.busy.lock()
+	defer theNode.busy.unlock()
+	theNode.loops = make(chan error, 1)
+	return theNode.loops
+}
+
+// checkForLoops makes l the check for loops, in the place of the last one, which it ends; nil is none. It does not wait for answers.
+func (n *node) checkForLoops(l *loopcheck.Check) {
+	if old := n.loopCheck.Swap(l); old != nil {
+		old.Stop()
+	}
+}
+
+// watch starts the guard for the sockets of the servers at a port. Without /proc there is no guard.
+func (n *node) watch(port uint16) {
+	if n.unguard != nil && n.guarded == port {
+		return
+	}
+	n.unwatch()
+	stop, err := n.host.guard(port)
 	if err != nil {
-		log.Errorf("%v", err)
+		log.Errorf("No bound on the TCP connections of a client: %v", err)
+		return
 	}
+	n.unguard, n.guarded = stop, port
 }
 
-func (n *node) ready() bool { return n.steered.Load() }
-
-func addrList[T fmt.Stringer](addrs []T) string {
-	s := make([]string, len(addrs))
-	for i, a := range addrs {
-		s[i] = a.String()
+func (n *node) unwatch() {
+	if n.unguard != nil {
+		n.unguard()
+		n.unguard = nil
 	}
-	return strings.Join(s, " ")
-}
-
-// setupErrorType is the reference's name for where an error at start belongs.
-func setupErrorType(err error) string {
-	if strings.Contains(err.Error(), "tables") {
-		return ruleErrorType(err)
-	}
-	return "interface_add"
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package nodelocal is the CoreDNS plugin that owns a node-local cache's piece
-// of the node's network: it puts the cache's addresses on a link and steers DNS
-// to them while, and only while, the cache answers.
+// Package nodelocal is the CoreDNS plugin that owns a node-local cache's piece of the node's network. It puts the cache's
+// addresses on a link and steers DNS to them while, and only while, the cache answers.
 package nodelocal
 
 import (
@@ -13,9 +12,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Nodelocal is the plugin's handler, in each server block of a Corefile that has
-// the stanza. It answers the cache's queries to itself and passes everything else
-// on, but probes that come back again and again.
+// Nodelocal is the plugin's handler, in each server block of a Corefile that has the stanza. It answers the
+// queries that the cache asks itself. It refuses a probe for loops that has come back too often, and passes on everything else.
 type Nodelocal struct {
 	Next plugin.Handler
 	node *node
@@ -24,22 +22,17 @@ type Nodelocal struct {
 // Name implements plugin.Handler.
 func (*Nodelocal) Name() string { return "nodelocal" }
 
-// ServeDNS implements plugin.Handler. Self-queries are answered in front of all
-// other plugins, so they are in no metric and no log of theirs.
+// ServeDNS implements plugin.Handler. Self-queries are answered before any other plugin sees them, so no other
+// plugin counts or logs them.
 func (h *Nodelocal) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	if isSelfQuery(r) {
 		return dns.RcodeSuccess, w.WriteMsg(selfAnswer(r, h.node.token))
 	}
-	if h.node.loopCheck.Load().note(w.RemoteAddr(), r) {
+	if h.node.loopCheck.Load().Note(w.RemoteAddr(), r) {
 		return dns.RcodeRefused, nil
 	}
 	return plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
 }
 
-// Ready implements ready.Readiness: every address is steered.
-func (h *Nodelocal) Ready() bool { return h.node.ready() }
-
-// Close takes away what is left of the plugin on the node. A program that embeds
-// CoreDNS calls it once its servers have stopped; steering was taken away
-// before, by the shutdown callbacks. It may be called at any time, and twice.
-func Close() error { return theNode.close() }
+// Ready implements ready.Readiness. It returns true while every address is steered.
+func (h *Nodelocal) Ready() bool { return h.node.ready.Load() }

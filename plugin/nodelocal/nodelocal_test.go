@@ -118,29 +118,6 @@ func TestSummary(t *testing.T) {
 	}
 }
 
-func TestHealth(t *testing.T) {
-	for _, tc := range []struct{ name, rounds, want string }{
-		{"starts with one answer", "fffa", "0001"},
-		{"three failures in a row", "affaffaff", "111111111"},
-		{"off, and on after two answers", "afffaffaa", "111000001"},
-		{"a peer's answers say nothing", "affof", "11110"},
-		{"a peer's answers do not start it", "ooa", "001"},
-		{"what was not asked says nothing", "uauffuuaff", "0111111111"},
-		{"nothing can be asked for long", "auuuuuuuuuuuu" + "u", "11111111111110"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			h, got := &health{need: 1}, ""
-			for _, r := range tc.rounds {
-				h.note(map[rune]verdict{'f': failed, 'a': answered, 'o': foreign, 'u': unasked}[r])
-				got += map[bool]string{true: "1", false: "0"}[h.on]
-			}
-			if got != tc.want {
-				t.Errorf("%s: got %s, want %s", tc.rounds, got, tc.want)
-			}
-		})
-	}
-}
-
 // ownMetrics gathers the metrics of this plugin.
 func ownMetrics(t *testing.T) []*dto.MetricFamily {
 	t.Helper()

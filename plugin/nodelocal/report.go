@@ -6,7 +6,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 )
@@ -14,101 +19,144 @@ import (
 // waitPatience is how long something may be waited for before the log says so.
 const waitPatience = 3 * time.Second
 
-// A wait is since when this process waits for something that another process holds. Its zero value is ready.
-type wait struct {
-	begun time.Time
-	said  bool
+// A report collects lines for the log and changes of metrics, in order, as values: tests compare their text.
+type report struct {
+	entries    []entry
+	said       map[string]string // what was logged last, by subject
+	turnHolder func() string
 }
 
-// on notes that this process still waits to do what, because of err. After waitPatience it logs that, once.
-func (w *wait) on(what string, err error) {
-	if w.begun.IsZero() {
-		w.begun = time.Now()
+// An entry is a line of the log, or a change of a metric. What is the line's level or the metric's name; text is the line, or
+// the labels of a counter or the value of a gauge, with a space between.
+type entry struct{ what, text string }
+
+func (r *report) say(level, text string) { r.entries = append(r.entries, entry{level, text}) }
+
+func (r *report) count(counter string, labels ...string) { r.say(counter, strings.Join(labels, " ")) }
+
+func (r *report) set(gauge string, on bool) {
+	r.say(gauge, map[bool]string{true: "1", false: "0"}[on])
+}
+
+// sayOnce logs a text about a subject, unless the news of the last text about it was the same.
+func (r *report) sayOnce(subject, news, level, text string) {
+	if r.said[subject] != news {
+		r.said[subject] = news
+		r.say(level, text)
 	}
-	if w.said || time.Since(w.begun) < waitPatience {
-		return
+}
+
+// trouble logs an error once, and that it is over.
+func (r *report) trouble(subject string, err error) {
+	if err != nil {
+		r.sayOnce(subject, err.Error(), "error", err.Error())
+	} else if _, ok := r.said[subject]; ok {
+		delete(r.said, subject)
+		r.say("info", "Over: the trouble with "+subject)
 	}
-	w.said = true
-	log.Warningf("Still waiting to %s after %s: %s", what, time.Since(w.begun).Round(time.Second), reason(err))
+}
+
+// waiting returns what is to be called at each failed attempt to do what. After waitPatience it logs the error, once.
+func (r *report) waiting(what string) func(error) {
+	begun, said := time.Now(), false
+	return func(err error) {
+		if waited := time.Since(begun); !said && waited >= waitPatience {
+			said = true
+			log.Warningf("Still waiting to %s after %s: %s", what, waited.Round(time.Second), r.reason(err))
+		}
+	}
 }
 
 // reason returns the text of err. For ErrTurn it adds who holds the turn.
-func reason(err error) string {
+func (r *report) reason(err error) string {
 	if errors.Is(err, hostnet.ErrTurn) {
-		return fmt.Sprintf("%v: %s", err, hostnet.TurnHolder())
+		return fmt.Sprintf("%v: %s", err, r.turnHolder())
 	}
 	return err.Error()
 }
 
-// reportRules counts and logs an error of the rules.
-func (v *supervisor) reportRules(err error) {
+// troubleWithRules counts and logs an error of the rules. ErrTurn is none: the other instance will be gone in a moment, and
+// turnAwaited tells if not.
+func (r *report) troubleWithRules(err error) {
 	if errors.Is(err, hostnet.ErrTurn) {
-		return // the other instance will be gone in a moment; reportTurn tells if not
+		return
 	}
 	if err != nil {
-		SetupErrors.WithLabelValues(ruleErrorType(err)).Inc()
+		r.count("setup_errors", ruleErrorType(err))
 	}
-	v.report("rules", err)
+	r.trouble("rules", err)
 }
 
-// reportTurn counts and logs that another instance keeps the turn. Without the turn this one can neither steer nor repair.
-func (v *supervisor) reportTurn() {
+// turnAwaited counts and logs that another instance keeps the turn. Without the turn this one can neither steer nor repair.
+func (r *report) turnAwaited(since, now time.Time) {
 	const subject = "the right to change rules"
-	switch since := v.node.network.TurnAwaited(); {
+	switch {
 	case since.IsZero():
-		v.report(subject, nil)
-	case time.Since(since) > waitPatience:
-		SetupErrors.WithLabelValues("turn").Inc()
-		if _, ok := v.said[subject]; !ok {
-			v.say(subject, fmt.Sprintf("Rules could not be changed for %s: %s", time.Since(since).Round(time.Second), reason(hostnet.ErrTurn)))
+		r.trouble(subject, nil)
+	case now.Sub(since) > waitPatience:
+		r.count("setup_errors", "turn")
+		if r.said[subject] == "" {
+			r.sayOnce(subject, "awaited", "error", fmt.Sprintf("Rules could not be changed for %s: %s", now.Sub(since).Round(time.Second), r.reason(hostnet.ErrTurn)))
 		}
 	}
 }
 
-// sayUplinks logs when the uplinks change: those at which the host's own firewall decides on DNS, and those at which DNS is
-// accepted since pods may come in there.
-func (v *supervisor) sayUplinks() {
-	var closed, open []hostnet.Uplink
-	for _, u := range v.node.network.Uplinks() {
-		if u.Pods == "" {
-			closed = append(closed, u)
+// uplinks logs when the uplinks change: those at which the host's own firewall decides on DNS, and those at which DNS is accepted
+// since pods may come in there.
+func (r *report) uplinks(all []hostnet.Uplink) {
+	ofPods := func(u hostnet.Uplink) bool { return u.Pods != "" }
+	closed := addrList(slices.DeleteFunc(slices.Clone(all), ofPods))
+	open := addrList(slices.DeleteFunc(slices.Clone(all), func(u hostnet.Uplink) bool { return !ofPods(u) }))
+	r.sayOnce("uplinks", closed, "info", "DNS from outside is left to the host's firewall at the interface of the default route: "+cmp.Or(closed, "there is none"))
+	r.sayOnce("ways of pods", open, "warning", fmt.Sprintf("DNS is accepted at the interface of the default route, since pods may come in there: %s; hosts outside may ask the cache, too", cmp.Or(open, "there is none any more")))
+}
+
+var (
+	levels = map[string]func(...any){"info": log.Info, "warning": log.Warning, "error": log.Error}
+	gauges = map[string]prometheus.Gauge{"link_present": linkPresent, "rules_present": rulesPresent}
+)
+
+// tell writes the lines and changes the metrics.
+func (r *report) tell() {
+	for _, e := range r.entries {
+		if say, ok := levels[e.what]; ok {
+			say(e.text)
+		} else if g, ok := gauges[e.what]; ok {
+			g.Set(float64(e.text[0] - '0'))
 		} else {
-			open = append(open, u)
+			counters[e.what].WithLabelValues(strings.Fields(e.text)...).Inc()
 		}
 	}
-	if text := addrList(closed); text != v.said["uplinks"] {
-		v.said["uplinks"] = text
-		log.Infof("DNS from outside is left to the host's firewall at the interface of the default route: %s", cmp.Or(text, "there is none"))
-	}
-	if text := addrList(open); text != v.said["ways of pods"] {
-		v.said["ways of pods"] = text
-		log.Warningf("DNS is accepted at the interface of the default route, since pods may come in there: %s; hosts outside may ask the cache, too", cmp.Or(text, "there is none any more"))
-	}
+	r.entries = nil
 }
 
-// report logs an error once, and that it is over.
-func (v *supervisor) report(subject string, err error) {
-	if err != nil {
-		v.say(subject, err.Error())
-	} else if _, ok := v.said[subject]; ok {
-		delete(v.said, subject)
-		log.Infof("Over: the trouble with %s", subject)
+// setupErrorType is the reference's name for where an error at start belongs.
+func setupErrorType(err error) string {
+	if errors.As(err, new(hostnet.RulesError)) {
+		return ruleErrorType(err)
 	}
+	return "interface_add"
 }
 
-func (v *supervisor) say(subject, text string) {
-	if v.said[subject] != text {
-		v.said[subject] = text
-		log.Error(text)
+// ruleErrorType is the reference's name for an error of the firewall.
+func ruleErrorType(err error) string {
+	if errors.Is(err, hostnet.ErrLocked) {
+		return "iptables_lock"
 	}
+	return "iptables"
 }
 
-// publish updates the readiness, and what the metric of the steering is computed from.
-func (v *supervisor) publish() {
-	steered := without(v.node.network.Steered(), v.forsaken)
-	if v.bare {
-		steered = nil
+func addrList[T fmt.Stringer](addrs []T) string {
+	s := make([]string, len(addrs))
+	for i, a := range addrs {
+		s[i] = a.String()
 	}
-	belief.Store(&steering{v.s.Config, steered})
-	v.node.steered.Store(v.complete() && !v.node.leaving)
+	return strings.Join(s, " ")
+}
+
+// sayLeft logs which addresses the fallback table that is left on the node answers for.
+func sayLeft(addrs []netip.Addr) {
+	if len(addrs) > 0 {
+		log.Infof("Left on the node: the fallback table (nftables, nodelocaldns_fallback), which answers for %s while no cache runs (nodelocaldns cleanup removes it)", addrList(addrs))
+	}
 }

@@ -20,16 +20,15 @@ import (
 )
 
 const (
-	// selfQueryTimeout bounds one self-query; it never leaves the host.
+	// selfQueryTimeout bounds one self-query, which never leaves the host.
 	selfQueryTimeout = 500 * time.Millisecond
-	// queries is how many self-queries ask an address at once: several sockets
-	// share it, of another instance or of the packet cache, and the kernel picks
-	// one of them by the source port.
+	// queries is how many self-queries ask an address at once. Sockets of another instance and of the packet cache may share the
+	// address, and the kernel picks one of them by the source port of the query.
 	queries = 4
 )
 
-// selfLabels is the second and third label of a self-query's name. The first is
-// random, so that no cache on the way can answer.
+// selfLabels is the second and third label of a self-query's name. The first label is random, so that no cache on
+// the way can answer.
 const selfLabels = "selfquery.nodelocaldns."
 
 func isSelfQuery(r *dns.Msg) bool {
@@ -40,7 +39,7 @@ func isSelfQuery(r *dns.Msg) bool {
 	return ok && strings.HasPrefix(rest, selfLabels)
 }
 
-// selfAnswer tells which process answered.
+// selfAnswer returns the answer to the self-query r. The token names the process that answers.
 func selfAnswer(r *dns.Msg, token string) *dns.Msg {
 	m := new(dns.Msg).SetReply(r)
 	m.Authoritative = true
@@ -63,8 +62,8 @@ const (
 
 var verdictNames = [...]string{"failed", "foreign", "answered", "unasked"}
 
-// ask asks every address at once, in a zone of the server block with the plugin,
-// and waits at most selfQueryTimeout for all answers.
+// ask asks every address at once and waits at most selfQueryTimeout for all answers. The names are in a zone of the server
+// block with the plugin. The verdicts have the order of addrs.
 func ask(addrs []netip.Addr, port uint16, zone, token string) []verdict {
 	results := make([][]verdict, len(addrs))
 	var wg sync.WaitGroup
@@ -82,8 +81,8 @@ func ask(addrs []netip.Addr, port uint16, zone, token string) []verdict {
 	return out
 }
 
-// summary of several queries: with one unanswered, some socket of the address is
-// dead, and clients' queries go there too.
+// summary returns the verdict of several queries to one address. A query without an answer says that a socket of the address is
+// dead: clients' queries go to that socket, too.
 func summary(results []verdict) verdict {
 	sum := unasked
 	for _, v := range results {
@@ -119,7 +118,7 @@ func askOnce(server netip.AddrPort, zone, token string) verdict {
 	return foreign
 }
 
-// mark lets the query past steering and fallback, whatever their state.
+// mark gives the query's socket the mark with which the query reaches the cache, whatever the state of steering and fallback.
 func mark(_, _ string, c syscall.RawConn) error {
 	var err error
 	if cerr := c.Control(func(fd uintptr) {

@@ -17,6 +17,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	table "github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/internal/serverblocks"
+	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal/internal/loopcheck"
 )
 
 var log = clog.NewWithPlugin("nodelocal")
@@ -52,7 +53,7 @@ func setup(c *caddy.Controller) error {
 		return &Nodelocal{Next: next, node: theNode}
 	})
 	blocks, _ := serverblocks.Of(c) // an error says that nothing is going to start
-	register(c, o, where, loopZones(blocks))
+	register(c, o, where, loopcheck.Zones(blocks))
 	return nil
 }
 
@@ -75,10 +76,10 @@ func register(c *caddy.Controller, o options, where string, loopZones []string) 
 		}
 	}
 	c.OnStartup(with(theNode.start))
-	c.OnRestart(func() error { theNode.restarting(); return nil })
+	c.OnRestart(theNode.take(restarts))
 	c.OnRestartFailed(with(theNode.restore))
-	c.OnShutdown(func() error { theNode.ended(); return nil })
-	c.OnFinalShutdown(func() error { theNode.leave(); return nil })
+	c.OnShutdown(theNode.take(ended))
+	c.OnFinalShutdown(theNode.take(leaves))
 }
 
 // complete fills in what the stanza leaves to its server block.

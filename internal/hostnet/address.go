@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
+)
+
+// A State is where an address of the cache is in its life. docs/design.md has the table of all states and events.
+type State uint8
+
+// The states of an address.
+const (
+	Absent   State = iota // neither on the link nor in a rule
+	Standing              // on the link; no rule steers to it, and the cluster DNS answers
+	Settling              // on the link; DNS is steered to it, but of TCP only connections that begin now
+	Steered               // on the link; DNS is steered to it
+	Forsaken              // off the link, as its steering was to end and rules or fallback table could not be changed
+	Parting               // on the link for servers of an earlier configuration; the present one lacks it
+)
+
+var stateNames = [...]string{"absent", "standing", "settling", "steered", "forsaken", "parting"}
+
+// String returns the name of the state as docs/design.md and the tests have it.
+func (s State) String() string { return stateNames[s] }
+
+// An event is something that has been done about an address, or is to be done.
+type event uint8
+
+const (
+	named     event = iota // the configuration names the address
+	dropped                // the configuration lacks the address
+	ended                  // the servers of earlier configurations have ended
+	begun                  // rules steer to the address: UDP, and TCP connections that begin now
+	whole                  // rules steer everything to the address
+	withdrawn              // no rule steers to the address any more
+	missed                 // rules that steer to the address were missing for a while, and are back
+	stuck                  // the steering was to end, and rules or fallback table could not be changed
+	closed                 // the link has gone for good
+)
+
+// moves has the state that follows for each event and state. Where a state is not listed the event changes nothing.
+var moves = map[event]map[State]State{
+	named:   {Absent: Standing, Parting: Standing},
+	dropped: {Standing: Parting, Settling: Parting, Steered: Parting, Forsaken: Parting},
+	ended:   {Parting: Absent},
+	// Connections to the cluster DNS began while the address was forsaken: it settles, too.
+	begun:     {Standing: Settling, Forsaken: Settling},
+	whole:     {Standing: Steered, Settling: Steered, Forsaken: Steered},
+	withdrawn: {Settling: Standing, Steered: Standing, Forsaken: Standing},
+	missed:    {Steered: Settling},
+	// The rules were changed and the fallback table was not: it does not answer while the address is there.
+	stuck:  {Standing: Forsaken, Settling: Forsaken, Steered: Forsaken},
+	closed: {Standing: Absent, Settling: Absent, Steered: Absent, Forsaken: Absent, Parting: Absent},
+}
+
+// next returns the state that an event leads to.
+func next(s State, e event) State {
+	if to, ok := moves[e][s]; ok {
+		return to
+	}
+	return s
+}
+
+// duties are what a state asks of link, rules and fallback table.
+type duties struct {
+	carried  bool // the link carries the address
+	steered  bool // rules steer to the address
+	settling bool // of TCP only connections that begin now
+	away     bool // the fallback table answers, though the link carries the address
+}
+
+// dutiesOf has the duties of each state. Rules that steer to a forsaken address are inert, as is a fallback table
+// that does not answer for an address of this host.
+var dutiesOf = map[State]duties{
+	Standing: {carried: true, away: true},
+	Settling: {carried: true, steered: true, settling: true},
+	Steered:  {carried: true, steered: true},
+	Forsaken: {steered: true},
+	Parting:  {carried: true},
+}
+
+// settleTime is how long an address is settling. TCP connections to the cluster DNS that were in use when steering
+// began end in this time.
+const settleTime = 3 * time.Second
+
+// An Address is one address of the cache.
+type Address struct {
+	IP    netip.Addr
+	State State
+	Since time.Time // when the state began, or began again
+}
+
+// IsSteered reports whether DNS is steered to the address and arrives there.
+func (a Address) IsSteered() bool { return a.State == Settling || a.State == Steered }
+
+// after returns the address as events at a time leave it.
+func (a Address) after(now time.Time, events ...event) Address {
+	for _, e := range events {
+		if to := next(a.State, e); to != a.State || e == missed {
+			a.State, a.Since = to, now
+		}
+	}
+	return a
+}
+
+// A book is a configuration, and the states of the addresses under it: those of the configuration in its order, then
+// those that part.
+type book struct {
+	cfg   Config
+	addrs []Address
+}
+
+// after returns the book with all addresses as an event leaves them.
+func (b book) after(now time.Time, e event) book {
+	b.addrs = slices.Clone(b.addrs)
+	for i, a := range b.addrs {
+		b.addrs[i] = a.after(now, e)
+	}
+	return b
+}
+
+// find returns the address, absent if the book lacks it.
+func (b book) find(ip netip.Addr) Address {
+	if i := slices.IndexFunc(b.addrs, func(a Address) bool { return a.IP == ip }); i >= 0 {
+		return b.addrs[i]
+	}
+	return Address{IP: ip}
+}
+
+// with returns the addresses whose state has a duty.
+func (b book) with(duty func(duties) bool) (out []netip.Addr) {
+	for _, a := range b.addrs {
+		if duty(dutiesOf[a.State]) {
+			out = append(out, a.IP)
+		}
+	}
+	return out
+}
+
+// carried returns the addresses of the link.
+func (b book) carried() []netip.Addr { return b.with(func(d duties) bool { return d.carried }) }
+
+// away returns the addresses that the fallback table answers for in any case.
+func (b book) away() []netip.Addr { return b.with(func(d duties) bool { return d.away }) }
+
+// steered returns the addresses that rules steer to.
+func (b book) steered() []netip.Addr { return b.with(func(d duties) bool { return d.steered }) }
+
+// steering returns the rules, apart from the uplinks.
+func (b book) steering() steering.Wanted {
+	return steering.Wanted{
+		Addresses: b.cfg.Addresses, Port: b.cfg.Port, HealthPort: b.cfg.HealthPort,
+		Steered: b.steered(), Settling: b.with(func(d duties) bool { return d.settling }),
+	}
+}

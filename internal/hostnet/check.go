@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/instance"
+)
+
+// Findings are what a Check saw. They hold after an error, too.
+type Findings struct {
+	Peers    string   // who the other instances on the node are; empty: there is none
+	Skipped  bool     // rules and fallback table were not looked at, as they are another instance's business, too
+	Broken   []string // what somebody has changed: "rules", "fallback"
+	Repaired bool     // what is broken was put back
+	Bare     bool     // rules were seen to be missing, and are not back
+}
+
+// Check looks whether rules and fallback table are as Apply left them, and puts back what somebody has changed. With thorough it
+// may start processes, follows the uplinks, and looks also beside other instances. Without thorough it looks only when it is alone:
+// the rules of other instances are for the same end, and two instances that correct each other would never come to rest.
+// An instance that steers nothing leaves the rules to the others. Once the others have gone Check removes what they left.
+func (n *Network) Check(thorough bool) (f Findings, err error) {
+	n.keepLease()
+	alone := n.alone()
+	f.Peers = n.peerNames(alone)
+	if !alone && (!thorough || len(n.steered()) == 0) {
+		f.Skipped, f.Bare = true, n.trust == bare
+		return f, nil
+	}
+	err = n.inherit()
+	if err == nil && thorough {
+		err = n.followUplinks()
+	}
+	if err == nil {
+		f.Broken, err = n.intact(thorough)
+	}
+	if err == nil && n.trust <= bare {
+		n.trust = sure
+		if slices.Contains(f.Broken, "rules") {
+			n.trust = bare
+		}
+	}
+	if err == nil && len(f.Broken) > 0 {
+		err = n.repair(f.Broken)
+		f.Repaired = err == nil
+	}
+	f.Bare = n.trust == bare
+	return f, err
+}
+
+// peerNames asks for the holders of the names once: it takes a look at all descriptors of all processes.
+func (n *Network) peerNames(alone bool) string {
+	if alone {
+		n.peers = ""
+	} else if n.peers == "" {
+		n.peers = instance.PeerHolders(n.slot)
+	}
+	return n.peers
+}
+
+// inherit removes, once after the last of the other instances has gone, what Set does not replace of theirs. An instance that
+// was killed, or was not alone when it left, may have had another backend. Where updates surge, nobody starts alone.
+func (n *Network) inherit() error {
+	if n.leftovers == noLeftovers || !n.alone() {
+		return nil
+	}
+	turn, err := n.takeTurn()
+	if err != nil {
+		return err
+	}
+	defer turn.Release()
+	if !n.alone() {
+		return nil // one that has come since
+	}
+	if err := n.whileRenewing(n.clearLeftovers); err != nil {
+		return err
+	}
+	n.leftovers = noLeftovers
+	return nil
+}
+
+// followUplinks makes the rules those of the default routes as they are now.
+func (n *Network) followUplinks() error {
+	before := n.uplinks
+	changed, err := n.lookAtUplinks(n.cfg)
+	if !changed || err != nil {
+		return err
+	}
+	if _, err := n.inTurn(steer(n.book, n.book, setRules)); err != nil {
+		n.uplinks = before // to be tried again
+		return err
+	}
+	return nil
+}
+
+// intact returns what somebody else changed.
+func (n *Network) intact(thorough bool) (broken []string, err error) {
+	err = n.whileRenewing(func() error {
+		ok, err := n.firewall.Intact(thorough)
+		if err == nil && !ok {
+			broken = append(broken, "rules")
+		}
+		return err
+	})
+	if n.fallback != nil {
+		ok, ferr := n.fallback.Intact()
+		if ferr == nil && !ok {
+			broken = append(broken, "fallback")
+		}
+		err = errors.Join(err, ferr)
+	}
+	return broken, err
+}
+
+// repair puts back what is broken. TCP connections that went past the cache while rules were missing are left alone, as when
+// steering begins. Where the fallback table alone was missing none did, and left alone, those that began with the cache
+// meanwhile would be reset.
+func (n *Network) repair(broken []string) error {
+	to := n.book
+	if n.fallback != nil && slices.Contains(broken, "rules") {
+		to = to.after(time.Now(), missed)
+	}
+	if _, err := n.inTurn(steer(n.book, to, setRules)); err != nil {
+		return err
+	}
+	if n.trust == bare {
+		n.trust = sure
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package link
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// An Event says what went of what the cache needs.
+type Event string
+
+// What an Event names: the link, one of its addresses, or the like of another instance.
+const (
+	LinkGone    Event = "link"
+	AddressGone Event = "address"
+	PeerGone    Event = "peer"
+)
+
+// A Watcher turns the kernel's messages about all links of the node into events about ours.
+type Watcher struct {
+	Prefix    string        // of the names of our links and our peers'
+	Index     *atomic.Int64 // our link's
+	Addresses []netip.Addr
+	Out       chan Event // has room for one; a second event before the first was read adds nothing
+}
+
+// Start subscribes. The watch ends when done closes; lost is called when it ends by itself, as it does when the
+// kernel had to drop messages.
+func (w Watcher) Start(done <-chan struct{}, lost func(error)) error {
+	links, addrs := make(chan netlink.LinkUpdate), make(chan netlink.AddrUpdate)
+	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: lost}); err != nil {
+		return fmt.Errorf("subscribing to link changes: %w", err)
+	}
+	if err := netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{ErrorCallback: lost}); err != nil {
+		return fmt.Errorf("subscribing to address changes: %w", err)
+	}
+	go func() {
+		for links != nil || addrs != nil {
+			select {
+			case u, ok := <-links:
+				if !ok {
+					links = nil
+				} else {
+					w.linkChanged(u)
+				}
+			case u, ok := <-addrs:
+				if !ok {
+					addrs = nil
+				} else {
+					w.addressChanged(u)
+				}
+			}
+		}
+	}()
+	return nil
+}
+
+func (w Watcher) linkChanged(u netlink.LinkUpdate) {
+	switch gone := u.Header.Type == unix.RTM_DELLINK; {
+	case int64(u.Index) == w.Index.Load() && (gone || u.IfInfomsg.Flags&unix.IFF_UP == 0):
+		w.notify(LinkGone)
+	case gone && strings.HasPrefix(u.Attrs().Name, w.Prefix):
+		w.notify(PeerGone)
+	}
+}
+
+func (w Watcher) addressChanged(u netlink.AddrUpdate) {
+	ip, _ := netip.AddrFromSlice(u.LinkAddress.IP)
+	switch {
+	case u.NewAddr || !slices.Contains(w.Addresses, ip.Unmap()):
+	case int64(u.LinkIndex) == w.Index.Load():
+		w.notify(AddressGone)
+	default:
+		w.notify(PeerGone)
+	}
+}
+
+func (w Watcher) notify(e Event) {
+	select {
+	case w.Out <- e:
+	default:
+	}
+}

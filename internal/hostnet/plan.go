@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hostnet
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+)
+
+// Servers says whose servers run while Apply works.
+type Servers uint8
+
+// The phases of a reload, and the time between reloads.
+const (
+	// OwnServers are those of Want.Config. Addresses that it lacks leave the link.
+	OwnServers Servers = iota
+	// ServersStarting are about to listen at the addresses of Want.Config, and those of the last configuration run:
+	// each address comes to the link or stays on it. Apply does not begin to steer.
+	ServersStarting
+	// BothServers run, those of Want.Config and those of the last configuration.
+	BothServers
+)
+
+// A Want is what Apply makes of the node.
+type Want struct {
+	Config  Config
+	Steered []netip.Addr // of Config.Addresses; while servers start Apply does not look at it
+	Servers Servers
+}
+
+// trust is what the book is worth.
+type trust uint8
+
+const (
+	sure     trust = iota // rules, fallback table and link are as the book says
+	bare                  // rules that steer were seen to be missing, and could not be put back
+	doubted               // a change of the steering failed: rules and fallback table are to be set again
+	reverted              // a change of the configuration failed: all are to be set again, by the next servers that start at the latest
+	halfway               // a change of link or firewall failed: the next servers that start need both anew
+)
+
+// have is what plan starts from.
+type have struct {
+	book
+	trust   trust
+	settles bool // a fallback table holds the connections with the cache while an address is settling
+}
+
+// A verb is a kind of step.
+type verb uint8
+
+const (
+	setRules  verb = iota
+	dropRules      // rules that cannot be read stay: the next steps remove them
+	setFallback
+	yieldSource     // the host uses another source address for what it asks the addresses
+	drainQueues     // the servers read what has arrived
+	replaceFirewall // a new backend, and the rules of the old one go
+	renewFallback   // the fallback table is that of another configuration
+	replaceLink
+	watchLink
+	setLink
+)
+
+// A step is one thing to do, and the book that it makes true.
+type step struct {
+	verb verb
+	to   book
+}
+
+// A change is how the configuration that is wanted differs from the one there is.
+type change struct{ any, link, firewall, port bool }
+
+func (h have) change(w Want) change {
+	starting, old, cfg := w.Servers == ServersStarting, h.cfg, w.Config
+	anew := starting && h.trust == halfway
+	return change{
+		any:      starting && h.trust >= reverted || !old.Equal(cfg),
+		link:     anew || old.Link != cfg.Link || old.Interface != cfg.Interface,
+		firewall: anew || old.Firewall != cfg.Firewall || !slices.Equal(family.Among(old.Addresses), family.Among(cfg.Addresses)),
+		port:     old.Port != cfg.Port,
+	}
+}
+
+// stops reports whether the change takes steering off until servers have answered: the servers listen elsewhere, or rules or
+// addresses are missing for a while.
+func (c change) stops() bool { return c.link || c.firewall || c.port }
+
+// plan returns the steps from what there is to what is wanted; none if nothing is to be done.
+func plan(h have, w Want, now time.Time) (steps []step) {
+	c, from, to := h.change(w), h.book, h.target(w, now)
+	if c.stops() {
+		from = from.after(now, withdrawn)
+		rules := setRules
+		if c.firewall {
+			rules = dropRules
+		}
+		steps = steer(h.book, from, rules)
+		if c.link {
+			steps = append(steps, step{yieldSource, from})
+		}
+		steps = append(steps, step{drainQueues, from})
+	}
+	if c.firewall {
+		steps = append(steps, step{replaceFirewall, to})
+	}
+	again := h.trust == doubted || h.trust == reverted
+	switch {
+	case c.any:
+		steps = append(append(steps, step{renewFallback, to}), steer(from, to, setRules)...)
+	case w.Servers == ServersStarting: // rules that cannot be changed are no reason to refuse the configuration
+	case again || !slices.Equal(from.away(), to.away()):
+		steps = append(steps, steer(from, to, setRules)...)
+	case !slices.Equal(from.steering().Settling, to.steering().Settling):
+		steps = append(steps, step{setRules, to})
+	}
+	if c.link {
+		steps = append(steps, step{replaceLink, to})
+	}
+	if c.any {
+		steps = append(steps, step{watchLink, to})
+	}
+	if c.any || !slices.Equal(from.carried(), to.carried()) {
+		steps = append(steps, step{setLink, to})
+	}
+	return steps
+}
+
+// steer changes rules and fallback table in the order that loses nothing. The table gives addresses back before the rules steer
+// to them, and takes addresses over after the rules have let go of them. The table's target may be an address of the cache itself,
+// the ClusterIP of kube-dns: what the table has rewritten has a connection tracking zone, so NOTRACK leaves it alone
+// (nft_notrack_eval, xt_CT) and kube-proxy maps it.
+func steer(from, to book, rules verb) []step {
+	steps := []step{{setFallback, to}, {rules, to}}
+	if len(to.steered()) < len(from.steered()) {
+		slices.Reverse(steps)
+	}
+	return steps
+}
+
+// target returns the book that is wanted.
+func (h have) target(w Want, now time.Time) book {
+	to := book{cfg: w.Config}
+	off, settled := h.change(w).stops(), h.settled(now)
+	for _, ip := range w.Config.Addresses {
+		a := h.find(ip)
+		to.addrs = append(to.addrs, a.after(now, named, h.steerEvent(a, w, off, settled)))
+	}
+	for _, a := range h.addrs {
+		if slices.Contains(w.Config.Addresses, a.IP) {
+			continue
+		}
+		a = a.after(now, dropped)
+		if w.Servers == OwnServers {
+			a = a.after(now, ended)
+		}
+		if a.State != Absent {
+			to.addrs = append(to.addrs, a)
+		}
+	}
+	return to
+}
+
+// steerEvent returns what becomes of the steering of an address that the configuration names.
+func (h have) steerEvent(a Address, w Want, off, settled bool) event {
+	begins := begun
+	if !h.settles {
+		begins = whole
+	}
+	switch starting := w.Servers == ServersStarting; {
+	case off, !starting && !slices.Contains(w.Steered, a.IP):
+		return withdrawn
+	case starting && a.State != Forsaken:
+		return named // the steering stays
+	case settled && a.State == Settling:
+		return whole
+	}
+	return begins
+}
+
+// settled reports whether the time of settling is over for all addresses: the rules change once.
+func (h have) settled(now time.Time) bool {
+	return !slices.ContainsFunc(h.addrs, func(a Address) bool { return a.State == Settling && now.Sub(a.Since) < settleTime })
+}
+
+// planLeave returns the steps that take steering off for good. The host uses another source address then, unless another
+// instance keeps this one. A link that outlives the process would keep the changed route if the process died in between:
+// there the rules go first.
+func planLeave(h have, alone, outlives bool, now time.Time) []step {
+	to := h.book.after(now, withdrawn)
+	rules, yield := steer(h.book, to, setRules), []step{{yieldSource, to}}
+	switch {
+	case !alone:
+		return rules
+	case outlives:
+		return append(rules, yield...)
+	}
+	return append(yield, rules...)
+}
+
+// revert returns the book of the configuration of b after steps to another one have failed: b's addresses, with the
+// steering that the steps have left.
+func (b book) revert(reached book, now time.Time) book {
+	out := book{cfg: b.cfg}
+	for _, a := range b.addrs {
+		if slices.Contains(b.cfg.Addresses, a.IP) && reached.find(a.IP).State != a.State {
+			a = a.after(now, withdrawn)
+		}
+		out.addrs = append(out.addrs, a)
+	}
+	return out
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package nettest is for tests that need a network namespace of their own.
+package nettest
+
+import (
+	"flag"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// InNamespace moves the test's goroutine to a network namespace of its own,
+// which goes with its thread.
+func InNamespace(t *testing.T) {
+	t.Helper()
+	NeedsRoot(t)
+	runtime.LockOSThread() // never unlocked: the thread is not to be used again
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("making a network namespace: %v", err)
+	}
+	Command(t, "ip", "link", "set", "lo", "up")
+}
+
+// NeedsRoot skips the test for others than root, unless the environment requires it.
+func NeedsRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() == 0 {
+		return
+	}
+	if os.Getenv("NODELOCALDNS_E2E") == "required" {
+		t.Fatal("needs root")
+	}
+	t.Skip("needs root to make network namespaces")
+}
+
+// Command runs a command, which must succeed, and returns what it says.
+func Command(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// Golden compares got with testdata/name.
+func Golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (go test -update writes it); got:\n%s", file, got)
+	}
+}
+
+// Eventually waits until ok, for at most a generous bound.
+func Eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// Addrs returns the addresses that s names.
+func Addrs(s string) []netip.Addr {
+	var out []netip.Addr
+	for f := range strings.FieldsSeq(s) {
+		out = append(out, netip.MustParseAddr(f))
+	}
+	return out
+}
+
+// Variant puts iptables commands of one variant in front of PATH.
+func Variant(t *testing.T, name string) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, command := range []string{"iptables", "ip6tables"} {
+		for _, suffix := range []string{"", "-save", "-restore"} {
+			target, err := exec.LookPath(command + "-" + name + suffix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(target, filepath.Join(dir, command+suffix)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	t.Setenv("XTABLES_LOCKFILE", filepath.Join(dir, "xtables.lock"))
+}
+
+// ToolsOf makes a PATH with nothing but the commands of the variants, "" being
+// plain ones, which are nft's.
+func ToolsOf(t *testing.T, variants ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, variant := range variants {
+		multi := "xtables-nft-multi"
+		if variant == "-legacy" {
+			multi = "xtables-legacy-multi"
+		}
+		target, err := exec.LookPath(multi)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"iptables", "ip6tables"} {
+			for _, suffix := range []string{"", "-save", "-restore"} {
+				if err := os.Symlink(target, filepath.Join(dir, name+variant+suffix)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	t.Setenv("PATH", dir)
+	t.Setenv("XTABLES_LOCKFILE", filepath.Join(dir, "xtables.lock"))
+}
+
+// RuleLines returns the rules, which have comments, of what nft lists.
+func RuleLines(listing string) string {
+	var out []string
+	for line := range strings.Lines(listing) {
+		if line = strings.TrimSpace(line); strings.Contains(line, "comment") {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// Try is Command for what this kernel may lack.
+func Try(line string) bool {
+	args := strings.Fields(line)
+	return exec.Command(args[0], args[1:]...).Run() == nil
+}
+
+// DefaultRoute has the default route of a family lead out by a link.
+func DefaultRoute(t *testing.T, link string, f family.Family) {
+	t.Helper()
+	Command(t, "ip", "link", "set", link, "up")
+	if Try("ip link show far") {
+		Command(t, "ip", "link", "set", "far", "up")
+	}
+	option, addr, gateway := "-4", "198.51.100.1/24", "198.51.100.2"
+	if f == family.IPv6 {
+		option, addr, gateway = "-6", "2001:db8::1/64", "2001:db8::2"
+	}
+	Command(t, "ip", option, "addr", "add", addr, "dev", link)
+	Command(t, "ip", option, "route", "replace", "default", "via", gateway, "dev", link, "onlink")
+}
+
+// NeedsDummy skips the test where the kernel has no dummy links.
+func NeedsDummy(t *testing.T) {
+	t.Helper()
+	if !Try("ip link add probe type dummy") {
+		t.Skip("this kernel has no dummy links")
+	}
+	Command(t, "ip", "link", "del", "probe")
+}
