@@ -130,7 +130,7 @@ func TestReloadForsaken(t *testing.T) {
 		`, func(b *bench) {
 		b.serve(both)
 		b.fail("apply", hostnet.ErrLocked, forever)
-		b.hear(one, failed)
+		b.hear(failed, one)
 		b.pass(3 * time.Second)
 		b.must(b.n.take(restarts)())
 		b.pass(0)
@@ -358,7 +358,7 @@ func TestShutdown(t *testing.T) {
 			8.5s counted withdrawals self_query: 1
 		`, func(b *bench) {
 			b.serve(settingsOf("10.0.0.1"))
-			b.hear(one, failed)
+			b.hear(failed, one)
 			b.pass(4 * time.Second)
 		}},
 		{"reloading", `
