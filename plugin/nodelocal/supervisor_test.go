@@ -239,8 +239,16 @@ func TestLinkGone(t *testing.T) {
 		b.fake.events <- hostnet.PeerGone
 		b.pass(100 * time.Millisecond)
 		b.fail("renew", errors.New("no such device"), 2*time.Second)
+		synced := *lastSync.Load()
 		b.fake.events <- hostnet.AddressGone
-		b.pass(3 * time.Second)
+		b.pass(time.Second)
+		if !lastSync.Load().Equal(synced) {
+			t.Error("all is said to be right while the lease cannot be renewed")
+		}
+		b.pass(2 * time.Second)
+		if !lastSync.Load().After(synced) {
+			t.Error("all is right again, and nothing says so")
+		}
 	})
 }
 
