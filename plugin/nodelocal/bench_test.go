@@ -29,6 +29,7 @@ type bench struct {
 	fake     *fakeNetwork // the one that was opened last
 	begun    time.Time
 	verdicts map[netip.Addr]verdict // of addresses on the link; without one: answered
+	fails    map[string]failure     // of a network from when it is opened
 	openErr  failure
 	tableErr error
 	guards   int
@@ -103,6 +104,7 @@ func (b *bench) host() host {
 			}
 			b.note("open: %v", c.Addresses)
 			b.fake = newFakeNetwork(c, b.note)
+			maps.Copy(b.fake.fails, b.fails)
 			return b.fake, nil
 		},
 		early:          table,
@@ -168,8 +170,14 @@ func (b *bench) pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// hear sets what the next self-queries to an address say.
-func (b *bench) hear(a netip.Addr, v verdict) { b.do(func() { b.verdicts[a] = v }) }
+// hear sets what the next self-queries to some addresses say.
+func (b *bench) hear(v verdict, addrs ...netip.Addr) {
+	b.do(func() {
+		for _, a := range addrs {
+			b.verdicts[a] = v
+		}
+	})
+}
 
 // fail has something fail for a time from now on.
 func (b *bench) fail(what string, err error, d time.Duration) {

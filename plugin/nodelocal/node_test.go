@@ -97,7 +97,14 @@ func TestReloadWaits(t *testing.T) {
 		5s apply: configuration with [10.0.0.1]
 		5s started
 		5s apply: 10.0.0.2 leaves the link
-		7s counted
+		10s warning: Still waiting to change the node's network after 3s: another program holds the xtables lock
+		11s apply: configuration with [10.0.0.1 10.0.0.2]
+		11s apply: steer [10.0.0.1 10.0.0.2]
+		11s info: Steering on: 10.0.0.1 10.0.0.2 (fake link, fake rules)
+		11s started again
+		16s warning: Still waiting to change the node's network after 3s: another instance on this node is leaving: somebody holds it
+		23s not started
+		23s counted setup_errors interface_add: 1
 		`, func(b *bench) {
 		b.serve(both)
 		b.must(b.n.take(restarts)())
@@ -108,6 +115,22 @@ func TestReloadWaits(t *testing.T) {
 		b.note("started")
 		b.must(b.n.take(ended)())
 		b.pass(2 * time.Second)
+		b.must(b.n.take(restarts)())
+		b.pass(0)
+		b.fail("apply", hostnet.RulesError{Err: hostnet.ErrLocked}, 4*time.Second)
+		b.must(b.n.start(both))
+		b.pass(0)
+		b.note("started again")
+		b.must(b.n.take(ended)())
+		b.pass(2 * time.Second)
+		b.must(b.n.take(restarts)())
+		b.pass(0)
+		b.fail("apply", hostnet.ErrTurn, forever)
+		if err := b.n.start(settingsOf("10.0.0.1")); !errors.Is(err, hostnet.ErrTurn) {
+			t.Errorf("got %v", err)
+		}
+		b.pass(0)
+		b.note("not started")
 	})
 }
 
@@ -130,7 +153,7 @@ func TestReloadForsaken(t *testing.T) {
 		`, func(b *bench) {
 		b.serve(both)
 		b.fail("apply", hostnet.ErrLocked, forever)
-		b.hear(one, failed)
+		b.hear(failed, one)
 		b.pass(3 * time.Second)
 		b.must(b.n.take(restarts)())
 		b.pass(0)
@@ -155,14 +178,10 @@ func TestReloadAsleep(t *testing.T) {
 		9s counted withdrawals lease: 1
 		`, func(b *bench) {
 		b.serve(both)
-		b.must(b.n.take(restarts)())
-		b.pass(0)
-		b.n.busy.lock()
-		time.Sleep(4 * time.Second)
-		b.n.busy.unlock()
-		b.must(b.n.start(both))
-		b.pass(0)
-		b.must(b.n.take(ended)())
+		b.do(func() { // with the node locked, so that no round comes first
+			time.Sleep(4 * time.Second)
+			b.must(b.n.own(both))
+		})
 		b.pass(5 * time.Second)
 	})
 }
@@ -358,7 +377,7 @@ func TestShutdown(t *testing.T) {
 			8.5s counted withdrawals self_query: 1
 		`, func(b *bench) {
 			b.serve(settingsOf("10.0.0.1"))
-			b.hear(one, failed)
+			b.hear(failed, one)
 			b.pass(4 * time.Second)
 		}},
 		{"reloading", `
@@ -467,7 +486,13 @@ func TestLateStart(t *testing.T) {
 		0s counted withdrawals shutdown: 1
 		`, func(b *bench) {
 		b.serve(both)
+		if last := lastRound.Load(); last == nil || !last.Equal(b.begun) {
+			t.Errorf("the last round was at %v", last)
+		}
 		b.must(Close())
+		if last := lastRound.Load(); last != nil {
+			t.Errorf("there is nothing to supervise, and the last round was at %v", last)
+		}
 		b.serve(both)
 	})
 }

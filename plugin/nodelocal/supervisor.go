@@ -205,5 +205,5 @@ func (v *supervisor) publish() {
 		believed = nil
 	}
 	belief.Store(&steering{v.s.Config, believed})
-	v.node.ready.Store(v.complete(status) && v.node.phase != leaving)
+	v.node.ready.Store(v.complete(status))
 }
