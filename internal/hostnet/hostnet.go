@@ -59,13 +59,13 @@ const (
 
 // What callers need of the packages below this one.
 type (
-	// Event says what went of what the cache needs.
+	// Event reports that the link, an address, or one of another instance has gone.
 	Event = link.Event
 	// Uplink is the interface of a default route.
 	Uplink = uplink.Uplink
 )
 
-// What an Event names: the link, one of its addresses, or the like of another instance.
+// What an Event reports: the link has gone, one of its addresses, or link or address of another instance.
 const (
 	LinkGone    = link.LinkGone
 	AddressGone = link.AddressGone
@@ -85,7 +85,7 @@ var (
 	Uplinks   = []string{UplinkAuto, UplinkOpen}
 )
 
-// Config is the whole desired state but for the steering itself.
+// A Config is what the node's network is to be, apart from the addresses that DNS is steered to.
 type Config struct {
 	Interface  string        // at most 14 bytes; a second instance appends a digit
 	Link       string        // Auto, TUN, Dummy or None

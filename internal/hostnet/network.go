@@ -172,7 +172,7 @@ func (n *Network) left() []netip.Addr {
 	return n.fallback.Addresses()
 }
 
-// alone reports whether no other instance lives on this node.
+// alone reports whether no other instance runs on this node.
 func (n *Network) alone() bool {
 	if instance.Peers(n.slot) == 0 {
 		return true
@@ -181,7 +181,7 @@ func (n *Network) alone() bool {
 	return false
 }
 
-// Events returns a channel that tells when the link or an address of this or of another instance went.
+// Events returns a channel that gets an Event when the link or an address of this or of another instance has gone.
 func (n *Network) Events() <-chan Event { return n.events }
 
 // watch subscribes to link and address changes, in place of an earlier subscription.
