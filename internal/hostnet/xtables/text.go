@@ -87,15 +87,10 @@ func eachTable(saved string, body func(*strings.Builder, steering.Hook, savedTab
 
 // complete reports whether iptables-save printed as many rules of ours as s has, and one jump to each chain.
 func complete(saved string, s steering.Wanted, fam family.Family) bool {
-	rules := s.Rules(fam)
+	wanted := restoreInput("", s, fam)
 	for _, h := range steering.Hooks {
-		t, want := parseSaved(saved, h.Table), 0
-		for _, r := range rules {
-			if r.Hook == h {
-				want++
-			}
-		}
-		if t.jumps(h) != 1 || t.rules(h) != want {
+		t := parseSaved(saved, h.Table)
+		if t.jumps(h) != 1 || t.rules(h) != parseSaved(wanted, h.Table).rules(h) {
 			return false
 		}
 	}

@@ -83,10 +83,8 @@ func countRules(variant string) (n int) {
 // legacyTables returns the names of the tables of the kernel's old interface that exist in this network namespace,
 // and loads no module.
 func legacyTables(fam family.Family) []string {
-	names, err := os.ReadFile("/proc/thread-self/net/" + fam.String() + "_tables_names")
-	if err != nil {
-		return nil // a kernel without it, or its module is not loaded
-	}
+	// There is no file if the kernel has no such interface, or has not loaded its module.
+	names, _ := os.ReadFile("/proc/thread-self/net/" + fam.String() + "_tables_names")
 	return strings.Fields(string(names))
 }
 
