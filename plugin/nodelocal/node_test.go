@@ -480,6 +480,27 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// TestLeavingRenews has the link go after steering: it is put back while the servers still run.
+func TestLeavingRenews(t *testing.T) {
+	play(t, `
+		0s leave: steering off
+		0s info: Steering off: shutting down
+		0s leave: drained
+		1s warning: Link put back: something removed it (fake link, fake rules)
+		6s counted repairs link: 1, withdrawals shutdown: 1
+		`, func(b *bench) {
+		b.serve(both)
+		b.must(b.n.take(leaves)())
+		b.pass(time.Second)
+		b.do(func() { b.fake.linkGone = true })
+		b.fake.events <- hostnet.LinkGone
+		b.pass(5 * time.Second)
+		if age := time.Since(b.fake.renewed); age > interval {
+			t.Errorf("the lease was last renewed %s ago", age)
+		}
+	})
+}
+
 // TestLateStart is a start after the end: the process goes on.
 func TestLateStart(t *testing.T) {
 	play(t, `

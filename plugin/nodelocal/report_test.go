@@ -58,7 +58,8 @@ func TestTroubleWithRules(t *testing.T) {
 }
 
 func TestTurnIsAwaited(t *testing.T) {
-	r := newHistory(func() string { return "somebody holds it" }).report
+	asked := 0
+	r := newHistory(func() string { asked++; return "somebody holds it" }).report
 	const line = "setup_errors: turn\nerror: Rules could not be changed for 4s: another instance on this node is leaving: somebody holds it"
 	for i, step := range []struct {
 		since, now float64
@@ -79,6 +80,9 @@ func TestTurnIsAwaited(t *testing.T) {
 		if got := r.text(); got != step.want {
 			t.Errorf("step %d: got\n%s\nwant\n%s", i, got, step.want)
 		}
+	}
+	if asked != 2 {
+		t.Errorf("/proc was looked at %d times, for two lines", asked)
 	}
 }
 
