@@ -15,6 +15,7 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 ARCH        ?= $(shell go env GOHOSTARCH)
 OF_ARCH     := $(if $(filter-out $(shell go env GOHOSTARCH),$(ARCH)),-$(ARCH))
 IMAGE       ?= ghcr.io/nodelocaldns/nodelocaldns:$(VERSION)
+NAME_IMAGE  := -X github.com/nodelocaldns/nodelocaldns/manifests.DefaultImage=$(IMAGE)
 BUILD_IMAGE := go run -C hack/image . -debs debian.lock -cache $(CURDIR)/bin/cache
 CONTENT     := -arch $(ARCH) -file $(CURDIR)/$(BIN)$(OF_ARCH)=/nodelocaldns -link /nodelocaldns=/node-cache
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
@@ -73,7 +74,7 @@ rootfs: image-binary
 	rm -rf bin/rootfs && $(BUILD_IMAGE) $(CONTENT) -rootfs $(CURDIR)/bin/rootfs
 
 image-binary: generate
-	CGO_ENABLED=0 GOARCH=$(ARCH) go build -mod=mod -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)$(OF_ARCH) ./cmd/nodelocaldns
+	CGO_ENABLED=0 GOARCH=$(ARCH) go build -mod=mod -trimpath -ldflags '$(LDFLAGS) $(NAME_IMAGE)' -o $(BIN)$(OF_ARCH) ./cmd/nodelocaldns
 
 # All that is published for a tagged commit, in bin/release. On Debian; hack/release.sh says what it is.
 release:

@@ -40,4 +40,12 @@ nodelocaldns-0.0.1-test-manifests.tar.gz
 nodelocaldns-0.0.1-test.tgz
 nodelocaldns-0.0.1-test.yaml
 EOF
+
+# What is published names the image that is published.
+image=ghcr.io/nodelocaldns/nodelocaldns:$tag
+rendered=$("$work/first/bin/nodelocaldns-$(go env GOHOSTARCH)" render manifests -mode iptables -dnsserver 10.96.0.10 -clusterdomain cluster.local)
+for text in "$rendered" "$(cat "$first"/*.yaml)" "$(tar -xzOf "$first"/*-manifests.tar.gz manifests/base/daemonset.yaml)"; do
+	[[ $text == *"image: $image"* && $text != *nodelocaldns:dev* ]] || { echo "another image than $image is named" >&2; exit 1; }
+done
+[[ $(tar -xzOf "$first"/*-test.tgz nodelocaldns/Chart.yaml) == *"appVersion: $tag"* ]] || { echo "the chart has another appVersion" >&2; exit 1; }
 echo "two builds are the same: $(sha256sum <"$first/SHA256SUMS")"
