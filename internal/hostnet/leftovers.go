@@ -42,7 +42,7 @@ func (n *Network) clearLeftovers() error {
 		n.warnings = append(n.warnings, fmt.Sprintf("Rules of an earlier cache stay: %v", err))
 		err = nil
 	}
-	return err
+	return ruleError(err)
 }
 
 // clearFallback removes the fallback tables of families that have none now.

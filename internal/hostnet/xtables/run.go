@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,7 +28,7 @@ var ErrLocked = errors.New("another program holds the xtables lock")
 const (
 	// lockWait is how long, in seconds, one iptables call waits for the lock: short, because the self-queries are of
 	// the same goroutine.
-	lockWait = "1"
+	lockWait = 1
 	// execTimeout ends an iptables call that hangs.
 	execTimeout = 10 * time.Second
 )
@@ -42,10 +43,7 @@ type xtables struct {
 }
 
 func (x xtables) command(suffix string) string {
-	if x.fam == family.IPv6 {
-		return "ip6tables" + x.variant + suffix
-	}
-	return "iptables" + x.variant + suffix
+	return x.fam.String() + "tables" + x.variant + suffix // ip6tables-nft-save
 }
 
 // legacy reports whether the command is the one of the kernel's old interface.
@@ -105,7 +103,7 @@ func (x xtables) restore(input string) error {
 	if input == "" {
 		return nil
 	}
-	_, err := x.run(input, "-restore", "--noflush", "-w", lockWait)
+	_, err := x.run(input, "-restore", "--noflush", "-w", strconv.Itoa(lockWait))
 	return err
 }
 
@@ -124,7 +122,7 @@ func (x xtables) run(stdin, suffix string, args ...string) (string, error) {
 	said := strings.Join(strings.Fields(stderr.String()), " ")
 	if lacks := missingExtensions(said); len(lacks) > 0 {
 		err = LackingError(fmt.Sprintf("the kernel lacks iptables' %s: load its modules, or use nftables", strings.Join(lacks, ", ")))
-	} else if suffix == "-restore" && cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == resourceProblem && x.locks() {
+	} else if suffix == "-restore" && cmd.ProcessState.ExitCode() == resourceProblem && x.locks() {
 		err = ErrLocked
 	} else if said != "" {
 		err = fmt.Errorf("%w: %s", err, said)
@@ -136,7 +134,7 @@ func (x xtables) run(stdin, suffix string, args ...string) (string, error) {
 // ends with it if another program holds the xtables lock, if it cannot open the lock's file (xtables_lock_or_exit of
 // iptables/xshared.c), and for want of memory; iptables-legacy-restore 1.8.9 ends with 1 at a rule that the kernel
 // refuses. An nft command has no lock, and ends with it at whatever nf_tables refuses (nft_action of iptables/nft.c).
-// The commands that only read take no lock.
+// iptables-save takes no lock, in contrast to `iptables -S`.
 const resourceProblem = 4
 
 // locks reports whether x is of the old interface and can open the lock's file.

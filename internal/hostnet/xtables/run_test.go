@@ -15,8 +15,8 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
 )
 
-// holdLock holds the xtables lock until the test ends.
-func holdLock(t *testing.T, file string) {
+// holdLock holds the xtables lock until it is released, or the test ends.
+func holdLock(t *testing.T, file string) (release func()) {
 	t.Helper()
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -26,6 +26,7 @@ func holdLock(t *testing.T, file string) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
+	return func() { f.Close() }
 }
 
 func TestFirewallReportsTheLock(t *testing.T) {

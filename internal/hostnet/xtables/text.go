@@ -44,6 +44,18 @@ func removeInput(saved string) string {
 	}, func(h steering.Hook, t savedTable) bool { return t.hasChain(h) })
 }
 
+// words splits a line of iptables-restore's input into arguments; what is between two quotes is one.
+func words(line string) (out []string) {
+	for i, part := range strings.Split(line, `"`) {
+		if i%2 == 1 {
+			out = append(out, part)
+		} else {
+			out = append(out, strings.Fields(part)...)
+		}
+	}
+	return out
+}
+
 // eachTable prints, for the two tables of ours, the chains that want selects (emptied if they exist), the deletion of
 // the reference's rules, and what body prints for each hook. A table with nothing to do is left out.
 func eachTable(saved string, body func(*strings.Builder, steering.Hook, savedTable), want func(steering.Hook, savedTable) bool) string {
@@ -56,8 +68,10 @@ func eachTable(saved string, body func(*strings.Builder, steering.Hook, savedTab
 				fmt.Fprintf(&b, ":%s - [0:0]\n", h.Chain)
 			}
 		}
-		for _, line := range t.reference() {
-			b.WriteString("-D" + strings.TrimPrefix(line, "-A"))
+		for _, line := range t {
+			if isReference(line) {
+				b.WriteString("-D" + strings.TrimPrefix(line, "-A"))
+			}
 		}
 		for _, h := range steering.Hooks {
 			if h.Table == table {
@@ -73,15 +87,10 @@ func eachTable(saved string, body func(*strings.Builder, steering.Hook, savedTab
 
 // complete reports whether iptables-save printed as many rules of ours as s has, and one jump to each chain.
 func complete(saved string, s steering.Wanted, fam family.Family) bool {
-	rules := s.Rules(fam)
+	wanted := restoreInput("", s, fam)
 	for _, h := range steering.Hooks {
-		t, want := parseSaved(saved, h.Table), 0
-		for _, r := range rules {
-			if r.Hook == h {
-				want++
-			}
-		}
-		if t.jumps(h) != 1 || t.rules(h) != want {
+		t := parseSaved(saved, h.Table)
+		if t.jumps(h) != 1 || t.rules(h) != parseSaved(wanted, h.Table).rules(h) {
 			return false
 		}
 	}
@@ -122,16 +131,10 @@ func (t savedTable) jumps(h steering.Hook) int {
 	return t.count("-A %s -j %s\n", h.Builtin, h.Chain)
 }
 
-// reference returns the rules that k8s-dns-node-cache put into built-in chains.
-func (t savedTable) reference() []string {
-	var out []string
-	for _, line := range t {
-		ours := strings.HasPrefix(line, "-A "+steering.ChainPrefix)
-		if !ours && (strings.Contains(line, `"`+steering.CommentSkip+`"`) || strings.Contains(line, `"`+steering.CommentAllow+`"`)) {
-			out = append(out, line)
-		}
-	}
-	return out
+// isReference reports whether k8s-dns-node-cache has put the rule into a built-in chain.
+func isReference(rule string) bool {
+	ours := strings.HasPrefix(rule, "-A "+steering.ChainPrefix)
+	return !ours && (strings.Contains(rule, `"`+steering.CommentSkip+`"`) || strings.Contains(rule, `"`+steering.CommentAllow+`"`))
 }
 
 // relevant returns the lines of iptables-save that restoreInput and ownLines use.

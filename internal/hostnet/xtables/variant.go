@@ -9,6 +9,9 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/coreos/go-iptables/iptables"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/family"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
@@ -80,14 +83,8 @@ func countRules(variant string) (n int) {
 // legacyTables returns the names of the tables of the kernel's old interface that exist in this network namespace,
 // and loads no module.
 func legacyTables(fam family.Family) []string {
-	file := "/proc/thread-self/net/ip_tables_names"
-	if fam == family.IPv6 {
-		file = "/proc/thread-self/net/ip6_tables_names"
-	}
-	names, err := os.ReadFile(file)
-	if err != nil {
-		return nil // a kernel without it, or its module is not loaded
-	}
+	// There is no file if the kernel has no such interface, or has not loaded its module.
+	names, _ := os.ReadFile("/proc/thread-self/net/" + fam.String() + "_tables_names")
 	return strings.Fields(string(names))
 }
 
@@ -122,7 +119,8 @@ func (x xtables) chains(table string) (names []string) {
 }
 
 // Clear removes our rules and the reference's from every variant of iptables that is installed and in use, except
-// from those that skip names. It returns an UnreadableError if some are in a table of which it cannot take them out.
+// from those that skip names. It returns an UnreadableError if some are in a table of which it cannot take them out,
+// and ErrLocked once a command has waited lockWait for the xtables lock in vain: the next call goes on from there.
 func Clear(skip func(variant string, fam family.Family) bool) (removed []string, err error) {
 	var unreadable error
 	for _, x := range installedXtables() {
@@ -139,12 +137,41 @@ func Clear(skip func(variant string, fam family.Family) bool) (removed []string,
 		if input == "" {
 			continue
 		}
-		if err := x.restore(input); err != nil {
+		if err := x.removeEach(input); err != nil {
 			return removed, fmt.Errorf("removing leftover rules: %w", err)
 		}
 		removed = append(removed, fmt.Sprintf("%s rules", x.command("")))
 	}
 	return removed, unreadable
+}
+
+// removeEach does one by one what removeInput returned: a rule that another program has removed meanwhile is no error.
+// It begins nothing more after execTimeout. A command that hangs is not ended, as go-iptables bounds only the wait for
+// the lock; but the same variant's iptables-save, which is ended, has just succeeded.
+func (x xtables) removeEach(input string) error {
+	begin, table := time.Now(), ""
+	tool, err := iptables.New(iptables.Path(x.command("")), iptables.Timeout(lockWait))
+	for line := range strings.Lines(input) {
+		args := words(line)
+		switch {
+		case err != nil:
+		case time.Since(begin) > execTimeout:
+			err = fmt.Errorf("running %s takes longer than %s", x.command(""), execTimeout)
+		case args[0] == "-D":
+			err = tool.DeleteIfExists(table, args[1], args[2:]...)
+		case args[0] == "-X":
+			err = tool.ClearAndDeleteChain(table, args[1])
+		case line[0] == '*':
+			table = args[0][1:]
+		}
+	}
+	var failed *iptables.Error
+	if errors.As(err, &failed) && failed.ExitStatus() == resourceProblem && x.locks() {
+		err = fmt.Errorf("running %s: %w", x.command(""), ErrLocked)
+	} else if failed != nil {
+		err = errors.New(strings.Join(strings.Fields(err.Error()), " ")) // it has several lines
+	}
+	return err
 }
 
 // installedXtables lists the variants whose tables exist: looking at one that is not in use would load its modules. The
