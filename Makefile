@@ -5,6 +5,7 @@ VERSION     ?= $(shell git describe --tags --dirty 2>/dev/null || echo dev)
 COMMIT      ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS     := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 BIN         := bin/nodelocaldns
 
 # The flags above say it, and go's own look at git fails in a clone of another user.
@@ -14,11 +15,12 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 ARCH        ?= $(shell go env GOHOSTARCH)
 OF_ARCH     := $(if $(filter-out $(shell go env GOHOSTARCH),$(ARCH)),-$(ARCH))
 IMAGE       ?= ghcr.io/nodelocaldns/nodelocaldns:$(VERSION)
+NAME_IMAGE  := -X github.com/nodelocaldns/nodelocaldns/manifests.DefaultImage=$(IMAGE)
 BUILD_IMAGE := go run -C hack/image . -debs debian.lock -cache $(CURDIR)/bin/cache
 CONTENT     := -arch $(ARCH) -file $(CURDIR)/$(BIN)$(OF_ARCH)=/nodelocaldns -link /nodelocaldns=/node-cache
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: build generate test e2e e2e-vm torture lint size image image-binary image-lock rootfs fuzz run cost bench clean
+.PHONY: build generate test e2e e2e-vm torture lint size image image-binary image-lock rootfs release release-test fuzz run cost bench clean
 
 # -mod=mod lets a line added to plugin.cfg bring its modules along.
 build: generate
@@ -51,6 +53,7 @@ lint:
 	cd hack/image && go vet ./...
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not gofmt's style: $$files"; exit 1; }
 	go run $(STATICCHECK) ./...
+	go run $(ACTIONLINT) .github/workflows/*.yml
 
 size: build
 	@test "$$(stat -c %s $(BIN))" -lt 30000000 || { echo "$(BIN) has 30 MB or more"; exit 1; }
@@ -71,7 +74,15 @@ rootfs: image-binary
 	rm -rf bin/rootfs && $(BUILD_IMAGE) $(CONTENT) -rootfs $(CURDIR)/bin/rootfs
 
 image-binary: generate
-	CGO_ENABLED=0 GOARCH=$(ARCH) go build -mod=mod -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)$(OF_ARCH) ./cmd/nodelocaldns
+	CGO_ENABLED=0 GOARCH=$(ARCH) go build -mod=mod -trimpath -ldflags '$(LDFLAGS) $(NAME_IMAGE)' -o $(BIN)$(OF_ARCH) ./cmd/nodelocaldns
+
+# All that is published for a tagged commit, in bin/release. On Debian; hack/release.sh says what it is.
+release:
+	hack/release.sh
+
+# Two builds of a release in clones of this commit, which have to be the same.
+release-test:
+	hack/release-test.sh
 
 # Pins the versions of the image's Debian packages that apt has now.
 image-lock:

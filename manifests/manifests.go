@@ -33,6 +33,10 @@ const (
 // Image is the image in the files.
 const Image = "ghcr.io/nodelocaldns/nodelocaldns:dev"
 
+// DefaultImage is the image that render manifests names without the flag -image. `make image` sets it to the name of the image
+// that the program becomes a part of.
+var DefaultImage = Image
+
 // Values holds the properties of a cluster.
 type Values struct {
 	Mode          Mode

@@ -17,23 +17,7 @@ import (
 // archiveFiles returns the files of an archive: an OCI image layout, and the
 // manifest.json that docker reads, which names the same blobs.
 func archiveFiles(img v1.Image, ref string) (t tree, err error) {
-	dir, err := os.MkdirTemp("", "image-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
 	config, err := img.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	index, err := layout.Write(dir, empty.Index)
-	if err != nil {
-		return nil, err
-	}
-	err = index.AppendImage(img, layout.WithPlatform(*config.Platform()), layout.WithAnnotations(map[string]string{
-		"io.containerd.image.name":          ref, // containerd takes the image's name from its own annotation
-		"org.opencontainers.image.ref.name": ref[strings.LastIndex(ref, ":")+1:],
-	}))
 	if err != nil {
 		return nil, err
 	}
@@ -41,9 +25,40 @@ func archiveFiles(img v1.Image, ref string) (t tree, err error) {
 	if err != nil {
 		return nil, err
 	}
-	t = tree{}
+	t, err = layoutFiles(func(p layout.Path) error {
+		return p.AppendImage(img, layout.WithPlatform(*config.Platform()), named(ref))
+	})
+	if err != nil {
+		return nil, err
+	}
 	t.add("manifest.json", file(docker))
+	return t, nil
+}
+
+// layoutFiles returns the files of an OCI image layout that has what add puts into it.
+func layoutFiles(add func(layout.Path) error) (t tree, err error) {
+	dir, err := os.MkdirTemp("", "image-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	p, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		return nil, err
+	}
+	if err := add(p); err != nil {
+		return nil, err
+	}
+	t = tree{}
 	return t, t.addDir(dir)
+}
+
+// named gives a layout's image or index its name.
+func named(ref string) layout.Option {
+	return layout.WithAnnotations(map[string]string{
+		"io.containerd.image.name":          ref, // containerd takes the image's name from its own annotation
+		"org.opencontainers.image.ref.name": ref[strings.LastIndex(ref, ":")+1:],
+	})
 }
 
 // dockerManifest is manifest.json. The package tarball would name each layer by

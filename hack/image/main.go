@@ -8,7 +8,11 @@
 //
 //	go run . -o out.tar -name example.org/probe:1 -arch arm64 -file /path/to/bin=/probe -entrypoint /probe
 //
-// `make image` has the flags for the image of nodelocaldns.
+// Archives of images for several architectures become one image index:
+//
+//	go run . -o index.tar -name example.org/probe:1 -index amd64.tar -index arm64.tar
+//
+// `make image` has the flags for the image of nodelocaldns, `make release` those for its index.
 package main
 
 import (
@@ -37,6 +41,9 @@ func run(args []string, stdout io.Writer) error {
 	}
 	if o.updateLock {
 		return updateLock(o.debs, o.cache)
+	}
+	if len(o.index) > 0 {
+		return writeIndex(o, stdout)
 	}
 	c, err := gather(o)
 	if err != nil {

@@ -23,6 +23,7 @@ type options struct {
 	entrypoint        string
 	files, links      []pair // from: file or target of the link; to: path in the image
 	labels            map[string]string
+	index             []string // archives of images
 	debs, cache       string
 	updateLock        bool
 	maxMB             int
@@ -43,6 +44,10 @@ func parseOptions(args []string) (options, error) {
 	fs.Func("file", "put the file SRC at DST: `SRC=DST`, repeatable", appendPair(&o.files))
 	fs.Func("link", "put a symbolic link at DST: `TARGET=DST`, repeatable", appendPair(&o.links))
 	fs.Func("label", "label of the image: `KEY=VALUE`, repeatable", o.addLabel)
+	fs.Func("index", "write an index of this `archive`'s image and of those of the other -index, repeatable", func(s string) error {
+		o.index = append(o.index, s)
+		return nil
+	})
 	fs.StringVar(&o.debs, "debs", "", "add iptables and CA certificates from the packages that this `lock` file pins")
 	fs.StringVar(&o.cache, "cache", "cache", "`directory` for downloaded packages")
 	fs.BoolVar(&o.updateLock, "update-lock", false, "pin in the lock file what apt's sources have now, and end")
@@ -70,6 +75,8 @@ func (o *options) check(rest []string) error {
 		return fmt.Errorf("-arch %q: want amd64 or arm64", o.arch)
 	case o.out == "" && o.rootfs == "" && o.sbom == "":
 		return errors.New("nothing to do: want -o, -rootfs, -sbom or -update-lock")
+	case len(o.index) > 0 && (o.out == "" || o.rootfs != "" || o.sbom != "" || len(o.files)+len(o.links) > 0 || o.debs != ""):
+		return errors.New("-index takes its images from archives: want -o and -name beside it, and nothing else")
 	case o.out == "":
 		return nil
 	}

@@ -35,7 +35,7 @@ func (o *manifestOptions) flagSet() *flag.FlagSet {
 	options.Define(fs, "localip", options.StandaloneIP.String(), options.Addrs, &o.localIPs, "`IP,...`: the cache's own addresses")
 	options.Define(fs, "dnsserver", "", options.Addrs, &o.dnsServers, "`IP,...`: the ClusterIPs of kube-dns, which the cache takes over in mode iptables")
 	options.Define(fs, "clusterdomain", "", options.Domain, &o.clusterDomain, "`DOMAIN` of the cluster")
-	options.Define(fs, "image", manifests.Image, parseImage, &o.image, "`IMAGE` of the cache")
+	options.Define(fs, "image", manifests.DefaultImage, parseImage, &o.image, "`IMAGE` of the cache")
 	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "`FILE` that tells kubectl of the cluster")
 	fs.StringVar(&o.context, "context", "", "`NAME` of the context in it")
 	return fs
