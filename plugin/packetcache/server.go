@@ -37,9 +37,11 @@ func tellBusiest(client netip.Addr, refused int) {
 	go log.Warningf("Refusing queries, most of them from %s (%d since the last line like this): too many wait for an answer", client, refused)
 }
 
-// servers are the servers of one configuration.
+// servers are the servers of one configuration. Its directives with options have the same ones, since server blocks share
+// addresses.
 type servers struct {
 	options
+	where string // file and line of the last directive with options; empty: none so far
 	mu    sync.Mutex
 	all   []*server
 	phase phase
@@ -59,8 +61,6 @@ var next struct {
 	servers *servers
 	addrs   []netip.AddrPort
 }
-
-func newServers(o options) *servers { return &servers{options: o} }
 
 // expect records addresses that this configuration will serve. The configuration before it then hands its sockets over instead
 // of closing them.

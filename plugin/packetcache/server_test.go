@@ -140,7 +140,7 @@ func TestUnsentAnswer(t *testing.T) {
 // TestServeAfterClose has a server's goroutine come late, when its configuration has been replaced.
 func TestServeAfterClose(t *testing.T) {
 	addr := netip.MustParseAddrPort(wiretest.FreePort(t))
-	ss := newServers(options{defaultTTL, minSize})
+	ss := &servers{options: options{defaultTTL, minSize}}
 	if err := ss.close(); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,10 @@ import (
 	"bytes"
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wire"
 )
 
 const (
@@ -14,6 +18,33 @@ const (
 	// entryCost is what an entry takes beside its key and its answer, in octets.
 	entryCost = 256
 )
+
+// An Entry is one answer as it went to a client. Its exported fields do not change once it is stored. Times are monotonic, from
+// a moment that the caller chooses.
+type Entry struct {
+	Key     []byte        // of the query (wire.ParseQuery)
+	Hash    uint64        // of Key (Store.Hash)
+	Wire    []byte        // the answer
+	TTLs    []uint16      // the offset of each TTL in Wire (wire.Answer)
+	Stored  time.Duration // when the answer came
+	Expires time.Duration // when a query for it goes to the plugins again
+	Ends    time.Duration // when the first TTL is over
+	Value   any           // for the caller; the store does not look at it
+
+	visited    atomic.Bool
+	prev, next *Entry // towards the older, towards the younger
+}
+
+// Fresh reports whether e may be given as an answer without asking the plugins.
+func (e *Entry) Fresh(now time.Duration) bool { return now < e.Expires }
+
+// Ended reports whether a TTL of e is over.
+func (e *Entry) Ended(now time.Duration) bool { return now >= e.Ends }
+
+// Replay writes e to out as the answer to query, and returns its length. out must hold wire.MaxAnswer octets.
+func (e *Entry) Replay(out, query []byte, now time.Duration) int {
+	return wire.Replay(out, query, e.Wire, e.Key, e.TTLs, uint32((now-e.Stored)/time.Second))
+}
 
 // A Store keeps answers by their keys. Its methods may be called by several goroutines at a time.
 //
@@ -75,7 +106,8 @@ func (s *Store) Put(e *Entry) {
 	if old != nil {
 		sh.replace(old, e)
 	} else {
-		sh.push(e)
+		sh.link(sh.youngest, e)
+		sh.link(e, nil)
 	}
 	for sh.size > s.limit {
 		sh.evict(e)
@@ -83,16 +115,6 @@ func (s *Store) Put(e *Entry) {
 }
 
 func (e *Entry) cost() int { return entryCost + len(e.Key) + len(e.Wire) + 2*len(e.TTLs) }
-
-func (sh *shard) push(e *Entry) {
-	e.prev = sh.youngest
-	if sh.youngest != nil {
-		sh.youngest.next = e
-	} else {
-		sh.oldest = e
-	}
-	sh.youngest = e
-}
 
 // replace puts e where old was, as visited: an answer is stored again only if somebody asks for it.
 func (sh *shard) replace(old, e *Entry) {
