@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package capture is the client of a question that a plugin asks on its own.
+// Package capture is the client of a question that a plugin asks on its own. A writer with other methods to write can embed a Writer.
 package capture
 
 import (

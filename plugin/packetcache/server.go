@@ -5,6 +5,7 @@ package packetcache
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/capture"
 	"github.com/nodelocaldns/nodelocaldns/internal/shares"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/udp"
@@ -186,13 +188,13 @@ func (s *server) Miss(q *udp.Query, out []byte) (int, *store.Entry) {
 			return 0, nil
 		}
 	}
-	client := shares.Client(q.Sender.Addr())
-	if v := s.places.Enter(client, q.Old != nil); v != shares.Admitted {
+	if v := s.places.Enter(shares.Client(q.Sender.Addr()), q.Old != nil); v != shares.Admitted {
 		return s.refuse(v, q, out)
 	}
 	s.misses.Inc()
 	buf := append(append(make([]byte, 0, len(q.Packet)+len(q.Key)), q.Packet...), q.Key...)
-	m := &miss{server: s, client: client, remote: q.Remote(), query: buf[:len(q.Packet):len(q.Packet)], hash: q.Hash}
+	addrs := capture.Writer{Local: s.lease.Addr(), Remote: net.UDPAddrFromAddrPort(q.Sender)}
+	m := &miss{Writer: addrs, server: s, sender: q.Sender, query: buf[:len(q.Packet):len(q.Packet)], hash: q.Hash}
 	if q.Key != nil {
 		m.key = buf[len(q.Packet):]
 	}

@@ -127,7 +127,7 @@ func TestPlacesAreGivenBack(t *testing.T) {
 // TestUnsentAnswer has an answer of the plugins that the kernel does not take.
 func TestUnsentAnswer(t *testing.T) {
 	s := stand(t)
-	m := &miss{server: s, remote: &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}}
+	m := &miss{server: s, sender: netip.MustParseAddrPort("127.0.0.1:0")}
 	if _, err := m.Write(make([]byte, 12)); err != nil {
 		t.Error(err)
 	}

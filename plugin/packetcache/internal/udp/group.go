@@ -7,10 +7,10 @@ import (
 	"net/netip"
 	"os"
 
-	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/sockets"
 )
 
 // The sockets with SO_REUSEPORT at one address are a group. The kernel gives a packet to one of them: by a hash, or by a
@@ -53,36 +53,30 @@ func (l *listener) prefer(place int) error {
 	if l.company != alone {
 		place = nowhere
 	}
-	return l.control(func(fd int) error { return attachPlace(fd, place) })
+	return control(l.conn, func(fd int) error { return attachPlace(fd, place) })
 }
 
-// withdraw makes the kernel give no packet to the socket any more, and returns when every packet for the socket is in its queue.
+// withdraw makes the kernel find the socket for no packet any more.
 //
 // Closing the socket does not suffice. The kernel takes the socket out of the group before it takes the socket out of the table
 // of addresses (net/ipv4/udp.c, udp_lib_unhash). A look-up in between finds a socket without a group and gives it the packet
 // (udp4_lib_lookup2), which the close then drops. A connected socket is not found for other peers (compute_score) and gets no
 // packet of its group by the hash (net/core/sock_reuseport.c). The program of the group names the other socket. The peer of the
-// connection is the socket's own address, which nobody else sends from. The kernel delivers packets within RCU read-side
-// sections. MEMBARRIER_CMD_GLOBAL waits for those that have begun (kernel/sched/membarrier.c: synchronize_rcu).
+// connection is the socket's own address, which nobody else sends from. A packet for which the kernel has found the socket just
+// before is in the queue some microseconds later, and the readers read the queue once more.
 func (l *listener) withdraw() error {
 	n, err := members(l.addr)
 	if err != nil || n != 2 {
 		l.company = shared
 	}
-	sa, _, err := sockaddr(l.local)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(l.prefer(1-l.place), l.control(func(fd int) error { return os.NewSyscallError("connect", unix.Connect(fd, sa)) })); err != nil {
-		return err
-	}
-	// A kernel or a sandbox without the call leaves the packets that are on their way at this moment, which are few.
-	_, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)
-	return nil
+	return errors.Join(l.prefer(1-l.place), control(l.conn, func(fd int) error {
+		own, err := unix.Getsockname(fd)
+		if err != nil {
+			return os.NewSyscallError("getsockname", err)
+		}
+		return os.NewSyscallError("connect", unix.Connect(fd, own))
+	}))
 }
-
-// membarrierGlobal is MEMBARRIER_CMD_GLOBAL (include/uapi/linux/membarrier.h).
-const membarrierGlobal = 1
 
 // attachPlace makes the group of fd give every packet to the socket at place, except self-queries, which go by the hash. The
 // place nowhere makes all packets go by the hash. (Detaching the program would need Linux 5.3.)
@@ -102,17 +96,10 @@ const skfADMark = 1<<32 - 0x1000 + 20
 
 // members counts the UDP sockets that are bound to addr in this network namespace.
 func members(addr netip.AddrPort) (n int, err error) {
-	proc, err := procfs.NewDefaultFS()
-	if err != nil {
-		return 0, err
-	}
-	list := proc.NetUDP
-	if addr.Addr().Is6() {
-		list = proc.NetUDP6
-	}
-	sockets, err := list()
-	for _, s := range sockets {
-		if s.LocalPort == uint64(addr.Port()) && s.LocalAddr.Equal(addr.Addr().AsSlice()) {
+	at := netip.AddrPortFrom(addr.Addr().Unmap().WithZone(""), addr.Port())
+	all, err := sockets.List("udp")
+	for _, s := range all {
+		if s.Local == at {
 			n++
 		}
 	}

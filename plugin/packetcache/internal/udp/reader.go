@@ -4,7 +4,6 @@ package udp
 
 import (
 	"encoding/binary"
-	"net"
 	"net/netip"
 	"strconv"
 	"time"
@@ -38,20 +37,10 @@ type mmsghdr struct {
 // A Query is a packet that the store does not answer.
 type Query struct {
 	Packet []byte
-	Key    []byte       // wire.ParseQuery's; nil: the packet is of an unusual form
-	Hash   uint64       // of Key
-	Old    *store.Entry // an answer that is no longer fresh; nil: none
-	Sender netip.AddrPort
-	zone   uint32
-}
-
-// Remote returns the sender as a net.Conn would, but the zone as a number: its name would need a call to the kernel.
-func (q *Query) Remote() *net.UDPAddr {
-	a := net.UDPAddrFromAddrPort(q.Sender)
-	if q.zone != 0 {
-		a.Zone = strconv.Itoa(int(q.zone))
-	}
-	return a
+	Key    []byte         // wire.ParseQuery's; nil: the packet is of an unusual form
+	Hash   uint64         // of Key
+	Old    *store.Entry   // an answer that is no longer fresh; nil: none
+	Sender netip.AddrPort // its zone is a number: the zone's name would need a call to the kernel
 }
 
 // A reader reads the socket of a listener and answers from the store.
@@ -145,19 +134,13 @@ func (r *reader) receive(fd uintptr) unix.Errno {
 		r.n = 0
 		return errno
 	}
-	r.wakeMore()
+	if r.n == batch { // more may wait: another reader can help
+		select {
+		case r.l.more <- struct{}{}:
+		default:
+		}
+	}
 	return 0
-}
-
-// wakeMore wakes another reader if a full batch was read.
-func (r *reader) wakeMore() {
-	if r.n < batch {
-		return
-	}
-	select {
-	case r.l.more <- struct{}{}:
-	default:
-	}
 }
 
 // answer answers the packets that were read.
@@ -192,7 +175,7 @@ func (r *reader) answer() {
 // miss gives the i-th packet to the backend.
 func (r *reader) miss(b Backend, i int, q Query) {
 	r.query = q
-	r.query.Sender, r.query.zone = r.sender(i)
+	r.query.Sender = r.sender(i)
 	if n, from := b.Miss(&r.query, r.room()); n > 0 {
 		r.reply(i, n, from)
 	}
@@ -228,12 +211,14 @@ func (r *reader) send() (sent int) {
 	return sent
 }
 
-// sender returns the sender of the i-th packet, and its zone.
-func (r *reader) sender(i int) (netip.AddrPort, uint32) {
+// sender returns the sender of the i-th packet.
+func (r *reader) sender(i int) netip.AddrPort {
 	name := &r.names[i]
-	port := binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&name.Port))[:])
+	addr := netip.AddrFrom16(name.Addr)
 	if name.Family == unix.AF_INET {
-		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(name)).Addr), port), 0
+		addr = netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(name)).Addr)
+	} else if name.Scope_id != 0 {
+		addr = addr.WithZone(strconv.Itoa(int(name.Scope_id)))
 	}
-	return netip.AddrPortFrom(netip.AddrFrom16(name.Addr), port), name.Scope_id
+	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&name.Port))[:]))
 }

@@ -3,10 +3,13 @@
 package udp
 
 import (
-	"fmt"
+	"context"
+	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,31 +26,24 @@ const sendBuffer = 1 << 29
 
 // open binds a socket beside that of the stock server.
 func (l *listener) open() error {
-	sa, family, err := sockaddr(l.local)
+	options := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) error {
+		return control(conn, func(fd int) error {
+			// Without CAP_NET_ADMIN the kernel's defaults stay.
+			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
+			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
+			return os.NewSyscallError("setsockopt SO_REUSEPORT", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+		})
+	}}
+	socket, err := options.ListenPacket(context.Background(), "udp", l.addr.String())
 	if err != nil {
 		return err
 	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return os.NewSyscallError("socket", err)
-	}
-	l.socket = os.NewFile(uintptr(fd), l.addr.String())
-	// Without CAP_NET_ADMIN the kernel's defaults stay.
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
-	err = os.NewSyscallError("setsockopt SO_REUSEPORT", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
-	if err == nil && family == unix.AF_INET6 {
-		err = os.NewSyscallError("setsockopt IPV6_V6ONLY", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1))
-	}
-	if err == nil {
-		err = os.NewSyscallError("bind", unix.Bind(fd, sa))
-	}
-	if err == nil {
-		err = allowed(fd)
-	}
-	if err == nil {
-		l.fd = uintptr(fd)
-		l.conn, err = l.socket.SyscallConn()
+	l.socket = socket.(*net.UDPConn)
+	if l.conn, err = l.socket.SyscallConn(); err == nil {
+		err = control(l.conn, func(fd int) error {
+			l.fd = uintptr(fd)
+			return allowed(l.fd)
+		})
 	}
 	if err != nil {
 		_ = l.socket.Close()
@@ -57,32 +53,26 @@ func (l *listener) open() error {
 
 // allowed returns an error if a sandbox denies a call that the readers need. Nobody would answer once all packets come to this
 // socket.
-func allowed(fd int) error {
-	_, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
-	if errno != 0 {
+func allowed(fd uintptr) error {
+	if _, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, 0, 0, unix.MSG_DONTWAIT, 0, 0); errno != 0 {
 		return os.NewSyscallError("sendmmsg", errno)
 	}
-	_, _, errno = unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
-	if errno != 0 {
+	if _, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, 0, 0, unix.MSG_DONTWAIT, 0, 0); errno != 0 {
 		return os.NewSyscallError("recvmmsg", errno)
 	}
 	return nil
 }
 
-// sockaddr returns a as the kernel takes it, and the family of a. The zone is a number, as in Query.Remote, or a name.
-func sockaddr(a *net.UDPAddr) (unix.Sockaddr, int, error) {
-	if ip := a.IP.To4(); ip != nil {
-		return &unix.SockaddrInet4{Port: a.Port, Addr: [4]byte(ip)}, unix.AF_INET, nil
+// control calls f with the descriptor of a socket.
+func control(conn syscall.RawConn, f func(fd int) error) (err error) {
+	return errors.Join(conn.Control(func(fd uintptr) { err = f(int(fd)) }), err)
+}
+
+// sockaddr returns the address of a Query's Sender as the kernel takes it.
+func sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
 	}
-	sa := &unix.SockaddrInet6{Port: a.Port, Addr: [16]byte(a.IP.To16())}
-	if a.Zone != "" {
-		if zone, err := strconv.ParseUint(a.Zone, 10, 32); err == nil {
-			sa.ZoneId = uint32(zone)
-		} else if link, err := net.InterfaceByName(a.Zone); err == nil {
-			sa.ZoneId = uint32(link.Index)
-		} else {
-			return nil, 0, fmt.Errorf("zone of %s: %w", a, err)
-		}
-	}
-	return sa, unix.AF_INET6, nil
+	zone, _ := strconv.ParseUint(a.Addr().Zone(), 10, 32) // a number, by sender
+	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16(), ZoneId: uint32(zone)}
 }
