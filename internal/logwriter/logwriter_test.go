@@ -30,6 +30,12 @@ func (r *reader) Write(p []byte) (int, error) {
 	return r.text.Write(p)
 }
 
+// close ends the goroutine of w after all lines are written. Nobody may write to w any more.
+func (w *Writer) close() {
+	w.Flush(time.Hour)
+	close(w.wake)
+}
+
 func (r *reader) lines() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
