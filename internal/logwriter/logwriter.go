@@ -57,7 +57,7 @@ type Writer struct {
 // New returns a Writer to out. Its goroutine lives as long as the process.
 func New(out io.Writer) *Writer {
 	w := &Writer{out: out, wake: make(chan struct{}, 1)}
-	w.rate.report = func(line string) { w.put([]byte(line)) }
+	w.rate = rate{report: func(line string) { w.put([]byte(line)) }, kinds: map[string]*bucket{}}
 	go w.run()
 	return w
 }

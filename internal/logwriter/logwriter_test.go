@@ -227,7 +227,7 @@ func TestKindOf(t *testing.T) {
 
 // TestManyKinds bounds the number of kinds.
 func TestManyKinds(t *testing.T) {
-	r := rate{report: func(string) {}}
+	r := rate{report: func(string) {}, kinds: map[string]*bucket{}}
 	defer r.flush()
 	for i := range 10 * maxKinds {
 		r.allow(fmt.Appendf(nil, "[ERROR] plugin/p%d: x\n", i))
