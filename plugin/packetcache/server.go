@@ -4,10 +4,9 @@ package packetcache
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -57,50 +56,41 @@ const (
 	replaced              // the configuration has ended: a server that starts late stays out of the way
 )
 
-// next has the addresses of the configuration that is being started, or was started last.
-var next struct {
-	sync.Mutex
-	servers *servers
-	addrs   []netip.AddrPort
-}
+// expected has the *servers of the configuration that serves an address (netip.AddrPort), or is being started and will serve it.
+var expected sync.Map
 
 // expect records addresses that this configuration will serve. The configuration before it then hands its sockets over instead
 // of closing them.
 func (ss *servers) expect(addrs []netip.AddrPort) {
-	next.Lock()
-	defer next.Unlock()
-	if next.servers != ss {
-		next.servers, next.addrs = ss, nil
+	for _, addr := range addrs {
+		expected.Store(addr, ss)
 	}
-	next.addrs = append(next.addrs, addrs...)
 }
 
-// forgetNext forgets the addresses of a configuration that could not be started.
-func forgetNext() error {
-	next.Lock()
-	defer next.Unlock()
-	next.servers, next.addrs = nil, nil
+// forgetExpected forgets the addresses of a configuration that could not be started. A configuration without addresses here closes
+// its sockets.
+func forgetExpected() error {
+	expected.Clear()
 	return nil
 }
 
 // hasSuccessor reports whether a later configuration is going to serve addr.
 func (ss *servers) hasSuccessor(addr netip.AddrPort) bool {
-	next.Lock()
-	defer next.Unlock()
-	return next.servers != ss && slices.Contains(next.addrs, addr)
+	next, ok := expected.Load(addr)
+	return ok && next != ss
 }
 
 // start runs just before a stock server reads its UDP socket. It opens a socket of ours at the same address. The new socket gets
 // the queries from then on. On an error the stock server carries on alone.
 func (ss *servers) start(s *dnsserver.Server) {
 	addr, err := addrOf(s)
-	if err == nil && addr.Addr().IsUnspecified() {
-		err = fmt.Errorf("it needs an address: add a bind line to the server block")
-	}
-	if err == nil && len(s.TsigSecret) > 0 {
-		err = fmt.Errorf("a server block there has secrets for TSIG")
-	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case addr.Addr().IsUnspecified():
+		err = errors.New("it needs an address: add a bind line to the server block")
+	case len(s.TsigSecret) > 0:
+		err = errors.New("a server block there has secrets for TSIG")
+	default:
 		err = ss.listen(s, addr)
 	}
 	if err != nil {

@@ -56,7 +56,7 @@ func setup(c *caddy.Controller) error {
 		all = &servers{options: o}
 		c.Set(serversKey{}, all)
 		c.OnShutdown(all.close)
-		c.OnRestartFailed(forgetNext)
+		c.OnRestartFailed(forgetExpected)
 	}
 	if where != "" {
 		if all.where != "" && all.options != o {

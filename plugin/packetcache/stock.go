@@ -3,6 +3,7 @@
 package packetcache
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -130,11 +131,8 @@ func newCounters(e *store.Entry, o *origin, s *server) *counters {
 	if p == nil || m.Unpack(e.Wire) != nil {
 		return uncounted
 	}
-	server, q := s.dns.Addr, m.Question[0]
-	zone := plugin.Zones(p.ZoneNames()).Matches(strings.ToLower(q.Name))
-	if zone == "" {
-		zone = "."
-	}
+	server, name, qtype := s.dns.Addr, strings.ToLower(m.Question[0].Name), typeLabel(m.Question[0].Qtype)
+	zone := cmp.Or(plugin.Zones(p.ZoneNames()).Matches(name), ".")
 	first := "" // the plugin behind prometheus
 	if p.Next != nil {
 		first = p.Next.Name()
@@ -144,7 +142,7 @@ func newCounters(e *store.Entry, o *origin, s *server) *counters {
 		family = "2"
 	}
 	c := &counters{
-		requests:          vars.RequestCount.WithLabelValues(server, zone, "", "udp", family, typeLabel(q.Qtype)),
+		requests:          vars.RequestCount.WithLabelValues(server, zone, "", "udp", family, qtype),
 		responses:         vars.ResponseRcode.WithLabelValues(server, zone, "", dns.RcodeToString[m.Rcode], first),
 		duration:          vars.RequestDuration.WithLabelValues(server, zone, ""),
 		requestSize:       vars.RequestSize.WithLabelValues(server, zone, "", "udp"),
@@ -152,7 +150,7 @@ func newCounters(e *store.Entry, o *origin, s *server) *counters {
 		requestSizeValue:  float64(o.query),
 		responseSizeValue: float64(o.size),
 	}
-	if zones := o.block.cached; zones != nil && plugin.Zones(zones).Matches(strings.ToLower(q.Name)) != "" {
+	if zones := o.block.cached; plugin.Zones(zones).Matches(name) != "" {
 		kind := "denial"
 		if m.Rcode == dns.RcodeSuccess && len(m.Answer) > 0 {
 			kind = "success"

@@ -163,7 +163,7 @@ func (r *reader) answer() {
 			r.miss(b, i, Query{Packet: query, Key: key, Hash: hash, Old: e})
 			continue
 		}
-		r.reply(i, e.Replay(r.room(), query, now), e)
+		r.reply(i, e.Replay(r.answers[r.answered][:], query, now), e)
 	}
 	if r.answered > 0 {
 		unsent := r.answered - r.send()
@@ -176,15 +176,13 @@ func (r *reader) answer() {
 func (r *reader) miss(b Backend, i int, q Query) {
 	r.query = q
 	r.query.Sender = r.sender(i)
-	if n, from := b.Miss(&r.query, r.room()); n > 0 {
+	if n, from := b.Miss(&r.query, r.answers[r.answered][:]); n > 0 {
 		r.reply(i, n, from)
 	}
 }
 
-// room returns where the next answer is to be written.
-func (r *reader) room() []byte { return r.answers[r.answered][:] }
-
-// reply puts the n octets in room into the output, as the answer to the i-th packet. The answer comes from e, nil: from no entry.
+// reply puts the n octets of the next answer into the output, as the answer to the i-th packet. The answer comes from e, nil: from
+// no entry.
 func (r *reader) reply(i, n int, e *store.Entry) {
 	o := r.answered
 	r.outVec[o].SetLen(n)
