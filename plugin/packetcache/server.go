@@ -222,7 +222,7 @@ func (s *server) Sent(from []*store.Entry, unsent int, took time.Duration) {
 			c = newCounters(e, o, s)
 			o.counters.Store(c)
 		}
-		c.hit(took)
+		c.hit(o, took)
 	}
 	s.hits.Add(float64(hits))
 }

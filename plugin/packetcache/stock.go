@@ -118,7 +118,6 @@ type counters struct {
 	requests, responses, do             prometheus.Counter // do is nil without the bit
 	cacheRequests, cacheHits            prometheus.Counter // of the plugin cache; nil where it would not be asked
 	duration, requestSize, responseSize prometheus.Observer
-	requestSizeValue, responseSizeValue float64
 }
 
 // uncounted is for entries of a server block without prometheus.
@@ -142,13 +141,11 @@ func newCounters(e *store.Entry, o *origin, s *server) *counters {
 		family = "2"
 	}
 	c := &counters{
-		requests:          vars.RequestCount.WithLabelValues(server, zone, "", "udp", family, qtype),
-		responses:         vars.ResponseRcode.WithLabelValues(server, zone, "", dns.RcodeToString[m.Rcode], first),
-		duration:          vars.RequestDuration.WithLabelValues(server, zone, ""),
-		requestSize:       vars.RequestSize.WithLabelValues(server, zone, "", "udp"),
-		responseSize:      vars.ResponseSize.WithLabelValues(server, zone, "", "udp"),
-		requestSizeValue:  float64(o.query),
-		responseSizeValue: float64(o.size),
+		requests:     vars.RequestCount.WithLabelValues(server, zone, "", "udp", family, qtype),
+		responses:    vars.ResponseRcode.WithLabelValues(server, zone, "", dns.RcodeToString[m.Rcode], first),
+		duration:     vars.RequestDuration.WithLabelValues(server, zone, ""),
+		requestSize:  vars.RequestSize.WithLabelValues(server, zone, "", "udp"),
+		responseSize: vars.ResponseSize.WithLabelValues(server, zone, "", "udp"),
 	}
 	if zones := o.block.cached; plugin.Zones(zones).Matches(name) != "" {
 		kind := "denial"
@@ -164,8 +161,8 @@ func newCounters(e *store.Entry, o *origin, s *server) *counters {
 	return c
 }
 
-// hit counts one hit that took the given time.
-func (c *counters) hit(took time.Duration) {
+// hit counts one hit on an entry with the value o, which took the given time.
+func (c *counters) hit(o *origin, took time.Duration) {
 	if c == uncounted {
 		return
 	}
@@ -179,8 +176,8 @@ func (c *counters) hit(took time.Duration) {
 		c.cacheHits.Inc()
 	}
 	c.duration.Observe(took.Seconds())
-	c.requestSize.Observe(c.requestSizeValue)
-	c.responseSize.Observe(c.responseSizeValue)
+	c.requestSize.Observe(float64(o.query))
+	c.responseSize.Observe(float64(o.size))
 }
 
 // The counters of the plugin cache, which does not export them (fact 9). Dashboards compute the hit ratio from them.

@@ -95,10 +95,8 @@ func (l *Check) round(pause time.Duration) bool {
 			}
 		}
 	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(pause):
 		return l.Found() == ""
 	case <-l.quit:
 		return false

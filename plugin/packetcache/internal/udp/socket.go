@@ -68,7 +68,8 @@ func allowed(fd uintptr) error {
 
 // control calls f with the descriptor of a socket.
 func control(conn syscall.RawConn, f func(fd int) error) (err error) {
-	return errors.Join(conn.Control(func(fd uintptr) { err = f(int(fd)) }), err)
+	closed := conn.Control(func(fd uintptr) { err = f(int(fd)) })
+	return errors.Join(closed, err)
 }
 
 // sockaddr returns the address of a Query's Sender as the kernel takes it.

@@ -87,7 +87,10 @@ func appendQuestion(key, b []byte) ([]byte, bool) {
 			break
 		}
 		for _, c := range b[off : off+n] {
-			key = append(key, lower(c))
+			if 'A' <= c && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			key = append(key, c)
 		}
 		off += n
 	}
@@ -110,13 +113,6 @@ func parseOPT(b []byte) (flags byte, ok bool) {
 		return 0, false
 	}
 	return hasEDNS | b[7]>>6, true
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + ('a' - 'A')
-	}
-	return c
 }
 
 // questionLen returns the length of the question at the start of key.
