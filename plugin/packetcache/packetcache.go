@@ -50,7 +50,6 @@ type miss struct {
 	sender         netip.AddrPort // its client holds the place
 	query          []byte
 	key            []byte // nil: the query has an unusual form, and the answer is not kept
-	hash           uint64
 
 	request *dns.Msg
 	block   atomic.Pointer[blockInfo] // of the server block that got the query; nil: a block without the plugin
@@ -139,7 +138,7 @@ func (m *miss) keep(data []byte, b *blockInfo) {
 	}
 	now := udp.Clock()
 	m.server.store.Put(&store.Entry{
-		Key: m.key, Hash: m.hash, Wire: bytes.Clone(data), TTLs: a.TTLs, Stored: now, Expires: now + min(a.TTL/4, m.server.ttl), Ends: now + a.TTL,
+		Key: m.key, Wire: bytes.Clone(data), TTLs: a.TTLs, Stored: now, Expires: now + min(a.TTL/4, m.server.ttl), Ends: now + a.TTL,
 		Value: &origin{query: len(m.query), size: m.size, block: b},
 	})
 }

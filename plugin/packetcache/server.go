@@ -3,6 +3,7 @@
 package packetcache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -182,12 +183,8 @@ func (s *server) Miss(q *udp.Query, out []byte) (int, *store.Entry) {
 		return s.refuse(v, q, out)
 	}
 	s.misses.Inc()
-	buf := append(append(make([]byte, 0, len(q.Packet)+len(q.Key)), q.Packet...), q.Key...)
 	addrs := capture.Writer{Local: s.lease.Addr(), Remote: net.UDPAddrFromAddrPort(q.Sender)}
-	m := &miss{Writer: addrs, server: s, sender: q.Sender, query: buf[:len(q.Packet):len(q.Packet)], hash: q.Hash}
-	if q.Key != nil {
-		m.key = buf[len(q.Packet):]
-	}
+	m := &miss{Writer: addrs, server: s, sender: q.Sender, query: bytes.Clone(q.Packet), key: bytes.Clone(q.Key)}
 	s.queries.Go(m.ask)
 	return 0, nil
 }

@@ -52,7 +52,7 @@ func (s *server) keep(t testing.TB, query []byte, expires, ends time.Duration) {
 	if !ok {
 		t.Fatal("the answer is not kept")
 	}
-	s.store.Put(&store.Entry{Key: k, Hash: s.store.Hash(k), Wire: data, TTLs: a.TTLs, Stored: udp.Clock(), Expires: expires, Ends: ends,
+	s.store.Put(&store.Entry{Key: k, Wire: data, TTLs: a.TTLs, Stored: udp.Clock(), Expires: expires, Ends: ends,
 		Value: &origin{block: &blockInfo{}}})
 }
 

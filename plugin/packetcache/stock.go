@@ -86,13 +86,11 @@ func fromStock(ctx context.Context) bool {
 
 // screen returns what the stock server does with a packet by its header (fact 6).
 func screen(packet []byte) dns.MsgAcceptAction {
-	if len(packet) < wire.HeaderLen { // serveUDP: len(m) < headerSize
+	var h dns.Header
+	if _, err := binary.Decode(packet, binary.BigEndian, &h); err != nil { // serveUDP: len(m) < headerSize
 		return dns.MsgIgnore
 	}
-	word := func(at int) uint16 { return binary.BigEndian.Uint16(packet[at:]) }
-	return dns.DefaultMsgAcceptFunc(dns.Header{
-		Id: word(0), Bits: word(2), Qdcount: word(4), Ancount: word(6), Nscount: word(8), Arcount: word(10),
-	})
+	return dns.DefaultMsgAcceptFunc(h)
 }
 
 // malformed makes r, what could be read of a query, the answer to it (serveDNS: MsgAccept with an error of unpack).
@@ -201,16 +199,11 @@ func existing(name, help string, labels ...string) *prometheus.CounterVec {
 // zonesOfCache returns the zones for which the plugin cache of a server block with these keys is asked, by the tokens of its
 // directive; nil without the directive (fact 9).
 func zonesOfCache(tokens []caddyfile.Token, keys []string) []string {
-	if len(tokens) == 0 {
+	d := caddyfile.NewDispenserTokens("", tokens)
+	if !d.Next() {
 		return nil
 	}
-	var args []string
-	for _, t := range tokens[1:] {
-		if t.Line != tokens[0].Line || t.Text == "{" {
-			break
-		}
-		args = append(args, t.Text)
-	}
+	args := d.RemainingArgs()
 	if len(args) > 0 {
 		if _, err := strconv.Atoi(args[0]); err == nil {
 			args = args[1:]

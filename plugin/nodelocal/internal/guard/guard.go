@@ -77,14 +77,11 @@ func newGuard(port uint16, count prometheus.Counter) (*guard, error) {
 
 func (g *guard) run() {
 	g.done.Go(func() {
-		timer := time.NewTimer(0)
-		defer timer.Stop()
 		for {
 			select {
 			case <-g.quit:
 				return
-			case <-timer.C:
-				timer.Reset(g.round())
+			case <-time.After(g.round()):
 			}
 		}
 	})

@@ -23,7 +23,6 @@ const (
 // a moment that the caller chooses.
 type Entry struct {
 	Key     []byte        // of the query (wire.ParseQuery)
-	Hash    uint64        // of Key (Store.Hash)
 	Wire    []byte        // the answer
 	TTLs    []uint16      // the offset of each TTL in Wire (wire.Answer)
 	Stored  time.Duration // when the answer came
@@ -31,6 +30,7 @@ type Entry struct {
 	Ends    time.Duration // when the first TTL is over
 	Value   any           // for the caller; the store does not look at it
 
+	hash       uint64 // of Key
 	visited    atomic.Bool
 	prev, next *Entry // towards the older, towards the younger
 }
@@ -74,11 +74,9 @@ func New(size int) *Store {
 	return s
 }
 
-// Hash returns the hash of key in this store.
-func (s *Store) Hash(key []byte) uint64 { return maphash.Bytes(s.seed, key) }
-
-// Get returns the entry of key, whose hash is given, nil if there is none. An entry that has expired is returned, too.
-func (s *Store) Get(hash uint64, key []byte) *Entry {
+// Get returns the entry of key, nil if there is none. An entry that has expired is returned, too.
+func (s *Store) Get(key []byte) *Entry {
+	hash := maphash.Bytes(s.seed, key)
 	sh := &s.shard[hash%shards]
 	sh.mu.RLock()
 	e := sh.entries[hash]
@@ -92,16 +90,17 @@ func (s *Store) Get(hash uint64, key []byte) *Entry {
 	return e
 }
 
-// Put stores e in the place of an earlier entry with e's hash. It does not store an entry that is larger than a shard.
+// Put stores e in the place of an earlier entry whose key has the same hash. It does not store an entry that is larger than a shard.
 func (s *Store) Put(e *Entry) {
 	if e.cost() > s.limit {
 		return
 	}
-	sh := &s.shard[e.Hash%shards]
+	e.hash = maphash.Bytes(s.seed, e.Key)
+	sh := &s.shard[e.hash%shards]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	old := sh.entries[e.Hash]
-	sh.entries[e.Hash] = e
+	old := sh.entries[e.hash]
+	sh.entries[e.hash] = e
 	sh.size += e.cost()
 	if old != nil {
 		sh.replace(old, e)
@@ -157,5 +156,5 @@ func (sh *shard) evict(keep *Entry) {
 	sh.hand = e.next
 	sh.link(e.prev, e.next)
 	sh.size -= e.cost()
-	delete(sh.entries, e.Hash)
+	delete(sh.entries, e.hash)
 }

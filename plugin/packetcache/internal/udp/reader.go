@@ -38,7 +38,6 @@ type mmsghdr struct {
 type Query struct {
 	Packet []byte
 	Key    []byte         // wire.ParseQuery's; nil: the packet is of an unusual form
-	Hash   uint64         // of Key
 	Old    *store.Entry   // an answer that is no longer fresh; nil: none
 	Sender netip.AddrPort // its zone is a number: the zone's name would need a call to the kernel
 }
@@ -157,10 +156,9 @@ func (r *reader) answer() {
 			r.miss(b, i, Query{Packet: query})
 			continue
 		}
-		hash := st.Hash(key)
-		e := st.Get(hash, key)
+		e := st.Get(key)
 		if e == nil || !e.Fresh(now) {
-			r.miss(b, i, Query{Packet: query, Key: key, Hash: hash, Old: e})
+			r.miss(b, i, Query{Packet: query, Key: key, Old: e})
 			continue
 		}
 		r.reply(i, e.Replay(r.answers[r.answered][:], query, now), e)

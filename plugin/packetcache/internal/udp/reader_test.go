@@ -55,7 +55,7 @@ func (b *fakeBackend) keep(t testing.TB, query []byte) {
 	if !ok {
 		t.Fatal("the answer is not kept")
 	}
-	b.store.Put(&store.Entry{Key: k, Hash: b.store.Hash(k), Wire: data, TTLs: a.TTLs, Expires: time.Hour})
+	b.store.Put(&store.Entry{Key: k, Wire: data, TTLs: a.TTLs, Expires: time.Hour})
 }
 
 // receives reads one batch of n packets.

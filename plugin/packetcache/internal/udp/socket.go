@@ -57,11 +57,10 @@ func (l *listener) open() error {
 // allowed returns an error if a sandbox denies a call that the readers need. Nobody would answer once all packets come to this
 // socket.
 func allowed(fd uintptr) error {
-	if _, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, 0, 0, unix.MSG_DONTWAIT, 0, 0); errno != 0 {
-		return os.NewSyscallError("sendmmsg", errno)
-	}
-	if _, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, 0, 0, unix.MSG_DONTWAIT, 0, 0); errno != 0 {
-		return os.NewSyscallError("recvmmsg", errno)
+	for name, call := range map[string]uintptr{"sendmmsg": unix.SYS_SENDMMSG, "recvmmsg": unix.SYS_RECVMMSG} {
+		if _, _, errno := unix.RawSyscall6(call, fd, 0, 0, unix.MSG_DONTWAIT, 0, 0); errno != 0 {
+			return os.NewSyscallError(name, errno)
+		}
 	}
 	return nil
 }
