@@ -75,15 +75,10 @@ func forgetExpected() error {
 	return nil
 }
 
-// hasSuccessor reports whether a later configuration is going to serve addr.
-func (ss *servers) hasSuccessor(addr netip.AddrPort) bool {
-	next, ok := expected.Load(addr)
-	return ok && next != ss
-}
-
-// start runs just before a stock server reads its UDP socket. It opens a socket of ours at the same address. The new socket gets
-// the queries from then on. On an error the stock server carries on alone.
-func (ss *servers) start(s *dnsserver.Server) {
+// start runs just before a stock server reads its UDP socket (fact 1 of stock.go). It opens a socket of ours at the same address.
+// The new socket gets the queries from then on. On an error the stock server carries on alone. start returns nil: the stock
+// server's writer stays as it is.
+func (ss *servers) start(s *dnsserver.Server) dns.DecorateWriter {
 	addr, err := addrOf(s)
 	switch {
 	case err != nil:
@@ -97,6 +92,7 @@ func (ss *servers) start(s *dnsserver.Server) {
 	if err != nil {
 		log.Warningf("Not used at %s: %v", s.Addr, err)
 	}
+	return nil
 }
 
 // listen answers at addr for s. It does nothing once the configuration is replaced: a reload that follows a start at once may
@@ -124,7 +120,7 @@ func (ss *servers) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
 	for _, s := range all {
-		if ss.hasSuccessor(s.lease.Addr().AddrPort()) {
+		if next, ok := expected.Load(s.lease.Addr().AddrPort()); ok && next != ss { // a later configuration is going to serve there
 			s.lease.Await(ctx)
 		}
 		s.lease.Withdraw()

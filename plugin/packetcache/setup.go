@@ -81,7 +81,7 @@ func setup(c *caddy.Controller) error {
 		return nil
 	}
 	h.block.safe = true
-	onServe(site, all.start)
+	site.UDPDecorateWriterFunc = all.start
 	c.OnStartup(func() error {
 		h.block.prometheus, _ = site.Handler("prometheus").(*metrics.Metrics)
 		all.expect(addrsOf(site, c.ServerBlockKeys))

@@ -47,14 +47,6 @@ import (
 // closePatience is how long the end of a configuration waits for the queries that are with the plugins (fact 5).
 const closePatience = 5 * time.Second
 
-// onServe makes f run whenever a stock server of site is about to read its UDP socket (fact 1).
-func onServe(site *dnsserver.Config, f func(*dnsserver.Server)) {
-	site.UDPDecorateWriterFunc = func(s *dnsserver.Server) dns.DecorateWriter {
-		f(s)
-		return nil // the stock server's writer stays as it is
-	}
-}
-
 // addrOf returns the address that s listens at (fact 2).
 func addrOf(s *dnsserver.Server) (netip.AddrPort, error) {
 	return netip.ParseAddrPort(strings.TrimPrefix(s.Addr, "dns://"))

@@ -150,43 +150,32 @@ func (r *reader) answer() {
 	st := b.Store()
 	r.answered = 0
 	for i := range r.n {
-		query := r.queries[i][:r.in[i].len]
+		query, out := r.queries[i][:r.in[i].len], r.answers[r.answered][:]
+		var e *store.Entry
 		key, usual := wire.ParseQuery(query, r.key[:0])
-		if !usual {
-			r.miss(b, i, Query{Packet: query})
-			continue
+		if usual {
+			e = st.Get(key)
 		}
-		e := st.Get(key)
-		if e == nil || !e.Fresh(now) {
-			r.miss(b, i, Query{Packet: query, Key: key, Old: e})
-			continue
+		var n int
+		if e != nil && e.Fresh(now) {
+			n = e.Replay(out, query, now)
+		} else {
+			r.query = Query{Packet: query, Key: key, Old: e, Sender: r.sender(i)}
+			n, e = b.Miss(&r.query, out)
 		}
-		r.reply(i, e.Replay(r.answers[r.answered][:], query, now), e)
+		if n > 0 {
+			r.outVec[r.answered].SetLen(n)
+			to := &r.out[r.answered].hdr
+			to.Name, to.Namelen = r.in[i].hdr.Name, r.in[i].hdr.Namelen
+			r.hits[r.answered] = e
+			r.answered++
+		}
 	}
 	if r.answered > 0 {
 		unsent := r.answered - r.send()
 		b.Sent(r.hits[:r.answered], unsent, Clock()-now)
 		clear(r.hits[:r.answered])
 	}
-}
-
-// miss gives the i-th packet to the backend.
-func (r *reader) miss(b Backend, i int, q Query) {
-	r.query = q
-	r.query.Sender = r.sender(i)
-	if n, from := b.Miss(&r.query, r.answers[r.answered][:]); n > 0 {
-		r.reply(i, n, from)
-	}
-}
-
-// reply puts the n octets of the next answer into the output, as the answer to the i-th packet. The answer comes from e, nil: from
-// no entry.
-func (r *reader) reply(i, n int, e *store.Entry) {
-	o := r.answered
-	r.outVec[o].SetLen(n)
-	r.out[o].hdr.Name, r.out[o].hdr.Namelen = r.in[i].hdr.Name, r.in[i].hdr.Namelen
-	r.hits[o] = e
-	r.answered++
 }
 
 // send sends the answers, and returns the number that the kernel took. It does not wait for room: a few readers answer all

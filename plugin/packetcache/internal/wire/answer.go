@@ -44,17 +44,13 @@ func ReadAnswer(wire, key []byte) (a Answer, ok bool) {
 	if records > maxRecords {
 		return a, false
 	}
-	return a, a.records(wire, HeaderLen+qlen, records) && a.TTL > 0
-}
-
-// records reads the n records from off to the end of wire.
-func (a *Answer) records(wire []byte, off, n int) bool {
-	a.TTLs = make([]uint16, 0, n)
+	off := HeaderLen + qlen
+	a.TTLs = make([]uint16, 0, records)
 	lowest, rotating := uint32(1<<31-1), 0
-	for range n {
+	for range records {
 		var err error
 		if _, off, err = dns.UnpackDomainName(wire, off); err != nil || off+10 > len(wire) {
-			return false
+			return a, false
 		}
 		rrtype := binary.BigEndian.Uint16(wire[off:])
 		if rrtype != dns.TypeOPT {
@@ -70,7 +66,7 @@ func (a *Answer) records(wire []byte, off, n int) bool {
 		a.TTL = time.Duration(lowest) * time.Second
 	}
 	a.Shuffled = rotating > 1
-	return off == len(wire)
+	return a, off == len(wire) && a.TTL > 0
 }
 
 // Replay writes to out the answer to query from an earlier answer to the same question, and returns its length: with the ID

@@ -74,12 +74,11 @@ func FreePort(t testing.TB) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		addr := ln.Addr().String()
-		pc, err := net.ListenPacket("udp", addr)
+		pc, err := net.ListenPacket("udp", ln.Addr().String())
 		_ = ln.Close()
 		if err == nil {
 			_ = pc.Close()
-			return addr
+			return ln.Addr().String()
 		}
 	}
 	t.Fatal("no port is free for both")
