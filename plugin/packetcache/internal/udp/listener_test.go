@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -150,6 +151,36 @@ func TestWithdraw(t *testing.T) {
 		if r := newReader(l, false); r.receive(l.fd) != unix.EAGAIN {
 			t.Errorf("company %d: %d packets came to a socket that was withdrawn", company, r.n)
 		}
+	}
+}
+
+// TestGather has a socket as a stock server opens it, of either family: ours is in its group and gets all packets.
+func TestGather(t *testing.T) {
+	for _, ip := range []string{"127.0.0.1", "::1"} {
+		options := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) error {
+			return control(conn, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+		}}
+		stock, err := options.ListenPacket(t.Context(), "udp", net.JoinHostPort(ip, "0"))
+		if err != nil {
+			if ip == "::1" {
+				t.Skipf("a kernel without IPv6: %v", err)
+			}
+			t.Fatal(err)
+		}
+		defer stock.Close()
+		l := newListener(New(t.Logf), stock.LocalAddr().(*net.UDPAddr).AddrPort())
+		if err := l.open(); err != nil {
+			t.Fatal(err)
+		}
+		defer l.socket.Close()
+		if err := l.gather(1); err != nil || l.company != alone {
+			t.Fatalf("%s: company %d, %v", ip, l.company, err)
+		}
+		const packets = 20
+		for range packets {
+			_, _ = dial(t, l.addr.String()).Write(make([]byte, 60))
+		}
+		newReader(l, false).receives(t, packets)
 	}
 }
 
