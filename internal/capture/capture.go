@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package capture is the client of a question that a plugin asks on its own. A writer with other methods to write can embed a Writer.
+// Package capture is the client of a question that a plugin asks on its own. A dns.ResponseWriter with its own WriteMsg and Write can
+// embed a Writer.
 package capture
 
 import (
