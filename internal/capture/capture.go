@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package capture is the client of a question that a plugin asks on its own.
+// Package capture is the client of a question that a plugin asks on its own. A dns.ResponseWriter with its own WriteMsg and Write can
+// embed a Writer.
 package capture
 
 import (
+	"cmp"
 	"net"
 
 	"github.com/miekg/dns"
@@ -29,15 +31,10 @@ func (w *Writer) Write(b []byte) (int, error) {
 	return len(b), w.WriteMsg(m)
 }
 
-func (w *Writer) LocalAddr() net.Addr  { return orZero(w.Local) }
-func (w *Writer) RemoteAddr() net.Addr { return orZero(w.Remote) }
+var zero net.Addr = new(net.TCPAddr)
 
-func orZero(a net.Addr) net.Addr {
-	if a == nil {
-		return new(net.TCPAddr)
-	}
-	return a
-}
+func (w *Writer) LocalAddr() net.Addr  { return cmp.Or(w.Local, zero) }
+func (w *Writer) RemoteAddr() net.Addr { return cmp.Or(w.Remote, zero) }
 
 // These methods do nothing.
 func (*Writer) Close() error        { return nil }

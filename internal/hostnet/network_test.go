@@ -91,7 +91,7 @@ func TestIsLocal(t *testing.T) {
 		}
 	}
 	for _, a := range cfg.Addresses {
-		nettest.Eventually(t, a.String()+" goes without a renewal", func() bool { return !IsLocal(a) })
+		eventually(t, a.String()+" goes without a renewal", func() bool { return !IsLocal(a) })
 	}
 	nettest.Command(t, "ip", "addr", "add", "10.96.0.10/32", "dev", "lo")
 	if !IsLocal(netip.MustParseAddr("10.96.0.10")) {
@@ -105,7 +105,7 @@ func TestLeaseRunsOut(t *testing.T) {
 	cfg.Lease = 2 * time.Second
 	n := open(t, cfg)
 	defer closeNetwork(t, n)
-	nettest.Eventually(t, "the addresses go without a renewal", func() bool {
+	eventually(t, "the addresses go without a renewal", func() bool {
 		return !strings.Contains(nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"), "/32")
 	})
 	if _, err := n.Renew(); err != nil {
@@ -121,7 +121,7 @@ func TestRepairsLink(t *testing.T) {
 	n := open(t, testConfig())
 	defer closeNetwork(t, n)
 	nettest.Command(t, "ip", "link", "del", "nodelocaldns")
-	nettest.Eventually(t, "an event", func() bool { return len(n.Events()) > 0 })
+	eventually(t, "an event", func() bool { return len(n.Events()) > 0 })
 	if e := <-n.Events(); e != LinkGone && e != AddressGone {
 		t.Errorf("event %q", e)
 	}
@@ -129,7 +129,7 @@ func TestRepairsLink(t *testing.T) {
 		t.Fatalf("got %v, %v", repaired, err)
 	}
 	nettest.Command(t, "ip", "addr", "del", "169.254.20.10/32", "dev", "nodelocaldns")
-	nettest.Eventually(t, "an event", func() bool {
+	eventually(t, "an event", func() bool {
 		select {
 		case e := <-n.Events():
 			return e == AddressGone
@@ -166,7 +166,7 @@ func TestTwoInstances(t *testing.T) {
 		t.Errorf("the second steers while the first leaves: %v", err)
 	}
 	closeNetwork(t, a)
-	nettest.Eventually(t, "an event", func() bool { return len(b.Events()) > 0 })
+	eventually(t, "an event", func() bool { return len(b.Events()) > 0 })
 	if e := <-b.Events(); e != PeerGone {
 		t.Errorf("event %q", e)
 	}
@@ -356,7 +356,7 @@ func TestPrepareChangesTheLink(t *testing.T) {
 
 func TestDummyLink(t *testing.T) {
 	nettest.InNamespace(t)
-	nettest.NeedsDummy(t)
+	needsDummy(t)
 	cfg := testConfig()
 	cfg.Link = Dummy
 	nettest.Command(t, "sh", "-c", "ip link add nodelocaldns type dummy && ip addr add 169.254.20.10/32 dev nodelocaldns") // the reference's
@@ -701,7 +701,7 @@ func TestBecomesUnreadable(t *testing.T) {
 // TestCleanupReference has a k8s-dns-node-cache that serves, and its end.
 func TestCleanupReference(t *testing.T) {
 	nettest.InNamespace(t)
-	nettest.NeedsDummy(t)
+	needsDummy(t)
 	nettest.Command(t, "sh", "-c", "ip link set lo up && ip link add nodelocaldns type dummy && ip link set nodelocaldns up && ip addr add 169.254.20.10/32 dev nodelocaldns")
 	for _, addr := range []string{"169.254.20.10:53", "169.254.20.10:5353", "0.0.0.0:53"} {
 		server, err := net.ListenPacket("udp4", addr)

@@ -46,8 +46,6 @@ type Writer struct {
 	out  io.Writer
 	rate rate
 	wake chan struct{} // a line or a flush waits
-	quit chan struct{}
-	done chan struct{} // the goroutine has ended
 
 	mu     sync.Mutex // not held during a write
 	lines  [][]byte
@@ -58,8 +56,8 @@ type Writer struct {
 
 // New returns a Writer to out. Its goroutine lives as long as the process.
 func New(out io.Writer) *Writer {
-	w := &Writer{out: out, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
-	w.rate.report = func(line string) { w.put([]byte(line)) }
+	w := &Writer{out: out, wake: make(chan struct{}, 1)}
+	w.rate = rate{report: func(line string) { w.put([]byte(line)) }, kinds: map[string]*bucket{}}
 	go w.run()
 	return w
 }
@@ -118,13 +116,7 @@ func (w *Writer) awake() {
 
 // run writes each line with one call, so that the lines of two processes on one pipe do not mix.
 func (w *Writer) run() {
-	defer close(w.done)
-	for {
-		select {
-		case <-w.wake:
-		case <-w.quit:
-			return
-		}
+	for range w.wake {
 		for line := w.next(); line != nil; line = w.next() {
 			if _, err := w.out.Write(line); err != nil {
 				dropped.WithLabelValues(reasonError).Inc() // the log itself cannot report the error
@@ -166,11 +158,4 @@ func (w *Writer) Flush(patience time.Duration) {
 	case <-idle:
 	case <-time.After(patience):
 	}
-}
-
-// close ends the goroutine after all lines are written.
-func (w *Writer) close() {
-	w.Flush(time.Hour)
-	close(w.quit)
-	<-w.done
 }

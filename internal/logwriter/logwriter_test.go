@@ -30,6 +30,12 @@ func (r *reader) Write(p []byte) (int, error) {
 	return r.text.Write(p)
 }
 
+// close ends the goroutine of w after all lines are written. Nobody may write to w any more.
+func (w *Writer) close() {
+	w.Flush(time.Hour)
+	close(w.wake)
+}
+
 func (r *reader) lines() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -221,7 +227,7 @@ func TestKindOf(t *testing.T) {
 
 // TestManyKinds bounds the number of kinds.
 func TestManyKinds(t *testing.T) {
-	r := rate{report: func(string) {}}
+	r := rate{report: func(string) {}, kinds: map[string]*bucket{}}
 	defer r.flush()
 	for i := range 10 * maxKinds {
 		r.allow(fmt.Appendf(nil, "[ERROR] plugin/p%d: x\n", i))

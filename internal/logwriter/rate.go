@@ -29,6 +29,7 @@ type rate struct {
 
 // A bucket is a token bucket of one kind.
 type bucket struct {
+	kind    string
 	tokens  float64
 	filled  time.Time
 	omitted int         // lines since the last report
@@ -43,7 +44,7 @@ func (r *rate) allow(line []byte) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b, name := r.bucketOf(kind)
+	b := r.bucketOf(string(kind))
 	now := time.Now()
 	b.tokens = min(burst, b.tokens+perSecond*now.Sub(b.filled).Seconds())
 	b.filled = now
@@ -54,54 +55,47 @@ func (r *rate) allow(line []byte) bool {
 	b.omitted++
 	dropped.WithLabelValues(reasonRate).Inc()
 	if b.timer == nil {
-		b.timer = time.AfterFunc(sumInterval, func() { r.sum(name, b) })
+		b.timer = time.AfterFunc(sumInterval, func() { r.sum(b) })
 	}
 	return false
 }
 
-// bucketOf returns the bucket of a kind and its name.
-func (r *rate) bucketOf(kind []byte) (*bucket, string) {
-	if b := r.kinds[string(kind)]; b != nil {
-		return b, string(kind)
+// bucketOf returns the bucket of a kind. The caller holds mu.
+func (r *rate) bucketOf(kind string) *bucket {
+	if r.kinds[kind] == nil && len(r.kinds) >= maxKinds {
+		kind, _, _ = strings.Cut(kind, " ")
 	}
-	if r.kinds == nil {
-		r.kinds = map[string]*bucket{}
+	b := r.kinds[kind]
+	if b == nil {
+		b = &bucket{kind: kind, tokens: burst, filled: time.Now()}
+		r.kinds[kind] = b
 	}
-	name := string(kind)
-	if len(r.kinds) >= maxKinds {
-		name, _, _ = strings.Cut(name, " ")
-		if b := r.kinds[name]; b != nil {
-			return b, name
-		}
-	}
-	b := &bucket{tokens: burst, filled: time.Now()}
-	r.kinds[name] = b
-	return b, name
+	return b
 }
 
 // sum reports the number of omitted lines of a kind.
-func (r *rate) sum(name string, b *bucket) {
+func (r *rate) sum(b *bucket) {
 	r.mu.Lock()
 	n := b.omitted
 	b.omitted, b.timer = 0, nil
 	r.mu.Unlock()
 	if n > 0 {
-		r.report(fmt.Sprintf("%s%d more lines that begin with %q were left out within %s\n", prefix, n, name, sumInterval))
+		r.report(fmt.Sprintf("%s%d more lines that begin with %q were left out within %s\n", prefix, n, b.kind, sumInterval))
 	}
 }
 
 // flush makes all reports that are due later.
 func (r *rate) flush() {
 	r.mu.Lock()
-	waiting := map[string]*bucket{}
-	for name, b := range r.kinds {
+	var waiting []*bucket
+	for _, b := range r.kinds {
 		if b.timer != nil && b.timer.Stop() {
-			waiting[name] = b
+			waiting = append(waiting, b)
 		}
 	}
 	r.mu.Unlock()
-	for name, b := range waiting {
-		r.sum(name, b)
+	for _, b := range waiting {
+		r.sum(b)
 	}
 }
 

@@ -4,6 +4,7 @@
 package nettest
 
 import (
+	"cmp"
 	"flag"
 	"net/netip"
 	"os"
@@ -12,7 +13,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,28 +21,21 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// InNamespace moves the test's goroutine to a network namespace of its own,
-// which goes with its thread.
+// InNamespace moves the test's goroutine to a network namespace of its own, which goes with its thread. It skips the test for
+// others than root, unless the environment requires the test.
 func InNamespace(t *testing.T) {
 	t.Helper()
-	NeedsRoot(t)
+	if os.Getuid() != 0 {
+		if os.Getenv("NODELOCALDNS_E2E") == "required" {
+			t.Fatal("needs root")
+		}
+		t.Skip("needs root to make network namespaces")
+	}
 	runtime.LockOSThread() // never unlocked: the thread is not to be used again
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatalf("making a network namespace: %v", err)
 	}
 	Command(t, "ip", "link", "set", "lo", "up")
-}
-
-// NeedsRoot skips the test for others than root, unless the environment requires it.
-func NeedsRoot(t *testing.T) {
-	t.Helper()
-	if os.Getuid() == 0 {
-		return
-	}
-	if os.Getenv("NODELOCALDNS_E2E") == "required" {
-		t.Fatal("needs root")
-	}
-	t.Skip("needs root to make network namespaces")
 }
 
 // Command runs a command, which must succeed, and returns what it says.
@@ -73,16 +66,6 @@ func Golden(t *testing.T, name, got string) {
 	}
 }
 
-// Eventually waits until ok, for at most a generous bound.
-func Eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
-
 // Addrs returns the addresses that s names.
 func Addrs(s string) []netip.Addr {
 	var out []netip.Addr
@@ -92,49 +75,40 @@ func Addrs(s string) []netip.Addr {
 	return out
 }
 
-// Variant puts iptables commands of one variant in front of PATH.
+// Variant puts the iptables commands of a variant, "nft" or "legacy", in front of PATH.
 func Variant(t *testing.T, name string) {
 	t.Helper()
-	dir := t.TempDir()
-	for _, command := range []string{"iptables", "ip6tables"} {
-		for _, suffix := range []string{"", "-save", "-restore"} {
-			target, err := exec.LookPath(command + "-" + name + suffix)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Symlink(target, filepath.Join(dir, command+suffix)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	t.Setenv("XTABLES_LOCKFILE", filepath.Join(dir, "xtables.lock"))
+	path := os.Getenv("PATH")
+	t.Setenv("PATH", link(t, name, "")+":"+path)
 }
 
-// ToolsOf makes a PATH with nothing but the commands of the variants, "" being
-// plain ones, which are nft's.
+// ToolsOf makes a PATH with nothing but the commands of the variants, "" being plain ones, which are nft's.
 func ToolsOf(t *testing.T, variants ...string) {
 	t.Helper()
-	dir := t.TempDir()
+	var dirs []string
 	for _, variant := range variants {
-		multi := "xtables-nft-multi"
-		if variant == "-legacy" {
-			multi = "xtables-legacy-multi"
-		}
-		target, err := exec.LookPath(multi)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range []string{"iptables", "ip6tables"} {
-			for _, suffix := range []string{"", "-save", "-restore"} {
-				if err := os.Symlink(target, filepath.Join(dir, name+variant+suffix)); err != nil {
-					t.Fatal(err)
-				}
+		dirs = append(dirs, link(t, cmp.Or(strings.TrimPrefix(variant, "-"), "nft"), variant))
+	}
+	t.Setenv("PATH", strings.Join(dirs, ":"))
+}
+
+// link makes a directory with the iptables commands of a variant, with infix in their names, and a lock of their own.
+func link(t *testing.T, variant, infix string) (dir string) {
+	t.Helper()
+	target, err := exec.LookPath("xtables-" + variant + "-multi")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = t.TempDir()
+	for _, name := range []string{"iptables", "ip6tables"} {
+		for _, suffix := range []string{"", "-save", "-restore"} {
+			if err := os.Symlink(target, filepath.Join(dir, name+infix+suffix)); err != nil {
+				t.Fatal(err)
 			}
 		}
 	}
-	t.Setenv("PATH", dir)
 	t.Setenv("XTABLES_LOCKFILE", filepath.Join(dir, "xtables.lock"))
+	return dir
 }
 
 // RuleLines returns the rules, which have comments, of what nft lists.
@@ -158,22 +132,11 @@ func Try(line string) bool {
 func DefaultRoute(t *testing.T, link string, f family.Family) {
 	t.Helper()
 	Command(t, "ip", "link", "set", link, "up")
-	if Try("ip link show far") {
-		Command(t, "ip", "link", "set", "far", "up")
-	}
+	Try("ip link set far up") // the other end of a veth pair
 	option, addr, gateway := "-4", "198.51.100.1/24", "198.51.100.2"
 	if f == family.IPv6 {
 		option, addr, gateway = "-6", "2001:db8::1/64", "2001:db8::2"
 	}
 	Command(t, "ip", option, "addr", "add", addr, "dev", link)
 	Command(t, "ip", option, "route", "replace", "default", "via", gateway, "dev", link, "onlink")
-}
-
-// NeedsDummy skips the test where the kernel has no dummy links.
-func NeedsDummy(t *testing.T) {
-	t.Helper()
-	if !Try("ip link add probe type dummy") {
-		t.Skip("this kernel has no dummy links")
-	}
-	Command(t, "ip", "link", "del", "probe")
 }

@@ -76,7 +76,10 @@ func (p *Places) Enter(client netip.Addr, favoured bool) Verdict {
 }
 
 func (p *Places) verdict(client netip.Addr, favoured bool) Verdict {
-	held := p.held[client]
+	held, clients := p.held[client], len(p.held)
+	if held == 0 {
+		clients++
+	}
 	switch {
 	case p.used < p.max/2 || favoured && p.used < p.max+p.max/8:
 		return Admitted
@@ -84,7 +87,7 @@ func (p *Places) verdict(client netip.Addr, favoured bool) Verdict {
 		return Full
 	case p.used >= p.max && client.Is6() && p.networks[network(client)] >= crowd:
 		return OverShare
-	case held < p.share(held == 0):
+	case held < share(p.max, clients):
 		return Admitted
 	case len(p.held) == 1: // the client is alone, and its share is all places
 		return Full
@@ -92,14 +95,8 @@ func (p *Places) verdict(client netip.Addr, favoured bool) Verdict {
 	return OverShare
 }
 
-// share returns the number of places that each client may hold. another says that one more client is about to hold a place.
-func (p *Places) share(another bool) int {
-	clients := len(p.held)
-	if another {
-		clients++
-	}
-	return max(p.max/clients, p.max/256, 1)
-}
+// share returns the number of limit places that each client may hold. clients, at least 1, is the number of clients that hold places.
+func share(limit, clients int) int { return max(limit/clients, limit/256, 1) }
 
 // Leave returns a place that Enter gave to client.
 func (p *Places) Leave(client netip.Addr) {
@@ -140,10 +137,10 @@ func Excess(max int, held map[netip.Addr]int) map[netip.Addr]int {
 	if used <= max/2 {
 		return over
 	}
-	share := Most(max, held)
+	most := Most(max, held)
 	for client, n := range held {
-		if n > share {
-			over[client] = n - share
+		if n > most {
+			over[client] = n - most
 		}
 	}
 	return over
@@ -152,13 +149,48 @@ func Excess(max int, held map[netip.Addr]int) map[netip.Addr]int {
 // Most returns the share of each client of limit places, if held has the clients that hold places. The share is at least a 256th of
 // the places, unless the clients would then hold more than limit.
 func Most(limit int, held map[netip.Addr]int) int {
-	p := Places{max: limit, held: held}
-	share, all := p.share(len(held) == 0), 0
+	most, all := share(limit, max(len(held), 1)), 0
 	for _, n := range held {
-		all += min(n, share)
+		all += min(n, most)
 	}
 	if all > limit {
 		return max(limit/len(held), 1)
 	}
-	return share
+	return most
+}
+
+const (
+	// tellEvery is the least time between two reports.
+	tellEvery = 30 * time.Second
+	// maxTally bounds the clients that are counted between two reports.
+	maxTally = 1024
+)
+
+// A Tally counts the refusals of each client between two reports. The zero value is ready. Only one goroutine may use a Tally at a
+// time.
+type Tally struct {
+	counts map[netip.Addr]int // refusals since told
+	told   time.Time          // of the last report
+}
+
+// Add counts n refusals of client. At the first call, and later every 30 s at most, a report is due: Add returns the client with the
+// most refusals since the last report, and their number. Otherwise most is 0.
+func (t *Tally) Add(client netip.Addr, n int, now time.Time) (busiest netip.Addr, most int) {
+	if t.counts == nil {
+		t.counts = map[netip.Addr]int{}
+	}
+	if _, ok := t.counts[client]; ok || len(t.counts) < maxTally {
+		t.counts[client] += n
+	}
+	if now.Sub(t.told) < tellEvery {
+		return busiest, 0
+	}
+	for c, n := range t.counts {
+		if n > most || n == most && c.Less(busiest) {
+			busiest, most = c, n
+		}
+	}
+	clear(t.counts)
+	t.told = now
+	return busiest, most
 }

@@ -2,30 +2,16 @@
 
 package packetcache
 
-import (
-	"github.com/coredns/coredns/plugin"
+import "github.com/nodelocaldns/nodelocaldns/internal/metric"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
-)
-
-const subsystem = "packetcache"
+const of = metric.Of("packetcache")
 
 var (
-	hitsTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "hits_total",
-		Help: "Counter of queries that were answered by the packet cache.",
-	}, []string{"server"})
-	missesTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "misses_total",
-		Help: "Counter of queries that the packet cache read and handed on to the plugins, or answered with FORMERR or NOTIMP by their header.",
-	}, []string{"server"})
-	refusedTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "refused_total",
-		Help: "Counter of queries that were answered with SERVFAIL, or dropped if of an unusual form, because too many were with the plugins.",
-	}, []string{"server", "reason"})
-	unsentTotal = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: subsystem, Name: "unsent_total",
-		Help: "Counter of answers that the kernel did not take.",
-	}, []string{"server"})
+	hitsTotal   = of.CounterVec("hits_total", "Counter of queries that were answered by the packet cache.", "server")
+	missesTotal = of.CounterVec("misses_total",
+		"Counter of queries that the packet cache read and handed on to the plugins, or answered with FORMERR or NOTIMP by their header.", "server")
+	refusedTotal = of.CounterVec("refused_total",
+		"Counter of queries that were answered with SERVFAIL, or dropped if of an unusual form, because too many were with the plugins.",
+		"server", "reason")
+	unsentTotal = of.CounterVec("unsent_total", "Counter of answers that the kernel did not take.", "server")
 )

@@ -3,12 +3,21 @@
 package packetcache
 
 import (
+	"bytes"
 	"context"
 	"net"
+	"net/netip"
+	"sync/atomic"
 
 	"github.com/coredns/coredns/plugin"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/capture"
+	"github.com/nodelocaldns/nodelocaldns/internal/shares"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/udp"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wire"
 )
 
 // Packetcache is the plugin's handler. It answers nothing: it tells a miss, on the way through the plugins, which server block
@@ -33,3 +42,119 @@ func (p *Packetcache) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns
 
 // Name implements plugin.Handler.
 func (p *Packetcache) Name() string { return "packetcache" }
+
+// A miss is a query on its way through the plugins, and the writer of its answer.
+type miss struct {
+	capture.Writer // of the addresses; miss has its own methods to write
+	server         *server
+	sender         netip.AddrPort // its client holds the place
+	query          []byte
+	key            []byte // nil: the query has an unusual form, and the answer is not kept
+
+	request *dns.Msg
+	block   atomic.Pointer[blockInfo] // of the server block that got the query; nil: a block without the plugin
+	unsafe  atomic.Bool               // a block that is not safe had a part in the answer
+	size    int                       // of the answer, where the prometheus plugin counts it
+	written bool
+}
+
+// ask asks the plugins, and gives the place back.
+func (m *miss) ask() {
+	defer m.server.places.Leave(shares.Client(m.sender.Addr()))
+	r := new(dns.Msg)
+	if err := r.Unpack(m.query); err != nil {
+		_ = m.WriteMsg(malformed(r)) // serveDNS ignores this error, too
+		return
+	}
+	m.request = r
+	m.server.dns.ServeDNS(context.WithValue(m.server.ctx, missKey{}, m), m, r)
+}
+
+// pass is called by the handler of each server block that a message passes, and returns the writer for the handlers behind it.
+// r need not be the client's query: on its way to the answer a server block, also one without the plugin, can ask another block
+// or itself; and the plugin cache asks again, behind the answer, for a record that runs out soon.
+func (m *miss) pass(b *blockInfo, w dns.ResponseWriter, r *dns.Msg) dns.ResponseWriter {
+	if !b.safe {
+		m.unsafe.Store(true)
+	}
+	if r != m.request {
+		return w
+	}
+	m.block.Store(b)
+	return &sizer{w, m}
+}
+
+// A sizer records the size of an answer before the server adds the OPT record.
+type sizer struct {
+	dns.ResponseWriter
+	m *miss
+}
+
+// WriteMsg implements dns.ResponseWriter.
+func (s *sizer) WriteMsg(r *dns.Msg) error {
+	s.m.size = r.Len()
+	return s.ResponseWriter.WriteMsg(r)
+}
+
+// Write implements dns.ResponseWriter.
+func (s *sizer) Write(data []byte) (int, error) {
+	s.m.size = len(data)
+	return s.ResponseWriter.Write(data)
+}
+
+// WriteMsg implements dns.ResponseWriter.
+func (m *miss) WriteMsg(r *dns.Msg) (err error) {
+	var data []byte
+	if r.IsTsig() != nil {
+		data, _, err = dns.TsigGenerateWithProvider(r, noSecrets{}, "", false) // who does not sign needs no MAC of the query
+	} else {
+		data, err = r.Pack()
+	}
+	if err != nil {
+		return err
+	}
+	_, err = m.Write(data)
+	return err
+}
+
+// Write implements dns.ResponseWriter. It keeps the first answer. An answer that the kernel does not take is counted, but is no
+// error: neither is a packet that the network loses.
+func (m *miss) Write(data []byte) (int, error) {
+	if err := m.server.lease.Send(data, m.sender); err != nil {
+		m.server.unsent.Inc()
+	}
+	if b := m.block.Load(); !m.written && m.key != nil && b != nil && !m.unsafe.Load() {
+		m.keep(data, b)
+	}
+	m.written = true
+	return len(data), nil
+}
+
+// keep stores an answer that may be kept.
+func (m *miss) keep(data []byte, b *blockInfo) {
+	a, ok := wire.ReadAnswer(data, m.key)
+	if !ok || b.rotates && a.Shuffled {
+		return
+	}
+	now := udp.Clock()
+	m.server.store.Put(&store.Entry{
+		Key: m.key, Wire: bytes.Clone(data), TTLs: a.TTLs, Stored: now, Expires: now + min(a.TTL/4, m.server.ttl), Ends: now + a.TTL,
+		Value: &origin{query: len(m.query), size: m.size, block: b},
+	})
+}
+
+// An origin is the value of an entry: what the metrics need to know of the answer.
+type origin struct {
+	query    int // length of the query that was answered
+	size     int // of the answer, as the prometheus plugin counts it
+	block    *blockInfo
+	counters atomic.Pointer[counters] // made for the first hit; nil: not yet
+}
+
+// TsigStatus implements dns.ResponseWriter. A server without secrets verifies no signature.
+func (m *miss) TsigStatus() error {
+	if m.request.IsTsig() == nil {
+		return nil
+	}
+	return dns.ErrSecret
+}

@@ -16,7 +16,7 @@ func TestExamplesOfTheREADME(t *testing.T) {
 		if reason := checkBlock(e.Block, []caddyfile.ServerBlock{e.Block}); reason != "" {
 			t.Errorf("not used in an example: %s", reason)
 		}
-		o, _, _, err := parse(controller(e.Block.Tokens["packetcache"]))
+		o, _, err := parse(controller(e.Block.Tokens["packetcache"]))
 		if err != nil {
 			t.Errorf("%v\n%s", err, e.Text)
 		}

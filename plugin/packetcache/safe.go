@@ -27,8 +27,7 @@ var independent = []string{
 	"timeouts", "tls",
 }
 
-// elsewhere are directives that concern a listener and not only their own
-// server block: with one of them anywhere, no block is safe.
+// elsewhere are directives that concern a listener and not only their own server block. With one of them anywhere, no block is safe.
 var elsewhere = []string{"view", "shed", "multisocket", "proxyproto", "tsig"}
 
 // checkBlock returns why answers of b, one of blocks, must not be kept; "" if they may.
@@ -46,7 +45,7 @@ func checkBlock(b caddyfile.ServerBlock, blocks []caddyfile.ServerBlock) string 
 	asker := asksAgain(b)
 	for _, other := range blocks {
 		if _, marked := other.Tokens["packetcache"]; marked || asker == "" {
-			continue // it marks the queries that come to it
+			continue // the other block marks the queries that come to the block
 		}
 		if reason := checkDirectives(other); reason != "" {
 			return fmt.Sprintf("%s may ask the server block of %s, and there %s", asker, strings.Join(other.Keys, " "), reason)
@@ -75,8 +74,8 @@ func checkDirectives(b caddyfile.ServerBlock) string {
 	return ""
 }
 
-// asksAgain returns the directive of b that asks the server, and so perhaps
-// another block, for a name that its answer points to; "" if there is none.
+// asksAgain returns the directive of b that asks the server, and so perhaps another block, for a name that the directive's answer
+// points to; "" if there is none.
 func asksAgain(b caddyfile.ServerBlock) string {
 	for _, name := range []string{"file", "template"} {
 		if _, ok := b.Tokens[name]; ok {
@@ -98,8 +97,8 @@ var (
 	ofQuestion = []string{".Zone", ".Name", ".Class", ".Type", ".Regex", ".Match", ".Group", ".Question"}
 )
 
-// unknownInTemplate returns what may tell clients apart: an expression, which
-// can use the client's address, or other data than the question's.
+// unknownInTemplate returns what may tell clients apart: an expression, which can use the client's address, or other data than
+// the question's.
 func unknownInTemplate(tokens []caddyfile.Token) string {
 	for _, t := range tokens {
 		if t.Text == "var" || t.Text == "expr" {

@@ -3,10 +3,11 @@
 package packetcache
 
 import (
+	"bytes"
 	"context"
-	"fmt"
+	"errors"
+	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/capture"
 	"github.com/nodelocaldns/nodelocaldns/internal/shares"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/udp"
@@ -37,9 +39,11 @@ func tellBusiest(client netip.Addr, refused int) {
 	go log.Warningf("Refusing queries, most of them from %s (%d since the last line like this): too many wait for an answer", client, refused)
 }
 
-// servers are the servers of one configuration.
+// servers are the servers of one configuration. Its directives with options have the same ones, since server blocks share
+// addresses.
 type servers struct {
 	options
+	where string // file and line of the last directive with options; empty: none so far
 	mu    sync.Mutex
 	all   []*server
 	phase phase
@@ -53,57 +57,42 @@ const (
 	replaced              // the configuration has ended: a server that starts late stays out of the way
 )
 
-// next has the addresses of the configuration that is being started, or was started last.
-var next struct {
-	sync.Mutex
-	servers *servers
-	addrs   []netip.AddrPort
-}
-
-func newServers(o options) *servers { return &servers{options: o} }
+// expected has the *servers of the configuration that serves an address (netip.AddrPort), or is being started and will serve it.
+var expected sync.Map
 
 // expect records addresses that this configuration will serve. The configuration before it then hands its sockets over instead
 // of closing them.
 func (ss *servers) expect(addrs []netip.AddrPort) {
-	next.Lock()
-	defer next.Unlock()
-	if next.servers != ss {
-		next.servers, next.addrs = ss, nil
+	for _, addr := range addrs {
+		expected.Store(addr, ss)
 	}
-	next.addrs = append(next.addrs, addrs...)
 }
 
-// forgetNext forgets the addresses of a configuration that could not be started.
-func forgetNext() error {
-	next.Lock()
-	defer next.Unlock()
-	next.servers, next.addrs = nil, nil
+// forgetExpected forgets the addresses of a configuration that could not be started. A configuration without addresses here closes
+// its sockets.
+func forgetExpected() error {
+	expected.Clear()
 	return nil
 }
 
-// hasSuccessor reports whether a later configuration is going to serve addr.
-func (ss *servers) hasSuccessor(addr netip.AddrPort) bool {
-	next.Lock()
-	defer next.Unlock()
-	return next.servers != ss && slices.Contains(next.addrs, addr)
-}
-
-// start runs just before a stock server reads its UDP socket. It opens a socket of ours at the same address. The new socket gets
-// the queries from then on. On an error the stock server carries on alone.
-func (ss *servers) start(s *dnsserver.Server) {
+// start runs just before a stock server reads its UDP socket (fact 1 of stock.go). It opens a socket of ours at the same address.
+// The new socket gets the queries from then on. On an error the stock server carries on alone. start returns nil: the stock
+// server's writer stays as it is.
+func (ss *servers) start(s *dnsserver.Server) dns.DecorateWriter {
 	addr, err := addrOf(s)
-	if err == nil && addr.Addr().IsUnspecified() {
-		err = fmt.Errorf("it needs an address: add a bind line to the server block")
-	}
-	if err == nil && len(s.TsigSecret) > 0 {
-		err = fmt.Errorf("a server block there has secrets for TSIG")
-	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case addr.Addr().IsUnspecified():
+		err = errors.New("it needs an address: add a bind line to the server block")
+	case len(s.TsigSecret) > 0:
+		err = errors.New("a server block there has secrets for TSIG")
+	default:
 		err = ss.listen(s, addr)
 	}
 	if err != nil {
 		log.Warningf("Not used at %s: %v", s.Addr, err)
 	}
+	return nil
 }
 
 // listen answers at addr for s. It does nothing once the configuration is replaced: a reload that follows a start at once may
@@ -131,7 +120,7 @@ func (ss *servers) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
 	for _, s := range all {
-		if ss.hasSuccessor(s.lease.Addr().AddrPort()) {
+		if next, ok := expected.Load(s.lease.Addr().AddrPort()); ok && next != ss { // a later configuration is going to serve there
 			s.lease.Await(ctx)
 		}
 		s.lease.Withdraw()
@@ -186,16 +175,12 @@ func (s *server) Miss(q *udp.Query, out []byte) (int, *store.Entry) {
 			return 0, nil
 		}
 	}
-	client := shares.Client(q.Sender.Addr())
-	if v := s.places.Enter(client, q.Old != nil); v != shares.Admitted {
+	if v := s.places.Enter(shares.Client(q.Sender.Addr()), q.Old != nil); v != shares.Admitted {
 		return s.refuse(v, q, out)
 	}
 	s.misses.Inc()
-	buf := append(append(make([]byte, 0, len(q.Packet)+len(q.Key)), q.Packet...), q.Key...)
-	m := &miss{server: s, client: client, remote: q.Remote(), query: buf[:len(q.Packet):len(q.Packet)], hash: q.Hash}
-	if q.Key != nil {
-		m.key = buf[len(q.Packet):]
-	}
+	addrs := capture.Writer{Local: s.lease.Addr(), Remote: net.UDPAddrFromAddrPort(q.Sender)}
+	m := &miss{Writer: addrs, server: s, sender: q.Sender, query: bytes.Clone(q.Packet), key: bytes.Clone(q.Key)}
 	s.queries.Go(m.ask)
 	return 0, nil
 }
@@ -230,7 +215,7 @@ func (s *server) Sent(from []*store.Entry, unsent int, took time.Duration) {
 			c = newCounters(e, o, s)
 			o.counters.Store(c)
 		}
-		c.hit(took)
+		c.hit(o, took)
 	}
 	s.hits.Add(float64(hits))
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 
@@ -53,7 +52,7 @@ func (s *server) keep(t testing.TB, query []byte, expires, ends time.Duration) {
 	if !ok {
 		t.Fatal("the answer is not kept")
 	}
-	s.store.Put(&store.Entry{Key: k, Hash: s.store.Hash(k), Wire: data, TTLs: a.TTLs, Stored: udp.Clock(), Expires: expires, Ends: ends,
+	s.store.Put(&store.Entry{Key: k, Wire: data, TTLs: a.TTLs, Stored: udp.Clock(), Expires: expires, Ends: ends,
 		Value: &origin{block: &blockInfo{}}})
 }
 
@@ -127,7 +126,7 @@ func TestPlacesAreGivenBack(t *testing.T) {
 // TestUnsentAnswer has an answer of the plugins that the kernel does not take.
 func TestUnsentAnswer(t *testing.T) {
 	s := stand(t)
-	m := &miss{server: s, remote: &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}}
+	m := &miss{server: s, sender: netip.MustParseAddrPort("127.0.0.1:0")}
 	if _, err := m.Write(make([]byte, 12)); err != nil {
 		t.Error(err)
 	}
@@ -140,7 +139,7 @@ func TestUnsentAnswer(t *testing.T) {
 // TestServeAfterClose has a server's goroutine come late, when its configuration has been replaced.
 func TestServeAfterClose(t *testing.T) {
 	addr := netip.MustParseAddrPort(wiretest.FreePort(t))
-	ss := newServers(options{defaultTTL, minSize})
+	ss := &servers{options: options{defaultTTL, minSize}}
 	if err := ss.close(); err != nil {
 		t.Fatal(err)
 	}
@@ -157,12 +156,10 @@ func TestExpected(t *testing.T) {
 	second := wiretest.FreePort(t)
 	_, port, _ := net.SplitHostPort(second)
 	first := serve(t, "a.test:PORT b.test:"+port+" {\n bind 127.0.0.1\n packetcache\n forward . 127.0.0.1:1\n}\n")
-	next.Lock()
-	defer next.Unlock()
 	for _, a := range []string{first, second} {
 		addr := netip.MustParseAddrPort(a)
-		if !slices.Contains(next.addrs, addr) {
-			t.Errorf("%s: expected at %v", addr, next.addrs)
+		if _, ok := expected.Load(addr); !ok {
+			t.Errorf("nothing is expected at %s", addr)
 		}
 	}
 }

@@ -39,17 +39,11 @@ type options struct {
 	Size int           // octets of memory for each address
 }
 
-// config is one configuration: all directives of a Corefile. Directives with options have the same ones, since server blocks
-// share addresses.
-type config struct {
-	servers *servers
-	where   string // file and line of the first directive with options; empty: none so far
-}
-
-type configKey struct{}
+// serversKey is the key under which caddy keeps the *servers of a configuration.
+type serversKey struct{}
 
 func setup(c *caddy.Controller) error {
-	o, given, where, err := parse(c)
+	o, where, err := parse(c)
 	if err != nil {
 		return plugin.Error("packetcache", err)
 	}
@@ -57,18 +51,18 @@ func setup(c *caddy.Controller) error {
 	if err != nil {
 		return plugin.Error("packetcache", err)
 	}
-	conf, ok := c.Get(configKey{}).(*config)
+	all, ok := c.Get(serversKey{}).(*servers)
 	if !ok {
-		conf = &config{servers: newServers(o)}
-		c.Set(configKey{}, conf)
-		c.OnShutdown(conf.servers.close)
-		c.OnRestartFailed(forgetNext)
+		all = &servers{options: o}
+		c.Set(serversKey{}, all)
+		c.OnShutdown(all.close)
+		c.OnRestartFailed(forgetExpected)
 	}
-	if given {
-		if conf.where != "" && conf.servers.options != o {
-			return plugin.Error("packetcache", fmt.Errorf("%s: differs from that at %s: say the same in each server block, or nothing", where, conf.where))
+	if where != "" {
+		if all.where != "" && all.options != o {
+			return plugin.Error("packetcache", fmt.Errorf("%s: differs from that at %s: say the same in each server block, or nothing", where, all.where))
 		}
-		conf.where, conf.servers.options = where, o
+		all.where, all.options = where, o
 	}
 	own := blocks[c.ServerBlockIndex]
 	h := &Packetcache{}
@@ -87,38 +81,38 @@ func setup(c *caddy.Controller) error {
 		return nil
 	}
 	h.block.safe = true
-	onServe(site, conf.servers.start)
+	site.UDPDecorateWriterFunc = all.start
 	c.OnStartup(func() error {
 		h.block.prometheus, _ = site.Handler("prometheus").(*metrics.Metrics)
-		conf.servers.expect(addrsOf(site, c.ServerBlockKeys))
+		all.expect(addrsOf(site, c.ServerBlockKeys))
 		return nil
 	})
 	return nil
 }
 
-// parse reads one directive. given reports whether the directive has options; where is its file and line.
-func parse(c *caddy.Controller) (o options, given bool, where string, err error) {
+// parse reads one directive. where is the file and line of the directive; empty: the directive has no options.
+func parse(c *caddy.Controller) (o options, where string, err error) {
 	o = options{defaultTTL, memlimit.Process().Share(defaultSize)}
 	for i := 0; c.Next(); i++ {
-		where = fmt.Sprintf("%s:%d", c.File(), c.Line())
+		line := fmt.Sprintf("%s:%d", c.File(), c.Line())
 		if i > 0 {
-			return o, given, "", c.Err("given twice in one server block")
+			return o, "", c.Err("given twice in one server block")
 		}
 		if len(c.RemainingArgs()) > 0 {
-			return o, given, "", c.ArgErr()
+			return o, "", c.ArgErr()
 		}
 		for c.NextBlock() {
-			given = true
+			where = line
 			name, args := c.Val(), c.RemainingArgs()
 			if len(args) != 1 {
-				return o, given, "", c.Errf("%s: want one value, got %d", name, len(args))
+				return o, "", c.Errf("%s: want one value, got %d", name, len(args))
 			}
 			if err := o.set(c, name, args[0]); err != nil {
-				return o, given, "", err
+				return o, "", err
 			}
 		}
 	}
-	return o, given, where, nil
+	return o, where, nil
 }
 
 func (o *options) set(c *caddy.Controller, name, value string) (err error) {

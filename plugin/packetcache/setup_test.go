@@ -24,7 +24,7 @@ func TestParse(t *testing.T) {
 		"packetcache {\n zise 1000000\n}": `unknown option "zise": known are ttl and size`,
 		"packetcache\npacketcache":        "given twice in one server block",
 	} {
-		o, given, _, err := parse(caddy.NewTestController("dns", text))
+		o, where, err := parse(caddy.NewTestController("dns", text))
 		if want != "" {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v, want %s", text, err, want)
@@ -33,7 +33,7 @@ func TestParse(t *testing.T) {
 		}
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
-		} else if given && o != (options{5 * time.Second, 1_000_000}) || !given && o != (options{time.Second, 8 << 20}) {
+		} else if where != "" && o != (options{5 * time.Second, 1_000_000}) || where == "" && o != (options{time.Second, 8 << 20}) {
 			t.Errorf("%s: %+v", text, o)
 		}
 	}

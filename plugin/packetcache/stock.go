@@ -3,6 +3,7 @@
 package packetcache
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -46,14 +47,6 @@ import (
 // closePatience is how long the end of a configuration waits for the queries that are with the plugins (fact 5).
 const closePatience = 5 * time.Second
 
-// onServe makes f run whenever a stock server of site is about to read its UDP socket (fact 1).
-func onServe(site *dnsserver.Config, f func(*dnsserver.Server)) {
-	site.UDPDecorateWriterFunc = func(s *dnsserver.Server) dns.DecorateWriter {
-		f(s)
-		return nil // the stock server's writer stays as it is
-	}
-}
-
 // addrOf returns the address that s listens at (fact 2).
 func addrOf(s *dnsserver.Server) (netip.AddrPort, error) {
 	return netip.ParseAddrPort(strings.TrimPrefix(s.Addr, "dns://"))
@@ -85,13 +78,11 @@ func fromStock(ctx context.Context) bool {
 
 // screen returns what the stock server does with a packet by its header (fact 6).
 func screen(packet []byte) dns.MsgAcceptAction {
-	if len(packet) < wire.HeaderLen { // serveUDP: len(m) < headerSize
+	var h dns.Header
+	if _, err := binary.Decode(packet, binary.BigEndian, &h); err != nil { // serveUDP: len(m) < headerSize
 		return dns.MsgIgnore
 	}
-	word := func(at int) uint16 { return binary.BigEndian.Uint16(packet[at:]) }
-	return dns.DefaultMsgAcceptFunc(dns.Header{
-		Id: word(0), Bits: word(2), Qdcount: word(4), Ancount: word(6), Nscount: word(8), Arcount: word(10),
-	})
+	return dns.DefaultMsgAcceptFunc(h)
 }
 
 // malformed makes r, what could be read of a query, the answer to it (serveDNS: MsgAccept with an error of unpack).
@@ -117,7 +108,6 @@ type counters struct {
 	requests, responses, do             prometheus.Counter // do is nil without the bit
 	cacheRequests, cacheHits            prometheus.Counter // of the plugin cache; nil where it would not be asked
 	duration, requestSize, responseSize prometheus.Observer
-	requestSizeValue, responseSizeValue float64
 }
 
 // uncounted is for entries of a server block without prometheus.
@@ -130,11 +120,8 @@ func newCounters(e *store.Entry, o *origin, s *server) *counters {
 	if p == nil || m.Unpack(e.Wire) != nil {
 		return uncounted
 	}
-	server, q := s.dns.Addr, m.Question[0]
-	zone := plugin.Zones(p.ZoneNames()).Matches(strings.ToLower(q.Name))
-	if zone == "" {
-		zone = "."
-	}
+	server, name, qtype := s.dns.Addr, strings.ToLower(m.Question[0].Name), typeLabel(m.Question[0].Qtype)
+	zone := cmp.Or(plugin.Zones(p.ZoneNames()).Matches(name), ".")
 	first := "" // the plugin behind prometheus
 	if p.Next != nil {
 		first = p.Next.Name()
@@ -144,15 +131,13 @@ func newCounters(e *store.Entry, o *origin, s *server) *counters {
 		family = "2"
 	}
 	c := &counters{
-		requests:          vars.RequestCount.WithLabelValues(server, zone, "", "udp", family, typeLabel(q.Qtype)),
-		responses:         vars.ResponseRcode.WithLabelValues(server, zone, "", dns.RcodeToString[m.Rcode], first),
-		duration:          vars.RequestDuration.WithLabelValues(server, zone, ""),
-		requestSize:       vars.RequestSize.WithLabelValues(server, zone, "", "udp"),
-		responseSize:      vars.ResponseSize.WithLabelValues(server, zone, "", "udp"),
-		requestSizeValue:  float64(o.query),
-		responseSizeValue: float64(o.size),
+		requests:     vars.RequestCount.WithLabelValues(server, zone, "", "udp", family, qtype),
+		responses:    vars.ResponseRcode.WithLabelValues(server, zone, "", dns.RcodeToString[m.Rcode], first),
+		duration:     vars.RequestDuration.WithLabelValues(server, zone, ""),
+		requestSize:  vars.RequestSize.WithLabelValues(server, zone, "", "udp"),
+		responseSize: vars.ResponseSize.WithLabelValues(server, zone, "", "udp"),
 	}
-	if zones := o.block.cached; zones != nil && plugin.Zones(zones).Matches(strings.ToLower(q.Name)) != "" {
+	if zones := o.block.cached; plugin.Zones(zones).Matches(name) != "" {
 		kind := "denial"
 		if m.Rcode == dns.RcodeSuccess && len(m.Answer) > 0 {
 			kind = "success"
@@ -166,8 +151,8 @@ func newCounters(e *store.Entry, o *origin, s *server) *counters {
 	return c
 }
 
-// hit counts one hit that took the given time.
-func (c *counters) hit(took time.Duration) {
+// hit counts one hit on an entry with the value o, which took the given time.
+func (c *counters) hit(o *origin, took time.Duration) {
 	if c == uncounted {
 		return
 	}
@@ -181,8 +166,8 @@ func (c *counters) hit(took time.Duration) {
 		c.cacheHits.Inc()
 	}
 	c.duration.Observe(took.Seconds())
-	c.requestSize.Observe(c.requestSizeValue)
-	c.responseSize.Observe(c.responseSizeValue)
+	c.requestSize.Observe(float64(o.query))
+	c.responseSize.Observe(float64(o.size))
 }
 
 // The counters of the plugin cache, which does not export them (fact 9). Dashboards compute the hit ratio from them.
@@ -206,16 +191,11 @@ func existing(name, help string, labels ...string) *prometheus.CounterVec {
 // zonesOfCache returns the zones for which the plugin cache of a server block with these keys is asked, by the tokens of its
 // directive; nil without the directive (fact 9).
 func zonesOfCache(tokens []caddyfile.Token, keys []string) []string {
-	if len(tokens) == 0 {
+	d := caddyfile.NewDispenserTokens("", tokens)
+	if !d.Next() {
 		return nil
 	}
-	var args []string
-	for _, t := range tokens[1:] {
-		if t.Line != tokens[0].Line || t.Text == "{" {
-			break
-		}
-		args = append(args, t.Text)
-	}
+	args := d.RemainingArgs()
 	if len(args) > 0 {
 		if _, err := strconv.Atoi(args[0]); err == nil {
 			args = args[1:]

@@ -48,7 +48,7 @@ type guard struct {
 	done sync.WaitGroup
 
 	counts  int
-	seen    map[sighting]bool // by the last look
+	seen    map[connection]bool // by the last look; each without the time unanswered
 	full    fullness
 	refused []netip.Addr // whose new connections are dropped
 	ended   shares.Tally
@@ -77,14 +77,11 @@ func newGuard(port uint16, count prometheus.Counter) (*guard, error) {
 
 func (g *guard) run() {
 	g.done.Go(func() {
-		timer := time.NewTimer(0)
-		defer timer.Stop()
 		for {
 			select {
 			case <-g.quit:
 				return
-			case <-timer.C:
-				timer.Reset(g.round())
+			case <-time.After(g.round()):
 			}
 		}
 	})
@@ -114,10 +111,10 @@ func (g *guard) round() time.Duration {
 	s := look(fds, g.port)
 	g.report("looking after the servers' sockets", errors.Join(widen(s.udp), narrow(s.listening)))
 	capacity := capacity(limit, len(fds)-len(s.connections))
-	p := newPlan(capacity, g.lasting(s.connections))
-	g.refuse(s.listening, g.full.note(p.full, time.Now()))
+	end, full := plan(capacity, g.lasting(s.connections))
+	g.refuse(s.listening, g.full.note(full, time.Now()))
 	switch {
-	case g.end(p.end):
+	case g.end(end):
 		return guardPause
 	case len(s.connections) > capacity/2:
 		return shortInterval
@@ -125,21 +122,15 @@ func (g *guard) round() time.Duration {
 	return guardInterval
 }
 
-// A sighting is a connection as a look saw it.
-type sighting struct {
-	fd   int
-	peer netip.AddrPort
-}
-
 // lasting returns the connections that the last look saw, too, and all connections of clients that are refused. It leaves out
 // connections that come and go with one query: after a moment in which the server could not accept, many of one client are
 // there at once, and end at once.
 func (g *guard) lasting(all []connection) (some []connection) {
-	seen := make(map[sighting]bool, len(all))
+	seen := make(map[connection]bool, len(all))
 	for _, c := range all {
-		s := sighting{c.fd, c.peer}
-		seen[s] = true
-		if g.seen[s] || slices.Contains(g.refused, shares.Client(c.peer.Addr())) {
+		key := connection{fd: c.fd, peer: c.peer}
+		seen[key] = true
+		if g.seen[key] || slices.Contains(g.refused, shares.Client(c.peer.Addr())) {
 			some = append(some, c)
 		}
 	}
@@ -162,15 +153,12 @@ func capacity(limit, others int) int {
 	return min(max((limit-others)/2, limit/8, 1), maxConnections)
 }
 
-// A plan is what is to be done about connections.
-type plan struct {
-	end  []connection
-	full []netip.Addr // clients that hold their share
-}
-
-// newPlan ends connections of each client that holds more than its share. It begins with the connections over which nothing was
-// sent for the longest time.
-func newPlan(capacity int, all []connection) (p plan) {
+// plan returns which connections to end, and the clients that hold their share. It ends connections of each client that holds more
+// than its share. It begins with the connections over which nothing was sent for the longest time.
+func plan(capacity int, all []connection) (end []connection, full []netip.Addr) {
+	if len(all) <= capacity/2 {
+		return nil, nil
+	}
 	held := map[netip.Addr]int{}
 	of := map[netip.Addr][]connection{}
 	for _, c := range all {
@@ -178,20 +166,17 @@ func newPlan(capacity int, all []connection) (p plan) {
 		held[client]++
 		of[client] = append(of[client], c)
 	}
-	if len(all) <= capacity/2 {
-		return p
-	}
 	for client, n := range shares.Excess(capacity, held) {
 		slices.SortFunc(of[client], func(a, b connection) int { return cmp.Compare(b.unanswered, a.unanswered) })
-		p.end = append(p.end, of[client][:n]...)
+		end = append(end, of[client][:n]...)
 	}
 	most := shares.Most(capacity, held)
 	for client, n := range held {
 		if n >= most {
-			p.full = append(p.full, client)
+			full = append(full, client)
 		}
 	}
-	return p
+	return end, full
 }
 
 // refuseFor is how long a client is refused new connections after it held its share. The share changes with each client that

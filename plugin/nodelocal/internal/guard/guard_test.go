@@ -38,12 +38,12 @@ func TestPlan(t *testing.T) {
 		"two pods in one /64":                 {slices.Concat(of("fd00::1", 5), of("fd00::2", 2), of("10.0.0.2", 1)), "fd00::1: 0 1 2", "fd00::1 fd00::2"},
 		"everybody has the least, beyond all": {crowd(9), "", crowdOf(9)},
 	} {
-		p := newPlan(8, test.held)
-		slices.SortFunc(p.full, netip.Addr.Compare)
-		if got := list(p.full); got != test.full {
+		end, full := plan(8, test.held)
+		slices.SortFunc(full, netip.Addr.Compare)
+		if got := list(full); got != test.full {
 			t.Errorf("%s: full are %q, want %q", name, got, test.full)
 		}
-		if got := ends(p.end); got != test.end {
+		if got := ends(end); got != test.end {
 			t.Errorf("%s: ends %q, want %q", name, got, test.end)
 		}
 	}
@@ -55,11 +55,11 @@ func TestPlanForACrowd(t *testing.T) {
 	for i := range 400 {
 		all = append(all, of(fmt.Sprintf("10.0.%d.%d", 3+i/256, i%256), 4)...)
 	}
-	p := newPlan(1024, all)
-	if left := len(all) - len(p.end); left > 1024 {
+	end, _ := plan(1024, all)
+	if left := len(all) - len(end); left > 1024 {
 		t.Errorf("%d connections are left of %d, want 1024 at most", left, len(all))
 	}
-	for _, c := range p.end {
+	for _, c := range end {
 		if c.peer.Addr() == all[0].peer.Addr() {
 			t.Errorf("a connection of the client with two is ended: %v", c)
 		}

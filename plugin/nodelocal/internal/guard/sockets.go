@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -78,6 +79,7 @@ func ignore(err, expected error) error {
 type connection struct {
 	fd         int
 	peer       netip.AddrPort
+	port       uint16        // the local one
 	unanswered time.Duration // since the client was sent something, or else since the connection was made
 }
 
@@ -91,11 +93,6 @@ type sockets struct {
 // look finds the sockets among descriptors, and for how long nothing was sent to their clients. A connection is one of a client if
 // its local port is one that this process listens at.
 func look(fds []int, port uint16) (s sockets) {
-	type stream struct {
-		connection
-		port uint16
-	}
-	var streams []stream
 	ports := map[uint16]bool{}
 	for _, fd := range fds {
 		local, ok := endpoint(unix.Getsockname(fd))
@@ -111,17 +108,15 @@ func look(fds []int, port uint16) (s sockets) {
 				s.udp = append(s.udp, fd)
 			}
 		case kind == unix.SOCK_STREAM && connected:
-			streams = append(streams, stream{connection{fd: fd, peer: peer}, local.Port()})
+			s.connections = append(s.connections, connection{fd: fd, peer: peer, port: local.Port()})
 		case kind == unix.SOCK_STREAM && listens(fd):
 			s.listening = append(s.listening, fd)
 			ports[local.Port()] = true
 		}
 	}
-	for _, c := range streams {
-		if ports[c.port] {
-			c.unanswered = unanswered(c.fd)
-			s.connections = append(s.connections, c.connection)
-		}
+	s.connections = slices.DeleteFunc(s.connections, func(c connection) bool { return !ports[c.port] })
+	for i, c := range s.connections {
+		s.connections[i].unanswered = unanswered(c.fd)
 	}
 	return s
 }

@@ -78,16 +78,9 @@ func (l *Check) Stop() {
 
 // round sends probes, and reports whether the pause has passed with nothing else to do.
 func (l *Check) round(pause time.Duration) bool {
-	for _, network := range []string{"udp4", "udp6"} {
-		conn, err := net.ListenUDP(network, nil)
-		if err != nil {
-			continue // the next round may have one
-		}
+	if conn, err := net.ListenUDP("udp", nil); err == nil { // the next round may have one
 		defer conn.Close() // until then the answers have somewhere to go
 		for _, a := range l.addrs {
-			if a.Is6() != (network == "udp6") {
-				continue
-			}
 			for _, zone := range l.zones {
 				for range probes {
 					l.send(conn, zone, netip.AddrPortFrom(a, l.port))
@@ -95,10 +88,8 @@ func (l *Check) round(pause time.Duration) bool {
 			}
 		}
 	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(pause):
 		return l.Found() == ""
 	case <-l.quit:
 		return false

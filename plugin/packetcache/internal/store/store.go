@@ -7,6 +7,10 @@ import (
 	"bytes"
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wire"
 )
 
 const (
@@ -14,6 +18,33 @@ const (
 	// entryCost is what an entry takes beside its key and its answer, in octets.
 	entryCost = 256
 )
+
+// An Entry is one answer as it went to a client. Its exported fields do not change once it is stored. Times are monotonic, from
+// a moment that the caller chooses.
+type Entry struct {
+	Key     []byte        // of the query (wire.ParseQuery)
+	Wire    []byte        // the answer
+	TTLs    []uint16      // the offset of each TTL in Wire (wire.Answer)
+	Stored  time.Duration // when the answer came
+	Expires time.Duration // when a query for it goes to the plugins again
+	Ends    time.Duration // when the first TTL is over
+	Value   any           // for the caller; the store does not look at it
+
+	hash       uint64 // of Key
+	visited    atomic.Bool
+	prev, next *Entry // towards the older, towards the younger
+}
+
+// Fresh reports whether e may be given as an answer without asking the plugins.
+func (e *Entry) Fresh(now time.Duration) bool { return now < e.Expires }
+
+// Ended reports whether a TTL of e is over.
+func (e *Entry) Ended(now time.Duration) bool { return now >= e.Ends }
+
+// Replay writes e to out as the answer to query, and returns its length. out must hold wire.MaxAnswer octets.
+func (e *Entry) Replay(out, query []byte, now time.Duration) int {
+	return wire.Replay(out, query, e.Wire, e.Key, e.TTLs, uint32((now-e.Stored)/time.Second))
+}
 
 // A Store keeps answers by their keys. Its methods may be called by several goroutines at a time.
 //
@@ -43,11 +74,9 @@ func New(size int) *Store {
 	return s
 }
 
-// Hash returns the hash of key in this store.
-func (s *Store) Hash(key []byte) uint64 { return maphash.Bytes(s.seed, key) }
-
-// Get returns the entry of key, whose hash is given, nil if there is none. An entry that has expired is returned, too.
-func (s *Store) Get(hash uint64, key []byte) *Entry {
+// Get returns the entry of key, nil if there is none. An entry that has expired is returned, too.
+func (s *Store) Get(key []byte) *Entry {
+	hash := maphash.Bytes(s.seed, key)
 	sh := &s.shard[hash%shards]
 	sh.mu.RLock()
 	e := sh.entries[hash]
@@ -61,21 +90,23 @@ func (s *Store) Get(hash uint64, key []byte) *Entry {
 	return e
 }
 
-// Put stores e in the place of an earlier entry with e's hash. It does not store an entry that is larger than a shard.
+// Put stores e in the place of an earlier entry whose key has the same hash. It does not store an entry that is larger than a shard.
 func (s *Store) Put(e *Entry) {
 	if e.cost() > s.limit {
 		return
 	}
-	sh := &s.shard[e.Hash%shards]
+	e.hash = maphash.Bytes(s.seed, e.Key)
+	sh := &s.shard[e.hash%shards]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	old := sh.entries[e.Hash]
-	sh.entries[e.Hash] = e
+	old := sh.entries[e.hash]
+	sh.entries[e.hash] = e
 	sh.size += e.cost()
 	if old != nil {
 		sh.replace(old, e)
 	} else {
-		sh.push(e)
+		sh.link(sh.youngest, e)
+		sh.link(e, nil)
 	}
 	for sh.size > s.limit {
 		sh.evict(e)
@@ -83,16 +114,6 @@ func (s *Store) Put(e *Entry) {
 }
 
 func (e *Entry) cost() int { return entryCost + len(e.Key) + len(e.Wire) + 2*len(e.TTLs) }
-
-func (sh *shard) push(e *Entry) {
-	e.prev = sh.youngest
-	if sh.youngest != nil {
-		sh.youngest.next = e
-	} else {
-		sh.oldest = e
-	}
-	sh.youngest = e
-}
 
 // replace puts e where old was, as visited: an answer is stored again only if somebody asks for it.
 func (sh *shard) replace(old, e *Entry) {
@@ -135,5 +156,5 @@ func (sh *shard) evict(keep *Entry) {
 	sh.hand = e.next
 	sh.link(e.prev, e.next)
 	sh.size -= e.cost()
-	delete(sh.entries, e.Hash)
+	delete(sh.entries, e.hash)
 }

@@ -15,12 +15,12 @@ const testSize = 256 << 10
 
 func put(s *Store, name uint64) {
 	k := binary.BigEndian.AppendUint64(nil, name)
-	s.Put(&Entry{Key: k, Hash: s.Hash(k), Wire: make([]byte, 100), Expires: time.Hour})
+	s.Put(&Entry{Key: k, Wire: make([]byte, 100), Expires: time.Hour})
 }
 
 func has(s *Store, name uint64) bool {
 	k := binary.BigEndian.AppendUint64(nil, name)
-	return s.Get(s.Hash(k), k) != nil
+	return s.Get(k) != nil
 }
 
 // size returns the octets in s, and fails the test if its lists are not as its maps.
@@ -30,7 +30,7 @@ func size(t *testing.T, s *Store) (octets int) {
 		sh, n, sum := &s.shard[i], 0, 0
 		var last *Entry
 		for e := sh.oldest; e != nil; e = e.next {
-			if e.prev != last || sh.entries[e.Hash] != e {
+			if e.prev != last || sh.entries[e.hash] != e {
 				t.Fatal("the list is broken")
 			}
 			last, n, sum = e, n+1, sum+e.cost()
@@ -82,13 +82,13 @@ func TestStore(t *testing.T) {
 		}
 	}
 	k := []byte("expired")
-	s.Put(&Entry{Key: k, Hash: s.Hash(k), Expires: 5})
-	if e := s.Get(s.Hash(k), k); e == nil || !e.Fresh(4) || e.Fresh(5) || s.Get(s.Hash(k), []byte("another")) != nil {
+	s.Put(&Entry{Key: k, Expires: 5})
+	if e := s.Get(k); e == nil || !e.Fresh(4) || e.Fresh(5) || s.Get([]byte("another")) != nil {
 		t.Error("an entry is found when it is not to be, or not when it is")
 	}
 	huge := []byte("huge")
-	s.Put(&Entry{Key: huge, Hash: s.Hash(huge), Wire: make([]byte, testSize), Expires: time.Hour})
-	if s.Get(s.Hash(huge), huge) != nil {
+	s.Put(&Entry{Key: huge, Wire: make([]byte, testSize), Expires: time.Hour})
+	if s.Get(huge) != nil {
 		t.Error("an entry that takes the place of all others was stored")
 	}
 	size(t, s)
@@ -100,12 +100,12 @@ func BenchmarkHit(b *testing.B) {
 	k, _ := wire.ParseQuery(query, make([]byte, wire.MaxKey))
 	data := wiretest.AnswerTo(b, query, wiretest.A30)
 	a, _ := wire.ReadAnswer(data, k)
-	s.Put(&Entry{Key: k, Hash: s.Hash(k), Wire: data, TTLs: a.TTLs, Expires: time.Hour})
+	s.Put(&Entry{Key: k, Wire: data, TTLs: a.TTLs, Expires: time.Hour})
 	out, buf := make([]byte, wire.MaxAnswer), make([]byte, wire.MaxKey)
 	b.ReportAllocs()
 	for b.Loop() {
 		k, _ := wire.ParseQuery(query, buf)
-		e := s.Get(s.Hash(k), k)
+		e := s.Get(k)
 		e.Replay(out, query, 1)
 	}
 }

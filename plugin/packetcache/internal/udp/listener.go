@@ -6,8 +6,6 @@ package udp
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -69,7 +67,7 @@ type listener struct {
 	checked time.Duration // the time of the last look
 	warned  string        // the last warning about the group; empty: none since the group was in order
 
-	socket  *os.File
+	socket  *net.UDPConn
 	conn    syscall.RawConn // of socket
 	fd      uintptr         // of socket; only for the readers, which end before the socket is closed
 	more    chan struct{}   // wakes a further reader
@@ -112,7 +110,7 @@ func (ls *Listeners) Listen(addr netip.AddrPort, newBackend func(*Lease) Backend
 	}
 	l := newListener(ls, addr)
 	if err := l.open(); err != nil {
-		return fmt.Errorf("opening a socket at %s: %w", addr, err)
+		return err
 	}
 	l.lease = newLease(l, newBackend)
 	ls.at[addr] = l
@@ -197,20 +195,11 @@ func (le *Lease) Close() {
 	}
 }
 
-// Send sends one packet. It does not wait for room.
-func (le *Lease) Send(data []byte, to *net.UDPAddr) error {
-	sa, _, err := sockaddr(to)
-	if err != nil {
-		return err
-	}
-	return le.l.control(func(fd int) error {
-		return os.NewSyscallError("sendto", unix.Sendto(fd, data, unix.MSG_DONTWAIT, sa))
+// Send sends one packet to a Query's Sender. It does not wait for room.
+func (le *Lease) Send(data []byte, to netip.AddrPort) error {
+	return control(le.l.conn, func(fd int) error {
+		return os.NewSyscallError("sendto", unix.Sendto(fd, data, unix.MSG_DONTWAIT, sockaddr(to)))
 	})
-}
-
-func (l *listener) control(f func(fd int) error) error {
-	var err error
-	return errors.Join(l.conn.Control(func(fd uintptr) { err = f(int(fd)) }), err)
 }
 
 var start = time.Now()

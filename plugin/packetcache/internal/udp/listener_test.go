@@ -4,12 +4,14 @@ package udp
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -70,13 +72,13 @@ func TestLease(t *testing.T) {
 	is("closed too early", handedOver, current)
 	leases[1].Withdraw()
 	is("the second is withdrawn", handedOver, withdrawn)
-	if err := leases[1].Send([]byte{0}, leases[1].Addr()); err != nil {
+	if err := leases[1].Send([]byte{0}, leases[1].Addr().AddrPort()); err != nil {
 		t.Error(err)
 	}
 	leases[1].Withdraw()
 	leases[1].Close()
 	is("the second is closed", handedOver, closed)
-	if err := leases[1].Send([]byte{0}, leases[1].Addr()); err == nil || len(ls.at) != 0 {
+	if err := leases[1].Send([]byte{0}, leases[1].Addr().AddrPort()); err == nil || len(ls.at) != 0 {
 		t.Error("the socket is open, or the address taken")
 	}
 }
@@ -100,14 +102,14 @@ func TestRoom(t *testing.T) {
 		}
 	}
 	n, buf, answers := 0, make([]byte, MaxQuery), 0
-	err := l.control(func(fd int) (err error) {
+	err := control(l.conn, func(fd int) (err error) {
 		answers, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
 		return err
 	})
 	if answers != 2*sendBuffer || err != nil {
 		t.Errorf("room for %d octets of answers, %v", answers, err)
 	}
-	err = l.control(func(fd int) error {
+	err = control(l.conn, func(fd int) error {
 		for {
 			if _, _, err := unix.Recvfrom(fd, buf, 0); err != nil {
 				return err
@@ -149,6 +151,36 @@ func TestWithdraw(t *testing.T) {
 		if r := newReader(l, false); r.receive(l.fd) != unix.EAGAIN {
 			t.Errorf("company %d: %d packets came to a socket that was withdrawn", company, r.n)
 		}
+	}
+}
+
+// TestGather has a socket as a stock server opens it, of either family: ours is in its group and gets all packets.
+func TestGather(t *testing.T) {
+	for _, ip := range []string{"127.0.0.1", "::1"} {
+		options := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) error {
+			return control(conn, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+		}}
+		stock, err := options.ListenPacket(t.Context(), "udp", net.JoinHostPort(ip, "0"))
+		if err != nil {
+			if ip == "::1" {
+				t.Skipf("a kernel without IPv6: %v", err)
+			}
+			t.Fatal(err)
+		}
+		defer stock.Close()
+		l := newListener(New(t.Logf), stock.LocalAddr().(*net.UDPAddr).AddrPort())
+		if err := l.open(); err != nil {
+			t.Fatal(err)
+		}
+		defer l.socket.Close()
+		if err := l.gather(1); err != nil || l.company != alone {
+			t.Fatalf("%s: company %d, %v", ip, l.company, err)
+		}
+		const packets = 20
+		for range packets {
+			_, _ = dial(t, l.addr.String()).Write(make([]byte, 60))
+		}
+		newReader(l, false).receives(t, packets)
 	}
 }
 
@@ -263,15 +295,16 @@ func arrived(t *testing.T, addr netip.AddrPort, want uint64) {
 	}
 }
 
-// TestZone sends to a client whose address needs one.
+// TestZone has a client whose address needs a zone: the answer goes where the query came from.
 func TestZone(t *testing.T) {
-	for zone, want := range map[string]uint32{"": 0, "7": 7, "lo": 1} {
-		sa, _, err := sockaddr(&net.UDPAddr{IP: net.ParseIP("fe80::1"), Port: 53, Zone: zone})
-		if err != nil || sa.(*unix.SockaddrInet6).ZoneId != want {
-			t.Errorf("zone %q: %+v, %v", zone, sa, err)
+	for zone, want := range map[uint32]string{0: "[fe80::1]:53", 7: "[fe80::1%7]:53"} {
+		r, from := new(reader), unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: [16]byte{0: 0xfe, 1: 0x80, 15: 1}, Scope_id: zone}
+		binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&from.Port))[:], 53)
+		r.names[0] = from
+		sender := r.sender(0)
+		sa := sockaddr(sender).(*unix.SockaddrInet6)
+		if sender.String() != want || sa.ZoneId != zone || sa.Addr != from.Addr || sa.Port != 53 {
+			t.Errorf("zone %d: %s, %+v", zone, sender, sa)
 		}
-	}
-	if _, _, err := sockaddr(&net.UDPAddr{IP: net.ParseIP("fe80::1"), Port: 53, Zone: "absent"}); err == nil {
-		t.Error("no error for a zone that is not there")
 	}
 }

@@ -4,7 +4,6 @@ package udp
 
 import (
 	"encoding/binary"
-	"net"
 	"net/netip"
 	"strconv"
 	"time"
@@ -38,20 +37,9 @@ type mmsghdr struct {
 // A Query is a packet that the store does not answer.
 type Query struct {
 	Packet []byte
-	Key    []byte       // wire.ParseQuery's; nil: the packet is of an unusual form
-	Hash   uint64       // of Key
-	Old    *store.Entry // an answer that is no longer fresh; nil: none
-	Sender netip.AddrPort
-	zone   uint32
-}
-
-// Remote returns the sender as a net.Conn would, but the zone as a number: its name would need a call to the kernel.
-func (q *Query) Remote() *net.UDPAddr {
-	a := net.UDPAddrFromAddrPort(q.Sender)
-	if q.zone != 0 {
-		a.Zone = strconv.Itoa(int(q.zone))
-	}
-	return a
+	Key    []byte         // wire.ParseQuery's; nil: the packet is of an unusual form
+	Old    *store.Entry   // an answer that is no longer fresh; nil: none
+	Sender netip.AddrPort // its zone is a number: the zone's name would need a call to the kernel
 }
 
 // A reader reads the socket of a listener and answers from the store.
@@ -145,19 +133,13 @@ func (r *reader) receive(fd uintptr) unix.Errno {
 		r.n = 0
 		return errno
 	}
-	r.wakeMore()
+	if r.n == batch { // more may wait: another reader can help
+		select {
+		case r.l.more <- struct{}{}:
+		default:
+		}
+	}
 	return 0
-}
-
-// wakeMore wakes another reader if a full batch was read.
-func (r *reader) wakeMore() {
-	if r.n < batch {
-		return
-	}
-	select {
-	case r.l.more <- struct{}{}:
-	default:
-	}
 }
 
 // answer answers the packets that were read.
@@ -168,46 +150,32 @@ func (r *reader) answer() {
 	st := b.Store()
 	r.answered = 0
 	for i := range r.n {
-		query := r.queries[i][:r.in[i].len]
+		query, out := r.queries[i][:r.in[i].len], r.answers[r.answered][:]
+		var e *store.Entry
 		key, usual := wire.ParseQuery(query, r.key[:0])
-		if !usual {
-			r.miss(b, i, Query{Packet: query})
-			continue
+		if usual {
+			e = st.Get(key)
 		}
-		hash := st.Hash(key)
-		e := st.Get(hash, key)
-		if e == nil || !e.Fresh(now) {
-			r.miss(b, i, Query{Packet: query, Key: key, Hash: hash, Old: e})
-			continue
+		var n int
+		if e != nil && e.Fresh(now) {
+			n = e.Replay(out, query, now)
+		} else {
+			r.query = Query{Packet: query, Key: key, Old: e, Sender: r.sender(i)}
+			n, e = b.Miss(&r.query, out)
 		}
-		r.reply(i, e.Replay(r.room(), query, now), e)
+		if n > 0 {
+			r.outVec[r.answered].SetLen(n)
+			to := &r.out[r.answered].hdr
+			to.Name, to.Namelen = r.in[i].hdr.Name, r.in[i].hdr.Namelen
+			r.hits[r.answered] = e
+			r.answered++
+		}
 	}
 	if r.answered > 0 {
 		unsent := r.answered - r.send()
 		b.Sent(r.hits[:r.answered], unsent, Clock()-now)
 		clear(r.hits[:r.answered])
 	}
-}
-
-// miss gives the i-th packet to the backend.
-func (r *reader) miss(b Backend, i int, q Query) {
-	r.query = q
-	r.query.Sender, r.query.zone = r.sender(i)
-	if n, from := b.Miss(&r.query, r.room()); n > 0 {
-		r.reply(i, n, from)
-	}
-}
-
-// room returns where the next answer is to be written.
-func (r *reader) room() []byte { return r.answers[r.answered][:] }
-
-// reply puts the n octets in room into the output, as the answer to the i-th packet. The answer comes from e, nil: from no entry.
-func (r *reader) reply(i, n int, e *store.Entry) {
-	o := r.answered
-	r.outVec[o].SetLen(n)
-	r.out[o].hdr.Name, r.out[o].hdr.Namelen = r.in[i].hdr.Name, r.in[i].hdr.Namelen
-	r.hits[o] = e
-	r.answered++
 }
 
 // send sends the answers, and returns the number that the kernel took. It does not wait for room: a few readers answer all
@@ -228,12 +196,14 @@ func (r *reader) send() (sent int) {
 	return sent
 }
 
-// sender returns the sender of the i-th packet, and its zone.
-func (r *reader) sender(i int) (netip.AddrPort, uint32) {
+// sender returns the sender of the i-th packet.
+func (r *reader) sender(i int) netip.AddrPort {
 	name := &r.names[i]
-	port := binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&name.Port))[:])
+	addr := netip.AddrFrom16(name.Addr)
 	if name.Family == unix.AF_INET {
-		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(name)).Addr), port), 0
+		addr = netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(name)).Addr)
+	} else if name.Scope_id != 0 {
+		addr = addr.WithZone(strconv.Itoa(int(name.Scope_id)))
 	}
-	return netip.AddrPortFrom(netip.AddrFrom16(name.Addr), port), name.Scope_id
+	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&name.Port))[:]))
 }

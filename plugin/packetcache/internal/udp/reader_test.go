@@ -3,7 +3,6 @@
 package udp
 
 import (
-	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -56,7 +55,7 @@ func (b *fakeBackend) keep(t testing.TB, query []byte) {
 	if !ok {
 		t.Fatal("the answer is not kept")
 	}
-	b.store.Put(&store.Entry{Key: k, Hash: b.store.Hash(k), Wire: data, TTLs: a.TTLs, Expires: time.Hour})
+	b.store.Put(&store.Entry{Key: k, Wire: data, TTLs: a.TTLs, Expires: time.Hour})
 }
 
 // receives reads one batch of n packets.
@@ -85,7 +84,7 @@ func TestMiss(t *testing.T) {
 		t.Fatalf("%d hits, misses %+v", b.hits, b.misses)
 	}
 	for _, q := range b.misses {
-		if got := q.Remote().String(); got != c.LocalAddr().String() {
+		if got := q.Sender.String(); got != c.LocalAddr().String() {
 			t.Errorf("from %s, want %s", got, c.LocalAddr())
 		}
 	}
@@ -109,7 +108,7 @@ func TestUnsent(t *testing.T) {
 		r.names[i].Port = 0
 	}
 	r.answer()
-	if err := l.lease.Send(query, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}); err == nil {
+	if err := l.lease.Send(query, netip.MustParseAddrPort("127.0.0.1:0")); err == nil {
 		t.Error("no error for an answer to port 0")
 	}
 	_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))

@@ -3,12 +3,18 @@
 package udp
 
 import (
-	"fmt"
+	"context"
+	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/sockets"
 )
 
 // receiveBuffer is the room for packets that wait, in octets of payload and of the kernel's structures. The room serves bursts
@@ -23,31 +29,24 @@ const sendBuffer = 1 << 29
 
 // open binds a socket beside that of the stock server.
 func (l *listener) open() error {
-	sa, family, err := sockaddr(l.local)
+	options := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) error {
+		return control(conn, func(fd int) error {
+			// Without CAP_NET_ADMIN the kernel's defaults stay.
+			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
+			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
+			return os.NewSyscallError("setsockopt SO_REUSEPORT", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+		})
+	}}
+	socket, err := options.ListenPacket(context.Background(), "udp", l.addr.String())
 	if err != nil {
 		return err
 	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return os.NewSyscallError("socket", err)
-	}
-	l.socket = os.NewFile(uintptr(fd), l.addr.String())
-	// Without CAP_NET_ADMIN the kernel's defaults stay.
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
-	err = os.NewSyscallError("setsockopt SO_REUSEPORT", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
-	if err == nil && family == unix.AF_INET6 {
-		err = os.NewSyscallError("setsockopt IPV6_V6ONLY", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1))
-	}
-	if err == nil {
-		err = os.NewSyscallError("bind", unix.Bind(fd, sa))
-	}
-	if err == nil {
-		err = allowed(fd)
-	}
-	if err == nil {
-		l.fd = uintptr(fd)
-		l.conn, err = l.socket.SyscallConn()
+	l.socket = socket.(*net.UDPConn)
+	if l.conn, err = l.socket.SyscallConn(); err == nil {
+		err = control(l.conn, func(fd int) error {
+			l.fd = uintptr(fd)
+			return allowed(l.fd)
+		})
 	}
 	if err != nil {
 		_ = l.socket.Close()
@@ -57,32 +56,119 @@ func (l *listener) open() error {
 
 // allowed returns an error if a sandbox denies a call that the readers need. Nobody would answer once all packets come to this
 // socket.
-func allowed(fd int) error {
-	_, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
-	if errno != 0 {
-		return os.NewSyscallError("sendmmsg", errno)
-	}
-	_, _, errno = unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
-	if errno != 0 {
-		return os.NewSyscallError("recvmmsg", errno)
+func allowed(fd uintptr) error {
+	for name, call := range map[string]uintptr{"sendmmsg": unix.SYS_SENDMMSG, "recvmmsg": unix.SYS_RECVMMSG} {
+		if _, _, errno := unix.RawSyscall6(call, fd, 0, 0, unix.MSG_DONTWAIT, 0, 0); errno != 0 {
+			return os.NewSyscallError(name, errno)
+		}
 	}
 	return nil
 }
 
-// sockaddr returns a as the kernel takes it, and the family of a. The zone is a number, as in Query.Remote, or a name.
-func sockaddr(a *net.UDPAddr) (unix.Sockaddr, int, error) {
-	if ip := a.IP.To4(); ip != nil {
-		return &unix.SockaddrInet4{Port: a.Port, Addr: [4]byte(ip)}, unix.AF_INET, nil
+// control calls f with the descriptor of a socket.
+func control(conn syscall.RawConn, f func(fd int) error) (err error) {
+	closed := conn.Control(func(fd uintptr) { err = f(int(fd)) })
+	return errors.Join(closed, err)
+}
+
+// sockaddr returns the address of a Query's Sender as the kernel takes it.
+func sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
 	}
-	sa := &unix.SockaddrInet6{Port: a.Port, Addr: [16]byte(a.IP.To16())}
-	if a.Zone != "" {
-		if zone, err := strconv.ParseUint(a.Zone, 10, 32); err == nil {
-			sa.ZoneId = uint32(zone)
-		} else if link, err := net.InterfaceByName(a.Zone); err == nil {
-			sa.ZoneId = uint32(link.Index)
-		} else {
-			return nil, 0, fmt.Errorf("zone of %s: %w", a, err)
+	zone, _ := strconv.ParseUint(a.Addr().Zone(), 10, 32) // a number, by sender
+	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16(), ZoneId: uint32(zone)}
+}
+
+// The sockets with SO_REUSEPORT at one address are a group. The kernel gives a packet to one of them: by a hash, or by a
+// program of the group that returns an index (net/core/sock_reuseport.c). An index that does not exist makes the kernel use the
+// hash. The order is that of the binds, but the last socket takes the index of a socket that is closed.
+//
+// If no other process is in the group, it has two sockets: the stock server's and the listener's. The program returns the index
+// of the listener's. If another process has sockets in the group, the order is unknown, and the hash is right: somebody reads
+// each socket.
+//
+// The self-queries of the plugin nodelocal always go by the hash. Another process in the group, which may not have this plugin,
+// gets ready only when it has received an answer of its own. Without another process the self-queries try both sockets.
+
+// A company says whose sockets are in the group.
+type company uint8
+
+const (
+	shared company = iota // another process's, too, or it is unknown
+	alone                 // only those of this process
+)
+
+// nowhere is an index that does not exist.
+const nowhere = 1<<31 - 1
+
+// gather makes all packets to the address come to this socket, if the socket is at place.
+func (l *listener) gather(place int) error {
+	n, err := members(l.addr)
+	if err != nil {
+		return err
+	}
+	l.place, l.company = place, shared
+	if n == 2 {
+		l.company = alone
+	}
+	return l.prefer(place)
+}
+
+// prefer makes the group give all packets to the socket at place, or use the hash if the order is unknown.
+func (l *listener) prefer(place int) error {
+	if l.company != alone {
+		place = nowhere
+	}
+	return control(l.conn, func(fd int) error { return attachPlace(fd, place) })
+}
+
+// withdraw makes the kernel find the socket for no packet any more.
+//
+// Closing the socket does not suffice. The kernel takes the socket out of the group before it takes the socket out of the table
+// of addresses (net/ipv4/udp.c, udp_lib_unhash). A look-up in between finds a socket without a group and gives it the packet
+// (udp4_lib_lookup2), which the close then drops. A connected socket is not found for other peers (compute_score) and gets no
+// packet of its group by the hash (net/core/sock_reuseport.c). The program of the group names the other socket. The peer of the
+// connection is the socket's own address, which nobody else sends from. A packet for which the kernel has found the socket just
+// before is in the queue some microseconds later, and the readers read the queue once more.
+func (l *listener) withdraw() error {
+	n, err := members(l.addr)
+	if err != nil || n != 2 {
+		l.company = shared
+	}
+	return errors.Join(l.prefer(1-l.place), control(l.conn, func(fd int) error {
+		own, err := unix.Getsockname(fd)
+		if err != nil {
+			return os.NewSyscallError("getsockname", err)
+		}
+		return os.NewSyscallError("connect", unix.Connect(fd, own))
+	}))
+}
+
+// attachPlace makes the group of fd give every packet to the socket at place, except self-queries, which go by the hash. The
+// place nowhere makes all packets go by the hash. (Detaching the program would need Linux 5.3.)
+func attachPlace(fd, place int) error {
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: skfADMark},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: hostnet.SelfQueryMark, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: nowhere},
+		{Code: unix.BPF_RET | unix.BPF_K, K: uint32(place)},
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	return os.NewSyscallError("setsockopt SO_ATTACH_REUSEPORT_CBPF", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF, &prog))
+}
+
+// skfADMark is SKF_AD_OFF + SKF_AD_MARK: the packet's mark (include/uapi/linux/filter.h).
+const skfADMark = 1<<32 - 0x1000 + 20
+
+// members counts the UDP sockets that are bound to addr in this network namespace.
+func members(addr netip.AddrPort) (n int, err error) {
+	at := netip.AddrPortFrom(addr.Addr().Unmap().WithZone(""), addr.Port())
+	all, err := sockets.List("udp")
+	for _, s := range all {
+		if s.Local == at {
+			n++
 		}
 	}
-	return sa, unix.AF_INET6, nil
+	return n, err
 }

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 const (
@@ -13,14 +15,7 @@ const (
 	MaxAnswer = 4096
 	// maxRecords is the largest number of records in an answer that is kept.
 	maxRecords = 64
-
-	rcodeMask     = 0x0f
-	rcodeSERVFAIL = 2
-	rcodeNXDOMAIN = 3
-	rcodeNOTIMP   = 4
-	typeA         = 1
-	typeMX        = 15
-	typeAAAA      = 28
+	rcodeMask  = 0x0f
 )
 
 // An Answer describes an answer that may be kept.
@@ -37,7 +32,7 @@ func ReadAnswer(wire, key []byte) (a Answer, ok bool) {
 	if len(wire) < HeaderLen+qlen || len(wire) > MaxAnswer || wire[2]&bitQR == 0 || wire[2]&bitTC != 0 {
 		return a, false
 	}
-	if rcode := wire[3] & rcodeMask; rcode != 0 && rcode != rcodeNXDOMAIN || binary.BigEndian.Uint16(wire[4:]) != 1 {
+	if rcode := wire[3] & rcodeMask; rcode != 0 && rcode != dns.RcodeNameError || binary.BigEndian.Uint16(wire[4:]) != 1 {
 		return a, false
 	}
 	var buf [MaxKey]byte
@@ -49,24 +44,20 @@ func ReadAnswer(wire, key []byte) (a Answer, ok bool) {
 	if records > maxRecords {
 		return a, false
 	}
-	return a, a.records(wire, HeaderLen+qlen, records) && a.TTL > 0
-}
-
-// records reads the n records from off to the end of wire.
-func (a *Answer) records(wire []byte, off, n int) bool {
-	a.TTLs = make([]uint16, 0, n)
+	off := HeaderLen + qlen
+	a.TTLs = make([]uint16, 0, records)
 	lowest, rotating := uint32(1<<31-1), 0
-	for range n {
-		off = skipName(wire, off)
-		if off < 0 || off+10 > len(wire) {
-			return false
+	for range records {
+		var err error
+		if _, off, err = dns.UnpackDomainName(wire, off); err != nil || off+10 > len(wire) {
+			return a, false
 		}
 		rrtype := binary.BigEndian.Uint16(wire[off:])
-		if rrtype != typeOPT {
+		if rrtype != dns.TypeOPT {
 			a.TTLs = append(a.TTLs, uint16(off+4))
 			lowest = min(lowest, binary.BigEndian.Uint32(wire[off+4:]))
 		}
-		if rrtype == typeA || rrtype == typeAAAA || rrtype == typeMX {
+		if rrtype == dns.TypeA || rrtype == dns.TypeAAAA || rrtype == dns.TypeMX {
 			rotating++
 		}
 		off += 10 + int(binary.BigEndian.Uint16(wire[off+8:]))
@@ -75,24 +66,7 @@ func (a *Answer) records(wire []byte, off, n int) bool {
 		a.TTL = time.Duration(lowest) * time.Second
 	}
 	a.Shuffled = rotating > 1
-	return off == len(wire)
-}
-
-// skipName returns the offset behind the name at off, -1 if it is cut off.
-func skipName(wire []byte, off int) int {
-	for off < len(wire) {
-		switch n := int(wire[off]); {
-		case n == 0:
-			return off + 1
-		case n >= 0xc0:
-			return off + 2
-		case n > 63:
-			return -1
-		default:
-			off += 1 + n
-		}
-	}
-	return -1
+	return a, off == len(wire) && a.TTL > 0
 }
 
 // Replay writes to out the answer to query from an earlier answer to the same question, and returns its length: with the ID
@@ -116,7 +90,7 @@ func Reject(out, packet []byte, rcode byte) int {
 	clear(out[:HeaderLen])
 	copy(out, packet[:2])
 	out[2] = bitQR | packet[2]&(bitTC|bitRD)
-	if rcode == rcodeNOTIMP {
+	if rcode == dns.RcodeNotImplemented {
 		out[2] |= packet[2] & opcodeMask
 	}
 	out[3] = packet[3]&(bitRA|bitAD|bitCD) | rcode
@@ -128,6 +102,6 @@ func Reject(out, packet []byte, rcode byte) int {
 func Refuse(out, query []byte) int {
 	n := copy(out, query)
 	out[2] = bitQR | query[2]&bitRD
-	out[3] = query[3]&bitCD | rcodeSERVFAIL
+	out[3] = query[3]&bitCD | dns.RcodeServerFailure
 	return n
 }

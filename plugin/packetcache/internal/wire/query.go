@@ -3,7 +3,11 @@
 // Package wire reads DNS queries and answers in place, and writes answers, without a copy and without a parser's objects.
 package wire
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/miekg/dns"
+)
 
 const (
 	// HeaderLen is the length of a message's header in octets (RFC 1035, 4.1.1).
@@ -33,11 +37,8 @@ const (
 	hasDO   = 0x02
 )
 
-const (
-	typeOPT       = 41
-	firstMetaType = 128 // of the types for queries only (RFC 6895, 3.1), to 255
-	classIN       = 1
-)
+// firstMetaType is the first type for queries only (RFC 6895, 3.1). The last is 255.
+const firstMetaType = 128
 
 // ParseQuery reads a query of the usual form and returns its key, written to key[:0]. A key holds everything that an answer
 // depends on beside the client: the question in lower case, RD, AD, CD, the presence of EDNS, DO, and the UDP size. The array
@@ -86,7 +87,10 @@ func appendQuestion(key, b []byte) ([]byte, bool) {
 			break
 		}
 		for _, c := range b[off : off+n] {
-			key = append(key, lower(c))
+			if 'A' <= c && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			key = append(key, c)
 		}
 		off += n
 	}
@@ -94,7 +98,7 @@ func appendQuestion(key, b []byte) ([]byte, bool) {
 		return nil, false
 	}
 	qtype, class := binary.BigEndian.Uint16(b[off:]), binary.BigEndian.Uint16(b[off+2:])
-	if class != classIN || qtype == 0 || qtype == typeOPT || qtype >= firstMetaType && qtype <= 255 {
+	if class != dns.ClassINET || qtype == 0 || qtype == dns.TypeOPT || qtype >= firstMetaType && qtype <= 255 {
 		return nil, false
 	}
 	return append(key, b[off:off+4]...), true
@@ -102,20 +106,13 @@ func appendQuestion(key, b []byte) ([]byte, bool) {
 
 // parseOPT returns the key's EDNS flags if b is one OPT record of version 0 without options (RFC 6891, 6.1).
 func parseOPT(b []byte) (flags byte, ok bool) {
-	if len(b) != 11 || b[0] != 0 || b[1] != 0 || b[2] != typeOPT {
+	if len(b) != 11 || b[0] != 0 || b[1] != 0 || uint16(b[2]) != dns.TypeOPT {
 		return 0, false
 	}
 	if b[5] != 0 || b[6] != 0 || b[7]&^0x80 != 0 || b[8] != 0 || b[9] != 0 || b[10] != 0 {
 		return 0, false
 	}
 	return hasEDNS | b[7]>>6, true
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + ('a' - 'A')
-	}
-	return c
 }
 
 // questionLen returns the length of the question at the start of key.

@@ -13,7 +13,11 @@ import (
 // Pack returns the wire format of a query that change may alter first.
 func Pack(t testing.TB, name string, qtype uint16, change func(*dns.Msg)) []byte {
 	t.Helper()
-	m := new(dns.Msg).SetQuestion(name, qtype)
+	return pack(t, new(dns.Msg).SetQuestion(name, qtype), change)
+}
+
+func pack(t testing.TB, m *dns.Msg, change func(*dns.Msg)) []byte {
+	t.Helper()
 	if change != nil {
 		change(m)
 	}
@@ -56,14 +60,7 @@ func ChangedAnswer(t testing.TB, query []byte, change func(*dns.Msg), records ..
 		}
 		m.Answer = append(m.Answer, rr)
 	}
-	if change != nil {
-		change(m)
-	}
-	wire, err := m.Pack()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return wire
+	return pack(t, m, change)
 }
 
 // A30 is a record that fits a query for www.example.org.
@@ -77,12 +74,11 @@ func FreePort(t testing.TB) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		addr := ln.Addr().String()
-		pc, err := net.ListenPacket("udp", addr)
+		pc, err := net.ListenPacket("udp", ln.Addr().String())
 		_ = ln.Close()
 		if err == nil {
 			_ = pc.Close()
-			return addr
+			return ln.Addr().String()
 		}
 	}
 	t.Fatal("no port is free for both")
