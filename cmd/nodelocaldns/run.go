@@ -87,7 +87,7 @@ func serveOptions(o *options.Options) (int, error) {
 	loader.validity.keep = keeper(last, loader)
 	life := newLifecycle(&loader.validity)
 	caddy.RegisterEventHook("nodelocaldns", life.hook)
-	caddy.RegisterCaddyfileLoader("nodelocaldns", life.guard(loader.reload))
+	caddy.RegisterCaddyfileLoader("nodelocaldns", caddy.LoaderFunc(life.look))
 	var tick <-chan time.Time // without -reloadwithsignal the reload plugin's
 	if o.ReloadWithSignal {
 		tick = time.Tick(watchInterval)
