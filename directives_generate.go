@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -159,16 +160,31 @@ func source(entries []entry, imports []string, known []entry, stock bool) ([]byt
 	}
 	fmt.Fprint(&b, "\n// directives lists the plugins of this binary in the order in which a query passes them.\n")
 	fmt.Fprint(&b, "var directives = []string{\n")
+	var names, others []string
 	for _, e := range entries {
-		fmt.Fprintf(&b, "%q,\n", e.name)
+		names = append(names, strconv.Quote(e.name)+",")
 	}
-	fmt.Fprint(&b, "}\n\n// notCompiledIn maps the other directives that CoreDNS knows to their line in plugin.cfg.\n")
+	fmt.Fprint(&b, filled(names), "}\n\n// notCompiledIn maps the other directives that CoreDNS knows to their line in plugin.cfg.\n")
 	fmt.Fprint(&b, "var notCompiledIn = map[string]string{\n")
 	for _, k := range known {
 		if !slices.ContainsFunc(entries, func(e entry) bool { return e.name == k.name }) {
-			fmt.Fprintf(&b, "%q: %q,\n", k.name, k.name+":"+k.path)
+			others = append(others, fmt.Sprintf("%q: %q,", k.name, k.name+":"+k.path))
 		}
 	}
-	fmt.Fprint(&b, "}\n")
+	fmt.Fprint(&b, filled(others), "}\n")
 	return format.Source(b.Bytes())
+}
+
+// filled returns the elements of a literal in lines of up to 120 characters.
+func filled(elements []string) string {
+	var b strings.Builder
+	width := 0
+	for _, e := range elements {
+		if width += len(e) + 1; width > 120 {
+			b.WriteString("\n")
+			width = len(e) + 1
+		}
+		b.WriteString(e + " ")
+	}
+	return b.String() + "\n"
 }
