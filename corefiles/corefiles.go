@@ -9,6 +9,7 @@
 package corefiles
 
 import (
+	"cmp"
 	_ "embed" // for the templates
 	"net/netip"
 	"slices"
@@ -64,12 +65,7 @@ type Result struct {
 	Warnings []string
 }
 
-func (p Params) port() uint16 {
-	if p.Port == 0 {
-		return 53
-	}
-	return p.Port
-}
+func (p Params) port() uint16 { return cmp.Or(p.Port, 53) }
 
 // isLocal reports whether the cache listens on addr. A query that the cache sends there would come back.
 func (p Params) isLocal(addr netip.Addr) bool {

@@ -4,18 +4,17 @@ package corefiles
 
 import (
 	"bytes"
+	"maps"
 	"net/netip"
 	"slices"
 	"unicode"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 )
 
 // named returns the directives called name of all server blocks and snippets.
 func (l layout) named(name string) (list []directive) {
-	blocks := slices.Clone(l.servers)
-	for _, b := range l.snippets {
-		blocks = append(blocks, b)
-	}
-	for _, b := range blocks {
+	for _, b := range slices.AppendSeq(slices.Clone(l.servers), maps.Values(l.snippets)) {
 		for _, d := range b.directives {
 			if l.tokens[d.first].text == name {
 				list = append(list, d)
@@ -36,7 +35,7 @@ func (l layout) bindLink(p Params) (edits []edit) {
 		})
 		for _, t := range tokens {
 			if p.Link != "" && t.text == p.Link {
-				edits = append(edits, edit{t.start, t.end, joinAddrs(addrs)})
+				edits = append(edits, edit{t.start, t.end, words.Join(addrs)})
 			}
 		}
 	}
@@ -52,7 +51,6 @@ func (l layout) preferUDP(text []byte, spans []span) (edits []edit) {
 			edits = append(edits, l.withoutTCP(text, d)...)
 		}
 	}
-	slices.SortFunc(edits, func(a, b edit) int { return a.start - b.start })
 	return edits
 }
 

@@ -129,21 +129,16 @@ func (p *parser) keys(b *block) (imported bool, err error) {
 		}
 		p.pos++
 		if p.more() && !another && p.newLine(p.pos) {
-			return imported, p.nameless(b, imported)
+			if len(b.keys) == 0 && !imported {
+				return false, p.errorf(p.pos-1, "server block with an empty name")
+			}
+			return imported, nil
 		}
 	}
 	if another {
 		return false, p.errorf(p.pos, "nothing after a comma")
 	}
 	return imported, nil
-}
-
-// nameless returns an error if a body begins and all keys before it are empty strings.
-func (p *parser) nameless(b *block, imported bool) error {
-	if len(b.keys) == 0 && !imported {
-		return p.errorf(p.pos-1, "server block with an empty name")
-	}
-	return nil
 }
 
 // snippet returns the name of b if it is a snippet: a single key in parentheses.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
 )
@@ -43,24 +44,21 @@ func render(t Template, p Params) (rendering, error) {
 	if err != nil {
 		return rendering{}, err
 	}
-	if len(p.KubeDNS.UpstreamNameservers) > 0 {
-		r.edits = l.preferUDP(s.text, s.upstream)
-	}
-	for _, e := range l.bindLink(p) {
-		r.edits = insert(r.edits, e)
-	}
-	if p.PacketCache {
-		for _, e := range l.packetCache(s.text, p) {
-			r.edits = insert(r.edits, e)
-		}
-	}
 	stanza, line := l.stanza(s.text, p.Stanza)
 	if line == 0 {
-		r.edits = insert(r.edits, stanza)
+		r.edits = append(r.edits, stanza)
 	} else if options := p.Stanza.lines(); len(options) > 0 {
 		r.warnings = append(r.warnings, fmt.Sprintf(
 			"%s:%d: the template has a nodelocal stanza of its own, so these flags change nothing: %q", t.Path, line, options))
 	}
+	if p.PacketCache {
+		r.edits = append(r.edits, l.packetCache(s.text, p)...)
+	}
+	r.edits = append(r.edits, l.bindLink(p)...)
+	if len(p.KubeDNS.UpstreamNameservers) > 0 {
+		r.edits = append(r.edits, l.preferUDP(s.text, s.upstream)...)
+	}
+	slices.SortStableFunc(r.edits, func(a, b edit) int { return a.start - b.start }) // what is put in at one place stays in this order
 	stubs, err := l.stubs(t, apply(s.text, r.edits), p, len(s.text))
 	if err != nil {
 		return rendering{}, err
@@ -102,11 +100,20 @@ func checkAddrs(addrs []netip.Addr) error {
 	return nil
 }
 
-// insert puts e into edits at its place in the order.
-func insert(edits []edit, e edit) []edit {
-	i := 0
-	for i < len(edits) && edits[i].start < e.start {
-		i++
+// edit replaces text[start:end]. Render changes a template by lists of edits in ascending order and without overlaps. Every other
+// byte stays.
+type edit struct {
+	start, end int
+	text       string
+}
+
+func apply(text []byte, edits []edit) []byte {
+	out := make([]byte, 0, len(text)+1024)
+	pos := 0
+	for _, e := range edits {
+		out = append(out, text[pos:e.start]...)
+		out = append(out, e.text...)
+		pos = e.end
 	}
-	return append(edits[:i:i], append([]edit{e}, edits[i:]...)...)
+	return append(out, text[pos:]...)
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
@@ -40,8 +39,21 @@ func (r ResolvConf) upstreams(isLocal func(netip.Addr) bool) value {
 	if len(all) == 0 {
 		return value{err: fmt.Errorf("%s names no nameserver", r.Path)}
 	}
-	var usable, warnings []string
-	for _, s := range all {
+	usable, warnings := r.usable(isLocal)
+	switch len(usable) {
+	case 0:
+		return value{err: fmt.Errorf("none of the nameservers of %s can be asked (%s): "+
+			"they are this cache itself, or no IP addresses; add another one there, or upstreamNameservers to the kube-dns ConfigMap",
+			r.Path, strings.Join(all, " "))}
+	case len(all):
+		return value{text: r.Path, warnings: warnings}
+	}
+	return value{text: strings.Join(usable, " "), warnings: warnings}
+}
+
+// usable returns the nameservers that can be asked, and warnings of the others. isLocal tells the addresses of the cache.
+func (r ResolvConf) usable(isLocal func(netip.Addr) bool) (usable, warnings []string) {
+	for _, s := range r.nameservers() {
 		addr, err := netip.ParseAddr(s)
 		switch {
 		case err != nil || words.Check(s) != nil: // netip allows any text as a zone
@@ -54,15 +66,7 @@ func (r ResolvConf) upstreams(isLocal func(netip.Addr) bool) value {
 			warnings = append(warnings, words.ZoneWarning(addr, r.Path)...)
 		}
 	}
-	switch len(usable) {
-	case 0:
-		return value{err: fmt.Errorf("none of the nameservers of %s can be asked (%s): "+
-			"they are this cache itself, or no IP addresses; add another one there, or upstreamNameservers to the kube-dns ConfigMap",
-			r.Path, strings.Join(all, " "))}
-	case len(all):
-		return value{text: r.Path, warnings: warnings}
-	}
-	return value{text: strings.Join(usable, " "), warnings: warnings}
+	return usable, warnings
 }
 
 // Detach replaces the path of r in the Corefile text with the nameservers of r. The text then keeps its meaning when the file
@@ -73,7 +77,7 @@ func (r ResolvConf) Detach(text []byte, local []netip.Addr) (detached []byte, ok
 	if err != nil {
 		return text, true
 	}
-	usable := r.usable(local)
+	usable, _ := r.usable(Params{LocalIPs: local}.isLocal)
 	var edits []edit
 	for _, t := range tokens {
 		if t.text == r.Path && !t.quoted {
@@ -84,13 +88,4 @@ func (r ResolvConf) Detach(text []byte, local []netip.Addr) (detached []byte, ok
 		return text, false
 	}
 	return apply(text, edits), true
-}
-
-// usable returns the nameservers that a cache at the addresses local can ask.
-func (r ResolvConf) usable(local []netip.Addr) []string {
-	p := Params{LocalIPs: local}
-	return slices.DeleteFunc(r.nameservers(), func(s string) bool {
-		addr, err := netip.ParseAddr(s)
-		return err != nil || words.Check(s) != nil || p.isLocal(addr)
-	})
 }

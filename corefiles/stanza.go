@@ -18,14 +18,12 @@ type Stanza struct {
 	Options   [][]string // each a name and its values
 }
 
-// String returns the stanza as an operator would write it into a Corefile.
-func (s Stanza) String() string { return s.format("", "    ", "\n") }
-
+// format returns the stanza as an operator would write it into a Corefile.
 func (s Stanza) format(indent, step, eol string) string {
 	var b strings.Builder
 	b.WriteString(indent + "nodelocal")
 	if len(s.Addresses) > 0 {
-		b.WriteString(" " + joinAddrs(s.Addresses))
+		b.WriteString(" " + words.Join(s.Addresses))
 	}
 	if len(s.Options) > 0 {
 		b.WriteString(" {" + eol)

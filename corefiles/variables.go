@@ -42,26 +42,17 @@ type value struct {
 func (p Params) values() map[string]value {
 	values := map[string]value{
 		// The manifest of k8s-dns-node-cache has both behind bind. localDNS has all addresses of -localip.
-		localDNS:        addrValue(p.LocalIPs, "-localip names no address"),
-		dnsServer:       {},
-		clusterDNS:      p.clusterDNS(),
-		upstreamServers: p.upstreams(),
+		localDNS:           addrValue(p.LocalIPs, "-localip names no address"),
+		dnsServer:          {},
+		clusterDNS:         p.clusterDNS(),
+		upstreamServers:    p.upstreams(),
+		dnsDomain:          flagValue("-clusterdomain", p.ClusterDomain, words.CheckName),
+		prometheusEndpoint: flagValue("-prometheus-listen-address", p.PrometheusEndpoint, words.Check),
+		stateDir:           {}, // without it the plugin keep stores answers in memory only
 	}
-	domain := value{text: p.ClusterDomain}
-	if p.ClusterDomain == "" {
-		domain.err = errors.New("-clusterdomain is empty")
-	} else if err := words.CheckName(p.ClusterDomain); err != nil {
-		domain.err = fmt.Errorf("-clusterdomain %q: %w", p.ClusterDomain, err)
+	if p.StateDir != "" {
+		values[stateDir] = flagValue("-statedir", p.StateDir, words.Check)
 	}
-	values[dnsDomain] = domain
-	endpoint := value{text: p.PrometheusEndpoint}
-	if p.PrometheusEndpoint == "" {
-		endpoint.err = errors.New("-prometheus-listen-address is empty")
-	} else if err := words.Check(p.PrometheusEndpoint); err != nil {
-		endpoint.err = fmt.Errorf("-prometheus-listen-address %q: %w", p.PrometheusEndpoint, err)
-	}
-	values[prometheusEndpoint] = endpoint
-	values[stateDir] = p.stateDir()
 	for name := range usualEntries {
 		values[name] = value{text: p.entries(name)}
 	}
@@ -78,12 +69,15 @@ func (p Params) entries(name string) string {
 	return strconv.Itoa(max(p.Memory.Share(usualEntries[name])/shards, 4) * shards)
 }
 
-// stateDir may have an empty value: the plugin keep then stores answers in memory only.
-func (p Params) stateDir() value {
-	if err := words.Check(p.StateDir); err != nil {
-		return value{err: fmt.Errorf("-statedir %q: %w", p.StateDir, err)}
+// flagValue returns the value of a flag, if check accepts it.
+func flagValue(flag, text string, check func(string) error) value {
+	if text == "" {
+		return value{err: fmt.Errorf("%s is empty", flag)}
 	}
-	return value{text: p.StateDir}
+	if err := check(text); err != nil {
+		return value{err: fmt.Errorf("%s %q: %w", flag, text, err)}
+	}
+	return value{text: text}
 }
 
 func (p Params) clusterDNS() value {
@@ -119,17 +113,5 @@ func addrValue(addrs []netip.Addr, missing string) value {
 	if len(addrs) == 0 {
 		return value{err: errors.New(missing)}
 	}
-	host := addrs[0].String()
-	if addrs[0].Is6() {
-		host = "[" + host + "]"
-	}
-	return value{text: joinAddrs(addrs), host: host}
-}
-
-func joinAddrs(addrs []netip.Addr) string {
-	words := make([]string, len(addrs))
-	for i, addr := range addrs {
-		words[i] = addr.String()
-	}
-	return strings.Join(words, " ")
+	return value{text: words.Join(addrs), host: words.Host(addrs[0])}
 }

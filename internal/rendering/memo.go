@@ -46,7 +46,7 @@ func (in *Inputs) Files() []string {
 		return []string{o.Conf}
 	}
 	files := []string{in.ResolvConf}
-	for _, key := range []string{kubedns.StubDomainsKey, kubedns.UpstreamsKey} {
+	for _, key := range kubedns.Keys {
 		files = append(files, filepath.Join(in.kubeDNSPath(), key))
 	}
 	if o.Mode == options.Template {
