@@ -15,6 +15,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
 )
 
 //go:embed common base overlays/cilium
@@ -56,30 +59,24 @@ func Render(v Values) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text := strings.NewReplacer(
-		localDNS+","+dnsServer+"\"\n", list(addrs, ",")+"\"\n"+v.fallback(),
-		localDNS+","+dnsServer, list(addrs, ","),
-		localDNS+" "+dnsServer, list(addrs, " "),
-		localDNS+":", host(addrs[0])+":",
+	return strings.NewReplacer(
+		localDNS+","+dnsServer+"\"\n", list(addrs)+"\"\n"+v.fallback(),
+		localDNS+","+dnsServer, list(addrs),
+		localDNS+" "+dnsServer, words.Join(addrs),
+		localDNS+":", words.Host(addrs[0])+":",
 		localDNS, addrs[0].String(),
 		dnsDomain, v.ClusterDomain,
 		Image, v.Image,
-	).Replace(singleFile())
-	return text, nil
+	).Replace(singleFile()), nil
 }
 
 // fallback returns the arguments that name a ClusterIP of each family, if the cache has own addresses of both families. The cache
 // itself can find a ClusterIP of one family only.
 func (v Values) fallback() string {
-	if !both(v.LocalIPs) || !both(v.DNSServers) {
+	if len(family.Among(v.LocalIPs)) < 2 || len(family.Among(v.DNSServers)) < 2 {
 		return ""
 	}
-	return "        - -fallback\n        - \"" + list(v.DNSServers, ",") + "\"\n"
-}
-
-// both reports whether addrs has addresses of both families.
-func both(addrs []netip.Addr) bool {
-	return slices.ContainsFunc(addrs, netip.Addr.Is4) && slices.ContainsFunc(addrs, netip.Addr.Is6)
+	return "        - -fallback\n        - \"" + list(v.DNSServers) + "\"\n"
 }
 
 // addresses returns the addresses of the cache. Its own addresses come first: the probes for health and readiness use the first.
@@ -94,21 +91,8 @@ func (v Values) addresses() ([]netip.Addr, error) {
 	case len(v.DNSServers) == 0:
 		return nil, errors.New("kube-dns has no ClusterIP")
 	}
-	return append(v.LocalIPs[:len(v.LocalIPs):len(v.LocalIPs)], v.DNSServers...), nil
+	return slices.Concat(v.LocalIPs, v.DNSServers), nil
 }
 
-func list(addrs []netip.Addr, sep string) string {
-	words := make([]string, len(addrs))
-	for i, a := range addrs {
-		words[i] = a.String()
-	}
-	return strings.Join(words, sep)
-}
-
-// host returns a in the form before a port.
-func host(a netip.Addr) string {
-	if a.Is6() {
-		return "[" + a.String() + "]"
-	}
-	return a.String()
-}
+// list returns addrs as a flag has them.
+func list(addrs []netip.Addr) string { return strings.ReplaceAll(words.Join(addrs), " ", ",") }

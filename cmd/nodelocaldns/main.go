@@ -72,7 +72,8 @@ func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 		}
 	case "":
 	default:
-		return exitUsage, unknownCommand(name)
+		hint := suggest.Hint(" (did you mean %q?)", name, options.Commands)
+		return exitUsage, options.UsageError{Err: fmt.Errorf("unknown command %q%s", name, hint)}
 	}
 	o, err := options.Parse(args)
 	if err != nil {
@@ -91,11 +92,4 @@ func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 		return run(o)
 	}
 	return exitOK, nil
-}
-
-func unknownCommand(name string) error {
-	if near := suggest.Closest(name, options.Commands); near != "" {
-		return options.UsageError{Err: fmt.Errorf("unknown command %q (did you mean %q?)", name, near)}
-	}
-	return options.UsageError{Err: fmt.Errorf("unknown command %q", name)}
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/manifests"
 )
@@ -100,7 +101,7 @@ func (c cluster) dnsService() (name string, addrs []netip.Addr, err error) {
 	if addrs, err = options.Addrs(strings.Join(ips, ",")); err != nil {
 		return "", nil, fmt.Errorf("reading the ClusterIPs of Service %s: %w", name, err)
 	}
-	c.found("cluster DNS "+options.Join(addrs), "Service kube-system/"+name)
+	c.found("cluster DNS "+words.Join(addrs), "Service kube-system/"+name)
 	return name, addrs, nil
 }
 

@@ -72,8 +72,5 @@ func clearer(fs *flag.FlagSet, err error) error {
 	}
 	var names []string
 	fs.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
-	if near := suggest.Closest(name, names); near != "" {
-		return fmt.Errorf("unknown flag -%s (did you mean -%s?)", name, near)
-	}
-	return fmt.Errorf("unknown flag -%s", name)
+	return fmt.Errorf("unknown flag -%s%s", name, suggest.Hint(" (did you mean -%s?)", name, names))
 }

@@ -122,10 +122,8 @@ func Parse(args []string) (*Options, error) {
 func (o *Options) FlagSet() *flag.FlagSet {
 	fs := NewFlagSet("nodelocaldns")
 	for _, row := range Table {
-		var v flag.Value = row.bind(o)
-		if row.flagForm != nil {
-			v = &flagValue{setting: row.bind(o), form: row.flagForm}
-		}
+		v := row.bind(o)
+		v.accept(row.flagForm)
 		declare(fs, row.Flag, row.Default, row.Help, v)
 	}
 	return fs

@@ -72,10 +72,7 @@ func (p Plugins) missing(directive string) error {
 		return fmt.Errorf("directive %q is part of CoreDNS but not of this binary: add the line %q to plugin.cfg and run make build",
 			directive, line)
 	}
-	if near := suggest.Closest(directive, p.Known); near != "" {
-		return fmt.Errorf("unknown directive %q (did you mean %q?)", directive, near)
-	}
-	return fmt.Errorf("unknown directive %q", directive)
+	return fmt.Errorf("unknown directive %q%s", directive, suggest.Hint(" (did you mean %q?)", directive, p.Known))
 }
 
 // pluginError is how plugin.Error of CoreDNS begins a message.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
@@ -121,7 +122,7 @@ func (in *Inputs) params(t corefiles.Template, skip []string) (p corefiles.Param
 			return p, notes, err
 		}
 	}
-	p.Stanza, note = in.stanza(t, firstValid(kubeDNS, p.ClusterDNS))
+	p.Stanza, note = in.stanza(t, cmp.Or(kubeDNS, p.ClusterDNS))
 	if note != "" {
 		notes = append(notes, note)
 	}
@@ -208,23 +209,16 @@ func (in *Inputs) fallback(localIPs []netip.Addr, clusterIP netip.Addr) (addrs [
 			ask = clusterIP.String()
 		}
 		return nil, fmt.Sprintf("No fallback: with -firewall none (-setupiptables=false) nothing answers at %s while the cache is away; -fallback %s makes a table for that alone, -fallback none says that it is meant",
-			options.Join(bare), ask)
+			words.Join(bare), ask)
 	case !clusterIP.IsValid():
 		return nil, fmt.Sprintf("No fallback: %s is not set, so nothing answers at %s while the cache is away; see -upstreamsvc and -fallback",
-			serviceEnv(o.UpstreamService), options.Join(localIPs))
+			serviceEnv(o.UpstreamService), words.Join(localIPs))
 	case !slices.ContainsFunc(localIPs, func(a netip.Addr) bool { return a.Is4() == clusterIP.Is4() }):
 		return nil, fmt.Sprintf("No fallback: %s is not of the family of %s, at which nothing answers while the cache is away; see -fallback",
-			clusterIP, options.Join(localIPs))
+			clusterIP, words.Join(localIPs))
 	case len(other) > 0:
 		note = fmt.Sprintf("No fallback at %s: %s is of the other family, so nothing answers there while the cache is away; name a ClusterIP of each family with -fallback",
-			options.Join(other), clusterIP)
+			words.Join(other), clusterIP)
 	}
 	return []netip.Addr{clusterIP}, note
-}
-
-func firstValid(a, b netip.Addr) netip.Addr {
-	if a.IsValid() {
-		return a
-	}
-	return b
 }
