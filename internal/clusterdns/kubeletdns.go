@@ -3,7 +3,6 @@
 package clusterdns
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -117,15 +116,9 @@ func (k *kubeletDNS) await() (err error) {
 
 // ready asks at the first address: one cache has them all.
 func (k *kubeletDNS) ready() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
 	url := "http://" + net.JoinHostPort(k.addrs[0].String(), k.readyPort) + "/ready"
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
 	transport := &http.Transport{DisableKeepAlives: true} // no proxy of the environment
-	resp, err := (&http.Client{Transport: transport}).Do(req)
+	resp, err := (&http.Client{Transport: transport, Timeout: 2 * time.Second}).Get(url)
 	if err != nil {
 		return fmt.Errorf("no cache is ready on this node: %w", err)
 	}

@@ -17,13 +17,8 @@ import (
 
 // manifestOptions is the command line of render manifests. What is empty is asked of the cluster.
 type manifestOptions struct {
-	mode          string
-	kubeconfig    string
-	context       string
-	localIPs      []netip.Addr
-	dnsServers    []netip.Addr
-	clusterDomain string
-	image         string
+	mode, kubeconfig, context, clusterDomain, image string
+	localIPs, dnsServers                            []netip.Addr
 
 	given map[string]bool
 }

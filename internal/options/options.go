@@ -39,17 +39,13 @@ type Options struct {
 	PacketCache                                                    bool
 
 	setupInterface, setupIPTables bool
+	MetricsAddr, PrometheusAddr   string
 
-	MetricsAddr, PrometheusAddr string
+	Memory   memlimit.Limit // 0: the container's limit, if it has one
+	StateDir string         // empty: nothing outlives the process
+	PIDFile  string
 
-	Memory           memlimit.Limit // 0: the container's limit, if it has one
-	StateDir         string         // empty: nothing outlives the process
-	PIDFile          string
-	ReloadWithSignal bool
-	Quiet            bool
-	Plugins          bool
-	Version          bool
-	Help             bool
+	ReloadWithSignal, Quiet, Plugins, Version, Help bool
 
 	Mode Mode
 
