@@ -3,7 +3,6 @@
 package clusterdns
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -44,14 +43,8 @@ The kubelet reads it when it starts: restart it then.
 // KubeletDNS is the subcommand kubelet-dns with args.
 func KubeletDNS(args []string, stdout io.Writer) error {
 	k := kubeletDNS{readyPort: readyPort}
-	fs := k.flagSet()
-	switch err := options.ParseArgs(fs, args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, kubeletDNSHead)
-		fs.VisitAll(func(f *flag.Flag) { options.PrintFlag(stdout, f) })
-		return nil
-	case err != nil:
-		return options.UsageError{Err: err}
+	if helped, err := options.ParseSub(k.flagSet(), args, kubeletDNSHead, stdout); helped || err != nil {
+		return err
 	}
 	return k.run(stdout)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"slices"
@@ -16,6 +17,19 @@ import (
 
 // Commands are the words that may be the first argument.
 var Commands = []string{"render", "cleanup", "kubelet-dns", "wait", "version", "help"}
+
+// ParseSub parses the args of a subcommand. For -help it prints head and the flags, and returns true. The error is a UsageError.
+func ParseSub(fs *flag.FlagSet, args []string, head string, stdout io.Writer) (helped bool, err error) {
+	switch err := ParseArgs(fs, args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, head)
+		fs.VisitAll(func(f *flag.Flag) { PrintFlag(stdout, f) })
+		return true, nil
+	case err != nil:
+		return false, UsageError{err}
+	}
+	return false, nil
+}
 
 // ParseArgs parses args, which are flags and nothing else. The error is flag.ErrHelp, or says what is wrong with which
 // argument.
