@@ -42,7 +42,7 @@ type value struct {
 func (p Params) values() map[string]value {
 	values := map[string]value{
 		// The manifest of k8s-dns-node-cache has both behind bind. localDNS has all addresses of -localip.
-		localDNS:           addrValue(p.LocalIPs, "-localip names no address"),
+		localDNS:           addrValue("-localip names no address", p.LocalIPs...),
 		dnsServer:          {},
 		clusterDNS:         p.clusterDNS(),
 		upstreamServers:    p.upstreams(),
@@ -82,16 +82,16 @@ func flagValue(flag, text string, check func(string) error) value {
 
 func (p Params) clusterDNS() value {
 	if p.UpstreamService == "" {
-		return addrValue(valid(p.ClusterDNS), "-upstreamsvc names no Service")
+		return addrValue("-upstreamsvc names no Service", p.ClusterDNS)
 	}
 	if p.ClusterDNS.IsValid() && p.isLocal(p.ClusterDNS) {
 		return value{err: fmt.Errorf("%s of Service %q is an address of this cache, which would ask itself; "+
 			"name with -upstreamsvc a Service of the same pods that has another ClusterIP", p.ClusterDNS, p.UpstreamService)}
 	}
 	env := strings.ToUpper(strings.ReplaceAll(p.UpstreamService, "-", "_")) + "_SERVICE_HOST"
-	return addrValue(valid(p.ClusterDNS), fmt.Sprintf("the environment variable %s is not set; "+
+	return addrValue(fmt.Sprintf("the environment variable %s is not set; "+
 		"does the Service %q exist in this pod's namespace (and did it before the pod started)? "+
-		"name another with -upstreamsvc", env, p.UpstreamService))
+		"name another with -upstreamsvc", env, p.UpstreamService), p.ClusterDNS)
 }
 
 // upstreams returns the servers for names outside the cluster: the nameservers of the kube-dns ConfigMap, or of resolv.conf.
@@ -102,15 +102,9 @@ func (p Params) upstreams() value {
 	return p.ResolvConf.upstreams(p.isLocal)
 }
 
-func valid(addr netip.Addr) []netip.Addr {
-	if !addr.IsValid() {
-		return nil
-	}
-	return []netip.Addr{addr}
-}
-
-func addrValue(addrs []netip.Addr, missing string) value {
-	if len(addrs) == 0 {
+// addrValue returns the value of addresses. missing says what is wrong if there are none.
+func addrValue(missing string, addrs ...netip.Addr) value {
+	if len(addrs) == 0 || !addrs[0].IsValid() {
 		return value{err: errors.New(missing)}
 	}
 	return value{text: words.Join(addrs), host: words.Host(addrs[0])}

@@ -169,6 +169,5 @@ func (l *lifecycle) restart(input caddy.Input) {
 		caddy.EmitEvent(caddy.InstanceStartupEvent, running[n-1])
 	default:
 		countRefused()
-		l.validity.refused()
 	}
 }

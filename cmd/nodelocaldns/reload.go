@@ -75,6 +75,7 @@ var reloadFailed = func() prometheus.Counter {
 
 // countRefused counts a configuration that is not going to replace the running one.
 func countRefused() {
+	nodelocal.ConfigValid.Set(0)
 	nodelocal.ConfigReloads.WithLabelValues("error").Inc()
 	reloadFailed.Inc()
 }
@@ -120,13 +121,6 @@ func (v *validity) serves(text []byte) {
 	} else {
 		nodelocal.ConfigValid.Set(0)
 	}
-}
-
-// refused notes that a start or reload with what the inputs say has failed.
-func (v *validity) refused() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	nodelocal.ConfigValid.Set(0)
 }
 
 func (v *validity) valid() {

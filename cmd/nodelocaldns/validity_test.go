@@ -48,7 +48,7 @@ func TestValidity(t *testing.T) {
 				case do == "serve":
 					v.serves([]byte(text))
 				default:
-					v.refused()
+					countRefused()
 				}
 				if want := tc.gauge[i]; want != '?' && configValid(t) != (want == '1') {
 					t.Errorf("after %q (%d): %t", step, i, configValid(t))

@@ -77,15 +77,10 @@ func parseStubDomains(data []byte) (map[string][]string, error) {
 	}
 	stubs := make(map[string][]string, len(object))
 	dec := json.NewDecoder(bytes.NewReader(data))
-	if _, err := dec.Token(); err != nil { // the opening brace
-		return nil, fmt.Errorf(": %w", err)
-	}
+	_, _ = dec.Token() // the opening brace; that data is an object of JSON is known
 	for dec.More() {
-		key, err := dec.Token()
-		if err != nil {
-			return nil, fmt.Errorf(": %w", err)
-		}
-		domain, _ := key.(string) // parseJSON has refused other types
+		key, _ := dec.Token()
+		domain, _ := key.(string)
 		if _, ok := stubs[domain]; ok {
 			return nil, fmt.Errorf("%s: %q is there twice", position(data, dec.InputOffset()), domain)
 		}

@@ -66,15 +66,12 @@ func (c cluster) proxyMode(config, where string) (manifests.Mode, error) {
 	if m := proxyMode.FindStringSubmatch(config); m != nil && m[1] != "" {
 		mode = strings.ToLower(m[1])
 	}
-	switch mode {
-	case "iptables", "nftables":
-		c.found("kube-proxy mode "+mode, where)
-		return manifests.IPTables, nil
-	case "ipvs":
-		c.found("kube-proxy mode ipvs", where)
-		return manifests.IPVS, nil
+	of := map[string]manifests.Mode{"iptables": manifests.IPTables, "nftables": manifests.IPTables, "ipvs": manifests.IPVS}[mode]
+	if of == "" {
+		return "", fmt.Errorf("unknown mode %q in %s", mode, where)
 	}
-	return "", fmt.Errorf("unknown mode %q in %s", mode, where)
+	c.found("kube-proxy mode "+mode, where)
+	return of, nil
 }
 
 // dnsService finds the Service of the cluster DNS and its ClusterIPs.
@@ -149,13 +146,8 @@ type kubectl struct{ kubeconfig, context string }
 
 // get decodes what "kubectl get" prints; v stays as it is if there is nothing.
 func (k kubectl) get(v any, args ...string) error {
-	args = append([]string{"get", "--request-timeout=10s"}, args...)
-	if k.kubeconfig != "" {
-		args = append(args, "--kubeconfig", k.kubeconfig)
-	}
-	if k.context != "" {
-		args = append(args, "--context", k.context)
-	}
+	// An empty value is the default of kubectl, too.
+	args = append([]string{"get", "--request-timeout=10s", "--kubeconfig=" + k.kubeconfig, "--context=" + k.context}, args...)
 	var stdout, stderr bytes.Buffer
 	cmd := exec.Command("kubectl", args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

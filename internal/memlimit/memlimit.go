@@ -4,6 +4,7 @@
 package memlimit
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -75,10 +76,7 @@ func (l Limit) String() string { return fmt.Sprintf("%dMi", l/mib) }
 // process.
 func Set(given Limit) Limit {
 	if os.Getenv("GOMEMLIMIT") != "" {
-		if l := Process(); l > 0 {
-			return l
-		}
-		return given
+		return cmp.Or(Process(), given)
 	}
 	if given == 0 {
 		given = container("/proc/self/cgroup", "/sys/fs/cgroup")

@@ -46,12 +46,15 @@ func ParseArgs(fs *flag.FlagSet, args []string) error {
 	return nil
 }
 
+// truth has the words that people write for a boolean value.
+var truth = map[string]bool{"true": true, "1": true, "yes": true, "on": true, "false": false, "0": false, "no": false, "off": false}
+
 // advice says what arg, which is no flag and stands behind the others, may have been meant to be; empty if there is no telling.
 func advice(fs *flag.FlagSet, before []string, arg string) string {
 	if len(before) > 0 {
 		last := strings.TrimLeft(before[len(before)-1], "-")
-		if f := fs.Lookup(last); f != nil && isBool(f) && slices.Contains([]string{"true", "false", "1", "0", "yes", "no", "on", "off"}, strings.ToLower(arg)) {
-			value := !slices.Contains([]string{"false", "0", "no", "off"}, strings.ToLower(arg))
+		value, known := truth[strings.ToLower(arg)]
+		if f := fs.Lookup(last); f != nil && isBool(f) && known {
 			return fmt.Sprintf(": write -%s=%t", last, value)
 		}
 	}

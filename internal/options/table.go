@@ -176,21 +176,17 @@ func (v *value[T]) words() []string {
 	return []string{fmt.Sprint(*v.dst)}
 }
 
-// Words returns the names of the stanza's options.
-func Words() (words []string) {
-	for _, row := range Table {
-		if row.Word != "" {
-			words = append(words, row.Word)
-		}
-	}
-	return words
-}
-
 // SetWord sets the option of the stanza with that name to args, the words behind the name.
 func (o *Options) SetWord(word string, args []string) error {
 	i := slices.IndexFunc(Table, func(row Option) bool { return row.Word == word && word != "" })
 	if i < 0 {
-		return fmt.Errorf("unknown option %q: known are %s", word, strings.Join(Words(), ", "))
+		known := ""
+		for _, row := range Table {
+			if row.Word != "" {
+				known += ", " + row.Word
+			}
+		}
+		return fmt.Errorf("unknown option %q: known are %s", word, known[len(", "):])
 	}
 	s := Table[i].bind(o)
 	switch _, several := s.(*value[[]netip.Addr]); {

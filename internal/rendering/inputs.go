@@ -113,15 +113,13 @@ func (in *Inputs) params(t corefiles.Template, skip []string) (p corefiles.Param
 	if err != nil {
 		return p, nil, err
 	}
-	dir, note := in.kubeDNSDir()
-	if note != "" {
-		notes = append(notes, note)
-	}
+	dir, notes := in.kubeDNSDir()
 	if dir != "" && !slices.Contains(skip, "") {
 		if p.KubeDNS, err = kubedns.Read(dir, skip...); err != nil {
 			return p, notes, err
 		}
 	}
+	var note string
 	p.Stanza, note = in.stanza(t, cmp.Or(kubeDNS, p.ClusterDNS))
 	if note != "" {
 		notes = append(notes, note)
@@ -157,15 +155,15 @@ func (in *Inputs) kubeDNSPath() string { return cmp.Or(in.Opts.KubeDNSDir, optio
 
 // kubeDNSDir returns the directory of the kube-dns ConfigMap, or "" if there is none. The ConfigMap is optional, so its volume
 // may appear later.
-func (in *Inputs) kubeDNSDir() (dir, note string) {
+func (in *Inputs) kubeDNSDir() (dir string, notes []string) {
 	dir = in.kubeDNSPath()
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return dir, ""
+		return dir, nil
 	}
 	if in.Opts.KubeDNSDir != "" {
-		note = fmt.Sprintf("No directory %s: serving without the ConfigMap of kube-dns until it appears", dir)
+		notes = append(notes, fmt.Sprintf("No directory %s: serving without the ConfigMap of kube-dns until it appears", dir))
 	}
-	return "", note
+	return "", notes
 }
 
 // stanza returns the nodelocal stanza that the flags stand for. It leaves out what no flag says: the plugin has the defaults,
