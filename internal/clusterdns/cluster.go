@@ -146,8 +146,13 @@ type kubectl struct{ kubeconfig, context string }
 
 // get decodes what "kubectl get" prints; v stays as it is if there is nothing.
 func (k kubectl) get(v any, args ...string) error {
-	// An empty value is the default of kubectl, too.
-	args = append([]string{"get", "--request-timeout=10s", "--kubeconfig=" + k.kubeconfig, "--context=" + k.context}, args...)
+	args = append([]string{"get", "--request-timeout=10s"}, args...)
+	if k.kubeconfig != "" {
+		args = append(args, "--kubeconfig", k.kubeconfig)
+	}
+	if k.context != "" {
+		args = append(args, "--context", k.context)
+	}
 	var stdout, stderr bytes.Buffer
 	cmd := exec.Command("kubectl", args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
