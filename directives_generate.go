@@ -20,7 +20,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -160,31 +159,23 @@ func source(entries []entry, imports []string, known []entry, stock bool) ([]byt
 	}
 	fmt.Fprint(&b, "\n// directives lists the plugins of this binary in the order in which a query passes them.\n")
 	fmt.Fprint(&b, "var directives = []string{\n")
-	var names, others []string
-	for _, e := range entries {
-		names = append(names, strconv.Quote(e.name)+",")
+	for line := range slices.Chunk(entries, 8) {
+		for _, e := range line {
+			fmt.Fprintf(&b, "%q, ", e.name)
+		}
+		fmt.Fprintln(&b)
 	}
-	fmt.Fprint(&b, filled(names), "}\n\n// notCompiledIn maps the other directives that CoreDNS knows to their line in plugin.cfg.\n")
+	fmt.Fprint(&b, "}\n\n// notCompiledIn maps the other directives that CoreDNS knows to their line in plugin.cfg.\n")
 	fmt.Fprint(&b, "var notCompiledIn = map[string]string{\n")
-	for _, k := range known {
-		if !slices.ContainsFunc(entries, func(e entry) bool { return e.name == k.name }) {
-			others = append(others, fmt.Sprintf("%q: %q,", k.name, k.name+":"+k.path))
+	others := slices.DeleteFunc(slices.Clone(known), func(k entry) bool {
+		return slices.ContainsFunc(entries, func(e entry) bool { return e.name == k.name })
+	})
+	for line := range slices.Chunk(others, 3) {
+		for _, k := range line {
+			fmt.Fprintf(&b, "%q: %q, ", k.name, k.name+":"+k.path)
 		}
+		fmt.Fprintln(&b)
 	}
-	fmt.Fprint(&b, filled(others), "}\n")
+	fmt.Fprint(&b, "}\n")
 	return format.Source(b.Bytes())
-}
-
-// filled returns the elements of a literal in lines of up to 120 characters.
-func filled(elements []string) string {
-	var b strings.Builder
-	width := 0
-	for _, e := range elements {
-		if width += len(e) + 1; width > 120 {
-			b.WriteString("\n")
-			width = len(e) + 1
-		}
-		b.WriteString(e + " ")
-	}
-	return b.String() + "\n"
 }

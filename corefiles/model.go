@@ -59,9 +59,9 @@ func (p Params) model(text []byte) (model, error) {
 	return m, nil
 }
 
-// has reports whether a server block has the directive.
-func (m model) has(directive string) bool {
-	return slices.ContainsFunc(m.blocks, func(b caddyfile.ServerBlock) bool { return len(b.Tokens[directive]) > 0 })
+// Has reports whether one of the server blocks has the directive.
+func Has(blocks []caddyfile.ServerBlock, directive string) bool {
+	return slices.ContainsFunc(blocks, func(b caddyfile.ServerBlock) bool { return len(b.Tokens[directive]) > 0 })
 }
 
 // directivesOf splits the tokens that caddyfile has collected for one name into directives.

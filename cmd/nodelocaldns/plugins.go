@@ -51,19 +51,23 @@ import (
 
 // directives lists the plugins of this binary in the order in which a query passes them.
 var directives = []string{
-	"nodelocal", "packetcache", "metadata", "cancel", "timeouts", "multisocket", "reload", "nsid", "bufsize", "bind",
-	"debug", "ready", "health", "pprof", "shed", "prometheus", "errors", "log", "dnstap", "local", "dns64", "any", "chaos",
-	"loadbalance", "rewrite", "autopath", "acl", "cache", "keep", "header", "tls", "minimal", "template", "hosts", "file",
-	"loop", "searchpath", "fairshare", "hedge", "forward", "whoami", "view",
+	"nodelocal", "packetcache", "metadata", "cancel", "timeouts", "multisocket", "reload", "nsid",
+	"bufsize", "bind", "debug", "ready", "health", "pprof", "shed", "prometheus",
+	"errors", "log", "dnstap", "local", "dns64", "any", "chaos", "loadbalance",
+	"rewrite", "autopath", "acl", "cache", "keep", "header", "tls", "minimal",
+	"template", "hosts", "file", "loop", "searchpath", "fairshare", "hedge", "forward",
+	"whoami", "view",
 }
 
 // notCompiledIn maps the other directives that CoreDNS knows to their line in plugin.cfg.
 var notCompiledIn = map[string]string{
-	"root": "root:root", "geoip": "geoip:geoip", "proxyproto": "proxyproto:proxyproto", "quic": "quic:quic",
-	"grpc_server": "grpc_server:grpc_server", "https": "https:https", "https3": "https3:https3", "trace": "trace:trace",
-	"siit": "siit:siit", "tsig": "tsig:tsig", "dnssec": "dnssec:dnssec", "transfer": "transfer:transfer",
+	"root": "root:root", "geoip": "geoip:geoip", "proxyproto": "proxyproto:proxyproto",
+	"quic": "quic:quic", "grpc_server": "grpc_server:grpc_server", "https": "https:https",
+	"https3": "https3:https3", "trace": "trace:trace", "siit": "siit:siit",
+	"tsig": "tsig:tsig", "dnssec": "dnssec:dnssec", "transfer": "transfer:transfer",
 	"dynupdate": "dynupdate:dynupdate", "route53": "route53:route53", "azure": "azure:azure",
 	"clouddns": "clouddns:clouddns", "k8s_external": "k8s_external:k8s_external", "kubernetes": "kubernetes:kubernetes",
-	"auto": "auto:auto", "secondary": "secondary:secondary", "etcd": "etcd:etcd", "grpc": "grpc:grpc",
-	"erratic": "erratic:erratic", "on": "on:github.com/coredns/caddy/onevent", "sign": "sign:sign", "nomad": "nomad:nomad",
+	"auto": "auto:auto", "secondary": "secondary:secondary", "etcd": "etcd:etcd",
+	"grpc": "grpc:grpc", "erratic": "erratic:erratic", "on": "on:github.com/coredns/caddy/onevent",
+	"sign": "sign:sign", "nomad": "nomad:nomad",
 }

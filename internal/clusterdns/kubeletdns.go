@@ -63,10 +63,10 @@ func (k *kubeletDNS) run(stdout io.Writer) error {
 	if _, err := k.edited(); err != nil {
 		return err
 	}
-	if !k.undo {
-		if err := k.await(); err != nil {
-			return fmt.Errorf("leaving %s as it is: %w", k.config, err)
-		}
+	// Whether the cache is ready is asked over HTTP: without a cache the fallback answers DNS at the address.
+	var why error
+	if !k.undo && !retry.Until(k.patience, time.Second, func() bool { why = k.ready(); return why == nil }) {
+		return fmt.Errorf("leaving %s as it is: %w", k.config, why)
 	}
 	text, err := k.edited()
 	if err != nil {
@@ -99,12 +99,6 @@ func (k *kubeletDNS) edited() ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", k.config, err)
 	}
 	return text, nil
-}
-
-// await waits until the cache is ready. It asks over HTTP: without a cache the fallback answers DNS at the address.
-func (k *kubeletDNS) await() (err error) {
-	retry.Until(k.patience, time.Second, func() bool { err = k.ready(); return err == nil })
-	return err
 }
 
 // ready asks at the first address: one cache has them all.

@@ -114,15 +114,14 @@ func container(selfPath, root string) Limit {
 		if len(fields) != 3 {
 			continue
 		}
-		switch {
-		case fields[1] == "":
-			if l := read(root, fields[2], "memory.max"); l > 0 {
-				return l
-			}
-		case slices.Contains(strings.Split(fields[1], ","), "memory"):
-			if l := read(filepath.Join(root, "memory"), fields[2], "memory.limit_in_bytes"); l > 0 {
-				return l
-			}
+		l := Limit(0)
+		if fields[1] == "" {
+			l = read(root, fields[2], "memory.max")
+		} else if slices.Contains(strings.Split(fields[1], ","), "memory") {
+			l = read(filepath.Join(root, "memory"), fields[2], "memory.limit_in_bytes")
+		}
+		if l > 0 {
+			return l
 		}
 	}
 	return 0

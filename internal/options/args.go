@@ -54,8 +54,10 @@ func advice(fs *flag.FlagSet, before []string, arg string) string {
 	if len(before) > 0 {
 		last := strings.TrimLeft(before[len(before)-1], "-")
 		value, known := truth[strings.ToLower(arg)]
-		if f := fs.Lookup(last); f != nil && isBool(f) && known {
-			return fmt.Sprintf(": write -%s=%t", last, value)
+		if f := fs.Lookup(last); f != nil && known {
+			if b, ok := f.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() {
+				return fmt.Sprintf(": write -%s=%t", last, value)
+			}
 		}
 	}
 	name, _, _ := strings.Cut(arg, "=")
@@ -74,11 +76,6 @@ func advice(fs *flag.FlagSet, before []string, arg string) string {
 		return fmt.Sprintf(": write -conf %s", arg)
 	}
 	return ""
-}
-
-func isBool(f *flag.Flag) bool {
-	b, ok := f.Value.(interface{ IsBoolFlag() bool })
-	return ok && b.IsBoolFlag()
 }
 
 // clearer words flag's errors as ours, and adds a near name to an unknown flag.

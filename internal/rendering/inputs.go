@@ -184,9 +184,7 @@ func HasDirective(path string, text []byte, directive string) bool {
 		return false // without a parse, which logs a line for an import that matches nothing
 	}
 	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
-	return err == nil && slices.ContainsFunc(blocks, func(b caddyfile.ServerBlock) bool {
-		return len(b.Tokens[directive]) > 0
-	})
+	return err == nil && corefiles.Has(blocks, directive)
 }
 
 // fallback returns the default for the addresses that answer at the cache's own addresses, among localIPs, while the cache does
