@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coredns/caddy"
+	"github.com/coredns/caddy/caddyfile"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
@@ -42,7 +44,8 @@ type lifecycle struct {
 	serving          chan struct{} // closed when the first instance serves
 
 	mu    sync.Mutex
-	tried []byte // the last Corefile that was to replace the current instance and that is not its own
+	runs  []byte // the identity of what the current instance runs
+	tried []byte // that of the last configuration that was to replace the current instance and that is not its own
 
 	validity *validity // is told which configuration serves
 }
@@ -69,7 +72,7 @@ func (l *lifecycle) hook(event caddy.EventName, info any) error {
 	}
 	l.mu.Lock()
 	first := l.current.Swap(inst) == nil
-	l.tried = nil
+	l.runs, l.tried = identity(inst.Caddyfile()), nil
 	l.mu.Unlock()
 	l.validity.serves(inst.Caddyfile().Body())
 	if first {
@@ -93,12 +96,23 @@ func (l *lifecycle) look(string) (caddy.Input, error) {
 func (l *lifecycle) isNew(input caddy.Input) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	text, last := input.Body(), l.tried
-	if l.tried = text; bytes.Equal(text, l.current.Load().Caddyfile().Body()) {
+	id, last := identity(input), l.tried
+	if l.tried = id; bytes.Equal(id, l.runs) {
 		l.tried = nil
 		return false
 	}
-	return !bytes.Equal(text, last)
+	return !bytes.Equal(id, last)
+}
+
+// identity returns what tells input from another configuration: its text and, with an import, what the imported files say.
+func identity(input caddy.Input) []byte {
+	text := input.Body()
+	if !bytes.Contains(text, []byte("import")) {
+		return text
+	}
+	blocks, _ := caddyfile.Parse(input.Path(), bytes.NewReader(text), nil) // of a file with an error: what is before the error
+	parsed, _ := json.Marshal(blocks)                                      // strings and numbers, which JSON has
+	return slices.Concat(text, parsed)
 }
 
 // ask puts a wish into a channel with room for one. A wish that waits already serves for both.

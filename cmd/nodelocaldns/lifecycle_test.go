@@ -4,6 +4,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -259,6 +261,35 @@ func TestWatch(t *testing.T) {
 	}
 	if l.restart(config("4")); !look() {
 		t.Error("with another instance the text is new, as that instance has begun since")
+	}
+}
+
+// TestWatchFollowsImports: the text stays, and the file that it imports changes.
+func TestWatchFollowsImports(t *testing.T) {
+	l, _ := newLife(t)
+	captureLogs(t)
+	dir := t.TempDir()
+	imported := writeFile(t, dir, "part", "whoami\n")
+	input := caddy.CaddyfileInput{Filepath: filepath.Join(dir, "Corefile"), ServerTypeName: rendering.ServerType,
+		Contents: fmt.Appendf(nil, ".:0 {\n    bind 127.0.0.1\n    probe 1\n    import %s\n}\n", imported)}
+	inst, err := caddy.Start(input)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving(t, inst)
+	set, look := watching(t, l, true)
+	if set(input, nil); look() {
+		t.Error("a reload of what runs")
+	}
+	writeFile(t, dir, "part", "whoami\nlog\n")
+	if !look() {
+		t.Error("no reload after a change of an imported file")
+	}
+	if look() {
+		t.Error("the same change is tried twice")
+	}
+	if l.restart(input); look() {
+		t.Error("a reload of what runs after a reload")
 	}
 }
 
