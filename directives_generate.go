@@ -159,15 +159,22 @@ func source(entries []entry, imports []string, known []entry, stock bool) ([]byt
 	}
 	fmt.Fprint(&b, "\n// directives lists the plugins of this binary in the order in which a query passes them.\n")
 	fmt.Fprint(&b, "var directives = []string{\n")
-	for _, e := range entries {
-		fmt.Fprintf(&b, "%q,\n", e.name)
+	for line := range slices.Chunk(entries, 8) {
+		for _, e := range line {
+			fmt.Fprintf(&b, "%q, ", e.name)
+		}
+		fmt.Fprintln(&b)
 	}
 	fmt.Fprint(&b, "}\n\n// notCompiledIn maps the other directives that CoreDNS knows to their line in plugin.cfg.\n")
 	fmt.Fprint(&b, "var notCompiledIn = map[string]string{\n")
-	for _, k := range known {
-		if !slices.ContainsFunc(entries, func(e entry) bool { return e.name == k.name }) {
-			fmt.Fprintf(&b, "%q: %q,\n", k.name, k.name+":"+k.path)
+	others := slices.DeleteFunc(slices.Clone(known), func(k entry) bool {
+		return slices.ContainsFunc(entries, func(e entry) bool { return e.name == k.name })
+	})
+	for line := range slices.Chunk(others, 3) {
+		for _, k := range line {
+			fmt.Fprintf(&b, "%q: %q, ", k.name, k.name+":"+k.path)
 		}
+		fmt.Fprintln(&b)
 	}
 	fmt.Fprint(&b, "}\n")
 	return format.Source(b.Bytes())

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -60,42 +59,9 @@ func (p Params) model(text []byte) (model, error) {
 	return m, nil
 }
 
-// has reports whether a server block has the directive.
-func (m model) has(directive string) bool {
-	return slices.ContainsFunc(m.blocks, func(b caddyfile.ServerBlock) bool { return len(b.Tokens[directive]) > 0 })
-}
-
-// free returns an error if a server block has the zone name, in its normal form, at port. checkStub has checked the keys in the
-// template itself. free finds keys in imported files and in environment variables.
-func (m model) free(path, name string, port uint16) error {
-	for _, b := range m.blocks {
-		for _, key := range b.Keys {
-			if isZone(key, name, port) {
-				return fmt.Errorf("%s has a server block for it already, %s", whereIs(b, name, port, path), key)
-			}
-		}
-	}
-	return nil
-}
-
-// whereIs returns FILE:LINE of the zone name at port among the keys of b, if an imported file has it. Otherwise whereIs returns
-// path, the path of the template.
-func whereIs(b caddyfile.ServerBlock, name string, port uint16, path string) string {
-	for _, tokens := range b.Tokens {
-		for _, t := range tokens {
-			text, err := os.ReadFile(t.File)
-			if err != nil {
-				continue // the token is in the Corefile itself, or the file is gone
-			}
-			keys, _ := scan(text) // caddyfile has parsed the text without an error
-			for _, key := range keys {
-				if isZone(strings.TrimSuffix(key.text, ","), name, port) {
-					return fmt.Sprintf("%s:%d", t.File, key.line)
-				}
-			}
-		}
-	}
-	return path + " (by an import or a variable)"
+// Has reports whether one of the server blocks has the directive.
+func Has(blocks []caddyfile.ServerBlock, directive string) bool {
+	return slices.ContainsFunc(blocks, func(b caddyfile.ServerBlock) bool { return len(b.Tokens[directive]) > 0 })
 }
 
 // directivesOf splits the tokens that caddyfile has collected for one name into directives.

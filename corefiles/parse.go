@@ -55,8 +55,6 @@ func parse(path string, text []byte) (layout, error) {
 
 func (p *parser) more() bool { return p.pos < len(p.tokens) }
 
-func (p *parser) at(text string) bool { return p.more() && p.tokens[p.pos].text == text }
-
 // newLine reports whether token i and the token before it are on different lines.
 func (l layout) newLine(i int) bool {
 	return i == 0 || l.tokens[i-1].endLine() < l.tokens[i].line
@@ -84,7 +82,7 @@ func (p *parser) block() error {
 	case len(b.keys) == 0 && !imported:
 		return p.errorf(p.pos, "opening brace without the name of a server before it")
 	}
-	b.braces = p.at("{")
+	b.braces = p.more() && p.tokens[p.pos].text == "{"
 	name, snippet := b.snippet()
 	if snippet && !b.braces {
 		return p.errorf(p.pos, "snippet %s without an opening brace", b.keys[0].text)
@@ -129,21 +127,16 @@ func (p *parser) keys(b *block) (imported bool, err error) {
 		}
 		p.pos++
 		if p.more() && !another && p.newLine(p.pos) {
-			return imported, p.nameless(b, imported)
+			if len(b.keys) == 0 && !imported {
+				return false, p.errorf(p.pos-1, "server block with an empty name")
+			}
+			return imported, nil
 		}
 	}
 	if another {
 		return false, p.errorf(p.pos, "nothing after a comma")
 	}
 	return imported, nil
-}
-
-// nameless returns an error if a body begins and all keys before it are empty strings.
-func (p *parser) nameless(b *block, imported bool) error {
-	if len(b.keys) == 0 && !imported {
-		return p.errorf(p.pos-1, "server block with an empty name")
-	}
-	return nil
 }
 
 // snippet returns the name of b if it is a snippet: a single key in parentheses.

@@ -4,6 +4,7 @@ package corefiles
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -38,68 +39,55 @@ func scan(text []byte) ([]token, error) {
 	}
 	var tokens []token
 	for {
-		t, ok, open := s.next()
-		if open {
-			return tokens, fmt.Errorf("%d: quoted string is never closed", t.line)
-		}
-		if !ok {
+		t, err := s.next()
+		if err == io.EOF {
 			return tokens, nil
+		} else if err != nil {
+			return tokens, err
 		}
 		tokens = append(tokens, t)
 	}
 }
 
-// next returns the next token. open says that the text ends within quotes.
-func (s *scanner) next() (t token, ok, open bool) {
+// next returns the next token. The error is io.EOF without one, or that of scan.
+func (s *scanner) next() (t token, err error) {
 	var val []rune
-	comment := false
-	done := func() (token, bool, bool) {
-		t.text = string(val)
-		return t, true, false
-	}
-	for s.pos < len(s.text) {
+	for comment := false; s.pos < len(s.text); {
 		start := s.pos
-		ch := s.rune()
-		if unicode.IsSpace(ch) {
-			if ch == '\r' {
-				continue
-			}
+		switch ch := s.rune(); {
+		case ch == '\r':
+		case unicode.IsSpace(ch):
 			if ch == '\n' {
 				s.line++
 				comment = false
 			}
 			if len(val) > 0 {
-				return done()
+				t.text = string(val)
+				return t, nil
 			}
-			continue
-		}
-		if ch == '#' {
+		case ch == '#' || comment:
 			comment = true
-		}
-		if comment {
-			continue
-		}
-		if len(val) == 0 {
-			t = token{line: s.line, start: start}
-			if ch == '"' {
-				return s.quoted(t)
+		case ch == '"' && len(val) == 0:
+			return s.quoted(token{line: s.line, start: start, quoted: true})
+		default:
+			if len(val) == 0 {
+				t = token{line: s.line, start: start}
 			}
+			val = append(val, ch)
+			t.end = s.pos
 		}
-		val = append(val, ch)
-		t.end = s.pos
 	}
-	if len(val) > 0 {
-		return done()
+	if len(val) == 0 {
+		return token{}, io.EOF
 	}
-	return token{}, false, false
+	t.text = string(val)
+	return t, nil
 }
 
 // quoted reads the rest of a quoted token. A backslash before a quote is removed; other backslashes stay.
-func (s *scanner) quoted(t token) (token, bool, bool) {
+func (s *scanner) quoted(t token) (token, error) {
 	var val []rune
-	escaped := false
-	t.quoted = true
-	for s.pos < len(s.text) {
+	for escaped := false; s.pos < len(s.text); {
 		ch := s.rune()
 		if !escaped && ch == '\\' {
 			escaped = true
@@ -107,7 +95,7 @@ func (s *scanner) quoted(t token) (token, bool, bool) {
 		}
 		if !escaped && ch == '"' {
 			t.text, t.end = string(val), s.pos
-			return t, true, false
+			return t, nil
 		}
 		if ch == '\n' {
 			s.line++
@@ -118,7 +106,7 @@ func (s *scanner) quoted(t token) (token, bool, bool) {
 		val = append(val, ch)
 		escaped = false
 	}
-	return t, false, true
+	return t, fmt.Errorf("%d: quoted string is never closed", t.line)
 }
 
 func (s *scanner) rune() rune {

@@ -19,7 +19,7 @@ func TestStanzaString(t *testing.T) {
 		{Stanza{Addresses: addrs("169.254.20.10"), Options: option("link none", "fallback 10.96.0.10 fd00::10")}, []string{"nodelocal 169.254.20.10 {",
 			"    link none", "    fallback 10.96.0.10 fd00::10", "}"}},
 	} {
-		if want := strings.Join(test.want, "\n") + "\n"; test.stanza.String() != want {
+		if want := strings.Join(test.want, "\n") + "\n"; test.stanza.format("", "    ", "\n") != want {
 			t.Errorf("got  %q\nwant %q", test.stanza, want)
 		}
 	}

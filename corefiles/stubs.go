@@ -4,8 +4,11 @@ package corefiles
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
+
+	"github.com/coredns/caddy/caddyfile"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
 	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
@@ -65,7 +68,7 @@ func (l layout) stubs(t Template, text []byte, p Params, end int) (e edit, err e
 func (m model) stub(domain string, p Params) []string {
 	lines := []string{"", "# A stub domain of the kube-dns ConfigMap.", fmt.Sprintf("%s:%d {", words.Normal(domain), p.port())}
 	for _, directive := range []string{"packetcache", "keep"} {
-		if m.has(directive) {
+		if Has(m.blocks, directive) {
 			lines = append(lines, "    "+directive)
 		}
 	}
@@ -85,14 +88,42 @@ func (l layout) checkStub(path, domain string, p Params, m model) error {
 		t := l.tokens[last.first]
 		return fmt.Errorf("%s:%d: server block %s has no braces, so that none can follow it", path, t.line, t.text)
 	}
-	for _, b := range l.servers {
-		for _, key := range b.keys {
-			if isZone(key.text, words.Normal(domain), p.port()) {
-				return fmt.Errorf("%s:%d has a server block for it already, %s", path, key.line, key.text)
+	name := words.Normal(domain)
+	for _, b := range m.blocks {
+		for _, key := range b.Keys {
+			if isZone(key, name, p.port()) {
+				return fmt.Errorf("%s has a server block for it already, %s", l.whereIs(b, name, p.port(), path), key)
 			}
 		}
 	}
-	return m.free(path, words.Normal(domain), p.port())
+	return nil
+}
+
+// whereIs returns FILE:LINE of the zone name, in its normal form, at port among the keys of the template or of a file that b
+// imports. Otherwise whereIs returns path, the path of the template.
+func (l layout) whereIs(b caddyfile.ServerBlock, name string, port uint16, path string) string {
+	for _, server := range l.servers {
+		for _, key := range server.keys {
+			if isZone(key.text, name, port) {
+				return fmt.Sprintf("%s:%d", path, key.line)
+			}
+		}
+	}
+	for _, tokens := range b.Tokens {
+		for _, t := range tokens {
+			text, err := os.ReadFile(t.File)
+			if err != nil {
+				continue // the token is in the Corefile itself, or the file is gone
+			}
+			keys, _ := scan(text) // caddyfile has parsed the text without an error
+			for _, key := range keys {
+				if isZone(strings.TrimSuffix(key.text, ","), name, port) {
+					return fmt.Sprintf("%s:%d", t.File, key.line)
+				}
+			}
+		}
+	}
+	return path + " (by an import or a variable)"
 }
 
 // isZone reports whether key, of a server block, is the zone name, in its normal form, at port.

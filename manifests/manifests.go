@@ -15,6 +15,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
+	"github.com/nodelocaldns/nodelocaldns/internal/family"
 )
 
 //go:embed common base overlays/cilium
@@ -60,30 +64,24 @@ func Render(v Values) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text := strings.NewReplacer(
-		localDNS+","+dnsServer+"\"\n", list(addrs, ",")+"\"\n"+v.fallback(),
-		localDNS+","+dnsServer, list(addrs, ","),
-		localDNS+" "+dnsServer, list(addrs, " "),
-		localDNS+":", host(addrs[0])+":",
+	return strings.NewReplacer(
+		localDNS+","+dnsServer+"\"\n", list(addrs)+"\"\n"+v.fallback(),
+		localDNS+","+dnsServer, list(addrs),
+		localDNS+" "+dnsServer, words.Join(addrs),
+		localDNS+":", words.Host(addrs[0])+":",
 		localDNS, addrs[0].String(),
 		dnsDomain, v.ClusterDomain,
 		Image, v.Image,
-	).Replace(singleFile())
-	return text, nil
+	).Replace(singleFile()), nil
 }
 
 // fallback returns the arguments that name a ClusterIP of each family, if the cache has own addresses of both families. The cache
 // itself can find a ClusterIP of one family only.
 func (v Values) fallback() string {
-	if !both(v.LocalIPs) || !both(v.DNSServers) {
+	if len(family.Among(v.LocalIPs)) < 2 || len(family.Among(v.DNSServers)) < 2 {
 		return ""
 	}
-	return "        - -fallback\n        - \"" + list(v.DNSServers, ",") + "\"\n"
-}
-
-// both reports whether addrs has addresses of both families.
-func both(addrs []netip.Addr) bool {
-	return slices.ContainsFunc(addrs, netip.Addr.Is4) && slices.ContainsFunc(addrs, netip.Addr.Is6)
+	return "        - -fallback\n        - \"" + list(v.DNSServers) + "\"\n"
 }
 
 // addresses returns the addresses of the cache. Its own addresses come first: the probes for health and readiness use the first.
@@ -98,21 +96,91 @@ func (v Values) addresses() ([]netip.Addr, error) {
 	case len(v.DNSServers) == 0:
 		return nil, errors.New("kube-dns has no ClusterIP")
 	}
-	return append(v.LocalIPs[:len(v.LocalIPs):len(v.LocalIPs)], v.DNSServers...), nil
+	return slices.Concat(v.LocalIPs, v.DNSServers), nil
 }
 
-func list(addrs []netip.Addr, sep string) string {
-	words := make([]string, len(addrs))
-	for i, a := range addrs {
-		words[i] = a.String()
-	}
-	return strings.Join(words, sep)
+// list returns addrs as a flag has them.
+func list(addrs []netip.Addr) string { return strings.ReplaceAll(words.Join(addrs), " ", ",") }
+
+// Users replace these variables with sed before they apply the manifest.
+const (
+	localDNS  = "__PILLAR__LOCAL__DNS__"
+	dnsServer = "__PILLAR__DNS__SERVER__"
+	dnsDomain = "__PILLAR__DNS__DOMAIN__"
+)
+
+const licence = "# SPDX-License-Identifier: Apache-2.0\n"
+
+const singleFileHead = licence + `# The node-local DNS cache in one file. Fill in the variables with the sed lines of the Kubernetes guide to NodeLocal
+# DNSCache and apply it, or let "nodelocaldns render manifests" fill them in.
+# Made by go generate ./manifests from the files in common and base.
+`
+
+const configMapHead = licence + `# Made by go generate ./manifests from corefiles/kubernetes.corefile. The cache fills in the variables when it starts.
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: node-local-dns
+  namespace: kube-system
+  labels:
+    k8s-app: node-local-dns
+data:
+  Corefile: |
+`
+
+// singleFile returns nodelocaldns.yaml: the parts of base with variables in the place of values.
+func singleFile() string {
+	daemonSet := strings.NewReplacer(
+		"169.254.20.10,$(KUBE_DNS_SERVICE_HOST)", localDNS+","+dnsServer,
+		"169.254.20.10", localDNS,
+		"- cluster.local", "- "+dnsDomain,
+	).Replace(read("base/daemonset.yaml"))
+	return singleFileHead + join(append(parts(referenceTemplate()), daemonSet))
 }
 
-// host returns a in the form before a port.
-func host(a netip.Addr) string {
-	if a.Is6() {
-		return "[" + a.String() + "]"
+// template returns the Corefile of the kustomize bases. The cache replaces all its variables.
+func template() string { return string(corefiles.Kubernetes) }
+
+// referenceTemplate returns template for the sed lines. sed replaces localDNS with the link-local address only, so dnsServer must
+// follow for the ClusterIP. If sed leaves one of the two variables, the cache replaces it.
+func referenceTemplate() string {
+	return strings.ReplaceAll(template(), "bind "+localDNS, "bind "+localDNS+" "+dnsServer)
+}
+
+// configMap returns the ConfigMap that head begins, with a Corefile.
+func configMap(head, corefile string) string {
+	var b strings.Builder
+	b.WriteString(head)
+	for line := range strings.Lines(corefile) {
+		if line != "\n" {
+			b.WriteString("    ")
+		}
+		b.WriteString(line)
 	}
-	return a.String()
+	return b.String()
+}
+
+// parts returns the objects of common with the given Corefile, and those of the files named.
+func parts(corefile string, names ...string) []string {
+	p := []string{read("common/serviceaccount.yaml"), read("common/upstream.yaml"), configMap(configMapHead, corefile), read("common/metrics.yaml")}
+	for _, name := range names {
+		p = append(p, read(name))
+	}
+	return p
+}
+
+// join joins several files to one.
+func join(parts []string) string {
+	for i, p := range parts {
+		parts[i] = strings.TrimPrefix(p, licence)
+	}
+	return strings.Join(parts, "---\n")
+}
+
+func read(name string) string {
+	text, err := files.ReadFile(name)
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return string(text)
 }

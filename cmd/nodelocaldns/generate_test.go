@@ -102,7 +102,7 @@ func TestGeneratorResolves(t *testing.T) {
 	}
 	contains(t, readString(t, out),
 		"\t_ \"example.org/my-plugin\"\n\t_ \"github.com/coredns/coredns/plugin/metrics\"\n\t_ \"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal\"\n",
-		"= []string{\n\t\"nodelocal\",\n\t\"prometheus\",\n\t\"mine\",\n}", `"trace":        "trace:trace",`)
+		"= []string{\n\t\"nodelocal\", \"prometheus\", \"mine\",\n}", `"trace": "trace:trace",`)
 	if msg, ok := generate("-cfg", cfg, "-out", out, "-check"); !ok {
 		t.Error(msg)
 	}

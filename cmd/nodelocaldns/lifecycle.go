@@ -4,14 +4,15 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/coredns/caddy"
+	"github.com/coredns/caddy/caddyfile"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
@@ -19,20 +20,19 @@ import (
 
 // lifecycle keeps the start, the reloads and the end of the servers apart.
 //
-// Caddy does not keep them apart. Instance.Restart takes no lock, and three parties call it at any time: the goroutine of the
-// reload plugin, SIGUSR1 and the watch. Two restarts at once leave two sets of servers. A restart that overtakes the shutdown
-// brings up servers after their addresses went, or hangs the shutdown (coredns#7314). So there is one slot, busy. Whoever
-// starts, replaces or stops servers holds the slot:
+// Caddy does not keep them apart. Instance.Restart takes no lock. Two restarts at once leave two sets of servers. A restart that
+// overtakes the shutdown brings up servers after their addresses went, or hangs the shutdown (coredns#7314). So serveReloads is
+// the only one that restarts: the reload plugin asks for a look at the files, and SIGUSR1 and the watch ask for a reload. And
+// there is one slot, busy. Whoever starts, replaces or stops servers holds the slot:
 //
 //   - The start has the slot from the beginning and gives the slot back in the event hook. A start that fails keeps the slot,
 //     since only the end of the process can follow.
-//   - A restart takes the slot in the first OnRestart callback, which the hook puts into every instance. It gives the slot back
-//     in the hook for the new instance, or in the last OnRestartFailed callback.
+//   - A restart takes the slot, and gives the slot back at its end.
 //   - The shutdown closes the channel closing, which turns away restarts that have not begun. It waits for the slot for a
 //     bounded time, and keeps the slot.
 //
-// Caddy calls the hook when an instance serves, before Start or Restart returns. The hook notes which instance is the current
-// one.
+// Caddy calls the hook when an instance serves and the one before has stopped, before Start or Restart returns. The hook notes
+// which instance is the current one.
 type lifecycle struct {
 	busy    chan struct{}
 	closing chan struct{}
@@ -44,7 +44,8 @@ type lifecycle struct {
 	serving          chan struct{} // closed when the first instance serves
 
 	mu    sync.Mutex
-	tried []byte // the last Corefile that was to replace the current instance and that is not its own
+	runs  []byte // the identity of what the current instance runs
+	tried []byte // that of the last configuration that was to replace the current instance and that is not its own
 
 	validity *validity // is told which configuration serves
 }
@@ -69,91 +70,49 @@ func (l *lifecycle) hook(event caddy.EventName, info any) error {
 	if event != caddy.InstanceStartupEvent || !ok {
 		return nil
 	}
-	inst.OnRestart = slices.Insert(inst.OnRestart, 0, func() error { return l.beginRestart(inst) })
-	inst.OnRestartFailed = append(inst.OnRestartFailed, func() error { return l.restartFailed(inst) })
 	l.mu.Lock()
 	first := l.current.Swap(inst) == nil
-	l.tried = nil
+	l.runs, l.tried = identity(inst.Caddyfile()), nil
 	l.mu.Unlock()
+	l.validity.serves(inst.Caddyfile().Body())
 	if first {
 		close(l.serving)
+		<-l.busy
 	} else {
 		nodelocal.ConfigReloads.WithLabelValues("success").Inc()
 		ask(l.changes) // for what came during the restart
 	}
-	l.validity.serves(inst.Caddyfile().Body())
-	<-l.busy
 	return nil
 }
 
-// beginRestart takes the slot for a restart of inst. A restart that must not happen ends its goroutine. An error would make caddy
-// run the OnRestartFailed callbacks, with which health and others open their listeners once more.
-func (l *lifecycle) beginRestart(inst *caddy.Instance) error {
-	select {
-	case l.busy <- struct{}{}:
-	case <-l.closing:
-		runtime.Goexit()
-	}
-	if l.ending.Load() || l.current.Load() != inst {
-		<-l.busy
-		runtime.Goexit() // the process ends, or another restart has replaced inst meanwhile
-	}
-	return nil
+// look is the loader that the reload plugin calls at its interval. It has the watch look at the files, and gives the plugin
+// nothing to restart with.
+func (l *lifecycle) look(string) (caddy.Input, error) {
+	ask(l.changes)
+	return nil, errors.New("the watch looks at the files")
 }
 
-// restartFailed gives the slot back after a restart of inst that failed.
-func (l *lifecycle) restartFailed(inst *caddy.Instance) error {
-	running := caddy.Instances()
-	if n := len(running); n > 0 && !slices.Contains(running, inst) {
-		// An OnShutdown callback of inst failed after the new instance had taken over. Caddy calls this a failed restart, and
-		// does not tell the hooks of the new instance, which could then never be reloaded.
-		caddy.EmitEvent(caddy.InstanceStartupEvent, running[n-1])
-		return nil
-	}
-	nodelocal.ConfigReloads.WithLabelValues("error").Inc()
-	l.validity.refused()
-	<-l.busy
-	return nil
-}
-
-// guard wraps the loader that the reload plugin calls. Reading current orders the hook's change of the instance before the
-// restart that may follow. A text that the watch has tried in vain is not tried by the plugin, too.
-func (l *lifecycle) guard(load caddy.LoaderFunc) caddy.LoaderFunc {
-	return func(serverType string) (caddy.Input, error) {
-		if l.current.Load() == nil || l.ending.Load() {
-			return nil, errors.New("not serving")
-		}
-		input, err := load(serverType)
-		if err == nil && l.compare(input) == triedText {
-			return nil, errors.New("tried already")
-		}
-		return input, err
-	}
-}
-
-// A comparison is what the files say beside what runs.
-type comparison int
-
-const (
-	runningText comparison = iota
-	triedText              // it was to replace what runs, since that began to serve
-	newText
-)
-
-// compare compares input with what runs. A text is new once.
-func (l *lifecycle) compare(input caddy.Input) comparison {
+// isNew reports whether input is neither what runs nor what was to replace it since it began to serve. A text is new once.
+func (l *lifecycle) isNew(input caddy.Input) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch text := input.Body(); {
-	case bytes.Equal(text, l.current.Load().Caddyfile().Body()):
+	id, last := identity(input), l.tried
+	if l.tried = id; bytes.Equal(id, l.runs) {
 		l.tried = nil
-		return runningText
-	case bytes.Equal(text, l.tried):
-		return triedText
-	default:
-		l.tried = text
-		return newText
+		return false
 	}
+	return !bytes.Equal(id, last)
+}
+
+// identity returns what tells input from another configuration: its text and, with an import, what the imported files say.
+func identity(input caddy.Input) []byte {
+	text := input.Body()
+	if !bytes.Contains(text, []byte("import")) {
+		return text
+	}
+	blocks, _ := caddyfile.Parse(input.Path(), bytes.NewReader(text), nil) // of a file with an error: what is before the error
+	parsed, _ := json.Marshal(blocks)                                      // strings and numbers, which JSON has
+	return slices.Concat(text, parsed)
 }
 
 // ask puts a wish into a channel with room for one. A wish that waits already serves for both.
@@ -173,11 +132,8 @@ func (l *lifecycle) serveReloads(load caddy.LoaderFunc) {
 		case <-l.closing:
 			return
 		}
-		for {
-			input, err := load(rendering.ServerType)
-			if err != nil || l.restart(input) {
-				break
-			}
+		if input, err := load(rendering.ServerType); err == nil {
+			l.restart(input)
 		}
 	}
 }
@@ -200,20 +156,32 @@ func (l *lifecycle) watch(load caddy.LoaderFunc, tick <-chan time.Time, always b
 		if runs := l.current.Load().Caddyfile(); !always && !rendering.HasDirective(runs.Path(), runs.Body(), "reload") {
 			continue
 		}
-		if input, err := load(rendering.ServerType); err == nil && l.compare(input) == newText {
+		if input, err := load(rendering.ServerType); err == nil && l.isNew(input) {
 			ask(l.reloads)
 		}
 	}
 }
 
-// restart replaces the current instance. It returns false if another restart replaced the instance at the same time, perhaps by
-// an older configuration.
-func (l *lifecycle) restart(input caddy.Input) bool {
-	inst, done := l.current.Load(), make(chan bool, 1)
-	go func() {
-		defer close(done)
-		_, _ = inst.Restart(input) // logs its error
-		done <- true
-	}()
-	return <-done || l.ending.Load()
+// restart replaces the current instance, unless the process ends.
+func (l *lifecycle) restart(input caddy.Input) {
+	select {
+	case l.busy <- struct{}{}:
+		defer func() { <-l.busy }()
+	case <-l.closing:
+	}
+	if l.ending.Load() {
+		return
+	}
+	inst := l.current.Load()
+	next, err := inst.Restart(input) // logs its error; after a panic, next is nil
+	running := caddy.Instances()
+	switch n := len(running); {
+	case err == nil && next != nil:
+	case n > 0 && !slices.Contains(running, inst):
+		// An OnShutdown callback of inst failed after the new instance had taken over. Caddy calls this a failed restart, and
+		// does not tell the hooks of the new instance.
+		caddy.EmitEvent(caddy.InstanceStartupEvent, running[n-1])
+	default:
+		countRefused()
+	}
 }

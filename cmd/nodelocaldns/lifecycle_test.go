@@ -4,6 +4,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -11,6 +13,8 @@ import (
 
 	"github.com/coredns/caddy"
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
@@ -75,12 +79,20 @@ func TestReloads(t *testing.T) {
 		l.busy <- struct{}{} // the reload is over
 		<-l.busy
 	}
-	if n := counted(t, succeeded, func() { reload("shutdown 1") }); n != 1 {
+	if n := counted(t, succeeded, func() {
+		if n := counted(t, reloadFailed, func() { reload("shutdown 1") }); n != 0 {
+			t.Errorf("a reload counts as %d refused", n)
+		}
+	}); n != 1 {
 		t.Errorf("a reload counts as %d", n)
 	}
 	p.do("startup bad", fail)
 	second := l.current.Load()
-	if n := counted(t, failed, func() { reload("failed 2") }); n != 1 {
+	if n := counted(t, failed, func() {
+		if n := counted(t, reloadFailed, func() { reload("failed 2") }); n != 1 {
+			t.Errorf("a failed reload counts as %d in the reload plugin's metric", n)
+		}
+	}); n != 1 {
 		t.Errorf("a failed reload counts as %d", n)
 	}
 	if l.current.Load() != second || running(t) != second {
@@ -96,8 +108,27 @@ func TestReloads(t *testing.T) {
 	<-done
 }
 
-// TestRestartsAtOnce lets several parties restart at the same time, as the
-// reload plugin and SIGUSR1 may. Each has loaded before it restarts.
+// TestReloadFailedIsThePlugins: the counter is the one that /metrics has under the name that the reload plugin gave it.
+func TestReloadFailedIsThePlugins(t *testing.T) {
+	families, err := prometheus.DefaultGatherer.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == "coredns_reload_failed_total" })
+	if i < 0 {
+		t.Fatal("no coredns_reload_failed_total in the registry")
+	}
+	shown := families[i].GetMetric()[0].GetCounter().GetValue()
+	countRefused()
+	if families, err = prometheus.DefaultGatherer.Gather(); err != nil {
+		t.Fatal(err)
+	}
+	if got := families[i].GetMetric()[0].GetCounter().GetValue(); got != shown+1 {
+		t.Errorf("a refused configuration moved coredns_reload_failed_total from %g to %g", shown, got)
+	}
+}
+
+// TestRestartsAtOnce lets several parties restart at the same time. Each has loaded before it restarts.
 func TestRestartsAtOnce(t *testing.T) {
 	l, p := newLife(t)
 	captureLogs(t)
@@ -105,12 +136,8 @@ func TestRestartsAtOnce(t *testing.T) {
 	n := counted(t, nodelocal.ConfigReloads.WithLabelValues("success"), func() {
 		var wg sync.WaitGroup
 		for range 4 {
-			inst := l.current.Load()
-			wg.Go(func() { _, _ = inst.Restart(config("theirs")) }) // as the reload plugin does
-			wg.Go(func() {
-				for !l.restart(config("ours")) {
-				}
-			})
+			wg.Go(func() { l.restart(config("theirs")) })
+			wg.Go(func() { l.restart(config("ours")) })
 		}
 		wg.Wait()
 	})
@@ -126,7 +153,7 @@ func TestRestartsAtOnce(t *testing.T) {
 			t.Error("a restart failed")
 		}
 	}
-	if n != started || n < 4 {
+	if n != started || n != 8 {
 		t.Errorf("counted %d reloads; %d configurations started", n, started)
 	}
 }
@@ -138,14 +165,14 @@ func TestShutdownErrorInRestart(t *testing.T) {
 	captureLogs(t)
 	first := mustStart(t, l)
 	p.do("shutdown 1", fail)
-	if !l.restart(config("2")) {
-		t.Error("restart was turned away")
+	if n := counted(t, reloadFailed, func() { l.restart(config("2")) }); n != 0 {
+		t.Errorf("a configuration that serves counts as %d refused", n)
 	}
 	second := running(t)
 	if second == first || l.current.Load() != second {
 		t.Error("the new instance is not the current one")
 	}
-	if !l.restart(config("3")) || running(t) == second {
+	if l.restart(config("3")); running(t) == second {
 		t.Error("no restart after that")
 	}
 }
@@ -157,33 +184,29 @@ func TestNoRestartAtTheEnd(t *testing.T) {
 	if !l.end() || l.end() {
 		t.Error("end has to be true once")
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_, _ = inst.Restart(config("2"))
-		t.Error("the restart came back")
-	}()
-	<-done
+	if l.restart(config("2")); running(t) != inst {
+		t.Error("restarted although the process ends")
+	}
 	if got := p.events(); !slices.Equal(got, []string{"startup 1"}) {
 		t.Errorf("callbacks: %q", got)
 	}
-	if _, err := l.guard(loads("2"))(rendering.ServerType); err == nil {
-		t.Error("loaded although the process ends")
-	}
-	if !l.restart(config("2")) || running(t) != inst {
-		t.Error("restarted although the process ends")
-	}
 }
 
-func TestGuard(t *testing.T) {
+// TestLook: the reload plugin gets nothing to restart with, before and after the start, and asks the watch.
+func TestLook(t *testing.T) {
 	l, _ := newLife(t)
-	load := l.guard(loads("2"))
-	if _, err := load(rendering.ServerType); err == nil {
-		t.Error("loaded before the start")
-	}
-	mustStart(t, l)
-	if input, err := load(rendering.ServerType); err != nil || input == nil {
-		t.Error(err)
+	for range 2 {
+		if input, err := l.look(rendering.ServerType); err == nil || input != nil {
+			t.Error("the reload plugin has a configuration")
+		}
+		select {
+		case <-l.changes:
+		default:
+			t.Error("the watch was not asked")
+		}
+		if l.current.Load() == nil {
+			mustStart(t, l)
+		}
 	}
 }
 
@@ -215,7 +238,7 @@ func watching(t *testing.T, l *lifecycle, always bool) (set func(caddy.Input, er
 }
 
 func TestWatch(t *testing.T) {
-	l, p := newLife(t)
+	l, _ := newLife(t)
 	captureLogs(t)
 	mustStart(t, l)
 	set, look := watching(t, l, true)
@@ -236,18 +259,37 @@ func TestWatch(t *testing.T) {
 			t.Errorf("%s: asks for a reload: %t", tt.name, !tt.want)
 		}
 	}
-	if _, err := l.guard(loads("2"))(rendering.ServerType); err == nil {
-		t.Error("the reload plugin tries what was tried already")
-	}
-	if input, err := l.guard(loads("3"))(rendering.ServerType); err != nil || input == nil {
-		t.Errorf("the reload plugin does not try what is new: %v", err)
-	}
-	if set(config("3"), nil); look() {
-		t.Error("what the reload plugin tries is tried by the watch, too")
-	}
-	p.events()
-	if !l.restart(config("4")) || !look() {
+	if l.restart(config("4")); !look() {
 		t.Error("with another instance the text is new, as that instance has begun since")
+	}
+}
+
+// TestWatchFollowsImports: the text stays, and the file that it imports changes.
+func TestWatchFollowsImports(t *testing.T) {
+	l, _ := newLife(t)
+	captureLogs(t)
+	dir := t.TempDir()
+	imported := writeFile(t, dir, "part", "whoami\n")
+	input := caddy.CaddyfileInput{Filepath: filepath.Join(dir, "Corefile"), ServerTypeName: rendering.ServerType,
+		Contents: fmt.Appendf(nil, ".:0 {\n    bind 127.0.0.1\n    probe 1\n    import %s\n}\n", imported)}
+	inst, err := caddy.Start(input)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving(t, inst)
+	set, look := watching(t, l, true)
+	if set(input, nil); look() {
+		t.Error("a reload of what runs")
+	}
+	writeFile(t, dir, "part", "whoami\nlog\n")
+	if !look() {
+		t.Error("no reload after a change of an imported file")
+	}
+	if look() {
+		t.Error("the same change is tried twice")
+	}
+	if l.restart(input); look() {
+		t.Error("a reload of what runs after a reload")
 	}
 }
 
@@ -260,9 +302,8 @@ func TestWatchWaits(t *testing.T) {
 	ask(l.changes)
 	mustStart(t, l)
 	<-l.reloads
-	if set(config("3"), nil); !l.restart(config("2")) {
-		t.Fatal("no restart")
-	}
+	set(config("3"), nil)
+	l.restart(config("2"))
 	<-l.reloads
 }
 

@@ -13,14 +13,22 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"runtime"
 	"strings"
+	"syscall"
+
+	"github.com/coredns/coredns/coremain"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/clusterdns"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
+	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/internal/suggest"
 )
 
@@ -72,7 +80,8 @@ func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 		}
 	case "":
 	default:
-		return exitUsage, unknownCommand(name)
+		hint := suggest.Hint(" (did you mean %q?)", name, options.Commands)
+		return exitUsage, options.UsageError{Err: fmt.Errorf("unknown command %q%s", name, hint)}
 	}
 	o, err := options.Parse(args)
 	if err != nil {
@@ -93,9 +102,91 @@ func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 	return exitOK, nil
 }
 
-func unknownCommand(name string) error {
-	if near := suggest.Closest(name, options.Commands); near != "" {
-		return options.UsageError{Err: fmt.Errorf("unknown command %q (did you mean %q?)", name, near)}
+// Set by make build with -ldflags.
+var (
+	version = "dev"
+	commit  = "unknown"
+)
+
+const usageHead = `nodelocaldns is the DNS cache of a Kubernetes node.
+
+Usage:
+  nodelocaldns [FLAG...]                        run until SIGTERM; SIGUSR1 reloads
+  nodelocaldns render [FLAG...]                 print the Corefile that these flags would run
+  nodelocaldns render manifests [FLAG...]       print the manifest for a cluster; -help has its flags
+  nodelocaldns cleanup [-interfacename NAME]    remove the link, rules and tables that a cache left behind
+  nodelocaldns kubelet-dns [FLAG...]            name the cache to new pods of this node; -help has its flags
+  nodelocaldns wait                             do nothing until SIGTERM, for the pods of a DaemonSet
+  nodelocaldns version                          print the version
+
+Without any flag it serves on 169.254.20.10 and asks the servers of /etc/resolv.conf.
+`
+
+// usage prints the help text.
+func usage(w io.Writer) {
+	fmt.Fprint(w, usageHead)
+	options.PrintFlags(w)
+}
+
+// versionLine is the log's first line. versionText, with which -version answers, has the same facts.
+func versionLine() string {
+	return fmt.Sprintf("nodelocaldns %s (commit %s), %s %s, %s", version, commit,
+		coremain.CoreName, coremain.CoreVersion, runtime.Version())
+}
+
+func versionText() string {
+	return fmt.Sprintf("nodelocaldns %s (commit %s)\n%s %s\n%s %s/%s\n", version, commit,
+		coremain.CoreName, coremain.CoreVersion, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// render prints the Corefile that o would run, and writes no file.
+func render(o *options.Options, stdout, stderr io.Writer) error {
+	note := func(s string) { fmt.Fprintln(stderr, "nodelocaldns:", s) }
+	if err := rendering.NewFinder(o, 0, note).Resolve(); err != nil {
+		return err
 	}
-	return options.UsageError{Err: fmt.Errorf("unknown command %q", name)}
+	c, err := rendering.New(o, thePlugins).Render()
+	if err != nil {
+		return err
+	}
+	for _, w := range c.Warnings {
+		note("warning: " + w)
+	}
+	_, err = stdout.Write(c.Text)
+	return err
+}
+
+// cleanup removes what a cache of this project, or the reference, left on this node.
+func cleanup(args []string, stdout io.Writer) error {
+	var name string
+	fs := options.NewFlagSet("cleanup")
+	options.Define(fs, "interfacename", hostnet.DefaultInterface, options.InterfaceName, &name, "`NAME` of the link")
+	switch err := options.ParseArgs(fs, args); {
+	case errors.Is(err, flag.ErrHelp):
+		usage(stdout)
+		return nil
+	case err != nil:
+		return options.UsageError{Err: err}
+	}
+	removed, err := hostnet.Cleanup(name)
+	for _, what := range removed {
+		fmt.Fprintln(stdout, "removed", what)
+	}
+	if len(removed) == 0 && err == nil {
+		fmt.Fprintln(stdout, "nothing to remove")
+	}
+	return err
+}
+
+// wait does nothing until a signal ends it. It is for the main container of a DaemonSet whose init container does all the work:
+// the image has no shell, and Kubernetes restarts a container that ends.
+func wait(args []string, stdout io.Writer) error {
+	if len(args) > 0 {
+		return options.UsageError{Err: fmt.Errorf("unexpected argument %q", args[0])}
+	}
+	sigs := make(chan os.Signal, 1)
+	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM)
+	fmt.Fprintln(stdout, "waiting for SIGTERM")
+	<-sigs
+	return nil
 }

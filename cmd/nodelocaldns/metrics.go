@@ -56,17 +56,15 @@ func serveMetrics(addr string) (stop func(), err error) {
 
 // listenLater tries until the address is free. It returns nil if ctx ends first.
 func listenLater(ctx context.Context, addr string) net.Listener {
-	retry := time.NewTicker(metricsRetry)
-	defer retry.Stop()
-	for {
+	for ctx.Err() == nil {
+		if ln, err := reuseport.Listen("tcp", addr); err == nil {
+			log.Infof("Metrics of -metrics-listen-address are served at %s", addr)
+			return ln
+		}
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-retry.C:
-			if ln, err := reuseport.Listen("tcp", addr); err == nil {
-				log.Infof("Metrics of -metrics-listen-address are served at %s", addr)
-				return ln
-			}
+		case <-time.After(metricsRetry):
 		}
 	}
+	return nil
 }

@@ -4,11 +4,13 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"sync"
 
 	"github.com/coredns/caddy"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
@@ -53,10 +55,29 @@ func (l *loader) reload(string) (caddy.Input, error) {
 	if l.failed != err.Error() {
 		l.failed = err.Error()
 		log.Errorf("Keeping the running configuration: %v", err)
-		nodelocal.ConfigReloads.WithLabelValues("error").Inc()
+		countRefused()
 		nodelocal.SetupErrors.WithLabelValues("configmap").Inc()
 	}
 	return nil, err
+}
+
+// reloadFailed is the counter of the plugin reload, which does not export it. The plugin itself counts nothing, since it never
+// restarts (lifecycle.look). Without the plugin in the binary the counter has the same name.
+var reloadFailed = func() prometheus.Counter {
+	c := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "coredns_reload_failed_total", Help: "Counter of the number of failed reload attempts."})
+	var there prometheus.AlreadyRegisteredError
+	if errors.As(prometheus.Register(c), &there) {
+		return there.ExistingCollector.(prometheus.Counter)
+	}
+	return c
+}()
+
+// countRefused counts a configuration that is not going to replace the running one.
+func countRefused() {
+	nodelocal.ConfigValid.Set(0)
+	nodelocal.ConfigReloads.WithLabelValues("error").Inc()
+	reloadFailed.Inc()
 }
 
 // report logs the warnings that the load before did not have.
@@ -100,13 +121,6 @@ func (v *validity) serves(text []byte) {
 	} else {
 		nodelocal.ConfigValid.Set(0)
 	}
-}
-
-// refused notes that a start or reload with what the inputs say has failed.
-func (v *validity) refused() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	nodelocal.ConfigValid.Set(0)
 }
 
 func (v *validity) valid() {

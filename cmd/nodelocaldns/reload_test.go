@@ -75,7 +75,11 @@ func TestReload(t *testing.T) {
 	for _, broken := range []string{".:53 {\n", ".:53 {\n    nothing\n}\n"} {
 		writeFile(t, n.dir, "Corefile.base", broken)
 		errors := nodelocal.ConfigReloads.WithLabelValues("error")
-		if n := counted(t, errors, func() { _, err = load() }); n != 1 || err == nil {
+		var n int
+		if m := counted(t, reloadFailed, func() { n = counted(t, errors, func() { _, err = load() }) }); m != 1 {
+			t.Errorf("first load of %q: counted %d times in the reload plugin's metric", broken, m)
+		}
+		if n != 1 || err == nil {
 			t.Errorf("first load of %q: %v, counted %d times", broken, err, n)
 		}
 		contains(t, logs.take(), "[ERROR] plugin/nodelocal: Keeping the running configuration: "+err.Error()+"\n")

@@ -62,11 +62,10 @@ func run(o *options.Options) (int, error) {
 
 // foresee makes the fallback table before any file is read that may be at fault.
 func foresee(f rendering.Finder) error {
-	c, ok := f.Foreseen()
-	if !ok {
-		return nil
+	if c, ok := f.Foreseen(); ok {
+		return nodelocal.Foresee(c)
 	}
-	return nodelocal.Foresee(c)
+	return nil
 }
 
 // sayMemory logs the memory limit, which decides how much is cached.
@@ -87,7 +86,7 @@ func serveOptions(o *options.Options) (int, error) {
 	loader.validity.keep = keeper(last, loader)
 	life := newLifecycle(&loader.validity)
 	caddy.RegisterEventHook("nodelocaldns", life.hook)
-	caddy.RegisterCaddyfileLoader("nodelocaldns", life.guard(loader.reload))
+	caddy.RegisterCaddyfileLoader("nodelocaldns", caddy.LoaderFunc(life.look))
 	var tick <-chan time.Time // without -reloadwithsignal the reload plugin's
 	if o.ReloadWithSignal {
 		tick = time.Tick(watchInterval)
@@ -132,7 +131,8 @@ func keeper(last rendering.LastGood, l *loader) func([]byte) {
 func (l *lifecycle) serve(start func() (*caddy.Instance, error), load caddy.LoaderFunc, sigs <-chan os.Signal) (int, error) {
 	exit, failed := make(chan int, 3), make(chan error, 1)
 	go l.handle(sigs, exit)
-	go l.awaitLoop(nodelocal.Loops(), exit)
+	// When its queries come back to the process, only another configuration can help.
+	go func() { l.fail(exit, "a loop", <-nodelocal.Loops()) }()
 	go func() {
 		inst, err := start()
 		if err != nil {
@@ -180,19 +180,14 @@ func (l *lifecycle) startFailed(exit <-chan int, err error) (int, error) {
 // process without servers would stay.
 func (l *lifecycle) awaitServers(inst *caddy.Instance, exit chan<- int) {
 	inst.Wait() // for all instances that follow, too
-	if l.end() {
-		log.Error("Shutting down: no server is left")
-		l.shutdown("no server is left")
-		exit <- exitFailure
-	}
+	l.fail(exit, "no server is left", "no server is left")
 }
 
-// awaitLoop ends the process when its queries come back to it. Only another configuration can help then.
-func (l *lifecycle) awaitLoop(loops <-chan error, exit chan<- int) {
-	err := <-loops
+// fail ends the process, unless it ends already.
+func (l *lifecycle) fail(exit chan<- int, reason string, why any) {
 	if l.end() {
-		log.Errorf("Shutting down: %v", err)
-		l.shutdown("a loop")
+		log.Errorf("Shutting down: %v", why)
+		l.shutdown(reason)
 		exit <- exitFailure
 	}
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -112,12 +113,10 @@ func runCallbacks(inst *caddy.Instance) bool {
 		return true
 	}
 	ok := true
-	for _, callbacks := range [][]func() error{inst.OnFinalShutdown, inst.OnShutdown} {
-		for _, f := range callbacks {
-			if err := f(); err != nil {
-				clog.Errorf("Shutdown: %v", err)
-				ok = false
-			}
+	for _, f := range slices.Concat(inst.OnFinalShutdown, inst.OnShutdown) {
+		if err := f(); err != nil {
+			clog.Errorf("Shutdown: %v", err)
+			ok = false
 		}
 	}
 	return ok

@@ -46,7 +46,7 @@ func (s *starter) start() (*caddy.Instance, error) {
 		if !ofConfiguration(err) {
 			return nil, fault
 		}
-		s.validity.refused()
+		nodelocal.ConfigValid.Set(0)
 	}
 	faults := []error{fault}
 	for _, other := range s.standIns(c.Text, fault) {

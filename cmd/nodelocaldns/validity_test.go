@@ -48,7 +48,7 @@ func TestValidity(t *testing.T) {
 				case do == "serve":
 					v.serves([]byte(text))
 				default:
-					v.refused()
+					countRefused()
 				}
 				if want := tc.gauge[i]; want != '?' && configValid(t) != (want == '1') {
 					t.Errorf("after %q (%d): %t", step, i, configValid(t))
@@ -82,7 +82,7 @@ func TestLifecycleTellsValidity(t *testing.T) {
 		t.Error("not valid although the inputs say again what runs")
 	}
 	wants("2")
-	if !l.restart(config("2")) || !configValid(t) {
+	if l.restart(config("2")); !configValid(t) {
 		t.Error("not valid after a reload")
 	}
 }

@@ -9,14 +9,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"maps"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 )
 
 const (
-	// StubDomainsKey and UpstreamsKey are the keys of the ConfigMap.
+	// StubDomainsKey is the key of an object: a stub domain, and its servers. UpstreamsKey is that of a list of servers.
 	StubDomainsKey = "stubDomains"
 	UpstreamsKey   = "upstreamNameservers"
 	// MaxSize bounds each key, in octets: Kubernetes stores no ConfigMap beyond 1 MiB.
@@ -29,6 +34,9 @@ const (
 	wantList    = `a list of strings such as ["192.0.2.1"]`
 	serverForms = "want IP, IP:PORT or [IPv6]:PORT, with or without dns:// or tls:// before it"
 )
+
+// Keys are the keys of the ConfigMap.
+var Keys = []string{StubDomainsKey, UpstreamsKey}
 
 // Config is the content of the ConfigMap.
 type Config struct {
@@ -73,15 +81,10 @@ func parseStubDomains(data []byte) (map[string][]string, error) {
 	}
 	stubs := make(map[string][]string, len(object))
 	dec := json.NewDecoder(bytes.NewReader(data))
-	if _, err := dec.Token(); err != nil { // the opening brace
-		return nil, fmt.Errorf(": %w", err)
-	}
+	_, _ = dec.Token() // the opening brace; that data is an object of JSON is known
 	for dec.More() {
-		key, err := dec.Token()
-		if err != nil {
-			return nil, fmt.Errorf(": %w", err)
-		}
-		domain, _ := key.(string) // parseJSON has refused other types
+		key, _ := dec.Token()
+		domain, _ := key.(string)
 		if _, ok := stubs[domain]; ok {
 			return nil, fmt.Errorf("%s: %q is there twice", position(data, dec.InputOffset()), domain)
 		}
@@ -136,10 +139,40 @@ func (k Config) Check() error {
 	if err := k.checkStubDomains(); err != nil {
 		return Error{StubDomainsKey, err}
 	}
-	if err := k.checkUpstreams(); err != nil {
-		return Error{UpstreamsKey, err}
+	if n := len(k.UpstreamNameservers); n > maxUpstreams {
+		return Error{UpstreamsKey, fmt.Errorf("%s: %d entries; want %d at most", UpstreamsKey, n, maxUpstreams)}
+	}
+	for _, e := range k.entries() {
+		if e.fault != nil {
+			return Error{e.key, fmt.Errorf("%s: %w; %s", e.place, e.fault, serverForms)}
+		}
 	}
 	return nil
+}
+
+// An entry is a server of the ConfigMap.
+type entry struct {
+	key   string
+	place string // for messages: begins with the key and names the server
+	addr  netip.Addr
+	fault error // why there is no addr
+}
+
+// entries returns all servers: those of stub domains, and then the upstreams.
+func (k Config) entries() (list []entry) {
+	add := func(key, server, format string, args ...any) {
+		addr, err := words.ParseServer(server)
+		list = append(list, entry{key, key + ": " + fmt.Sprintf(format, args...), addr, err})
+	}
+	for _, domain := range k.Domains() {
+		for _, s := range k.StubDomains[domain] {
+			add(StubDomainsKey, s, "%q: server %q", domain, s)
+		}
+	}
+	for i, s := range k.UpstreamNameservers {
+		add(UpstreamsKey, s, "entry %d, %q", i+1, s)
+	}
+	return list
 }
 
 func (k Config) checkStubDomains() error {
@@ -153,26 +186,8 @@ func (k Config) checkStubDomains() error {
 			return fmt.Errorf("%s: %q and %q are the same domain", StubDomainsKey, other, domain)
 		}
 		seen[name] = domain
-		servers := k.StubDomains[domain]
-		if n := len(servers); n == 0 || n > maxServers {
+		if n := len(k.StubDomains[domain]); n == 0 || n > maxServers {
 			return fmt.Errorf("%s: %q: %d servers; want 1 to %d", StubDomainsKey, domain, n, maxServers)
-		}
-		for _, s := range servers {
-			if _, err := words.ParseServer(s); err != nil {
-				return fmt.Errorf("%s: %q: server %q: %w; %s", StubDomainsKey, domain, s, err, serverForms)
-			}
-		}
-	}
-	return nil
-}
-
-func (k Config) checkUpstreams() error {
-	if n := len(k.UpstreamNameservers); n > maxUpstreams {
-		return fmt.Errorf("%s: %d entries; want %d at most", UpstreamsKey, n, maxUpstreams)
-	}
-	for i, s := range k.UpstreamNameservers {
-		if _, err := words.ParseServer(s); err != nil {
-			return fmt.Errorf("%s: entry %d, %q: %w; %s", UpstreamsKey, i+1, s, err, serverForms)
 		}
 	}
 	return nil
@@ -181,17 +196,9 @@ func (k Config) checkUpstreams() error {
 // CheckLoops returns an Error if isLocal holds for a server: the server is this cache. Such a server is an error here, and left
 // out of resolv.conf: an operator wrote the ConfigMap for this cluster.
 func (k Config) CheckLoops(isLocal func(netip.Addr) bool) error {
-	const cause = "it is an address of this cache, which would ask itself"
-	for _, domain := range k.Domains() {
-		for _, s := range k.StubDomains[domain] {
-			if addr, _ := words.ParseServer(s); isLocal(addr) {
-				return Error{StubDomainsKey, fmt.Errorf("checking kube-dns ConfigMap: %s: %q: server %q: %s", StubDomainsKey, domain, s, cause)}
-			}
-		}
-	}
-	for i, s := range k.UpstreamNameservers {
-		if addr, _ := words.ParseServer(s); isLocal(addr) {
-			return Error{UpstreamsKey, fmt.Errorf("checking kube-dns ConfigMap: %s: entry %d, %q: %s", UpstreamsKey, i+1, s, cause)}
+	for _, e := range k.entries() {
+		if isLocal(e.addr) {
+			return Error{e.key, fmt.Errorf("checking kube-dns ConfigMap: %s: it is an address of this cache, which would ask itself", e.place)}
 		}
 	}
 	return nil
@@ -199,29 +206,63 @@ func (k Config) CheckLoops(isLocal func(netip.Addr) bool) error {
 
 // Domains returns the stub domains in the spelling of the ConfigMap, sorted by their normal names.
 func (k Config) Domains() []string {
-	domains := make([]string, 0, len(k.StubDomains))
-	for domain := range k.StubDomains {
-		domains = append(domains, domain)
-	}
-	slices.SortFunc(domains, func(a, b string) int {
+	return slices.SortedFunc(maps.Keys(k.StubDomains), func(a, b string) int {
 		return cmp.Or(cmp.Compare(words.Normal(a), words.Normal(b)), cmp.Compare(a, b))
 	})
-	return domains
 }
 
 // Warnings returns a warning for each server that Check accepts but forward cannot reach.
-func (k Config) Warnings() []string {
-	var warnings []string
-	warn := func(servers []string) {
-		for _, s := range servers {
-			if addr, err := words.ParseServer(s); err == nil {
-				warnings = append(warnings, words.ZoneWarning(addr, "the kube-dns ConfigMap")...)
+func (k Config) Warnings() (warnings []string) {
+	for _, e := range k.entries() {
+		warnings = append(warnings, words.ZoneWarning(e.addr, "the kube-dns ConfigMap")...)
+	}
+	return warnings
+}
+
+// Read reads the ConfigMap from the directory at which it is mounted, without the keys in skip. The directory, the ConfigMap and
+// its keys are optional. An error is an Error.
+func Read(dir string, skip ...string) (Config, error) {
+	values, err := readConsistent(dir)
+	if err != nil {
+		return Config{}, Error{"", fmt.Errorf("reading kube-dns ConfigMap: %w", err)}
+	}
+	for _, key := range skip {
+		delete(values, key)
+	}
+	k, err := Parse(values[StubDomainsKey], values[UpstreamsKey])
+	if err != nil { // err begins with the key, which is the name of the file
+		return Config{}, fmt.Errorf("parsing %s/%w", filepath.Clean(dir), err)
+	}
+	return k, nil
+}
+
+// readConsistent reads the keys of one version. The kubelet writes a new version to a new directory, lets the symlink ..data
+// point to the new directory, and removes the old one. A key would look absent in a directory that was just removed.
+func readConsistent(dir string) (values map[string][]byte, err error) {
+	data := filepath.Join(dir, "..data")
+	for range 5 {
+		version, _ := os.Readlink(data) // without a symlink the directory has one version only
+		values = make(map[string][]byte)
+		for _, key := range Keys {
+			if values[key], err = readOptional(filepath.Join(dir, key)); err != nil {
+				return nil, err
 			}
 		}
+		if now, _ := os.Readlink(data); now == version {
+			return values, nil
+		}
 	}
-	for _, domain := range k.Domains() {
-		warn(k.StubDomains[domain])
+	return nil, fmt.Errorf("%s changes too often", data)
+}
+
+func readOptional(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	warn(k.UpstreamNameservers)
-	return warnings
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, MaxSize+1)) // parseJSON refuses a longer text
 }

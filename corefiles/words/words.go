@@ -80,6 +80,14 @@ func Normal(name string) string {
 	return strings.ToLower(strings.TrimSuffix(name, "."))
 }
 
+// Join returns addrs with a space between each two, as a Corefile has them.
+func Join(addrs []netip.Addr) string { return strings.Trim(fmt.Sprint(addrs), "[]") }
+
+// Host returns addr in the form before a colon and a port, in which an IPv6 address has brackets.
+func Host(addr netip.Addr) string {
+	return strings.TrimSuffix(net.JoinHostPort(addr.String(), ""), ":")
+}
+
 // ParseServer returns the address of a server in the form that the kube-dns ConfigMap allows and that CoreDNS's forward reads.
 // ParseServer refuses a path, because forward would read nameservers from that file. It refuses a host name, because the name
 // could be resolved only after the cache has started.

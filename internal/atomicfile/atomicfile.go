@@ -52,11 +52,8 @@ func swap(path string, text []byte, finish func(*os.File) error) error {
 
 // cause returns what happened to a file, without its name.
 func cause(err error) error {
-	if e := (*fs.PathError)(nil); errors.As(err, &e) {
-		return e.Err
-	}
-	if e := (*os.LinkError)(nil); errors.As(err, &e) {
-		return e.Err
+	if e := syscall.Errno(0); errors.As(err, &e) {
+		return e
 	}
 	return err
 }

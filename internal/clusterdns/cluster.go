@@ -5,14 +5,18 @@
 package clusterdns
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/manifests"
 )
@@ -37,7 +41,8 @@ func (c cluster) mode() (manifests.Mode, error) {
 		return "", err
 	}
 	for _, m := range maps {
-		if m.Metadata.Name == "cilium-config" && replacesKubeProxy(m.Data) {
+		// Older versions of Cilium had more words for "handles the ClusterIPs of pods".
+		if m.Metadata.Name == "cilium-config" && slices.Contains([]string{"true", "strict"}, m.Data["kube-proxy-replacement"]) {
 			if m.Data["enable-local-redirect-policy"] != "true" {
 				return "", errors.New("kube-proxy is replaced by Cilium, whose local redirect policies are off: enable them " +
 					"(Helm: localRedirectPolicies.enabled=true)")
@@ -56,26 +61,17 @@ func (c cluster) mode() (manifests.Mode, error) {
 	return "", errors.New("there is no ConfigMap kube-proxy in kube-system that says it")
 }
 
-// replacesKubeProxy reports whether Cilium handles the ClusterIPs of pods; older versions had more words for it.
-func replacesKubeProxy(config map[string]string) bool {
-	v := config["kube-proxy-replacement"]
-	return v == "true" || v == "strict"
-}
-
 func (c cluster) proxyMode(config, where string) (manifests.Mode, error) {
 	mode := "iptables"
 	if m := proxyMode.FindStringSubmatch(config); m != nil && m[1] != "" {
 		mode = strings.ToLower(m[1])
 	}
-	switch mode {
-	case "iptables", "nftables":
-		c.found("kube-proxy mode "+mode, where)
-		return manifests.IPTables, nil
-	case "ipvs":
-		c.found("kube-proxy mode ipvs", where)
-		return manifests.IPVS, nil
+	of := map[string]manifests.Mode{"iptables": manifests.IPTables, "nftables": manifests.IPTables, "ipvs": manifests.IPVS}[mode]
+	if of == "" {
+		return "", fmt.Errorf("unknown mode %q in %s", mode, where)
 	}
-	return "", fmt.Errorf("unknown mode %q in %s", mode, where)
+	c.found("kube-proxy mode "+mode, where)
+	return of, nil
 }
 
 // dnsService finds the Service of the cluster DNS and its ClusterIPs.
@@ -100,7 +96,7 @@ func (c cluster) dnsService() (name string, addrs []netip.Addr, err error) {
 	if addrs, err = options.Addrs(strings.Join(ips, ",")); err != nil {
 		return "", nil, fmt.Errorf("reading the ClusterIPs of Service %s: %w", name, err)
 	}
-	c.found("cluster DNS "+options.Join(addrs), "Service kube-system/"+name)
+	c.found("cluster DNS "+words.Join(addrs), "Service kube-system/"+name)
 	return name, addrs, nil
 }
 
@@ -143,4 +139,70 @@ func (c cluster) kubeletDomain() (string, error) {
 	}
 	c.found("cluster domain "+domain, "the kubelet of node "+name)
 	return domain, nil
+}
+
+// kubectl asks a cluster through the command of that name, which knows how its user gets there.
+type kubectl struct{ kubeconfig, context string }
+
+// get decodes what "kubectl get" prints; v stays as it is if there is nothing.
+func (k kubectl) get(v any, args ...string) error {
+	args = append([]string{"get", "--request-timeout=10s"}, args...)
+	if k.kubeconfig != "" {
+		args = append(args, "--kubeconfig", k.kubeconfig)
+	}
+	if k.context != "" {
+		args = append(args, "--context", k.context)
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command("kubectl", args...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	switch err := cmd.Run(); {
+	case errors.Is(err, exec.ErrNotFound):
+		return errors.New("there is no kubectl in PATH")
+	case err != nil:
+		return fmt.Errorf("asking the cluster: %w", said(stderr.String(), err))
+	}
+	if len(bytes.TrimSpace(stdout.Bytes())) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(stdout.Bytes(), v); err != nil {
+		return fmt.Errorf("reading what kubectl printed: %w", err)
+	}
+	return nil
+}
+
+// said returns the last line that kubectl printed, which is its error after warnings and retries. Without a line it returns the
+// exit status.
+func said(text string, err error) error {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	if last := strings.TrimSpace(lines[len(lines)-1]); last != "" {
+		return errors.New("kubectl: " + last)
+	}
+	return fmt.Errorf("kubectl: %w", err)
+}
+
+// object has those fields of the API's objects that are used here.
+type object struct {
+	Metadata struct{ Name string }
+	Data     map[string]string // of a ConfigMap
+	Spec     struct {          // of a Service
+		ClusterIP  string
+		ClusterIPs []string
+	}
+}
+
+// list is what kubectl prints for several objects; for one it prints the object.
+type list struct {
+	Items []object
+	object
+}
+
+// objects asks for objects of kube-system, and ignores those that do not exist.
+func (k kubectl) objects(args ...string) ([]object, error) {
+	var l list
+	err := k.get(&l, append(args, "--namespace", "kube-system", "--ignore-not-found", "--output", "json")...)
+	if l.Metadata.Name != "" {
+		return []object{l.object}, err
+	}
+	return l.Items, err
 }

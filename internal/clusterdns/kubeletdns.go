@@ -3,8 +3,6 @@
 package clusterdns
 
 import (
-	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -45,14 +43,8 @@ The kubelet reads it when it starts: restart it then.
 // KubeletDNS is the subcommand kubelet-dns with args.
 func KubeletDNS(args []string, stdout io.Writer) error {
 	k := kubeletDNS{readyPort: readyPort}
-	fs := k.flagSet()
-	switch err := options.ParseArgs(fs, args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, kubeletDNSHead)
-		fs.VisitAll(func(f *flag.Flag) { options.PrintFlag(stdout, f) })
-		return nil
-	case err != nil:
-		return options.UsageError{Err: err}
+	if helped, err := options.ParseSub(k.flagSet(), args, kubeletDNSHead, stdout); helped || err != nil {
+		return err
 	}
 	return k.run(stdout)
 }
@@ -71,10 +63,10 @@ func (k *kubeletDNS) run(stdout io.Writer) error {
 	if _, err := k.edited(); err != nil {
 		return err
 	}
-	if !k.undo {
-		if err := k.await(); err != nil {
-			return fmt.Errorf("leaving %s as it is: %w", k.config, err)
-		}
+	// Whether the cache is ready is asked over HTTP: without a cache the fallback answers DNS at the address.
+	var why error
+	if !k.undo && !retry.Until(k.patience, time.Second, func() bool { why = k.ready(); return why == nil }) {
+		return fmt.Errorf("leaving %s as it is: %w", k.config, why)
 	}
 	text, err := k.edited()
 	if err != nil {
@@ -109,23 +101,11 @@ func (k *kubeletDNS) edited() ([]byte, error) {
 	return text, nil
 }
 
-// await waits until the cache is ready. It asks over HTTP: without a cache the fallback answers DNS at the address.
-func (k *kubeletDNS) await() (err error) {
-	retry.Until(k.patience, time.Second, func() bool { err = k.ready(); return err == nil })
-	return err
-}
-
 // ready asks at the first address: one cache has them all.
 func (k *kubeletDNS) ready() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
 	url := "http://" + net.JoinHostPort(k.addrs[0].String(), k.readyPort) + "/ready"
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
 	transport := &http.Transport{DisableKeepAlives: true} // no proxy of the environment
-	resp, err := (&http.Client{Transport: transport}).Do(req)
+	resp, err := (&http.Client{Transport: transport, Timeout: 2 * time.Second}).Get(url)
 	if err != nil {
 		return fmt.Errorf("no cache is ready on this node: %w", err)
 	}

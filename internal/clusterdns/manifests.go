@@ -17,13 +17,8 @@ import (
 
 // manifestOptions is the command line of render manifests. What is empty is asked of the cluster.
 type manifestOptions struct {
-	mode          string
-	kubeconfig    string
-	context       string
-	localIPs      []netip.Addr
-	dnsServers    []netip.Addr
-	clusterDomain string
-	image         string
+	mode, kubeconfig, context, clusterDomain, image string
+	localIPs, dnsServers                            []netip.Addr
 
 	given map[string]bool
 }
@@ -51,15 +46,12 @@ It prints the manifest of the cache. What no flag says it asks the cluster, thro
 // RenderManifests is the subcommand render manifests with args. It prints the manifest for a cluster. What no flag says it asks
 // the cluster, through kubectl, and it tells what it found.
 func RenderManifests(args []string, stdout, stderr io.Writer) error {
-	o, err := parseManifestOptions(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, manifestsHead)
-		new(manifestOptions).flagSet().VisitAll(func(f *flag.Flag) { options.PrintFlag(stdout, f) })
-		return nil
-	case err != nil:
-		return options.UsageError{Err: err}
+	o := manifestOptions{given: make(map[string]bool)}
+	fs := o.flagSet()
+	if helped, err := options.ParseSub(fs, args, manifestsHead, stdout); helped || err != nil {
+		return err
 	}
+	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
 	c := cluster{kubectl: kubectl{o.kubeconfig, o.context}, found: func(what, where string) {
 		fmt.Fprintf(stderr, "nodelocaldns: found %s in %s\n", what, where)
 	}}
@@ -73,16 +65,6 @@ func RenderManifests(args []string, stdout, stderr io.Writer) error {
 	}
 	_, err = io.WriteString(stdout, text)
 	return err
-}
-
-func parseManifestOptions(args []string) (*manifestOptions, error) {
-	o := &manifestOptions{given: make(map[string]bool)}
-	fs := o.flagSet()
-	if err := options.ParseArgs(fs, args); err != nil {
-		return nil, err
-	}
-	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
-	return o, nil
 }
 
 // values completes what the flags say with what c says.

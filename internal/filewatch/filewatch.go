@@ -56,11 +56,10 @@ func (w *Watcher) Close() error { return w.inotify.Close() }
 // Next waits until one of the files may have changed, and until nothing more has happened for a moment. What happens after New,
 // or after Next has returned, is what the following call returns for. An error ends the watch.
 func (w *Watcher) Next() error {
-	for {
-		if changed, err := w.read(time.Time{}); err != nil {
+	for changed := false; !changed; {
+		var err error
+		if changed, err = w.read(time.Time{}); err != nil {
 			return err
-		} else if changed {
-			break
 		}
 	}
 	for end := time.Now().Add(longest); time.Now().Before(end); {

@@ -20,7 +20,6 @@ const (
 
 var (
 	kubeletKind = regexp.MustCompile(`(?m)^kind: *["']?KubeletConfiguration["']?\s*$`)
-	clusterDNS  = regexp.MustCompile(`^clusterDNS:(.*)$`)
 	flowList    = regexp.MustCompile(`^(\[[^\[\]{}]*\]|null|~)?\s*(#.*)?$`)
 	listItem    = regexp.MustCompile(`^\s*- `)
 )
@@ -74,11 +73,11 @@ func cutClusterDNS(text []byte) (lines, old []string, at int, err error) {
 		return nil, nil, 0, errors.New("not a KubeletConfiguration in YAML")
 	}
 	lines = strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
-	at = slices.IndexFunc(lines, clusterDNS.MatchString)
+	at = slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "clusterDNS:") })
 	if at < 0 {
 		return lines, nil, len(lines), nil
 	}
-	value := strings.TrimSpace(clusterDNS.FindStringSubmatch(lines[at])[1])
+	value := strings.TrimSpace(lines[at][len("clusterDNS:"):])
 	if !flowList.MatchString(value) {
 		return nil, nil, 0, fmt.Errorf("line %d: cannot read this form of clusterDNS: %s", at+1, value)
 	}

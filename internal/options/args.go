@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"slices"
@@ -16,6 +17,19 @@ import (
 
 // Commands are the words that may be the first argument.
 var Commands = []string{"render", "cleanup", "kubelet-dns", "wait", "version", "help"}
+
+// ParseSub parses the args of a subcommand. For -help it prints head and the flags, and returns true. The error is a UsageError.
+func ParseSub(fs *flag.FlagSet, args []string, head string, stdout io.Writer) (helped bool, err error) {
+	switch err := ParseArgs(fs, args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, head)
+		fs.VisitAll(func(f *flag.Flag) { PrintFlag(stdout, f) })
+		return true, nil
+	case err != nil:
+		return false, UsageError{err}
+	}
+	return false, nil
+}
 
 // ParseArgs parses args, which are flags and nothing else. The error is flag.ErrHelp, or says what is wrong with which
 // argument.
@@ -32,13 +46,18 @@ func ParseArgs(fs *flag.FlagSet, args []string) error {
 	return nil
 }
 
+// truth has the words that people write for a boolean value.
+var truth = map[string]bool{"true": true, "1": true, "yes": true, "on": true, "false": false, "0": false, "no": false, "off": false}
+
 // advice says what arg, which is no flag and stands behind the others, may have been meant to be; empty if there is no telling.
 func advice(fs *flag.FlagSet, before []string, arg string) string {
 	if len(before) > 0 {
 		last := strings.TrimLeft(before[len(before)-1], "-")
-		if f := fs.Lookup(last); f != nil && isBool(f) && slices.Contains([]string{"true", "false", "1", "0", "yes", "no", "on", "off"}, strings.ToLower(arg)) {
-			value := !slices.Contains([]string{"false", "0", "no", "off"}, strings.ToLower(arg))
-			return fmt.Sprintf(": write -%s=%t", last, value)
+		value, known := truth[strings.ToLower(arg)]
+		if f := fs.Lookup(last); f != nil && known {
+			if b, ok := f.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() {
+				return fmt.Sprintf(": write -%s=%t", last, value)
+			}
 		}
 	}
 	name, _, _ := strings.Cut(arg, "=")
@@ -59,11 +78,6 @@ func advice(fs *flag.FlagSet, before []string, arg string) string {
 	return ""
 }
 
-func isBool(f *flag.Flag) bool {
-	b, ok := f.Value.(interface{ IsBoolFlag() bool })
-	return ok && b.IsBoolFlag()
-}
-
 // clearer words flag's errors as ours, and adds a near name to an unknown flag.
 func clearer(fs *flag.FlagSet, err error) error {
 	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
@@ -72,8 +86,5 @@ func clearer(fs *flag.FlagSet, err error) error {
 	}
 	var names []string
 	fs.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
-	if near := suggest.Closest(name, names); near != "" {
-		return fmt.Errorf("unknown flag -%s (did you mean -%s?)", name, near)
-	}
-	return fmt.Errorf("unknown flag -%s", name)
+	return fmt.Errorf("unknown flag -%s%s", name, suggest.Hint(" (did you mean -%s?)", name, names))
 }

@@ -39,17 +39,13 @@ type Options struct {
 	PacketCache                                                    bool
 
 	setupInterface, setupIPTables bool
+	MetricsAddr, PrometheusAddr   string
 
-	MetricsAddr, PrometheusAddr string
+	Memory   memlimit.Limit // 0: the container's limit, if it has one
+	StateDir string         // empty: nothing outlives the process
+	PIDFile  string
 
-	Memory           memlimit.Limit // 0: the container's limit, if it has one
-	StateDir         string         // empty: nothing outlives the process
-	PIDFile          string
-	ReloadWithSignal bool
-	Quiet            bool
-	Plugins          bool
-	Version          bool
-	Help             bool
+	ReloadWithSignal, Quiet, Plugins, Version, Help bool
 
 	Mode Mode
 
@@ -122,10 +118,8 @@ func Parse(args []string) (*Options, error) {
 func (o *Options) FlagSet() *flag.FlagSet {
 	fs := NewFlagSet("nodelocaldns")
 	for _, row := range Table {
-		var v flag.Value = row.bind(o)
-		if row.flagForm != nil {
-			v = &flagValue{setting: row.bind(o), form: row.flagForm}
-		}
+		v := row.bind(o)
+		v.accept(row.flagForm)
 		declare(fs, row.Flag, row.Default, row.Help, v)
 	}
 	return fs

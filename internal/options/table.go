@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
 )
@@ -119,6 +120,8 @@ var Table = []Option{
 type setting interface {
 	flag.Value
 	IsBoolFlag() bool
+	// accept has Set accept what form turns into a value.
+	accept(form func(string) string)
 	// words returns the value as the stanza has it behind the option's name; nil: the stanza does not have the option.
 	words() []string
 }
@@ -128,6 +131,7 @@ type value[T any] struct {
 	text  string
 	dst   *T
 	parse func(string) (T, error)
+	form  func(string) string // nil: none
 }
 
 func to[T any](dst func(*Options) *T, parse func(string) (T, error)) func(*Options) setting {
@@ -139,13 +143,19 @@ func (v *value[T]) String() string { return v.text }
 
 // Set implements flag.Value.
 func (v *value[T]) Set(s string) error {
+	given := s
+	if v.form != nil {
+		s = v.form(s)
+	}
 	t, err := v.parse(s)
 	if err != nil {
 		return err
 	}
-	*v.dst, v.text = t, s
+	*v.dst, v.text = t, given
 	return nil
 }
+
+func (v *value[T]) accept(form func(string) string) { v.form = form }
 
 // IsBoolFlag lets package flag accept a boolean flag without a value.
 func (v *value[T]) IsBoolFlag() bool { _, ok := any(v.dst).(*bool); return ok }
@@ -161,42 +171,22 @@ func (v *value[T]) words() []string {
 		if len(x) == 0 {
 			return []string{hostnet.None}
 		}
-		return strings.Fields(Join(x))
+		return strings.Fields(words.Join(x))
 	}
 	return []string{fmt.Sprint(*v.dst)}
-}
-
-// flagValue is a setting on the command line.
-type flagValue struct {
-	setting
-	form  func(string) string
-	given string
-}
-
-// Set implements flag.Value.
-func (v *flagValue) Set(s string) error {
-	v.given = s
-	return v.setting.Set(v.form(s))
-}
-
-// String returns the value as it was given, which form may have changed since.
-func (v *flagValue) String() string { return v.given }
-
-// Words returns the names of the stanza's options.
-func Words() (words []string) {
-	for _, row := range Table {
-		if row.Word != "" {
-			words = append(words, row.Word)
-		}
-	}
-	return words
 }
 
 // SetWord sets the option of the stanza with that name to args, the words behind the name.
 func (o *Options) SetWord(word string, args []string) error {
 	i := slices.IndexFunc(Table, func(row Option) bool { return row.Word == word && word != "" })
 	if i < 0 {
-		return fmt.Errorf("unknown option %q: known are %s", word, strings.Join(Words(), ", "))
+		known := ""
+		for _, row := range Table {
+			if row.Word != "" {
+				known += ", " + row.Word
+			}
+		}
+		return fmt.Errorf("unknown option %q: known are %s", word, known[len(", "):])
 	}
 	s := Table[i].bind(o)
 	switch _, several := s.(*value[[]netip.Addr]); {

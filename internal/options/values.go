@@ -255,6 +255,3 @@ func list(words []string) string {
 	last := len(words) - 1
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
-
-// Join returns addrs with a space between each two, as a Corefile has them.
-func Join(addrs []netip.Addr) string { return strings.Trim(fmt.Sprint(addrs), "[]") }

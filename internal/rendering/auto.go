@@ -3,11 +3,13 @@
 package rendering
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/internal/proxymode"
@@ -53,7 +55,7 @@ func (f Finder) Resolve() error {
 		return err
 	}
 	f.Opts.Addresses = addrs
-	f.say(fmt.Sprintf("Local addresses %s: %s", options.Join(addrs), why))
+	f.say(fmt.Sprintf("Local addresses %s: %s", words.Join(addrs), why))
 	return nil
 }
 
@@ -113,7 +115,7 @@ func (in *Inputs) Foreseen() (c hostnet.Config, ok bool) {
 		// An error is of the environment, and the start's to report.
 		kubeDNS, _ := in.serviceIP("kube-dns")
 		upstream, _ := in.serviceIP(o.UpstreamService)
-		c.Fallback, _ = in.fallback(c.Addresses, firstValid(kubeDNS, upstream))
+		c.Fallback, _ = in.fallback(c.Addresses, cmp.Or(kubeDNS, upstream))
 	}
 	return c, true
 }

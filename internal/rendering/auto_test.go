@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/internal/proxymode"
 )
@@ -41,7 +42,7 @@ func TestAutoAddrs(t *testing.T) {
 			clusterIP = netip.MustParseAddr(tt.clusterIP)
 		}
 		addrs, why, err := autoAddrs(tt.mode, clusterIP)
-		got := options.Join(addrs) + ": " + why
+		got := words.Join(addrs) + ": " + why
 		if err != nil {
 			got = err.Error()
 		}
@@ -104,8 +105,8 @@ func TestResolve(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if options.Join(o.Addresses) != tt.want || !slices.Equal(said, tt.said) || took != tt.took {
-				t.Errorf("got %s after %s, said:\n%s", options.Join(o.Addresses), took, strings.Join(said, "\n"))
+			if words.Join(o.Addresses) != tt.want || !slices.Equal(said, tt.said) || took != tt.took {
+				t.Errorf("got %s after %s, said:\n%s", words.Join(o.Addresses), took, strings.Join(said, "\n"))
 			}
 		})
 	}
@@ -172,7 +173,7 @@ func TestForeseen(t *testing.T) {
 		n.env["KUBE_DNS_SERVICE_HOST"], n.env["UP_SERVICE_HOST"] = tt.kubeDNS, tt.upstream
 		l := n.renderer(t, tt.flags)
 		c, ok := l.Foreseen()
-		if options.Join(c.Addresses) != tt.addrs || options.Join(c.Fallback) != tt.fallback || ok != (tt.addrs != "") {
+		if words.Join(c.Addresses) != tt.addrs || words.Join(c.Fallback) != tt.fallback || ok != (tt.addrs != "") {
 			t.Errorf("%s: %t, %v by %v", tt.flags, ok, c.Addresses, c.Fallback)
 		}
 		if l.Opts.Auto && len(l.Opts.Addresses) > 0 {
@@ -188,7 +189,7 @@ func TestForeseen(t *testing.T) {
 func TestForeseenOfAuto(t *testing.T) {
 	l := newNode(t).renderer(t, "-localip auto")
 	l.Opts.Addresses = []netip.Addr{options.StandaloneIP, netip.MustParseAddr("10.96.0.10")}
-	if c, ok := l.Foreseen(); !ok || options.Join(c.Addresses) != "169.254.20.10 10.96.0.10" {
+	if c, ok := l.Foreseen(); !ok || words.Join(c.Addresses) != "169.254.20.10 10.96.0.10" {
 		t.Errorf("%t, %v", ok, c.Addresses)
 	}
 }

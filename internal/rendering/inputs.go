@@ -19,6 +19,7 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
@@ -112,16 +113,14 @@ func (in *Inputs) params(t corefiles.Template, skip []string) (p corefiles.Param
 	if err != nil {
 		return p, nil, err
 	}
-	dir, note := in.kubeDNSDir()
-	if note != "" {
-		notes = append(notes, note)
-	}
+	dir, notes := in.kubeDNSDir()
 	if dir != "" && !slices.Contains(skip, "") {
 		if p.KubeDNS, err = kubedns.Read(dir, skip...); err != nil {
 			return p, notes, err
 		}
 	}
-	p.Stanza, note = in.stanza(t, firstValid(kubeDNS, p.ClusterDNS))
+	var note string
+	p.Stanza, note = in.stanza(t, cmp.Or(kubeDNS, p.ClusterDNS))
 	if note != "" {
 		notes = append(notes, note)
 	}
@@ -156,15 +155,15 @@ func (in *Inputs) kubeDNSPath() string { return cmp.Or(in.Opts.KubeDNSDir, optio
 
 // kubeDNSDir returns the directory of the kube-dns ConfigMap, or "" if there is none. The ConfigMap is optional, so its volume
 // may appear later.
-func (in *Inputs) kubeDNSDir() (dir, note string) {
+func (in *Inputs) kubeDNSDir() (dir string, notes []string) {
 	dir = in.kubeDNSPath()
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return dir, ""
+		return dir, nil
 	}
 	if in.Opts.KubeDNSDir != "" {
-		note = fmt.Sprintf("No directory %s: serving without the ConfigMap of kube-dns until it appears", dir)
+		notes = append(notes, fmt.Sprintf("No directory %s: serving without the ConfigMap of kube-dns until it appears", dir))
 	}
-	return "", note
+	return "", notes
 }
 
 // stanza returns the nodelocal stanza that the flags stand for. It leaves out what no flag says: the plugin has the defaults,
@@ -185,9 +184,7 @@ func HasDirective(path string, text []byte, directive string) bool {
 		return false // without a parse, which logs a line for an import that matches nothing
 	}
 	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
-	return err == nil && slices.ContainsFunc(blocks, func(b caddyfile.ServerBlock) bool {
-		return len(b.Tokens[directive]) > 0
-	})
+	return err == nil && corefiles.Has(blocks, directive)
 }
 
 // fallback returns the default for the addresses that answer at the cache's own addresses, among localIPs, while the cache does
@@ -208,23 +205,16 @@ func (in *Inputs) fallback(localIPs []netip.Addr, clusterIP netip.Addr) (addrs [
 			ask = clusterIP.String()
 		}
 		return nil, fmt.Sprintf("No fallback: with -firewall none (-setupiptables=false) nothing answers at %s while the cache is away; -fallback %s makes a table for that alone, -fallback none says that it is meant",
-			options.Join(bare), ask)
+			words.Join(bare), ask)
 	case !clusterIP.IsValid():
 		return nil, fmt.Sprintf("No fallback: %s is not set, so nothing answers at %s while the cache is away; see -upstreamsvc and -fallback",
-			serviceEnv(o.UpstreamService), options.Join(localIPs))
+			serviceEnv(o.UpstreamService), words.Join(localIPs))
 	case !slices.ContainsFunc(localIPs, func(a netip.Addr) bool { return a.Is4() == clusterIP.Is4() }):
 		return nil, fmt.Sprintf("No fallback: %s is not of the family of %s, at which nothing answers while the cache is away; see -fallback",
-			clusterIP, options.Join(localIPs))
+			clusterIP, words.Join(localIPs))
 	case len(other) > 0:
 		note = fmt.Sprintf("No fallback at %s: %s is of the other family, so nothing answers there while the cache is away; name a ClusterIP of each family with -fallback",
-			options.Join(other), clusterIP)
+			words.Join(other), clusterIP)
 	}
 	return []netip.Addr{clusterIP}, note
-}
-
-func firstValid(a, b netip.Addr) netip.Addr {
-	if a.IsValid() {
-		return a
-	}
-	return b
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/atomicfile"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 )
@@ -37,7 +38,7 @@ func NewLastGood(o *options.Options, getenv func(string) string) LastGood {
 		return LastGood{}
 	}
 	made := slices.Clone(o.Words)
-	made = append(made, "addresses="+options.Join(o.Addresses))
+	made = append(made, "addresses="+words.Join(o.Addresses))
 	for _, service := range []string{"kube-dns", o.UpstreamService} {
 		made = append(made, serviceEnv(service)+"="+getenv(serviceEnv(service)))
 	}

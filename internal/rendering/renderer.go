@@ -3,11 +3,19 @@
 package rendering
 
 import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
+	"time"
 
 	"github.com/coredns/caddy"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
+	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
 	"github.com/nodelocaldns/nodelocaldns/internal/atomicfile"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 )
@@ -37,6 +45,17 @@ type Renderer struct {
 	last memo
 }
 
+// settled is the age from which a file's time of change tells it from a later version. Two writes within one tick of the
+// kernel's clock, at most 10 ms, have the same time.
+const settled = time.Second
+
+// memo is the last result, for as long as the files that it was made from are the same.
+type memo struct {
+	stamp string // empty: nothing is kept
+	skip  []string
+	made  Corefile
+}
+
 // New returns a Renderer for this machine's environment and files.
 func New(o *options.Options, plugins Plugins) *Renderer {
 	return &Renderer{Inputs: newInputs(o), Plugins: plugins}
@@ -46,14 +65,18 @@ func New(o *options.Options, plugins Plugins) *Renderer {
 // The warnings are valid with an error, too.
 func (r *Renderer) Render(skip ...string) (Corefile, error) {
 	now := r.stamp()
-	if c, ok := r.last.get(now, skip); ok {
-		return c, nil
+	if now != "" && now == r.last.stamp && slices.Equal(skip, r.last.skip) {
+		return r.last.made, nil
 	}
 	c, err := r.corefile(skip)
 	if err == nil {
 		err = r.Plugins.Check(c.Path, c.Text)
 	}
-	r.last.put(now, skip, c, err)
+	r.last = memo{}
+	// A fault is not kept, since the next look may find another one, nor is a text that imports files of its own.
+	if err == nil && !bytes.Contains(c.Text, []byte("import")) {
+		r.last = memo{now, skip, c}
+	}
 	return c, err
 }
 
@@ -110,4 +133,42 @@ func (r *Renderer) Load(skip ...string) (Corefile, error) {
 func (r *Renderer) Detached(text []byte) (kept []byte, ok bool) {
 	resolv, _ := readFile("the node's nameservers", r.ResolvConf) // on an error: no nameserver
 	return corefiles.ResolvConf{Path: r.ResolvConf, Text: resolv}.Detach(text, r.Opts.Addresses)
+}
+
+// Files returns the paths of all files that the Corefile is made from. Some may not exist.
+func (in *Inputs) Files() []string {
+	o := in.Opts
+	if o.Mode == options.AsItIs {
+		return []string{o.Conf}
+	}
+	files := []string{in.ResolvConf}
+	for _, key := range kubedns.Keys {
+		files = append(files, filepath.Join(in.kubeDNSPath(), key))
+	}
+	if o.Mode == options.Template {
+		files = append(files, o.BaseCorefile)
+		if o.Conf != "" {
+			files = append(files, o.Conf)
+		}
+	}
+	return files
+}
+
+// stamp tells the files apart from what they were before: a file that is written or replaced has another inode or another time
+// of change (ctime, which no program can set). It is empty if one of them is too new to tell.
+func (in *Inputs) stamp() string {
+	var b strings.Builder
+	for _, path := range append(in.Files(), in.kubeDNSPath()) {
+		info, err := os.Stat(path)
+		if err != nil {
+			fmt.Fprintln(&b, err)
+			continue
+		}
+		s, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || time.Since(time.Unix(s.Ctim.Unix())) < settled {
+			return ""
+		}
+		fmt.Fprintln(&b, s.Dev, s.Ino, s.Size, s.Ctim)
+	}
+	return b.String()
 }

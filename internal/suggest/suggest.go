@@ -3,9 +3,19 @@
 // Package suggest finds the word that a mistyped one was meant to be.
 package suggest
 
-// Closest returns the one of names that word most likely was meant to be, or "" if none is near: at most a third of its
+import "fmt"
+
+// Hint returns the question of format, such as " (did you mean %q?)", about the name that is closest to word; "" without one.
+func Hint(format, word string, names []string) string {
+	if near := closest(word, names); near != "" {
+		return fmt.Sprintf(format, near)
+	}
+	return ""
+}
+
+// closest returns the one of names that word most likely was meant to be, or "" if none is near: at most a third of its
 // letters, and two, may differ. A word of one letter has no near one.
-func Closest(word string, names []string) string {
+func closest(word string, names []string) string {
 	best, limit := "", min(2, max(1, len(word)/3), len(word)-1)
 	for _, name := range names {
 		if d := distance(word, name); d <= limit {

@@ -10,8 +10,8 @@ func TestClosest(t *testing.T) {
 		"forwrad": "forward", "forward": "forward", "foward": "forward", "chache": "cache", "log": "log",
 		"lgo": "log", "x": "", "kubernets": "", "error": "errors", "helth": "health",
 	} {
-		if got := Closest(word, names); got != want {
-			t.Errorf("Closest(%q) = %q, want %q", word, got, want)
+		if got := closest(word, names); got != want {
+			t.Errorf("closest(%q) = %q, want %q", word, got, want)
 		}
 	}
 }

@@ -20,23 +20,3 @@ func TestApply(t *testing.T) {
 		}
 	}
 }
-
-func TestInsert(t *testing.T) {
-	edits := []edit{{1, 2, "b"}, {4, 5, "d"}}
-	for _, test := range []struct {
-		e    edit
-		want string
-	}{
-		{edit{0, 0, "a"}, "abd"},
-		{edit{3, 3, "c"}, "bcd"},
-		{edit{9, 9, "e"}, "bde"},
-	} {
-		got := ""
-		for _, e := range insert(edits, test.e) {
-			got += e.text
-		}
-		if got != test.want || len(edits) != 2 || edits[1].text != "d" {
-			t.Errorf("got %s of %v, want %s", got, edits, test.want)
-		}
-	}
-}
