@@ -11,7 +11,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
+	"github.com/nodelocaldns/nodelocaldns/internal/words"
 )
 
 // edit replaces text[start:end]. Render changes a template by lists of edits in ascending order and without overlaps. Every other

@@ -16,7 +16,7 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
-	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
+	"github.com/nodelocaldns/nodelocaldns/internal/words"
 )
 
 // fuzzParams makes parameters from the input of a fuzzer.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/coredns/caddy/caddyfile"
 
-	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
+	"github.com/nodelocaldns/nodelocaldns/internal/words"
 )
 
 // model is the part of the template that the server blocks of stub domains copy. Imports and environment variables are expanded.

@@ -11,7 +11,7 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
-	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
+	"github.com/nodelocaldns/nodelocaldns/internal/words"
 )
 
 // stubOptions are the last lines of the block of a stub domain. The root block of the template gives the reasons.

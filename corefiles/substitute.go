@@ -8,7 +8,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
+	"github.com/nodelocaldns/nodelocaldns/internal/words"
 )
 
 // substitution is a template whose variables have been replaced.

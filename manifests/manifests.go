@@ -17,8 +17,8 @@ import (
 	"strings"
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
-	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/words"
 )
 
 //go:embed common base overlays/cilium

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nodelocaldns/nodelocaldns/internal/clusterdns"
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/clusterdns"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 )
 

@@ -14,7 +14,7 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/caddy/caddyfile"
 
-	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 

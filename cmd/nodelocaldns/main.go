@@ -24,11 +24,11 @@ import (
 
 	"github.com/coredns/coredns/coremain"
 
-	"github.com/nodelocaldns/nodelocaldns/internal/clusterdns"
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/clusterdns"
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
-	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/internal/suggest"
 )
 

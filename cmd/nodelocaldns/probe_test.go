@@ -12,7 +12,7 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 
-	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
 )
 
 // probe is a plugin that notes its callbacks and misbehaves as a test wants.

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
-	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 

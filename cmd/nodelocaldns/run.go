@@ -15,11 +15,11 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/internal/filewatch"
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
-	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 

@@ -12,9 +12,9 @@ import (
 
 	"github.com/coredns/caddy"
 
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
-	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 

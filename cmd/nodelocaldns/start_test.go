@@ -12,7 +12,7 @@ import (
 
 	"github.com/coredns/caddy"
 
-	"github.com/nodelocaldns/nodelocaldns/internal/rendering"
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
+	"github.com/nodelocaldns/nodelocaldns/internal/words"
 )
 
 // An effect is what a flag changes.

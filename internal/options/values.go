@@ -16,9 +16,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
+	"github.com/nodelocaldns/nodelocaldns/internal/words"
 )
 
 // NewFlagSet returns an empty set of flags that prints nothing by itself.

@@ -15,9 +15,9 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/atomicfile"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
+	"github.com/nodelocaldns/nodelocaldns/internal/words"
 )
 
 // maxLastGood bounds what is read, in bytes: a template and a ConfigMap are 1 MiB each at most, and the blocks of stub domains

@@ -9,11 +9,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/internal/proxymode"
 	"github.com/nodelocaldns/nodelocaldns/internal/retry"
+	"github.com/nodelocaldns/nodelocaldns/internal/words"
 )
 
 const (

@@ -10,9 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/internal/proxymode"
+	"github.com/nodelocaldns/nodelocaldns/internal/words"
 )
 
 func TestAutoAddrs(t *testing.T) {

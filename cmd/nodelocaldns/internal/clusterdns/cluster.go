@@ -16,8 +16,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
+	"github.com/nodelocaldns/nodelocaldns/internal/words"
 	"github.com/nodelocaldns/nodelocaldns/manifests"
 )
 

@@ -19,11 +19,11 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/corefiles/kubedns"
-	"github.com/nodelocaldns/nodelocaldns/corefiles/words"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/internal/unicast"
+	"github.com/nodelocaldns/nodelocaldns/internal/words"
 )
 
 // Inputs are the flags, and where the rendered Corefile's other inputs are.
