@@ -80,6 +80,7 @@ func (l *lifecycle) hook(event caddy.EventName, info any) error {
 		<-l.busy
 	} else {
 		nodelocal.ConfigReloads.WithLabelValues("success").Inc()
+		setVersion(inst.Caddyfile())
 		ask(l.changes) // for what came during the restart
 	}
 	return nil

@@ -128,6 +128,29 @@ func TestReloadFailedIsThePlugins(t *testing.T) {
 	}
 }
 
+// TestReloadVersionIsThePlugins: after a reload the gauge of the plugin reload has one series, and another one for another Corefile.
+func TestReloadVersionIsThePlugins(t *testing.T) {
+	l, p := newLife(t)
+	captureLogs(t)
+	mustStart(t, l)
+	var seen []string
+	for _, text := range []string{"theirs", "ours"} {
+		l.restart(config(text))
+		families, err := prometheus.DefaultGatherer.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == "coredns_reload_version_info" })
+		if i < 0 || len(families[i].GetMetric()) != 1 {
+			t.Fatalf("want one series: %v", families[max(i, 0)])
+		}
+		seen = append(seen, families[i].GetMetric()[0].String())
+	}
+	if seen[0] == seen[1] {
+		t.Errorf("the same hash for two configurations: %s", seen[0])
+	}
+}
+
 // TestRestartsAtOnce lets several parties restart at the same time. Each has loaded before it restarts.
 func TestRestartsAtOnce(t *testing.T) {
 	l, p := newLife(t)

@@ -4,11 +4,15 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha512"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
 	"github.com/coredns/caddy"
+	"github.com/coredns/caddy/caddyfile"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -61,17 +65,35 @@ func (l *loader) reload(string) (caddy.Input, error) {
 	return nil, err
 }
 
-// reloadFailed is the counter of the plugin reload, which does not export it. The plugin itself counts nothing, since it never
-// restarts (lifecycle.look). Without the plugin in the binary the counter has the same name.
-var reloadFailed = func() prometheus.Counter {
-	c := prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "coredns_reload_failed_total", Help: "Counter of the number of failed reload attempts."})
+// The metrics of the plugin reload, which does not export them. The plugin itself sets neither, since it never restarts
+// (lifecycle.look). Without the plugin in the binary they have the same names.
+var (
+	reloadFailed = registered(prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "coredns_reload_failed_total", Help: "Counter of the number of failed reload attempts."}))
+	reloadVersion = registered(prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "coredns_reload_version_info",
+		Help: "A metric with a constant '1' value labeled by hash, and value which type of hash generated."}, []string{"hash", "value"}))
+)
+
+// registered registers c, or returns what is registered already under its name.
+func registered[C prometheus.Collector](c C) C {
 	var there prometheus.AlreadyRegisteredError
 	if errors.As(prometheus.Register(c), &there) {
-		return there.ExistingCollector.(prometheus.Counter)
+		return there.ExistingCollector.(C)
 	}
 	return c
-}()
+}
+
+// setVersion sets coredns_reload_version_info as the plugin reload does: to the hash of the server blocks of a reload that succeeded.
+func setVersion(corefile caddy.Input) {
+	blocks, err := caddyfile.Parse(corefile.Path(), bytes.NewReader(corefile.Body()), nil)
+	if err != nil {
+		return // it runs, so it can be parsed
+	}
+	text, _ := json.Marshal(blocks) // of strings and numbers
+	reloadVersion.Reset()
+	reloadVersion.WithLabelValues("sha512", fmt.Sprintf("%x", sha512.Sum512(text))).Set(1)
+}
 
 // countRefused counts a configuration that is not going to replace the running one.
 func countRefused() {
