@@ -17,7 +17,7 @@ import (
 
 // A Change says what Apply did. It holds after an error, too.
 type Change struct {
-	On, Off  []netip.Addr // the steering of these addresses began, or ended as the rules went
+	Off      []netip.Addr // the steering of these addresses ended as the rules went
 	Forsaken []netip.Addr // the steering of these addresses ended as the addresses went
 	Drained  bool         // the queues were drained, as link, firewall or port changes
 }
@@ -191,7 +191,7 @@ func (n *Network) forsake(h have, to book, now time.Time) {
 	}
 	n.addrs = slices.Clone(n.addrs)
 	for i, a := range n.addrs {
-		if dutiesOf[h.find(a.IP).State].steered && to.find(a.IP).State == Standing {
+		if slices.Contains(h.steered(), a.IP) && to.find(a.IP).State == Standing {
 			n.addrs[i] = a.after(now, stuck)
 		}
 	}
@@ -200,17 +200,13 @@ func (n *Network) forsake(h have, to book, now time.Time) {
 
 // changeOf compares two books.
 func changeOf(before, after book) (out Change) {
-	for _, a := range before.addrs {
-		switch now := after.find(a.IP); {
-		case a.IsSteered() && now.State == Forsaken:
-			out.Forsaken = append(out.Forsaken, a.IP)
-		case a.IsSteered() && !now.IsSteered():
-			out.Off = append(out.Off, a.IP)
-		}
-	}
-	for _, a := range after.addrs {
-		if a.IsSteered() && !before.find(a.IP).IsSteered() {
-			out.On = append(out.On, a.IP)
+	for _, ip := range before.addrs.In(Settling, Steered) {
+		switch after.find(ip).State {
+		case Settling, Steered:
+		case Forsaken:
+			out.Forsaken = append(out.Forsaken, ip)
+		default:
+			out.Off = append(out.Off, ip)
 		}
 	}
 	return out

@@ -12,11 +12,10 @@ import (
 
 // Findings are what a Check saw. They hold after an error, too.
 type Findings struct {
-	Peers    string   // who the other instances on the node are; empty: there is none
-	Skipped  bool     // rules and fallback table were not looked at, as they are another instance's business, too
-	Broken   []string // what somebody has changed: "rules", "fallback"
-	Repaired bool     // what is broken was put back
-	Bare     bool     // rules were seen to be missing, and are not back
+	Peers   string   // who the other instances on the node are; empty: there is none
+	Skipped bool     // rules and fallback table were not looked at, as they are another instance's business, too
+	Broken  []string // what somebody has changed: "rules", "fallback"; it was put back, if there is no error
+	Bare    bool     // rules were seen to be missing, and are not back
 }
 
 // Check looks whether rules and fallback table are as Apply left them, and puts back what somebody has changed. With thorough it
@@ -46,7 +45,6 @@ func (n *Network) Check(thorough bool) (f Findings, err error) {
 	}
 	if err == nil && len(f.Broken) > 0 {
 		err = n.repair(f.Broken)
-		f.Repaired = err == nil
 	}
 	f.Bare = n.trust == bare
 	return f, err

@@ -145,7 +145,7 @@ func (n *Network) have() have { return have{n.book, n.trust, n.fallback != nil} 
 
 // A Status is a snapshot of a Network.
 type Status struct {
-	Addresses   []Address // those of the configuration in its order, then those that part
+	Addresses   Addresses
 	Network     string    // the link and the firewall backend
 	Renewed     time.Time // when the last renewal of the lease began. A lease that is over since then ran out as this process did not run.
 	TurnAwaited time.Time // since when another instance has had the turn at each attempt of this one; zero: it has not
