@@ -26,7 +26,6 @@ const addrGenModeNone = 1
 
 // Kinds of a link.
 const (
-	Auto  = "auto" // TUN where the kernel has it, else Dummy
 	TUN   = "tun"
 	Dummy = "dummy"
 	None  = "none"

@@ -36,14 +36,10 @@ func Open(kind, name string, addrs []netip.Addr) (l Link, warning string, err er
 	if kind == TUN {
 		return nil, "", fmt.Errorf("%w: load the module tun and mount the device into the container, or use a dummy link", err)
 	}
-	if derr := probeDummy(name); derr != nil {
+	if derr := errors.Join(made.make(name), made.destroy(name)); derr != nil {
 		return nil, "", fmt.Errorf("no kind of link works: %w; creating a dummy link: %w: load the module tun or dummy, and mount %s into the container", err, derr, tunDevice)
 	}
 	return made, fmt.Sprintf("No %s (%v): using a dummy link", tunDevice, err), nil
-}
-
-func probeDummy(name string) error {
-	return errors.Join(dummy{}.make(name), dummy{}.destroy(name))
 }
 
 // clearLink removes a link of that name if it is a leftover: a dummy link with our mark, or one of the reference,
@@ -66,11 +62,10 @@ func clearLink(name string, addrs []netip.Addr) error {
 	if link.Attrs().Alias != alias {
 		has, err := addresses(link)
 		if err != nil {
-			return fmt.Errorf("listing the addresses of %s: %w", name, err)
+			return err
 		}
 		for _, a := range has {
-			ip, _ := netip.AddrFromSlice(a.IP)
-			if ip = ip.Unmap(); !ip.IsLinkLocalUnicast() && !slices.Contains(addrs, ip) {
+			if !a.ip.IsLinkLocalUnicast() && !slices.Contains(addrs, a.ip) {
 				return foreign
 			}
 		}
@@ -81,36 +76,53 @@ func clearLink(name string, addrs []netip.Addr) error {
 	return nil
 }
 
-// addresses lists the addresses of a link, or of all links. While addresses come and go, the kernel may say that the
-// list is not of one moment. addresses then reads it again, up to five times, and returns the last list.
-func addresses(link netlink.Link) (list []netlink.Addr, err error) {
-	for range 5 {
-		list, err = netlink.AddrList(link, netlink.FAMILY_ALL)
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return list, err
+// An address is one that a link carries.
+type address struct {
+	ip   netip.Addr
+	link int // its index
+}
+
+// addresses lists the addresses of a link, or of all links if link is nil. A list that is not of one moment is good enough.
+func addresses(link netlink.Link) (list []address, err error) {
+	all, err := Uninterrupted(func() ([]netlink.Addr, error) { return netlink.AddrList(link, netlink.FAMILY_ALL) })
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		whose := "all links"
+		if link != nil {
+			whose = link.Attrs().Name
 		}
+		return nil, fmt.Errorf("listing the addresses of %s: %w", whose, err)
+	}
+	for _, a := range all {
+		ip, _ := netip.AddrFromSlice(a.IP)
+		list = append(list, address{ip.Unmap(), a.LinkIndex})
 	}
 	return list, nil
+}
+
+// Uninterrupted reads a list of the kernel's. While links, addresses or routes come and go the kernel may say that a list is not
+// of one moment. Uninterrupted then reads it again, up to five times, and returns the last list with netlink.ErrDumpInterrupted.
+func Uninterrupted[T any](list func() ([]T, error)) (all []T, err error) {
+	for range 5 {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, err
 }
 
 // checkAddresses refuses an address that another link than ours carries.
 func checkAddresses(name string, addrs []netip.Addr) error {
 	all, err := addresses(nil)
-	if err != nil {
-		return fmt.Errorf("listing addresses: %w", err)
-	}
 	for _, has := range all {
-		ip, _ := netip.AddrFromSlice(has.IP)
-		if ip = ip.Unmap(); !slices.Contains(addrs, ip) {
+		if !slices.Contains(addrs, has.ip) {
 			continue
 		}
-		link, err := netlink.LinkByIndex(has.LinkIndex)
-		if err != nil || link.Attrs().Alias == alias || link.Attrs().Name == name {
-			continue
+		link, err := netlink.LinkByIndex(has.link)
+		if err == nil && link.Attrs().Alias != alias && link.Attrs().Name != name {
+			return taken(has.ip, link.Attrs().Name)
 		}
-		return taken(ip, link.Attrs().Name)
 	}
-	return nil
+	return err
 }
 
 // DummyAddresses returns the addresses of the dummy link of that name; none if there is no such link.
@@ -123,14 +135,10 @@ func DummyAddresses(name string) (addrs []netip.Addr, err error) {
 		return nil, fmt.Errorf("looking for link %s: %w", name, err)
 	}
 	held, err := addresses(link)
-	if err != nil {
-		return nil, fmt.Errorf("listing the addresses of link %s: %w", name, err)
-	}
 	for _, a := range held {
-		ip, _ := netip.AddrFromSlice(a.IP)
-		addrs = append(addrs, ip.Unmap())
+		addrs = append(addrs, a.ip)
 	}
-	return addrs, nil
+	return addrs, err
 }
 
 // RemoveLeftovers removes the dummy links with our mark that have one of names, and a dummy link without it whose

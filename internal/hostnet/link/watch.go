@@ -42,21 +42,13 @@ func (w Watcher) Start(done <-chan struct{}, lost func(error)) error {
 		return fmt.Errorf("subscribing to address changes: %w", err)
 	}
 	go func() {
-		for links != nil || addrs != nil {
-			select {
-			case u, ok := <-links:
-				if !ok {
-					links = nil
-				} else {
-					w.linkChanged(u)
-				}
-			case u, ok := <-addrs:
-				if !ok {
-					addrs = nil
-				} else {
-					w.addressChanged(u)
-				}
-			}
+		for u := range links {
+			w.linkChanged(u)
+		}
+	}()
+	go func() {
+		for u := range addrs {
+			w.addressChanged(u)
 		}
 	}()
 	return nil
