@@ -108,7 +108,7 @@ func TestCheckBesideAPeer(t *testing.T) {
 func TestLeaveCalls(t *testing.T) {
 	nettest.InNamespace(t)
 	var j journal
-	n := &Network{book: testBook(), link: fakeLink{&j}, slot: 3, phase: serving}
+	n := &Network{book: testBook(), link: fakeLink{&j}, slot: 3}
 	n.addrs[0].State = Steered
 	locked := &fakeFirewall{err: ErrLocked}
 	n.firewall = locked

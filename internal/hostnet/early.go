@@ -21,26 +21,21 @@ import (
 // EarlyFallback does not touch the table of an instance that lives. It keeps the connections that a dead instance's table
 // remembers.
 func EarlyFallback(cfg Config) ([]netip.Addr, error) {
-	return earlyFallback(cfg, (*fallback.Table).Leave)
+	return earlyFallback(cfg, func(*fallback.Table) bool { return false })
 }
 
 // ForeseenFallback is EarlyFallback before the configuration is read, for what may be less than that says. The table of a dead
 // instance that answers for all addresses of cfg in that form stays as it is: it may have more of them, or another target.
 func ForeseenFallback(cfg Config) ([]netip.Addr, error) {
-	return earlyFallback(cfg, func(f *fallback.Table) error {
-		if f.IsLeft() {
-			return nil
-		}
-		return f.Leave()
-	})
+	return earlyFallback(cfg, (*fallback.Table).IsLeft)
 }
 
-func earlyFallback(cfg Config, leave func(*fallback.Table) error) ([]netip.Addr, error) {
+func earlyFallback(cfg Config, stays func(*fallback.Table) bool) ([]netip.Addr, error) {
 	if cfg.Validate() != nil || checkCapability(cfg) != nil {
 		return nil, nil
 	}
 	f := newFallback(cfg)
-	if f == nil || len(f.Addresses()) == 0 {
+	if len(f.Addresses()) == 0 {
 		return nil, nil
 	}
 	turn, err := instance.TakeTurn()
@@ -51,7 +46,10 @@ func earlyFallback(cfg Config, leave func(*fallback.Table) error) ([]netip.Addr,
 	if instance.Peers(-1) > 0 && fallback.Exists() {
 		return nil, nil
 	}
-	if err := leave(f); err != nil {
+	if !stays(f) {
+		err = f.Leave()
+	}
+	if err != nil {
 		return nil, err
 	}
 	return f.Addresses(), nil

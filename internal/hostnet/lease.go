@@ -5,6 +5,7 @@ package hostnet
 import (
 	"errors"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -22,7 +23,7 @@ func (n *Network) Renew() (repaired bool, err error) {
 		err = errors.Join(err, n.watch(n.cfg))
 	default:
 	}
-	repaired, n.news = back || n.news == linkPutBack, nothing
+	repaired, n.putBack = back || n.putBack, false
 	return repaired, err
 }
 
@@ -31,7 +32,7 @@ func (n *Network) Renew() (repaired bool, err error) {
 func (n *Network) keepLease() {
 	if age := time.Since(n.renewed); age > n.cfg.Lease/4 && age < n.cfg.Lease {
 		if repaired, _ := n.Renew(); repaired { // the next call of Renew returns the error, and is soon enough
-			n.news = linkPutBack
+			n.putBack = true
 		}
 	}
 }
@@ -42,9 +43,9 @@ func (n *Network) whileRenewing(f func() error) error {
 	if n.renewed.IsZero() || n.cfg.Lease == 0 {
 		return f()
 	}
-	done, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
+	var renewing sync.WaitGroup
+	done := make(chan struct{})
+	renewing.Go(func() {
 		ticker := time.NewTicker(n.cfg.Lease / 3)
 		defer ticker.Stop()
 		for {
@@ -52,12 +53,12 @@ func (n *Network) whileRenewing(f func() error) error {
 			case <-done:
 				return
 			case <-ticker.C:
+				n.keepLease()
 			}
-			n.keepLease()
 		}
-	}()
+	})
 	err := f()
 	close(done)
-	<-stopped
+	renewing.Wait()
 	return err
 }

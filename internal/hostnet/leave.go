@@ -28,14 +28,14 @@ const leaveInterval = 20 * time.Millisecond
 // rules cannot be changed within l.Patience Leave takes the addresses away instead, which makes the rules inert, and returns the
 // error. Then it waits until the servers have read what has arrived.
 func (n *Network) Leave(l Leaving) error {
-	drains := len(n.steered()) > 0 || l.Heard
+	serves := len(n.steered()) > 0 || l.Heard
 	var err error
 	left := retry.Until(l.Patience, leaveInterval, func() bool {
 		if err != nil {
 			l.Waiting(err)
 			_, _ = n.Renew() // of no use without the rules, and these are tried until the end
 		}
-		err = n.stepAside(l.Heard)
+		err = n.stepAside(serves)
 		return err == nil
 	})
 	if !left {
@@ -45,22 +45,21 @@ func (n *Network) Leave(l Leaving) error {
 	if l.Off != nil {
 		l.Off()
 	}
-	if drains {
+	if serves {
 		n.drain()
 	}
 	return err
 }
 
-// stepAside takes the turn, unless this instance has it, and steering off. Rules of others stay if this instance has not come
-// to serve.
-func (n *Network) stepAside(heard bool) (err error) {
+// stepAside takes the turn, unless this instance has it, and steering off. Rules of others stay if this instance does not serve.
+func (n *Network) stepAside(serves bool) (err error) {
 	if n.turn == nil {
 		if n.turn, err = n.takeTurn(); err != nil {
 			return err
 		}
 	}
 	alone := n.alone()
-	if !alone && n.phase == opened && !heard {
+	if !alone && !serves {
 		return nil
 	}
 	_, err = n.carryOut(planLeave(n.have(), alone, n.link.OutlivesProcess(), time.Now()))
@@ -81,7 +80,7 @@ func (n *Network) Close(keep bool) error {
 	if !keep || !n.link.OutlivesProcess() {
 		errs = append(errs, n.link.Close())
 	}
-	if !keep && n.alone() && len(n.left()) > 0 {
+	if !keep && n.alone() && len(n.fallback.Addresses()) > 0 {
 		errs = append(errs, n.fallback.Leave())
 	}
 	n.release()
@@ -91,7 +90,7 @@ func (n *Network) Close(keep bool) error {
 // removeRules leaves the fallback table if it is to stay.
 func (n *Network) removeRules() error {
 	err := errors.Join(n.firewall.Remove(), uplink.RemoveARP())
-	if n.fallback != nil && len(n.left()) == 0 {
+	if n.fallback != nil && len(n.fallback.Addresses()) == 0 {
 		err = errors.Join(err, nft.RemoveTables(fallback.Name, family.Both...))
 	}
 	return err
@@ -107,7 +106,7 @@ func (n *Network) abandon() error {
 	if n.firewall != nil && n.alone() {
 		errs = append(errs, n.removeRules())
 	}
-	if len(n.left()) > 0 && n.alone() {
+	if len(n.fallback.Addresses()) > 0 && n.alone() {
 		_ = n.fallback.Leave() // the error that led here says more
 	}
 	n.release()

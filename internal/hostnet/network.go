@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +23,6 @@ import (
 type Network struct {
 	book      // what the node's network was last made
 	trust     trust
-	phase     phase
 	leftovers leftovers
 	slot      int
 	name      *instance.Claim // of the slot
@@ -32,11 +32,10 @@ type Network struct {
 	link      link.Link
 	firewall  Firewall
 	fallback  *fallback.Table // nil: there is none
-	origin    origin
-	renewed   time.Time // when the last renewal of the lease began; zero: there was none
-	news      news
-	uplinks   []Uplink // the interfaces of the default routes
-	arp       arpState
+	renewed   time.Time       // when the last renewal of the lease began; zero: there was none
+	putBack   bool            // the link had gone, which Renew has still to report
+	uplinks   []Uplink        // the interfaces of the default routes
+	arp       sync.Once       // the log says that the ARP table could not be set
 	warnings  []string
 	events    chan Event
 	done      chan struct{} // closes the watch
@@ -44,36 +43,12 @@ type Network struct {
 	index     atomic.Int64 // of the link, for the watch
 }
 
-// phase is whether this instance has come to serve.
-type phase uint8
-
-const (
-	opened  phase = iota // no address was steered yet: rules that steer are another instance's
-	serving              // an address was steered once
-)
-
 // leftovers are rules that this instance's do not replace: those of another backend.
 type leftovers uint8
 
 const (
 	noLeftovers    leftovers = iota
 	maybeLeftovers           // another instance is or was here, or a backend of this instance failed
-)
-
-// origin is who has made the fallback table.
-type origin uint8
-
-const (
-	made      origin = iota // this instance, or nobody
-	inherited               // there was a table before this instance set it
-)
-
-// news is what Renew has still to report.
-type news uint8
-
-const (
-	nothing     news = iota
-	linkPutBack      // the link had gone
 )
 
 // A Firewall keeps the steering rules.
@@ -112,9 +87,6 @@ func Open(cfg Config) (*Network, error) {
 
 func (n *Network) open() (err error) {
 	n.fallback = newFallback(n.cfg)
-	if fallback.Exists() {
-		n.origin = inherited
-	}
 	if n.firewall, err = n.openFirewall(n.cfg); err != nil {
 		return ruleError(err)
 	}
@@ -158,18 +130,10 @@ type Status struct {
 func (n *Network) Status() Status {
 	s := Status{
 		Addresses: slices.Clone(n.addrs), Network: fmt.Sprintf("%s, %s", n.link, n.firewall), Renewed: n.renewed,
-		TurnAwaited: n.missed.since(time.Now()), Uplinks: n.uplinks, Fallback: n.left(), Warnings: n.warnings,
+		TurnAwaited: n.missed.since(time.Now()), Uplinks: n.uplinks, Fallback: n.fallback.Addresses(), Warnings: n.warnings,
 	}
 	n.warnings = nil
 	return s
-}
-
-// left returns the addresses that the fallback table answers for after Close.
-func (n *Network) left() []netip.Addr {
-	if n.fallback == nil {
-		return nil
-	}
-	return n.fallback.Addresses()
 }
 
 // alone reports whether no other instance runs on this node.
