@@ -115,11 +115,8 @@ func (n *Network) abandon() error {
 
 // release ends the watch, and gives back the turn and then the name.
 func (n *Network) release() {
-	if n.done != nil {
-		close(n.done)
-		n.done = nil
-	}
+	n.watcher.Stop()
 	n.turn.Release()
 	n.name.Release()
-	n.turn, n.name = nil, nil
+	n.watcher, n.turn, n.name = nil, nil, nil
 }

@@ -12,11 +12,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nodelocaldns/nodelocaldns/internal/family"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/instance"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/link"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/nftables"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/xtables"
+	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
 // A Network is the piece of the node's network that one cache owns. Its methods are for one goroutine at a time.
@@ -38,9 +43,8 @@ type Network struct {
 	arp       sync.Once       // the log says that the ARP table could not be set
 	warnings  []string
 	events    chan Event
-	done      chan struct{} // closes the watch
-	lost      chan struct{}
-	index     atomic.Int64 // of the link, for the watch
+	watcher   *link.Watcher // nil: nothing is watched
+	index     atomic.Int64  // of the link, for the watcher
 }
 
 // leftovers are rules that this instance's do not replace: those of another backend.
@@ -150,23 +154,9 @@ func (n *Network) Events() <-chan Event { return n.events }
 
 // watch subscribes to link and address changes, in place of an earlier subscription.
 func (n *Network) watch(cfg Config) error {
-	if n.done != nil {
-		close(n.done)
-	}
-	done, lost := make(chan struct{}), make(chan struct{}, 1)
-	n.done, n.lost = done, lost
-	w := link.Watcher{Prefix: cfg.Interface, Index: &n.index, Addresses: cfg.Addresses, Out: n.events}
-	again := func(error) {
-		select {
-		case lost <- struct{}{}: // or closed by us, and then nobody reads it
-		default:
-		}
-	}
-	err := w.Start(done, again)
-	if err != nil {
-		again(err)
-	}
-	return err
+	n.watcher.Stop()
+	n.watcher = &link.Watcher{Prefix: cfg.Interface, Index: &n.index, Addresses: cfg.Addresses, Out: n.events}
+	return n.watcher.Start()
 }
 
 // linkName returns the name of this instance's link.
@@ -175,4 +165,76 @@ func (n *Network) linkName(cfg Config) string {
 		return cfg.Interface
 	}
 	return cfg.Interface + strconv.Itoa(n.slot)
+}
+
+// checkCapability says in one line what every later step would say in its own way.
+func checkCapability(cfg Config) error {
+	if cfg.Link == None && cfg.Firewall == None && len(cfg.Fallback) == 0 {
+		return nil
+	}
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return fmt.Errorf("asking for this process's capabilities: %w", err)
+	}
+	if data[0].Effective&(1<<unix.CAP_NET_ADMIN) == 0 {
+		return errors.New("CAP_NET_ADMIN is missing: run as root, or add NET_ADMIN to the container's capabilities")
+	}
+	return nil
+}
+
+// openFirewall chooses and probes the backend. In auto that is iptables where its commands work: there, and only there, an
+// accept rule can be placed in the host's own firewall.
+func (n *Network) openFirewall(cfg Config) (Firewall, error) {
+	fams := family.Among(cfg.Addresses)
+	switch cfg.Firewall {
+	case None:
+		return noFirewall{}, nil
+	case NFTables:
+		return nftables.New(fams), nil
+	}
+	f, err := xtables.New(xtables.HostVariant(), fams)
+	if err == nil {
+		return f, nil
+	}
+	if cfg.Firewall == Auto {
+		if _, nftErr := nft.Generation(); nftErr == nil {
+			if errors.As(err, new(xtables.UnreadableError)) {
+				n.warnings = append(n.warnings, noIPTables(err))
+			}
+			return nftables.New(fams), nil
+		} else {
+			err = errors.Join(err, nftErr)
+		}
+	}
+	return nil, err
+}
+
+// noFirewall leaves the rules to somebody else.
+type noFirewall struct{}
+
+func (noFirewall) Set(steering.Wanted) error       { return nil }
+func (noFirewall) Intact(bool) (bool, error)       { return true, nil }
+func (noFirewall) Owns(string, family.Family) bool { return false }
+func (noFirewall) Remove() error                   { return nil }
+func (noFirewall) String() string                  { return "no rules" }
+
+// openLink chooses the kind of link and checks that its name is free; it creates nothing.
+func (n *Network) openLink(cfg Config) (link.Link, error) {
+	l, warning, err := link.Open(cfg.Link, n.linkName(cfg), cfg.Addresses)
+	if warning != "" {
+		n.warnings = append(n.warnings, fmt.Sprintf("%s; after a crash DNS falls back within %s instead of at once", warning, cfg.Lease))
+	}
+	return l, err
+}
+
+// makeLink makes the link, without an address yet. A TUN link that another process keeps
+// belongs to an instance that does not know of this one, and the rules with it: they stay.
+func (n *Network) makeLink() error {
+	_, err := n.link.Set(nil, n.cfg.Lease)
+	if errors.Is(err, unix.EBUSY) {
+		n.firewall, n.fallback = nil, nil // abandon leaves them alone
+		err = fmt.Errorf("%w: a process holds it that is no instance of this version: end it first (ps -C nodelocaldns)", err)
+	}
+	return err
 }

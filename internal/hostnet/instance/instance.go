@@ -103,7 +103,7 @@ func TakeSlot() (int, *Claim, error) {
 			return slot, c, err
 		}
 	}
-	return 0, nil, fmt.Errorf("the names of all %d instances that may run in this network namespace are taken: %s", Max, holders(peerNames(-1)))
+	return 0, nil, fmt.Errorf("the names of all %d instances that may run in this network namespace are taken: %s", Max, PeerHolders(-1))
 }
 
 // takePatiently takes a name at which others look. A look holds the name for some microseconds.
@@ -130,11 +130,9 @@ func peerNames(own int) (names []name) {
 }
 
 // PeerHolders says which processes the other instances are.
-func PeerHolders(own int) string { return holders(peerNames(own)) }
-
-func holders(names []name) string {
+func PeerHolders(own int) string {
 	var who []string
-	for _, n := range names {
+	for _, n := range peerNames(own) {
 		who = append(who, n.holder())
 	}
 	return strings.Join(who, "; ")

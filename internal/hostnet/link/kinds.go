@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/retry"
 )
 
 // tunDevice is where the kernel makes TUN links.
@@ -34,12 +36,10 @@ func (t *tun) make(name string) error {
 		return errors.Join(err, unix.Close(fd))
 	}
 	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-	for deadline := time.Now().Add(busyWait); ; time.Sleep(20 * time.Millisecond) {
+	retry.Until(busyWait, 20*time.Millisecond, func() bool {
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
-		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
-			break
-		}
-	}
+		return !errors.Is(err, unix.EBUSY)
+	})
 	if err != nil {
 		return errors.Join(err, unix.Close(fd))
 	}

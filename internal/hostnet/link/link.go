@@ -92,11 +92,8 @@ func (l *kernelLink) Set(addrs []netip.Addr, lease time.Duration) (repaired bool
 	var errs []error
 	for _, a := range addrs {
 		now := time.Now()
-		last, present := l.renewed[a]
-		if lease > 0 && now.Sub(last) >= lease {
-			present = false
-		}
-		if err := l.addAddress(a, lease, present); err != nil {
+		last, known := l.renewed[a]
+		if err := l.addAddress(a, lease, known && (lease == 0 || now.Sub(last) < lease)); err != nil {
 			delete(l.renewed, a)
 			errs = append(errs, fmt.Errorf("adding %s to %s: %w", a, l.name, explain(err)))
 			continue
@@ -109,9 +106,9 @@ func (l *kernelLink) Set(addrs []netip.Addr, lease time.Duration) (repaired bool
 		}
 		if err := netlink.AddrDel(l.handle(), leased(a, 0)); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			errs = append(errs, fmt.Errorf("removing %s from %s: %w", a, l.name, err))
-			continue
+		} else {
+			delete(l.renewed, a)
 		}
-		delete(l.renewed, a)
 	}
 	return repaired, errors.Join(errs...)
 }
@@ -203,12 +200,12 @@ func (l *kernelLink) Yield() error {
 	l.source = hosts
 	var errs []error
 	for a := range l.renewed {
-		src := hostSource(family.Of(a))
-		if src == nil {
+		out := WayOut(family.Of(a))
+		if len(out) == 0 || out[0].Src == nil {
 			continue // a host without a way out has nobody else to ask
 		}
 		route := l.localRoute(a)
-		route.Src = src
+		route.Src = out[0].Src
 		if err := replaceLocalRoute(route, family.Of(a)); err != nil {
 			errs = append(errs, fmt.Errorf("changing the source of the local route to %s: %w", a, err))
 		}
@@ -232,18 +229,14 @@ func replaceLocalRoute(route *netlink.Route, f family.Family) error {
 	return netlink.RouteDel(&kernels)
 }
 
-// hostSource returns the source address of the host's default route, or nil. The destinations are addresses for
-// documentation (RFC 5737, RFC 3849); nothing is sent.
-func hostSource(f family.Family) net.IP {
-	out := net.IPv4(192, 0, 2, 1)
-	if f == family.IPv6 {
-		out = net.ParseIP("2001:db8::1")
-	}
-	routes, err := netlink.RouteGet(out)
-	if err != nil || len(routes) == 0 {
-		return nil
-	}
-	return routes[0].Src
+// nowhere has an address of each family that nobody has (RFC 5737, RFC 3849).
+var nowhere = map[family.Family]net.IP{family.IPv4: net.IPv4(192, 0, 2, 254), family.IPv6: net.ParseIP("2001:db8:ffff:ffff::1")}
+
+// WayOut asks the kernel for the route to an address that nobody has, which is the host's default route. Nothing is sent. There is
+// no route on a host without a way out.
+func WayOut(f family.Family) []netlink.Route {
+	routes, _ := netlink.RouteGet(nowhere[f])
+	return routes
 }
 
 // IsLocal reports whether the kernel takes packets to a for its own, as the rules ask it (fib daddr type local,

@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -50,7 +49,10 @@ func List() ([]Uplink, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, index := range waysOut(append(routes, wayToNowhere(fam)...)) {
+		// The way out has the gateway of the default route, also if that route names a nexthop object in the place of an
+		// interface, or stands in another table.
+		toGateway := slices.DeleteFunc(link.WayOut(fam), func(r netlink.Route) bool { return r.Gw == nil && r.Via == nil })
+		for _, index := range waysOut(append(routes, toGateway...)) {
 			l, err := netlink.LinkByIndex(index)
 			if err != nil {
 				continue // it has gone since, and its route with it
@@ -62,19 +64,6 @@ func List() ([]Uplink, error) {
 	}
 	slices.SortFunc(out, func(a, b Uplink) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil
-}
-
-// nowhere has an address of each family that nobody has (RFC 5737, RFC 3849).
-var nowhere = map[family.Family]net.IP{family.IPv4: net.IPv4(192, 0, 2, 254), family.IPv6: net.ParseIP("2001:db8:ffff:ffff::1")}
-
-// wayToNowhere asks the kernel for the gateway to an address that nobody has. That is the default route's, also if
-// the route names a nexthop object in the place of an interface, or stands in another table.
-func wayToNowhere(f family.Family) []netlink.Route {
-	way, err := netlink.RouteGet(nowhere[f])
-	if err != nil {
-		return nil // no way
-	}
-	return slices.DeleteFunc(way, func(r netlink.Route) bool { return r.Gw == nil && r.Via == nil })
 }
 
 // defaultRoutes lists the routes of the main table to everywhere. A list that is not of one moment is good enough: an
