@@ -76,7 +76,7 @@ func (n *node) fallbackOfStanza() ([]netip.Addr, error) {
 		return nil, nil
 	}
 	s, err := n.stanza()
-	if err != nil || !s.owns() {
+	if err != nil || !s.Owns() {
 		return nil, nil // that error is what the start has failed of, or a consequence
 	}
 	return n.host.early(s.Config)

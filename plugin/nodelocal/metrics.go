@@ -21,8 +21,6 @@ import (
 const subsystem = "nodelocal"
 
 var (
-	steeringOpts = prometheus.Opts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "steering",
-		Help: "Whether DNS to the address is steered to this cache (1) or goes to the cluster DNS (0)."}
 	linkPresent = promauto.NewGauge(prometheus.GaugeOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "link_present",
 		Help: "Whether the link with the cache's addresses is there (1)."})
 	rulesPresent = promauto.NewGauge(prometheus.GaugeOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "rules_present",
@@ -60,33 +58,29 @@ var counters = map[string]*prometheus.CounterVec{
 	"self_queries": selfQueries, "withdrawals": withdrawals, "repairs": repairs, "setup_errors": SetupErrors, "lease_failures": leaseFailures,
 }
 
-// lastSync is when link, rules and fallback were last seen to be right.
-var lastSync atomic.Pointer[time.Time]
+var (
+	// lastSync is when link, rules and fallback were last seen to be right.
+	lastSync atomic.Pointer[time.Time]
+	// lastRound is when the supervisor's last round ended; nil: it has done none, or there is nothing to supervise.
+	lastRound atomic.Pointer[time.Time]
+)
 
-var _ = promauto.NewGaugeFunc(prometheus.GaugeOpts{
-	Namespace: plugin.Namespace, Subsystem: subsystem, Name: "last_sync_age_seconds",
-	Help: "Seconds since link, rules and fallback were last seen to be right; -1 before the first time.",
-}, func() float64 {
-	if t := lastSync.Load(); t != nil {
-		return time.Since(*t).Seconds()
-	}
-	return -1
-})
-
-// lastRound is when the supervisor's last round ended; nil: it has done none, or there is nothing to supervise.
-var lastRound atomic.Pointer[time.Time]
-
-var _ = promauto.NewGaugeFunc(prometheus.GaugeOpts{
-	Namespace: plugin.Namespace, Subsystem: subsystem, Name: "last_round_timestamp_seconds",
-	Help: "Unix time of the end of the supervisor's last round, of which there is one a second; 0 if there is nothing to supervise.",
-}, func() float64 {
-	if t := lastRound.Load(); t != nil {
-		return float64(t.UnixMilli()) / 1000
-	}
-	return 0
-})
+// moment declares a gauge whose value is of a time, or, while there is none, never.
+func moment(at *atomic.Pointer[time.Time], name, help string, never float64, value func(time.Time) float64) {
+	promauto.NewGaugeFunc(prometheus.GaugeOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: name, Help: help}, func() float64 {
+		if t := at.Load(); t != nil {
+			return value(*t)
+		}
+		return never
+	})
+}
 
 func init() {
+	moment(&lastSync, "last_sync_age_seconds", "Seconds since link, rules and fallback were last seen to be right; -1 before the first time.",
+		-1, func(t time.Time) float64 { return time.Since(t).Seconds() })
+	moment(&lastRound, "last_round_timestamp_seconds",
+		"Unix time of the end of the supervisor's last round, of which there is one a second; 0 if there is nothing to supervise.",
+		0, func(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 })
 	prometheus.MustRegister(steeringCollector{hostnet.IsLocal})
 	ConfigValid.Set(1)
 	leaseFailures.WithLabelValues()
@@ -116,8 +110,8 @@ type steering struct {
 // belief is the supervisor's last word on the steering; nil: there was none.
 var belief atomic.Pointer[steering]
 
-var steeringDesc = prometheus.NewDesc(prometheus.BuildFQName(steeringOpts.Namespace, steeringOpts.Subsystem, steeringOpts.Name),
-	steeringOpts.Help, []string{"address"}, nil)
+var steeringDesc = prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, subsystem, "steering"),
+	"Whether DNS to the address is steered to this cache (1) or goes to the cluster DNS (0).", []string{"address"}, nil)
 
 // A steeringCollector asks the kernel at each scrape, so that the metric is right while the supervisor stands still.
 type steeringCollector struct {

@@ -106,8 +106,6 @@ func complete(o options, config *dnsserver.Config) (settings, error) {
 	return settings{options: o, zone: config.Zone}, nil
 }
 
-func (s settings) owns() bool { return s.Owns() }
-
 func listenAddrs(hosts []string) (addrs []netip.Addr, wildcard bool) {
 	for _, h := range hosts {
 		a, err := netip.ParseAddr(h)
@@ -129,8 +127,12 @@ func parse(c *caddy.Controller) (o options, where string, err error) {
 			return o, "", c.Err("given twice in one server block")
 		}
 		where = fmt.Sprintf("%s:%d", c.File(), c.Line())
-		if all.Addresses, err = addresses(c, c.RemainingArgs()); err != nil {
-			return o, "", err
+		for _, arg := range c.RemainingArgs() {
+			a, err := netip.ParseAddr(arg)
+			if err != nil {
+				return o, "", c.Errf("%q is not an IP address", arg)
+			}
+			all.Addresses = append(all.Addresses, a)
 		}
 		for c.NextBlock() {
 			if err := all.SetWord(c.Val(), c.RemainingArgs()); err != nil {
@@ -140,16 +142,4 @@ func parse(c *caddy.Controller) (o options, where string, err error) {
 	}
 	all.Port = 0 // from the server block, later
 	return all.Network, where, nil
-}
-
-func addresses(c *caddy.Controller, args []string) ([]netip.Addr, error) {
-	var out []netip.Addr
-	for _, arg := range args {
-		a, err := netip.ParseAddr(arg)
-		if err != nil {
-			return nil, c.Errf("%q is not an IP address", arg)
-		}
-		out = append(out, a)
-	}
-	return out, nil
 }
