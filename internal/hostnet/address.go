@@ -90,12 +90,10 @@ func (all Addresses) In(states ...State) (ips []netip.Addr) {
 	return ips
 }
 
-// after returns the address as events at a time leave it.
-func (a Address) after(now time.Time, events ...event) Address {
-	for _, e := range events {
-		if to := next(a.State, e); to != a.State || e == missed {
-			a.State, a.Since = to, now
-		}
+// after returns the address as an event at a time leaves it.
+func (a Address) after(now time.Time, e event) Address {
+	if to := next(a.State, e); to != a.State || e == missed {
+		a.State, a.Since = to, now
 	}
 	return a
 }
@@ -106,14 +104,18 @@ type book struct {
 	addrs Addresses
 }
 
-// after returns the book with all addresses as an event leaves them.
-func (b book) after(now time.Time, e event) book {
+// after returns the book with the addresses that which selects as an event leaves them.
+func (b book) after(now time.Time, e event, which func(Address) bool) book {
 	b.addrs = slices.Clone(b.addrs)
 	for i, a := range b.addrs {
-		b.addrs[i] = a.after(now, e)
+		if which(a) {
+			b.addrs[i] = a.after(now, e)
+		}
 	}
 	return b
 }
+
+func all(Address) bool { return true }
 
 // find returns the address, absent if the book lacks it.
 func (b book) find(ip netip.Addr) Address {

@@ -189,12 +189,9 @@ func (n *Network) forsake(h have, to book, now time.Time) {
 	if n.cfg.Link == None {
 		return
 	}
-	n.addrs = slices.Clone(n.addrs)
-	for i, a := range n.addrs {
-		if slices.Contains(h.steered(), a.IP) && to.find(a.IP).State == Standing {
-			n.addrs[i] = a.after(now, stuck)
-		}
-	}
+	n.book = n.book.after(now, stuck, func(a Address) bool {
+		return slices.Contains(h.steered(), a.IP) && to.find(a.IP).State == Standing
+	})
 	_, _ = n.Renew() // the next call of Renew returns the error, and is soon enough
 }
 

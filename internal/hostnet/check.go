@@ -121,7 +121,7 @@ func (n *Network) intact(thorough bool) (broken []string, err error) {
 func (n *Network) repair(broken []string) error {
 	to := n.book
 	if n.fallback != nil && slices.Contains(broken, "rules") {
-		to = to.after(time.Now(), missed)
+		to = to.after(time.Now(), missed, all)
 	}
 	if _, err := n.inTurn(steer(n.book, to, setRules)); err != nil {
 		return err

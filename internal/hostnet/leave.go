@@ -39,7 +39,7 @@ func (n *Network) Leave(l Leaving) error {
 		return err == nil
 	})
 	if !left {
-		n.book = n.book.after(time.Now(), closed)
+		n.book = n.book.after(time.Now(), closed, all)
 		err = errors.Join(err, n.link.Close())
 	}
 	if l.Off != nil {
