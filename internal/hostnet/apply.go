@@ -220,23 +220,13 @@ const (
 func (n *Network) drain() {
 	begin, empty := time.Now(), 0
 	retry.Until(drainMax, drainInterval, func() bool {
-		queued, err := n.queued()
-		if err != nil || queued > 0 {
+		all, err := sockets.List("udp")
+		queued := slices.ContainsFunc(all, func(s sockets.Socket) bool {
+			return s.Queue > 0 && s.Local.Port() == n.cfg.Port && slices.Contains(n.cfg.Addresses, s.Local.Addr())
+		})
+		if empty++; err != nil || queued {
 			empty = 0
-			return false
 		}
-		empty++
 		return empty > 1 && time.Since(begin) >= drainMin
 	})
-}
-
-// queued returns the bytes that wait, unread, in UDP sockets bound to the cache's addresses and port.
-func (n *Network) queued() (queued uint64, err error) {
-	all, err := sockets.List("udp")
-	for _, s := range all {
-		if s.Local.Port() == n.cfg.Port && slices.Contains(n.cfg.Addresses, s.Local.Addr()) {
-			queued += s.Queue
-		}
-	}
-	return queued, err
 }

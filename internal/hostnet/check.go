@@ -64,7 +64,7 @@ func (n *Network) peerNames(alone bool) string {
 // inherit removes, once after the last of the other instances has gone, what Set does not replace of theirs. An instance that
 // was killed, or was not alone when it left, may have had another backend. Where updates surge, nobody starts alone.
 func (n *Network) inherit() error {
-	if n.leftovers == noLeftovers || !n.alone() {
+	if !n.leftovers || !n.alone() {
 		return nil
 	}
 	turn, err := n.takeTurn()
@@ -78,7 +78,7 @@ func (n *Network) inherit() error {
 	if err := n.whileRenewing(n.clearLeftovers); err != nil {
 		return err
 	}
-	n.leftovers = noLeftovers
+	n.leftovers = false
 	return nil
 }
 

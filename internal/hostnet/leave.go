@@ -73,7 +73,7 @@ func (n *Network) Close(keep bool) error {
 	var errs []error
 	if !keep && n.alone() {
 		errs = append(errs, n.removeRules())
-		if n.leftovers == maybeLeftovers {
+		if n.leftovers {
 			errs = append(errs, n.clearLeftovers())
 		}
 	}

@@ -28,7 +28,7 @@ import (
 type Network struct {
 	book      // what the node's network was last made
 	trust     trust
-	leftovers leftovers
+	leftovers bool // there may be rules of another backend, which Set does not replace: another instance was here, or a backend failed
 	slot      int
 	name      *instance.Claim // of the slot
 	turn      *instance.Claim // from Leave to Close; nil: this instance does not hold the turn
@@ -46,14 +46,6 @@ type Network struct {
 	watcher   *link.Watcher // nil: nothing is watched
 	index     atomic.Int64  // of the link, for the watcher
 }
-
-// leftovers are rules that this instance's do not replace: those of another backend.
-type leftovers uint8
-
-const (
-	noLeftovers    leftovers = iota
-	maybeLeftovers           // another instance is or was here, or a backend of this instance failed
-)
 
 // A Firewall keeps the steering rules.
 type Firewall interface {
@@ -97,7 +89,11 @@ func (n *Network) open() (err error) {
 	if n.link, err = n.openLink(n.cfg); err != nil {
 		return err
 	}
-	if err := n.makeLink(); err != nil {
+	if _, err := n.link.Set(nil, n.cfg.Lease); errors.Is(err, unix.EBUSY) {
+		// A TUN link that another process keeps belongs to an instance that does not know of this one, and so do the rules.
+		n.firewall, n.fallback = nil, nil // abandon leaves them alone
+		return fmt.Errorf("%w: a process holds it that is no instance of this version: end it first (ps -C nodelocaldns)", err)
+	} else if err != nil {
 		return err
 	}
 	to := n.have().target(Want{Config: n.cfg}, time.Now())
@@ -145,7 +141,7 @@ func (n *Network) alone() bool {
 	if instance.Peers(n.slot) == 0 {
 		return true
 	}
-	n.leftovers = maybeLeftovers
+	n.leftovers = true
 	return false
 }
 
@@ -159,13 +155,6 @@ func (n *Network) watch(cfg Config) error {
 	return n.watcher.Start()
 }
 
-// linkName returns the name of this instance's link.
-func (n *Network) linkName(cfg Config) string {
-	if n.slot == 0 {
-		return cfg.Interface
-	}
-	return cfg.Interface + strconv.Itoa(n.slot)
-}
 
 // checkCapability says in one line what every later step would say in its own way.
 func checkCapability(cfg Config) error {
@@ -197,17 +186,16 @@ func (n *Network) openFirewall(cfg Config) (Firewall, error) {
 	if err == nil {
 		return f, nil
 	}
-	if cfg.Firewall == Auto {
-		if _, nftErr := nft.Generation(); nftErr == nil {
-			if errors.As(err, new(xtables.UnreadableError)) {
-				n.warnings = append(n.warnings, noIPTables(err))
-			}
-			return nftables.New(fams), nil
-		} else {
-			err = errors.Join(err, nftErr)
-		}
+	if cfg.Firewall != Auto {
+		return nil, err
 	}
-	return nil, err
+	if _, nftErr := nft.Generation(); nftErr != nil {
+		return nil, errors.Join(err, nftErr)
+	}
+	if errors.As(err, new(xtables.UnreadableError)) {
+		n.warnings = append(n.warnings, noIPTables(err))
+	}
+	return nftables.New(fams), nil
 }
 
 // noFirewall leaves the rules to somebody else.
@@ -221,20 +209,13 @@ func (noFirewall) String() string                  { return "no rules" }
 
 // openLink chooses the kind of link and checks that its name is free; it creates nothing.
 func (n *Network) openLink(cfg Config) (link.Link, error) {
-	l, warning, err := link.Open(cfg.Link, n.linkName(cfg), cfg.Addresses)
+	name := cfg.Interface
+	if n.slot > 0 {
+		name += strconv.Itoa(n.slot)
+	}
+	l, warning, err := link.Open(cfg.Link, name, cfg.Addresses)
 	if warning != "" {
 		n.warnings = append(n.warnings, fmt.Sprintf("%s; after a crash DNS falls back within %s instead of at once", warning, cfg.Lease))
 	}
 	return l, err
-}
-
-// makeLink makes the link, without an address yet. A TUN link that another process keeps
-// belongs to an instance that does not know of this one, and the rules with it: they stay.
-func (n *Network) makeLink() error {
-	_, err := n.link.Set(nil, n.cfg.Lease)
-	if errors.Is(err, unix.EBUSY) {
-		n.firewall, n.fallback = nil, nil // abandon leaves them alone
-		err = fmt.Errorf("%w: a process holds it that is no instance of this version: end it first (ps -C nodelocaldns)", err)
-	}
-	return err
 }

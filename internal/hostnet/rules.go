@@ -66,7 +66,7 @@ func (n *Network) replaceIPTables(to book, cause error) error {
 	n.firewall = nftables.New(family.Among(to.cfg.Addresses))
 	err := n.setFirewall(to)
 	if failed.Remove() != nil { // what it did before it failed, if anything
-		n.leftovers = maybeLeftovers // Check tries again
+		n.leftovers = true // Check tries again
 	}
 	if err != nil {
 		return fmt.Errorf("%w; %w", cause, err)

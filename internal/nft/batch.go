@@ -77,33 +77,7 @@ func (b *Batch) ReplaceTable(f family.Family, name string) {
 	b.AddTable(f, name)
 }
 
-// AddChain adds a chain of kind "filter", "nat" or "route" that the kernel calls at a hook.
-func (b *Batch) AddChain(f family.Family, table, name, kind string, hooknum uint32, priority int32) {
-	b.add(unix.NFT_MSG_NEWCHAIN, f, netlink.Create,
-		text(unix.NFTA_CHAIN_TABLE, table),
-		text(unix.NFTA_CHAIN_NAME, name),
-		nested(unix.NFTA_CHAIN_HOOK, num(unix.NFTA_HOOK_HOOKNUM, hooknum), num(unix.NFTA_HOOK_PRIORITY, uint32(priority))),
-		text(unix.NFTA_CHAIN_TYPE, kind))
-}
-
-// AddRule adds a rule at the end of a chain.
-func (b *Batch) AddRule(f family.Family, table, chain, comment string, exprs ...Expr) {
-	var list []netlink.Attribute
-	for _, e := range exprs {
-		list = append(list, nested(unix.NFTA_LIST_ELEM, text(unix.NFTA_EXPR_NAME, e.name), nested(unix.NFTA_EXPR_DATA, e.attrs...)))
-	}
-	// User data in libnftnl's form: type 0 (comment), length, text with a NUL.
-	userdata := append([]byte{0, byte(len(comment) + 1)}, comment+"\x00"...)
-	b.add(unix.NFT_MSG_NEWRULE, f, netlink.Create|netlink.Append, text(unix.NFTA_RULE_TABLE, table), text(unix.NFTA_RULE_CHAIN, chain),
-		nested(unix.NFTA_RULE_EXPRESSIONS, list...), raw(unix.NFTA_RULE_USERDATA, userdata))
-}
-
-// FlushChain deletes the rules of a chain.
-func (b *Batch) FlushChain(f family.Family, table, chain string) {
-	b.add(unix.NFT_MSG_DELRULE, f, 0, text(unix.NFTA_RULE_TABLE, table), text(unix.NFTA_RULE_CHAIN, chain))
-}
-
-// A Table writes chains, filled anew, with their rules, which all have one comment.
+// A Table writes chains, filled anew, with their rules, which all have one comment. The Batch has to make the table.
 type Table struct {
 	Batch         *Batch
 	Watch         *Watch // notes the chains
@@ -111,10 +85,14 @@ type Table struct {
 	Name, Comment string
 }
 
-// Chain adds a chain that the kernel calls at a hook; a chain of that name is emptied.
+// Chain adds a chain of kind "filter", "nat" or "route" that the kernel calls at a hook; a chain of that name is emptied.
 func (t *Table) Chain(name, kind string, hooknum uint32, priority int32) {
-	t.Batch.AddChain(t.Family, t.Name, name, kind, hooknum, priority)
-	t.Batch.FlushChain(t.Family, t.Name, name)
+	t.Batch.add(unix.NFT_MSG_NEWCHAIN, t.Family, netlink.Create,
+		text(unix.NFTA_CHAIN_TABLE, t.Name),
+		text(unix.NFTA_CHAIN_NAME, name),
+		nested(unix.NFTA_CHAIN_HOOK, num(unix.NFTA_HOOK_HOOKNUM, hooknum), num(unix.NFTA_HOOK_PRIORITY, uint32(priority))),
+		text(unix.NFTA_CHAIN_TYPE, kind))
+	t.Batch.add(unix.NFT_MSG_DELRULE, t.Family, 0, text(unix.NFTA_RULE_TABLE, t.Name), text(unix.NFTA_RULE_CHAIN, name))
 	t.Watch.Chains = append(t.Watch.Chains, Chain{Family: t.Family, Table: t.Name, Name: name})
 }
 
@@ -122,7 +100,14 @@ func (t *Table) Chain(name, kind string, hooknum uint32, priority int32) {
 func (t *Table) Rule(exprs ...Expr) {
 	ch := &t.Watch.Chains[len(t.Watch.Chains)-1]
 	ch.written++
-	t.Batch.AddRule(t.Family, t.Name, ch.Name, t.Comment, exprs...)
+	var list []netlink.Attribute
+	for _, e := range exprs {
+		list = append(list, nested(unix.NFTA_LIST_ELEM, text(unix.NFTA_EXPR_NAME, e.name), nested(unix.NFTA_EXPR_DATA, e.attrs...)))
+	}
+	// User data in libnftnl's form: type 0 (comment), length, text with a NUL.
+	userdata := append([]byte{0, byte(len(t.Comment) + 1)}, t.Comment+"\x00"...)
+	t.Batch.add(unix.NFT_MSG_NEWRULE, t.Family, netlink.Create|netlink.Append, text(unix.NFTA_RULE_TABLE, t.Name),
+		text(unix.NFTA_RULE_CHAIN, ch.Name), nested(unix.NFTA_RULE_EXPRESSIONS, list...), raw(unix.NFTA_RULE_USERDATA, userdata))
 }
 
 // Commit sends b. The error is that of the first message that the kernel refused.

@@ -150,10 +150,8 @@ func askOnce(server netip.AddrPort, zone, token string) verdict {
 // mark gives the query's socket the mark with which the query reaches the cache, whatever the state of steering and fallback.
 func mark(_, _ string, c syscall.RawConn) error {
 	var err error
-	if cerr := c.Control(func(fd uintptr) {
+	cerr := c.Control(func(fd uintptr) {
 		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, hostnet.SelfQueryMark)
-	}); cerr != nil {
-		return cerr
-	}
-	return err
+	})
+	return errors.Join(cerr, err)
 }

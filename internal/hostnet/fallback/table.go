@@ -47,17 +47,9 @@ type Table struct {
 	routes []route
 	addrs  []netip.Addr
 	port   uint16
-	memory memory
+	keeps  bool // no client of the cache is forgotten before its time: the kernel cannot
 	watch  nft.Watch
 }
-
-// memory is how the table forgets clients of the cache.
-type memory uint8
-
-const (
-	forgets memory = iota // a client that begins anew while the cache is away is forgotten
-	keeps                 // no client is forgotten before its time: the kernel cannot
-)
 
 // A route is one address, the Service to which its queries go, and the conntrack zone of the flows.
 type route struct {
@@ -123,12 +115,10 @@ func (f *Table) Leave() error { return f.set(f.addrs, nil) }
 // set makes the table keep no connection to the addresses in away, and rewrite queries to those in answered in any case.
 func (f *Table) set(away, answered []netip.Addr) error {
 	err := f.setAnyForm(away, answered)
-	if errors.Is(err, unix.EOPNOTSUPP) && f.memory == forgets {
-		f.memory = keeps
-		if f.setAnyForm(away, answered) == nil {
+	if errors.Is(err, unix.EOPNOTSUPP) && !f.keeps {
+		f.keeps = true
+		if f.keeps = f.setAnyForm(away, answered) == nil; f.keeps {
 			err = nil
-		} else {
-			f.memory = forgets
 		}
 	}
 	if err != nil {
@@ -248,7 +238,7 @@ func (f *Table) hold(a netip.Addr, held nft.Set, away bool) [][]nft.Expr {
 		rules = append(rules, slices.Concat(syn, local, keep))
 		forgotten = slices.Concat(syn, nft.MatchLocal(unix.NFT_CMP_NEQ))
 	}
-	if f.memory == keeps {
+	if f.keeps {
 		return rules
 	}
 	return append(rules, slices.Concat(forgotten, held.Forget()))

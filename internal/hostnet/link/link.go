@@ -63,16 +63,10 @@ type kernelLink struct {
 	index int // 0: not there
 	// renewed has the addresses and when their leases were last renewed; nil: none was ever set.
 	renewed map[netip.Addr]time.Time
-	source  source
+	// yielded says that the host uses another address of its own for what it asks the link's addresses, and not the address that
+	// is asked, as the kernel's route has it. There is no way back but Close.
+	yielded bool
 }
-
-// source is the address that the host uses for what it asks the link's addresses.
-type source uint8
-
-const (
-	asked source = iota // the address that is asked, as the kernel's route has it
-	hosts               // another one of the host's; there is no way back but Close
-)
 
 func (l *kernelLink) String() string { return l.kind() + " " + l.name }
 
@@ -186,7 +180,7 @@ func (l *kernelLink) Close() error {
 	if l.index == 0 {
 		return nil
 	}
-	l.index, l.renewed, l.source = 0, nil, asked
+	l.index, l.renewed, l.yielded = 0, nil, false
 	if err := l.destroy(l.name); err != nil {
 		return fmt.Errorf("removing %s: %w", l, err)
 	}
@@ -194,10 +188,10 @@ func (l *kernelLink) Close() error {
 }
 
 func (l *kernelLink) Yield() error {
-	if l.source == hosts {
+	if l.yielded {
 		return nil
 	}
-	l.source = hosts
+	l.yielded = true
 	var errs []error
 	for a := range l.renewed {
 		out := WayOut(family.Of(a))

@@ -167,10 +167,11 @@ func RefuseARP(names []string, addrs []netip.Addr) error {
 	}
 	var b nft.Batch
 	b.ReplaceTable(nft.ARP, ARPTable)
-	b.AddChain(nft.ARP, ARPTable, "input", "filter", nft.ARPIn, 0)
+	t := nft.Table{Batch: &b, Watch: new(nft.Watch), Family: nft.ARP, Name: ARPTable, Comment: steering.CommentUplink}
+	t.Chain("input", "filter", nft.ARPIn, 0)
 	for _, name := range names {
 		for _, a := range addrs {
-			b.AddRule(nft.ARP, ARPTable, "input", steering.CommentUplink, slices.Concat(nft.MatchInput(name), nft.MatchARPRequest(a), nft.Drop())...)
+			t.Rule(slices.Concat(nft.MatchInput(name), nft.MatchARPRequest(a), nft.Drop())...)
 		}
 	}
 	if err := b.Commit(); err != nil {
