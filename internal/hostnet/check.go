@@ -75,11 +75,9 @@ func (n *Network) inherit() error {
 	if !n.alone() {
 		return nil // one that has come since
 	}
-	if err := n.whileRenewing(n.clearLeftovers); err != nil {
-		return err
-	}
-	n.leftovers = false
-	return nil
+	err = n.whileRenewing(n.clearLeftovers)
+	n.leftovers = err != nil
+	return err
 }
 
 // followUplinks makes the rules those of the default routes as they are now.
@@ -89,11 +87,10 @@ func (n *Network) followUplinks() error {
 	if !changed || err != nil {
 		return err
 	}
-	if _, err := n.inTurn(steer(n.book, n.book, setRules)); err != nil {
+	if _, err = n.inTurn(steer(n.book, n.book, setRules)); err != nil {
 		n.uplinks = before // to be tried again
-		return err
 	}
-	return nil
+	return err
 }
 
 // intact returns what somebody else changed.
@@ -123,13 +120,11 @@ func (n *Network) repair(broken []string) error {
 	if n.fallback != nil && slices.Contains(broken, "rules") {
 		to = to.after(time.Now(), missed, all)
 	}
-	if _, err := n.inTurn(steer(n.book, to, setRules)); err != nil {
-		return err
-	}
-	if n.trust == bare {
+	_, err := n.inTurn(steer(n.book, to, setRules))
+	if err == nil && n.trust == bare {
 		n.trust = sure
 	}
-	return nil
+	return err
 }
 
 // Renew makes the link carry the addresses, and renews their lease. repaired says that the link had gone since the last

@@ -155,7 +155,6 @@ func (n *Network) watch(cfg Config) error {
 	return n.watcher.Start()
 }
 
-
 // checkCapability says in one line what every later step would say in its own way.
 func checkCapability(cfg Config) error {
 	if cfg.Link == None && cfg.Firewall == None && len(cfg.Fallback) == 0 {

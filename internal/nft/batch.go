@@ -77,36 +77,51 @@ func (b *Batch) ReplaceTable(f family.Family, name string) {
 	b.AddTable(f, name)
 }
 
-// A Table writes chains, filled anew, with their rules, which all have one comment. The Batch has to make the table.
+// A Table writes chains, filled anew, with their rules, which all have one comment.
 type Table struct {
-	Batch         *Batch
-	Watch         *Watch // notes the chains
 	Family        family.Family
-	Name, Comment string
+	batch         *Batch
+	watch         *Watch // notes the chains
+	name, comment string
 }
+
+// Write writes the tables of that name of the families, all at once, and has the Watch watch their chains. It begins each with begin,
+// Batch.AddTable or Batch.ReplaceTable, and write does the rest.
+func (w *Watch) Write(fams []family.Family, name, comment string, begin func(*Batch, family.Family, string), write func(*Table)) error {
+	var b Batch
+	w.Chains = nil
+	for _, f := range fams {
+		begin(&b, f, name)
+		write(&Table{f, &b, w, name, comment})
+	}
+	return b.Commit()
+}
+
+// Delete deletes the table that was written.
+func (t *Table) Delete() { t.batch.DeleteTable(t.Family, t.name) }
 
 // Chain adds a chain of kind "filter", "nat" or "route" that the kernel calls at a hook; a chain of that name is emptied.
 func (t *Table) Chain(name, kind string, hooknum uint32, priority int32) {
-	t.Batch.add(unix.NFT_MSG_NEWCHAIN, t.Family, netlink.Create,
-		text(unix.NFTA_CHAIN_TABLE, t.Name),
+	t.batch.add(unix.NFT_MSG_NEWCHAIN, t.Family, netlink.Create,
+		text(unix.NFTA_CHAIN_TABLE, t.name),
 		text(unix.NFTA_CHAIN_NAME, name),
 		nested(unix.NFTA_CHAIN_HOOK, num(unix.NFTA_HOOK_HOOKNUM, hooknum), num(unix.NFTA_HOOK_PRIORITY, uint32(priority))),
 		text(unix.NFTA_CHAIN_TYPE, kind))
-	t.Batch.add(unix.NFT_MSG_DELRULE, t.Family, 0, text(unix.NFTA_RULE_TABLE, t.Name), text(unix.NFTA_RULE_CHAIN, name))
-	t.Watch.Chains = append(t.Watch.Chains, Chain{Family: t.Family, Table: t.Name, Name: name})
+	t.batch.add(unix.NFT_MSG_DELRULE, t.Family, 0, text(unix.NFTA_RULE_TABLE, t.name), text(unix.NFTA_RULE_CHAIN, name))
+	t.watch.Chains = append(t.watch.Chains, Chain{Family: t.Family, Table: t.name, Name: name})
 }
 
 // Rule adds a rule to the chain that was written last.
 func (t *Table) Rule(exprs ...Expr) {
-	ch := &t.Watch.Chains[len(t.Watch.Chains)-1]
+	ch := &t.watch.Chains[len(t.watch.Chains)-1]
 	ch.written++
 	var list []netlink.Attribute
 	for _, e := range exprs {
 		list = append(list, nested(unix.NFTA_LIST_ELEM, text(unix.NFTA_EXPR_NAME, e.name), nested(unix.NFTA_EXPR_DATA, e.attrs...)))
 	}
 	// User data in libnftnl's form: type 0 (comment), length, text with a NUL.
-	userdata := append([]byte{0, byte(len(t.Comment) + 1)}, t.Comment+"\x00"...)
-	t.Batch.add(unix.NFT_MSG_NEWRULE, t.Family, netlink.Create|netlink.Append, text(unix.NFTA_RULE_TABLE, t.Name),
+	userdata := append([]byte{0, byte(len(t.comment) + 1)}, t.comment+"\x00"...)
+	t.batch.add(unix.NFT_MSG_NEWRULE, t.Family, netlink.Create|netlink.Append, text(unix.NFTA_RULE_TABLE, t.name),
 		text(unix.NFTA_RULE_CHAIN, ch.Name), nested(unix.NFTA_RULE_EXPRESSIONS, list...), raw(unix.NFTA_RULE_USERDATA, userdata))
 }
 

@@ -194,9 +194,9 @@ func MatchARPRequest(a netip.Addr) []Expr {
 
 // A Set remembers clients, by address and port, for a time.
 type Set struct {
-	Family      family.Family
-	Table, Name string
-	TTL         time.Duration // whole milliseconds
+	Family family.Family
+	Name   string
+	TTL    time.Duration // whole milliseconds
 }
 
 // loadClient puts source address and port where the set's expressions look for them.
@@ -232,16 +232,16 @@ func (s Set) change(op uint32, more ...netlink.Attribute) []Expr {
 
 func (s Set) ttl() []byte { return binary.BigEndian.AppendUint64(nil, uint64(s.TTL.Milliseconds())) }
 
-// AddSet adds a set of client addresses and ports that rules fill, or finds it.
-func (b *Batch) AddSet(s Set) {
+// Set adds a set of client addresses and ports that rules fill, or finds it.
+func (t *Table) Set(s Set) {
 	// Types of nft's own, for its listings: ipv4_addr, ipv6_addr, inet_service; a concatenation has 6 bits for each.
 	const ipv4Addr, ipv6Addr, inetService = 7, 8, 13
 	addr, length := uint32(ipv4Addr), uint32(4)
 	if s.Family == family.IPv6 {
 		addr, length = ipv6Addr, 16
 	}
-	b.add(unix.NFT_MSG_NEWSET, s.Family, netlink.Create,
-		text(unix.NFTA_SET_TABLE, s.Table),
+	t.batch.add(unix.NFT_MSG_NEWSET, s.Family, netlink.Create,
+		text(unix.NFTA_SET_TABLE, t.name),
 		text(unix.NFTA_SET_NAME, s.Name),
 		num(unix.NFTA_SET_ID, 1),
 		num(unix.NFTA_SET_FLAGS, unix.NFT_SET_TIMEOUT|unix.NFT_SET_EVAL),

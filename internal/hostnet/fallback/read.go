@@ -84,13 +84,11 @@ func Lacks() string {
 		if f.kind == "nat" {
 			hook, priority = unix.NF_INET_POST_ROUTING, priorityMasquerade
 		}
-		var b nft.Batch
-		b.AddTable(family.IPv4, table)
-		t := nft.Table{Batch: &b, Watch: new(nft.Watch), Family: family.IPv4, Name: table, Comment: commentAway}
-		t.Chain("try", f.kind, hook, priority)
-		t.Rule(f.exprs...)
-		b.DeleteTable(family.IPv4, table)
-		err := b.Commit()
+		err := new(nft.Watch).Write([]family.Family{family.IPv4}, table, commentAway, (*nft.Batch).AddTable, func(t *nft.Table) {
+			t.Chain("try", f.kind, hook, priority)
+			t.Rule(f.exprs...)
+			t.Delete()
+		})
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
 			return f.module
 		}

@@ -127,17 +127,11 @@ func (f *Table) set(away, answered []netip.Addr) error {
 	return f.watch.Record()
 }
 
-func (f *Table) setAnyForm(away, answered []netip.Addr) (err error) {
-	for _, begin := range []func(*nft.Batch, family.Family, string){(*nft.Batch).AddTable, (*nft.Batch).ReplaceTable} {
-		var b nft.Batch
-		f.watch.Chains = nil
-		for _, fam := range family.Among(f.addrs) {
-			begin(&b, fam, Name)
-			f.write(&nft.Table{Batch: &b, Watch: &f.watch, Family: fam, Name: Name, Comment: commentAway}, away, answered)
-		}
-		if err = b.Commit(); err == nil {
-			break
-		}
+func (f *Table) setAnyForm(away, answered []netip.Addr) error {
+	fams, write := family.Among(f.addrs), func(t *nft.Table) { f.write(t, away, answered) }
+	err := f.watch.Write(fams, Name, commentAway, (*nft.Batch).AddTable, write)
+	if err != nil {
+		err = f.watch.Write(fams, Name, commentAway, (*nft.Batch).ReplaceTable, write)
 	}
 	return err
 }
@@ -145,9 +139,9 @@ func (f *Table) setAnyForm(away, answered []netip.Addr) (err error) {
 // write writes the table of one family.
 func (f *Table) write(t *nft.Table, away, answered []netip.Addr) {
 	moved, own := clientSet(t.Family, "moved"), t.Family.Only(f.addrs)
-	t.Batch.AddSet(moved)
+	t.Set(moved)
 	for _, a := range own {
-		t.Batch.AddSet(f.held(a))
+		t.Set(f.held(a))
 	}
 	routes := slices.DeleteFunc(slices.Clone(f.routes), func(r route) bool { return family.Of(r.addr) != t.Family })
 	for _, h := range []struct {
@@ -194,7 +188,7 @@ func (f *Table) held(a netip.Addr) nft.Set {
 
 // clientSet remembers clients. That of the name moved has those whose TCP connections are rewritten.
 func clientSet(f family.Family, name string) nft.Set {
-	return nft.Set{Family: f, Table: Name, Name: name, TTL: time.Minute}
+	return nft.Set{Family: f, Name: name, TTL: time.Minute}
 }
 
 // queries returns the rules that rewrite queries to r.addr. Of TCP, while the address is on this host, they rewrite

@@ -165,16 +165,15 @@ func RefuseARP(names []string, addrs []netip.Addr) error {
 		_ = RemoveARP() // the caller calls it at the end, and returns the error
 		return nil
 	}
-	var b nft.Batch
-	b.ReplaceTable(nft.ARP, ARPTable)
-	t := nft.Table{Batch: &b, Watch: new(nft.Watch), Family: nft.ARP, Name: ARPTable, Comment: steering.CommentUplink}
-	t.Chain("input", "filter", nft.ARPIn, 0)
-	for _, name := range names {
-		for _, a := range addrs {
-			t.Rule(slices.Concat(nft.MatchInput(name), nft.MatchARPRequest(a), nft.Drop())...)
+	err := new(nft.Watch).Write([]family.Family{nft.ARP}, ARPTable, steering.CommentUplink, (*nft.Batch).ReplaceTable, func(t *nft.Table) {
+		t.Chain("input", "filter", nft.ARPIn, 0)
+		for _, name := range names {
+			for _, a := range addrs {
+				t.Rule(slices.Concat(nft.MatchInput(name), nft.MatchARPRequest(a), nft.Drop())...)
+			}
 		}
-	}
-	if err := b.Commit(); err != nil {
+	})
+	if err != nil {
 		return fmt.Errorf("setting nftables table %s: %w", ARPTable, err)
 	}
 	return nil
