@@ -18,7 +18,7 @@ type Leaving struct {
 	Patience time.Duration // for the turn, and for the locks of other programs
 	Heard    bool          // this instance's servers have answered: they get a share of what is steered, whoever steers it
 	Waiting  func(error)   // called, with the reason, before each further attempt
-	Off      func()        // called when steering is off, before the queues are drained; nil: nothing is called
+	Off      func()        // called when steering is off, before the queues are drained
 }
 
 // leaveInterval is the time between two attempts to take steering off.
@@ -42,9 +42,7 @@ func (n *Network) Leave(l Leaving) error {
 		n.book = n.book.after(time.Now(), closed, all)
 		err = errors.Join(err, n.link.Close())
 	}
-	if l.Off != nil {
-		l.Off()
-	}
+	l.Off()
 	if serves {
 		n.drain()
 	}

@@ -30,12 +30,9 @@ func (n *Network) clearLeftovers() error {
 	if n.cfg.Firewall == None {
 		return nil
 	}
-	for _, f := range family.Both {
-		if !n.firewall.Owns(NFTables, f) {
-			if err := nft.RemoveTables(nftables.Table, f); err != nil {
-				n.warnings = append(n.warnings, err.Error())
-			}
-		}
+	owned := func(f family.Family) bool { return n.firewall.Owns(NFTables, f) }
+	if err := nft.RemoveTables(nftables.Table, slices.DeleteFunc(slices.Clone(family.Both), owned)...); err != nil {
+		n.warnings = append(n.warnings, err.Error())
 	}
 	_, err := xtables.Clear(n.firewall.Owns)
 	if errors.As(err, new(xtables.UnreadableError)) {
@@ -47,13 +44,8 @@ func (n *Network) clearLeftovers() error {
 
 // clearFallback removes the fallback tables of families that have none now.
 func (n *Network) clearFallback(cfg Config) error {
-	var unused []family.Family
-	for _, f := range family.Both {
-		if n.fallback == nil || !slices.Contains(family.Among(cfg.Addresses), f) {
-			unused = append(unused, f)
-		}
-	}
-	return nft.RemoveTables(fallback.Name, unused...)
+	used := func(f family.Family) bool { return n.fallback != nil && len(f.Only(cfg.Addresses)) > 0 }
+	return nft.RemoveTables(fallback.Name, slices.DeleteFunc(slices.Clone(family.Both), used)...)
 }
 
 // Cleanup removes all that a cache of ours or the reference may have left on the node, the fallback table included, and

@@ -28,7 +28,7 @@ import (
 type Network struct {
 	book      // what the node's network was last made
 	trust     trust
-	leftovers bool // there may be rules of another backend, which Set does not replace: another instance was here, or a backend failed
+	leftovers bool // there may be rules of another backend, of another instance or of a backend that failed
 	slot      int
 	name      *instance.Claim // of the slot
 	turn      *instance.Claim // from Leave to Close; nil: this instance does not hold the turn

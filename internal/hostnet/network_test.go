@@ -66,7 +66,7 @@ func TestNetworkLife(t *testing.T) {
 	if broken, err := n.intact(false); len(broken) != 1 || broken[0] != "fallback" || err != nil {
 		t.Errorf("broken: %v, %v", broken, err)
 	}
-	if err := n.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
+	if err := n.Leave(quietly(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	closeNetwork(t, n)
@@ -159,7 +159,7 @@ func TestTwoInstances(t *testing.T) {
 	if err := steerTo(b, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
+	if err := a.Leave(quietly(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if err := steerTo(b, testConfig().Addresses[1:]); !errors.Is(err, ErrTurn) {
@@ -288,7 +288,7 @@ func TestWithdrawOrder(t *testing.T) {
 	nettest.InNamespace(t)
 	var j journal
 	n := &Network{book: testBook(), firewall: &fakeFirewall{journal: &j}, link: fakeLink{&j}, slot: 3}
-	if err := n.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
+	if err := n.Leave(quietly(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	closeNetwork(t, n)
@@ -301,7 +301,7 @@ func TestWithdrawWithoutRulesTakesTheAddresses(t *testing.T) {
 	nettest.InNamespace(t)
 	var j journal
 	n := &Network{book: testBook(), firewall: &fakeFirewall{journal: &j, err: ErrLocked}, link: fakeLink{&j}, slot: 3}
-	if err := n.Leave(Leaving{Patience: 30 * time.Millisecond, Waiting: ignore}); !errors.Is(err, ErrLocked) {
+	if err := n.Leave(quietly(30 * time.Millisecond)); !errors.Is(err, ErrLocked) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := n.Renew(); err != nil {
@@ -456,7 +456,7 @@ func TestNeverSteered(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := open(t, testConfig())
-	if err := second.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
+	if err := second.Leave(quietly(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	closeNetwork(t, second)

@@ -85,9 +85,10 @@ type Table struct {
 	name, comment string
 }
 
-// Write writes the tables of that name of the families, all at once, and has the Watch watch their chains. It begins each with begin,
-// Batch.AddTable or Batch.ReplaceTable, and write does the rest.
-func (w *Watch) Write(fams []family.Family, name, comment string, begin func(*Batch, family.Family, string), write func(*Table)) error {
+// Write writes the tables of that name of the families, all at once, and has the Watch watch their chains. Each table begins with
+// begin, which is Batch.AddTable or Batch.ReplaceTable. The rest is for write.
+func (w *Watch) Write(fams []family.Family, name, comment string,
+	begin func(*Batch, family.Family, string), write func(*Table)) error {
 	var b Batch
 	w.Chains = nil
 	for _, f := range fams {

@@ -226,8 +226,8 @@ func replaceLocalRoute(route *netlink.Route, f family.Family) error {
 // nowhere has an address of each family that nobody has (RFC 5737, RFC 3849).
 var nowhere = map[family.Family]net.IP{family.IPv4: net.IPv4(192, 0, 2, 254), family.IPv6: net.ParseIP("2001:db8:ffff:ffff::1")}
 
-// WayOut asks the kernel for the route to an address that nobody has, which is the host's default route. Nothing is sent. There is
-// no route on a host without a way out.
+// WayOut asks the kernel for the route to an address that nobody has, which is the host's default route. Nothing is sent. A host
+// without a way out has no such route.
 func WayOut(f family.Family) []netlink.Route {
 	routes, _ := netlink.RouteGet(nowhere[f])
 	return routes

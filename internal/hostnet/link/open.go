@@ -159,9 +159,9 @@ func RemoveLeftovers(names []string, reference string) (removed []string, errs [
 		}
 		if err := netlink.LinkDel(l); err != nil {
 			errs = append(errs, fmt.Errorf("removing link %s: %w", name, err))
-			continue
+		} else {
+			removed = append(removed, "link "+name)
 		}
-		removed = append(removed, "link "+name)
 	}
 	return removed, errs
 }
