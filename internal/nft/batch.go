@@ -165,11 +165,8 @@ func dial() (*netlink.Conn, error) {
 	return c, errors.Join(c.SetDeadline(time.Now().Add(timeout)), c.SetReadBuffer(1<<20))
 }
 
-// cause strips the netlink package's words and explains what a kernel lacks.
+// cause strips the netlink package's words and explains what a kernel lacks. Of nil it makes nil.
 func cause(err error) error {
-	if err == nil {
-		return nil
-	}
 	var op *netlink.OpError
 	if errors.As(err, &op) {
 		err = op.Err

@@ -94,10 +94,9 @@ var verdictNames = [...]string{"failed", "foreign", "answered", "unasked"}
 // ask asks every address at once and waits at most selfQueryTimeout for all answers. The names are in a zone of the server
 // block with the plugin. The verdicts have the order of addrs.
 func ask(addrs []netip.Addr, port uint16, zone, token string) []verdict {
-	results := make([][]verdict, len(addrs))
+	results := make([][queries]verdict, len(addrs))
 	var wg sync.WaitGroup
 	for i, a := range addrs {
-		results[i] = make([]verdict, queries)
 		for q := range queries {
 			wg.Go(func() { results[i][q] = askOnce(netip.AddrPortFrom(a, port), zone, token) })
 		}
@@ -105,7 +104,7 @@ func ask(addrs []netip.Addr, port uint16, zone, token string) []verdict {
 	wg.Wait()
 	out := make([]verdict, len(addrs))
 	for i, r := range results {
-		out[i] = summary(r)
+		out[i] = summary(r[:])
 	}
 	return out
 }
@@ -126,10 +125,7 @@ func summary(results []verdict) verdict {
 }
 
 func askOnce(server netip.AddrPort, zone, token string) verdict {
-	name := rand.Text() + "." + selfLabels
-	if zone != "." {
-		name += zone
-	}
+	name := rand.Text() + "." + selfLabels + strings.TrimPrefix(zone, ".")
 	ctx, cancel := context.WithTimeout(context.Background(), selfQueryTimeout)
 	defer cancel()
 	c := dns.Client{Net: "udp", Timeout: selfQueryTimeout, Dialer: &net.Dialer{Control: mark}}

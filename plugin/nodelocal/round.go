@@ -192,23 +192,15 @@ func (h *history) repaired(objects []string, network string) {
 func (h *history) conclude(status hostnet.Status, now time.Time) time.Duration {
 	h.turnAwaited(status.TurnAwaited, now)
 	h.uplinks(status.Uplinks)
-	switch {
-	case !h.complete(status) && now.Sub(h.begun) < startPatience:
+	if !h.complete(status) && now.Sub(h.begun) < startPatience {
 		return startInterval
-	case h.doubtful():
-		return interval / 2
 	}
-	return interval
-}
-
-// doubtful reports whether an address that is alive failed to answer lately.
-func (h *history) doubtful() bool {
 	for _, a := range h.health {
-		if a.state == alive && a.failures > 0 {
-			return true
+		if a.state == alive && a.failures > 0 { // it failed to answer lately
+			return interval / 2
 		}
 	}
-	return false
+	return interval
 }
 
 // complete reports whether every address is steered.
