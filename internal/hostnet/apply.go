@@ -177,11 +177,10 @@ func (n *Network) replaceLink(cfg Config) error {
 		return err
 	}
 	l, err := n.openLink(cfg)
-	if err != nil {
-		return err
+	if err == nil {
+		n.link = l
 	}
-	n.link = l
-	return nil
+	return err
 }
 
 // forsake takes addresses off the link whose steering was to end.

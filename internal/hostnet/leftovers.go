@@ -63,7 +63,14 @@ func Cleanup(iface string) (removed []string, err error) {
 	} else if server.IsValid() {
 		return nil, fmt.Errorf("a server listens at %s, where link %s has its addresses: stop it first, or, if it has nothing to do with them, delete the link", server, iface)
 	}
-	removed, errs := clearAllLinks(iface)
+	names, reference := []string{iface}, ""
+	for slot := 1; slot < instance.Max; slot++ {
+		names = append(names, iface+strconv.Itoa(slot))
+	}
+	if strings.HasPrefix(iface, DefaultInterface) {
+		reference = iface
+	}
+	removed, errs := link.RemoveLeftovers(names, reference)
 	rules, err := xtables.Clear(func(string, family.Family) bool { return false })
 	removed, errs = append(removed, rules...), append(errs, err)
 	for _, t := range []struct {
@@ -97,18 +104,6 @@ func served(iface string) (netip.AddrPort, error) {
 		}
 	}
 	return netip.AddrPort{}, nil
-}
-
-// clearAllLinks removes leftover links of all instance numbers.
-func clearAllLinks(iface string) (removed []string, errs []error) {
-	names, reference := []string{iface}, ""
-	for slot := 1; slot < instance.Max; slot++ {
-		names = append(names, iface+strconv.Itoa(slot))
-	}
-	if strings.HasPrefix(iface, DefaultInterface) {
-		reference = iface
-	}
-	return link.RemoveLeftovers(names, reference)
 }
 
 // EarlyFallback makes the fallback table before an instance opens its network. The table has the form in which the last
