@@ -80,12 +80,8 @@ func Lacks() string {
 		{"nft_masq", "nat", []nft.Expr{nft.Masquerade()}},
 	} {
 		const table = "nodelocaldns_try"
-		hook, priority := uint32(unix.NF_INET_PRE_ROUTING), int32(priorityRewrite)
-		if f.kind == "nat" {
-			hook, priority = unix.NF_INET_POST_ROUTING, priorityMasquerade
-		}
 		err := new(nft.Watch).Write([]family.Family{family.IPv4}, table, commentAway, (*nft.Batch).AddTable, func(t *nft.Table) {
-			t.Chain("try", f.kind, hook, priority)
+			t.Chain("try", f.kind, unix.NF_INET_POST_ROUTING, priorityMasquerade) // each kind and expression may stand there
 			t.Rule(f.exprs...)
 			t.Delete()
 		})
