@@ -66,24 +66,6 @@ func next(s State, e event) State {
 	return s
 }
 
-// duties are what a state asks of link, rules and fallback table.
-type duties struct {
-	carried  bool // the link carries the address
-	steered  bool // rules steer to the address
-	settling bool // of TCP only connections that begin now
-	away     bool // the fallback table answers, though the link carries the address
-}
-
-// dutiesOf has the duties of each state. Rules that steer to a forsaken address are inert, as is a fallback table
-// that does not answer for an address of this host.
-var dutiesOf = map[State]duties{
-	Standing: {carried: true, away: true},
-	Settling: {carried: true, steered: true, settling: true},
-	Steered:  {carried: true, steered: true},
-	Forsaken: {steered: true},
-	Parting:  {carried: true},
-}
-
 // settleTime is how long an address is settling. TCP connections to the cluster DNS that were in use when steering
 // began end in this time.
 const settleTime = 3 * time.Second
@@ -95,34 +77,45 @@ type Address struct {
 	Since time.Time // when the state began, or began again
 }
 
-// IsSteered reports whether DNS is steered to the address and arrives there.
-func (a Address) IsSteered() bool { return a.State == Settling || a.State == Steered }
+// Addresses are the addresses of the cache: those of the configuration in its order, then those that part.
+type Addresses []Address
 
-// after returns the address as events at a time leave it.
-func (a Address) after(now time.Time, events ...event) Address {
-	for _, e := range events {
-		if to := next(a.State, e); to != a.State || e == missed {
-			a.State, a.Since = to, now
+// In returns the addresses that are in one of some states.
+func (all Addresses) In(states ...State) (ips []netip.Addr) {
+	for _, a := range all {
+		if slices.Contains(states, a.State) {
+			ips = append(ips, a.IP)
 		}
+	}
+	return ips
+}
+
+// after returns the address as an event at a time leaves it.
+func (a Address) after(now time.Time, e event) Address {
+	if to := next(a.State, e); to != a.State || e == missed {
+		a.State, a.Since = to, now
 	}
 	return a
 }
 
-// A book is a configuration, and the states of the addresses under it: those of the configuration in its order, then
-// those that part.
+// A book is a configuration, and the states of the addresses under it.
 type book struct {
 	cfg   Config
-	addrs []Address
+	addrs Addresses
 }
 
-// after returns the book with all addresses as an event leaves them.
-func (b book) after(now time.Time, e event) book {
+// after returns the book with the addresses that which selects as an event leaves them.
+func (b book) after(now time.Time, e event, which func(Address) bool) book {
 	b.addrs = slices.Clone(b.addrs)
 	for i, a := range b.addrs {
-		b.addrs[i] = a.after(now, e)
+		if which(a) {
+			b.addrs[i] = a.after(now, e)
+		}
 	}
 	return b
 }
+
+func all(Address) bool { return true }
 
 // find returns the address, absent if the book lacks it.
 func (b book) find(ip netip.Addr) Address {
@@ -132,29 +125,20 @@ func (b book) find(ip netip.Addr) Address {
 	return Address{IP: ip}
 }
 
-// with returns the addresses whose state has a duty.
-func (b book) with(duty func(duties) bool) (out []netip.Addr) {
-	for _, a := range b.addrs {
-		if duty(dutiesOf[a.State]) {
-			out = append(out, a.IP)
-		}
-	}
-	return out
-}
-
 // carried returns the addresses of the link.
-func (b book) carried() []netip.Addr { return b.with(func(d duties) bool { return d.carried }) }
+func (b book) carried() []netip.Addr { return b.addrs.In(Standing, Settling, Steered, Parting) }
 
-// away returns the addresses that the fallback table answers for in any case.
-func (b book) away() []netip.Addr { return b.with(func(d duties) bool { return d.away }) }
+// away returns the addresses that the fallback table answers for in any case, though the link carries them.
+func (b book) away() []netip.Addr { return b.addrs.In(Standing) }
 
-// steered returns the addresses that rules steer to.
-func (b book) steered() []netip.Addr { return b.with(func(d duties) bool { return d.steered }) }
+// steered returns the addresses that rules steer to. The rules of a forsaken address are inert. A fallback table that does not
+// answer for an address of this host answers for a forsaken one.
+func (b book) steered() []netip.Addr { return b.addrs.In(Settling, Steered, Forsaken) }
 
 // steering returns the rules, apart from the uplinks.
 func (b book) steering() steering.Wanted {
 	return steering.Wanted{
 		Addresses: b.cfg.Addresses, Port: b.cfg.Port, HealthPort: b.cfg.HealthPort,
-		Steered: b.steered(), Settling: b.with(func(d duties) bool { return d.settling }),
+		Steered: b.steered(), Settling: b.addrs.In(Settling),
 	}
 }

@@ -17,7 +17,7 @@ import (
 
 // A Change says what Apply did. It holds after an error, too.
 type Change struct {
-	On, Off  []netip.Addr // the steering of these addresses began, or ended as the rules went
+	Off      []netip.Addr // the steering of these addresses ended as the rules went
 	Forsaken []netip.Addr // the steering of these addresses ended as the addresses went
 	Drained  bool         // the queues were drained, as link, firewall or port changes
 }
@@ -177,11 +177,10 @@ func (n *Network) replaceLink(cfg Config) error {
 		return err
 	}
 	l, err := n.openLink(cfg)
-	if err != nil {
-		return err
+	if err == nil {
+		n.link = l
 	}
-	n.link = l
-	return nil
+	return err
 }
 
 // forsake takes addresses off the link whose steering was to end.
@@ -189,28 +188,21 @@ func (n *Network) forsake(h have, to book, now time.Time) {
 	if n.cfg.Link == None {
 		return
 	}
-	n.addrs = slices.Clone(n.addrs)
-	for i, a := range n.addrs {
-		if dutiesOf[h.find(a.IP).State].steered && to.find(a.IP).State == Standing {
-			n.addrs[i] = a.after(now, stuck)
-		}
-	}
+	n.book = n.book.after(now, stuck, func(a Address) bool {
+		return slices.Contains(h.steered(), a.IP) && to.find(a.IP).State == Standing
+	})
 	_, _ = n.Renew() // the next call of Renew returns the error, and is soon enough
 }
 
 // changeOf compares two books.
 func changeOf(before, after book) (out Change) {
-	for _, a := range before.addrs {
-		switch now := after.find(a.IP); {
-		case a.IsSteered() && now.State == Forsaken:
-			out.Forsaken = append(out.Forsaken, a.IP)
-		case a.IsSteered() && !now.IsSteered():
-			out.Off = append(out.Off, a.IP)
-		}
-	}
-	for _, a := range after.addrs {
-		if a.IsSteered() && !before.find(a.IP).IsSteered() {
-			out.On = append(out.On, a.IP)
+	for _, ip := range before.addrs.In(Settling, Steered) {
+		switch after.find(ip).State {
+		case Settling, Steered:
+		case Forsaken:
+			out.Forsaken = append(out.Forsaken, ip)
+		default:
+			out.Off = append(out.Off, ip)
 		}
 	}
 	return out
@@ -227,23 +219,13 @@ const (
 func (n *Network) drain() {
 	begin, empty := time.Now(), 0
 	retry.Until(drainMax, drainInterval, func() bool {
-		queued, err := n.queued()
-		if err != nil || queued > 0 {
+		all, err := sockets.List("udp")
+		queued := slices.ContainsFunc(all, func(s sockets.Socket) bool {
+			return s.Queue > 0 && s.Local.Port() == n.cfg.Port && slices.Contains(n.cfg.Addresses, s.Local.Addr())
+		})
+		if empty++; err != nil || queued {
 			empty = 0
-			return false
 		}
-		empty++
 		return empty > 1 && time.Since(begin) >= drainMin
 	})
-}
-
-// queued returns the bytes that wait, unread, in UDP sockets bound to the cache's addresses and port.
-func (n *Network) queued() (queued uint64, err error) {
-	all, err := sockets.List("udp")
-	for _, s := range all {
-		if s.Local.Port() == n.cfg.Port && slices.Contains(n.cfg.Addresses, s.Local.Addr()) {
-			queued += s.Queue
-		}
-	}
-	return queued, err
 }

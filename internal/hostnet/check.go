@@ -5,6 +5,7 @@ package hostnet
 import (
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/instance"
@@ -12,11 +13,10 @@ import (
 
 // Findings are what a Check saw. They hold after an error, too.
 type Findings struct {
-	Peers    string   // who the other instances on the node are; empty: there is none
-	Skipped  bool     // rules and fallback table were not looked at, as they are another instance's business, too
-	Broken   []string // what somebody has changed: "rules", "fallback"
-	Repaired bool     // what is broken was put back
-	Bare     bool     // rules were seen to be missing, and are not back
+	Peers   string   // who the other instances on the node are; empty: there is none
+	Skipped bool     // rules and fallback table were not looked at, as they are another instance's business, too
+	Broken  []string // what somebody has changed: "rules", "fallback"; it was put back, if there is no error
+	Bare    bool     // rules were seen to be missing, and are not back
 }
 
 // Check looks whether rules and fallback table are as Apply left them, and puts back what somebody has changed. With thorough it
@@ -46,7 +46,6 @@ func (n *Network) Check(thorough bool) (f Findings, err error) {
 	}
 	if err == nil && len(f.Broken) > 0 {
 		err = n.repair(f.Broken)
-		f.Repaired = err == nil
 	}
 	f.Bare = n.trust == bare
 	return f, err
@@ -65,7 +64,7 @@ func (n *Network) peerNames(alone bool) string {
 // inherit removes, once after the last of the other instances has gone, what Set does not replace of theirs. An instance that
 // was killed, or was not alone when it left, may have had another backend. Where updates surge, nobody starts alone.
 func (n *Network) inherit() error {
-	if n.leftovers == noLeftovers || !n.alone() {
+	if !n.leftovers || !n.alone() {
 		return nil
 	}
 	turn, err := n.takeTurn()
@@ -76,11 +75,9 @@ func (n *Network) inherit() error {
 	if !n.alone() {
 		return nil // one that has come since
 	}
-	if err := n.whileRenewing(n.clearLeftovers); err != nil {
-		return err
-	}
-	n.leftovers = noLeftovers
-	return nil
+	err = n.whileRenewing(n.clearLeftovers)
+	n.leftovers = err != nil
+	return err
 }
 
 // followUplinks makes the rules those of the default routes as they are now.
@@ -90,11 +87,10 @@ func (n *Network) followUplinks() error {
 	if !changed || err != nil {
 		return err
 	}
-	if _, err := n.inTurn(steer(n.book, n.book, setRules)); err != nil {
+	if _, err = n.inTurn(steer(n.book, n.book, setRules)); err != nil {
 		n.uplinks = before // to be tried again
-		return err
 	}
-	return nil
+	return err
 }
 
 // intact returns what somebody else changed.
@@ -122,13 +118,63 @@ func (n *Network) intact(thorough bool) (broken []string, err error) {
 func (n *Network) repair(broken []string) error {
 	to := n.book
 	if n.fallback != nil && slices.Contains(broken, "rules") {
-		to = to.after(time.Now(), missed)
+		to = to.after(time.Now(), missed, all)
 	}
-	if _, err := n.inTurn(steer(n.book, to, setRules)); err != nil {
-		return err
-	}
-	if n.trust == bare {
+	_, err := n.inTurn(steer(n.book, to, setRules))
+	if err == nil && n.trust == bare {
 		n.trust = sure
 	}
-	return nil
+	return err
+}
+
+// Renew makes the link carry the addresses, and renews their lease. repaired says that the link had gone since the last
+// call. An error may be of one address, while the others are renewed. After the addresses have gone for good Renew does nothing.
+func (n *Network) Renew() (repaired bool, err error) {
+	if !slices.ContainsFunc(n.addrs, func(a Address) bool { return a.State != Absent }) {
+		return false, nil
+	}
+	n.renewed = time.Now()
+	back, err := n.link.Set(n.carried(), n.cfg.Lease)
+	n.index.Store(int64(n.link.Index()))
+	if n.watcher.Lost() {
+		err = errors.Join(err, n.watch(n.cfg))
+	}
+	repaired, n.putBack = back || n.putBack, false
+	return repaired, err
+}
+
+// keepLease renews the lease if a quarter of it is over: a step before may have taken long on a slow or busy node. A lease
+// that has run out stays so, as the rules have to go before such addresses come back.
+func (n *Network) keepLease() {
+	if age := time.Since(n.renewed); age > n.cfg.Lease/4 && age < n.cfg.Lease {
+		if repaired, _ := n.Renew(); repaired { // the next call of Renew returns the error, and is soon enough
+			n.putBack = true
+		}
+	}
+}
+
+// whileRenewing runs f, which must touch neither link nor book, and keeps the lease meanwhile: on a slow or busy node the
+// processes of iptables can take longer.
+func (n *Network) whileRenewing(f func() error) error {
+	if n.renewed.IsZero() || n.cfg.Lease == 0 {
+		return f()
+	}
+	var renewing sync.WaitGroup
+	done := make(chan struct{})
+	renewing.Go(func() {
+		ticker := time.NewTicker(n.cfg.Lease / 3)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				n.keepLease()
+			}
+		}
+	})
+	err := f()
+	close(done)
+	renewing.Wait()
+	return err
 }

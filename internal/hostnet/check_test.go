@@ -42,12 +42,12 @@ func TestCheck(t *testing.T) {
 		want  string
 		state State
 	}{
-		{"true", nil, "{Peers: Skipped:false Broken:[] Repaired:false Bare:false} false", Steered},
-		{"nft delete table ip " + fallback.Name, nil, "{Peers: Skipped:false Broken:[fallback] Repaired:true Bare:false} false", Steered},
-		{"nft flush ruleset", ErrLocked, "{Peers: Skipped:false Broken:[rules fallback] Repaired:false Bare:true} true", Steered},
-		{"true", ErrLocked, "{Peers: Skipped:false Broken:[rules] Repaired:false Bare:true} true", Steered},
-		{"true", nil, "{Peers: Skipped:false Broken:[rules] Repaired:true Bare:false} false", Settling},
-		{"true", nil, "{Peers: Skipped:false Broken:[] Repaired:false Bare:false} false", Settling},
+		{"true", nil, "{Peers: Skipped:false Broken:[] Bare:false} false", Steered},
+		{"nft delete table ip " + fallback.Name, nil, "{Peers: Skipped:false Broken:[fallback] Bare:false} false", Steered},
+		{"nft flush ruleset", ErrLocked, "{Peers: Skipped:false Broken:[rules fallback] Bare:true} true", Steered},
+		{"true", ErrLocked, "{Peers: Skipped:false Broken:[rules] Bare:true} true", Steered},
+		{"true", nil, "{Peers: Skipped:false Broken:[rules] Bare:false} false", Settling},
+		{"true", nil, "{Peers: Skipped:false Broken:[] Bare:false} false", Settling},
 	} {
 		nettest.Command(t, "sh", "-c", step.flush)
 		locked.err = step.err
@@ -69,7 +69,7 @@ func TestCheckBesideAPeer(t *testing.T) {
 	n := open(t, testConfig())
 	defer closeNetwork(t, n)
 	other := open(t, testConfig())
-	const skipped = "{Peers:a peer Skipped:true Broken:[] Repaired:false Bare:false} false"
+	const skipped = "{Peers:a peer Skipped:true Broken:[] Bare:false} false"
 	for _, thorough := range []bool{false, true} {
 		if got := finding(n, thorough); got != skipped {
 			t.Errorf("it steers nothing, thorough %t: %s", thorough, got)
@@ -81,13 +81,15 @@ func TestCheckBesideAPeer(t *testing.T) {
 	if got := finding(n, false); got != skipped {
 		t.Errorf("it steers: %s", got)
 	}
-	if got := finding(n, true); got != "{Peers:a peer Skipped:false Broken:[] Repaired:false Bare:false} false" {
+	if got := finding(n, true); got != "{Peers:a peer Skipped:false Broken:[] Bare:false} false" {
 		t.Errorf("a thorough look: %s", got)
 	}
 	if f, err := n.Check(true); err != nil || !strings.HasPrefix(f.Peers, "udp 127.53.0.2:60 is held by pid ") {
 		t.Errorf("%+v, %v", f, err)
 	}
-	if err := other.Leave(Leaving{Patience: time.Second, Waiting: ignore, Heard: true}); err != nil {
+	leaving := quietly(time.Second)
+	leaving.Heard = true
+	if err := other.Leave(leaving); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := n.Check(true); !errors.Is(err, ErrTurn) {
@@ -95,8 +97,8 @@ func TestCheckBesideAPeer(t *testing.T) {
 	}
 	closeNetwork(t, other)
 	for _, want := range []string{
-		"{Peers: Skipped:false Broken:[rules fallback] Repaired:true Bare:false} false",
-		"{Peers: Skipped:false Broken:[] Repaired:false Bare:false} false",
+		"{Peers: Skipped:false Broken:[rules fallback] Bare:false} false",
+		"{Peers: Skipped:false Broken:[] Bare:false} false",
 	} {
 		if got := finding(n, false); got != want {
 			t.Errorf("alone again: got %s\nwant %s", got, want)
@@ -108,7 +110,7 @@ func TestCheckBesideAPeer(t *testing.T) {
 func TestLeaveCalls(t *testing.T) {
 	nettest.InNamespace(t)
 	var j journal
-	n := &Network{book: testBook(), link: fakeLink{&j}, slot: 3, phase: serving}
+	n := &Network{book: testBook(), link: fakeLink{&j}, slot: 3}
 	n.addrs[0].State = Steered
 	locked := &fakeFirewall{err: ErrLocked}
 	n.firewall = locked

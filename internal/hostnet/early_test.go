@@ -113,7 +113,7 @@ func TestEarlyFallbackBesideAnInstance(t *testing.T) {
 	if got := early(t, testConfig()); got == "" {
 		t.Error("none made beside an instance without one")
 	}
-	if err := n.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
+	if err := n.Leave(quietly(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	unchanged("it leaves")
@@ -202,7 +202,7 @@ func TestRemoveFallback(t *testing.T) {
 	remove("none", true)
 	n := open(t, testConfig())
 	remove("an instance", false)
-	if err := n.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
+	if err := n.Leave(quietly(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	remove("it leaves", false)

@@ -60,8 +60,10 @@ func testConfig() Config {
 // testBook has all addresses of testConfig standing.
 func testBook() book { return have{}.target(Want{Config: testConfig()}, time.Now()) }
 
-// ignore is for a Leave that need not be told of.
-func ignore(error) {}
+// quietly is for a Leave that need not be told of.
+func quietly(patience time.Duration) Leaving {
+	return Leaving{Patience: patience, Waiting: func(error) {}, Off: func() {}}
+}
 
 // steerTo has DNS steered to exactly addrs, and nothing else changed.
 func steerTo(n *Network, addrs []netip.Addr) error {

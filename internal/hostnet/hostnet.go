@@ -134,8 +134,7 @@ func (c Config) validateAddresses() error {
 	if len(c.Addresses) == 0 {
 		return errors.New("no address: name the cache's addresses, or bind the server block to them")
 	}
-	seen := map[netip.Addr]bool{}
-	for _, a := range c.Addresses {
+	for i, a := range c.Addresses {
 		switch err := unicast.Check(a); {
 		case err != nil:
 			return fmt.Errorf("address %w", err)
@@ -143,19 +142,17 @@ func (c Config) validateAddresses() error {
 			return fmt.Errorf("address %s: want one without a zone, and IPv4 not mapped to IPv6", a)
 		case a.IsLoopback():
 			return fmt.Errorf("address %s: a loopback address cannot be put on a link of its own", a)
-		case seen[a]:
+		case slices.Contains(c.Addresses[:i], a):
 			return fmt.Errorf("address %s: given twice", a)
 		}
-		seen[a] = true
 	}
 	return nil
 }
 
 func (c Config) validateFallback() error {
-	seen := map[family.Family]netip.Addr{}
-	for _, f := range c.Fallback {
-		if other, ok := seen[family.Of(f)]; ok {
-			return fmt.Errorf("fallback %s: %s is given already; one address a family", f, other)
+	for i, f := range c.Fallback {
+		if others := family.Of(f).Only(c.Fallback[:i]); len(others) > 0 {
+			return fmt.Errorf("fallback %s: %s is given already; one address a family", f, others[0])
 		}
 		if err := unicast.CheckService(f); err != nil {
 			return fmt.Errorf("fallback %w; want the address of the cluster DNS Service", err)
@@ -163,7 +160,6 @@ func (c Config) validateFallback() error {
 		if f.Zone() != "" || f.IsLinkLocalUnicast() || f.Is4In6() {
 			return fmt.Errorf("fallback %s: want the address of the cluster DNS Service", f)
 		}
-		seen[family.Of(f)] = f
 	}
 	highest := math.MaxUint16 - len(c.Addresses) + 1
 	if c.FallbackZone == 0 && len(c.Fallback) > 0 || int(c.FallbackZone) > highest {

@@ -18,7 +18,7 @@ type Leaving struct {
 	Patience time.Duration // for the turn, and for the locks of other programs
 	Heard    bool          // this instance's servers have answered: they get a share of what is steered, whoever steers it
 	Waiting  func(error)   // called, with the reason, before each further attempt
-	Off      func()        // called when steering is off, before the queues are drained; nil: nothing is called
+	Off      func()        // called when steering is off, before the queues are drained
 }
 
 // leaveInterval is the time between two attempts to take steering off.
@@ -28,39 +28,36 @@ const leaveInterval = 20 * time.Millisecond
 // rules cannot be changed within l.Patience Leave takes the addresses away instead, which makes the rules inert, and returns the
 // error. Then it waits until the servers have read what has arrived.
 func (n *Network) Leave(l Leaving) error {
-	drains := len(n.steered()) > 0 || l.Heard
+	serves := len(n.steered()) > 0 || l.Heard
 	var err error
 	left := retry.Until(l.Patience, leaveInterval, func() bool {
 		if err != nil {
 			l.Waiting(err)
 			_, _ = n.Renew() // of no use without the rules, and these are tried until the end
 		}
-		err = n.stepAside(l.Heard)
+		err = n.stepAside(serves)
 		return err == nil
 	})
 	if !left {
-		n.book = n.book.after(time.Now(), closed)
+		n.book = n.book.after(time.Now(), closed, all)
 		err = errors.Join(err, n.link.Close())
 	}
-	if l.Off != nil {
-		l.Off()
-	}
-	if drains {
+	l.Off()
+	if serves {
 		n.drain()
 	}
 	return err
 }
 
-// stepAside takes the turn, unless this instance has it, and steering off. Rules of others stay if this instance has not come
-// to serve.
-func (n *Network) stepAside(heard bool) (err error) {
+// stepAside takes the turn, unless this instance has it, and steering off. Rules of others stay if this instance does not serve.
+func (n *Network) stepAside(serves bool) (err error) {
 	if n.turn == nil {
 		if n.turn, err = n.takeTurn(); err != nil {
 			return err
 		}
 	}
 	alone := n.alone()
-	if !alone && n.phase == opened && !heard {
+	if !alone && !serves {
 		return nil
 	}
 	_, err = n.carryOut(planLeave(n.have(), alone, n.link.OutlivesProcess(), time.Now()))
@@ -74,14 +71,14 @@ func (n *Network) Close(keep bool) error {
 	var errs []error
 	if !keep && n.alone() {
 		errs = append(errs, n.removeRules())
-		if n.leftovers == maybeLeftovers {
+		if n.leftovers {
 			errs = append(errs, n.clearLeftovers())
 		}
 	}
 	if !keep || !n.link.OutlivesProcess() {
 		errs = append(errs, n.link.Close())
 	}
-	if !keep && n.alone() && len(n.left()) > 0 {
+	if !keep && n.alone() && len(n.fallback.Addresses()) > 0 {
 		errs = append(errs, n.fallback.Leave())
 	}
 	n.release()
@@ -91,7 +88,7 @@ func (n *Network) Close(keep bool) error {
 // removeRules leaves the fallback table if it is to stay.
 func (n *Network) removeRules() error {
 	err := errors.Join(n.firewall.Remove(), uplink.RemoveARP())
-	if n.fallback != nil && len(n.left()) == 0 {
+	if n.fallback != nil && len(n.fallback.Addresses()) == 0 {
 		err = errors.Join(err, nft.RemoveTables(fallback.Name, family.Both...))
 	}
 	return err
@@ -107,7 +104,7 @@ func (n *Network) abandon() error {
 	if n.firewall != nil && n.alone() {
 		errs = append(errs, n.removeRules())
 	}
-	if len(n.left()) > 0 && n.alone() {
+	if len(n.fallback.Addresses()) > 0 && n.alone() {
 		_ = n.fallback.Leave() // the error that led here says more
 	}
 	n.release()
@@ -116,11 +113,8 @@ func (n *Network) abandon() error {
 
 // release ends the watch, and gives back the turn and then the name.
 func (n *Network) release() {
-	if n.done != nil {
-		close(n.done)
-		n.done = nil
-	}
+	n.watcher.Stop()
 	n.turn.Release()
 	n.name.Release()
-	n.turn, n.name = nil, nil
+	n.watcher, n.turn, n.name = nil, nil, nil
 }

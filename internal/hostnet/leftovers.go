@@ -30,12 +30,9 @@ func (n *Network) clearLeftovers() error {
 	if n.cfg.Firewall == None {
 		return nil
 	}
-	for _, f := range family.Both {
-		if !n.firewall.Owns(NFTables, f) {
-			if err := nft.RemoveTables(nftables.Table, f); err != nil {
-				n.warnings = append(n.warnings, err.Error())
-			}
-		}
+	owned := func(f family.Family) bool { return n.firewall.Owns(NFTables, f) }
+	if err := nft.RemoveTables(nftables.Table, slices.DeleteFunc(slices.Clone(family.Both), owned)...); err != nil {
+		n.warnings = append(n.warnings, err.Error())
 	}
 	_, err := xtables.Clear(n.firewall.Owns)
 	if errors.As(err, new(xtables.UnreadableError)) {
@@ -47,13 +44,8 @@ func (n *Network) clearLeftovers() error {
 
 // clearFallback removes the fallback tables of families that have none now.
 func (n *Network) clearFallback(cfg Config) error {
-	var unused []family.Family
-	for _, f := range family.Both {
-		if n.fallback == nil || !slices.Contains(family.Among(cfg.Addresses), f) {
-			unused = append(unused, f)
-		}
-	}
-	return nft.RemoveTables(fallback.Name, unused...)
+	used := func(f family.Family) bool { return n.fallback != nil && len(f.Only(cfg.Addresses)) > 0 }
+	return nft.RemoveTables(fallback.Name, slices.DeleteFunc(slices.Clone(family.Both), used)...)
 }
 
 // Cleanup removes all that a cache of ours or the reference may have left on the node, the fallback table included, and
@@ -71,7 +63,14 @@ func Cleanup(iface string) (removed []string, err error) {
 	} else if server.IsValid() {
 		return nil, fmt.Errorf("a server listens at %s, where link %s has its addresses: stop it first, or, if it has nothing to do with them, delete the link", server, iface)
 	}
-	removed, errs := clearAllLinks(iface)
+	names, reference := []string{iface}, ""
+	for slot := 1; slot < instance.Max; slot++ {
+		names = append(names, iface+strconv.Itoa(slot))
+	}
+	if strings.HasPrefix(iface, DefaultInterface) {
+		reference = iface
+	}
+	removed, errs := link.RemoveLeftovers(names, reference)
 	rules, err := xtables.Clear(func(string, family.Family) bool { return false })
 	removed, errs = append(removed, rules...), append(errs, err)
 	for _, t := range []struct {
@@ -107,14 +106,60 @@ func served(iface string) (netip.AddrPort, error) {
 	return netip.AddrPort{}, nil
 }
 
-// clearAllLinks removes leftover links of all instance numbers.
-func clearAllLinks(iface string) (removed []string, errs []error) {
-	names, reference := []string{iface}, ""
-	for slot := 1; slot < instance.Max; slot++ {
-		names = append(names, iface+strconv.Itoa(slot))
+// EarlyFallback makes the fallback table before an instance opens its network. The table has the form in which the last
+// instance leaves it. It answers for the addresses that have nothing behind them, while no link of this host carries them. So
+// another program's cache keeps its queries, and the addresses have DNS after a start that fails.
+//
+// EarlyFallback returns the addresses that the table answers for. There are none if cfg asks for no table, or if Open would
+// refuse cfg; Open then returns the error.
+//
+// EarlyFallback does not touch the table of an instance that lives. It keeps the connections that a dead instance's table
+// remembers.
+func EarlyFallback(cfg Config) ([]netip.Addr, error) {
+	return earlyFallback(cfg, func(*fallback.Table) bool { return false })
+}
+
+// ForeseenFallback is EarlyFallback before the configuration is read, for what may be less than that says. The table of a dead
+// instance that answers for all addresses of cfg in that form stays as it is: it may have more of them, or another target.
+func ForeseenFallback(cfg Config) ([]netip.Addr, error) {
+	return earlyFallback(cfg, (*fallback.Table).IsLeft)
+}
+
+func earlyFallback(cfg Config, stays func(*fallback.Table) bool) ([]netip.Addr, error) {
+	if cfg.Validate() != nil || checkCapability(cfg) != nil {
+		return nil, nil
 	}
-	if strings.HasPrefix(iface, DefaultInterface) {
-		reference = iface
+	f := newFallback(cfg)
+	if len(f.Addresses()) == 0 {
+		return nil, nil
 	}
-	return link.RemoveLeftovers(names, reference)
+	turn, err := instance.TakeTurn()
+	if err != nil || turn == nil && fallback.Exists() {
+		return nil, err // without an error: an instance is leaving, and makes the table
+	}
+	defer turn.Release()
+	if instance.Peers(-1) > 0 && fallback.Exists() {
+		return nil, nil
+	}
+	if !stays(f) {
+		err = f.Leave()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f.Addresses(), nil
+}
+
+// RemoveFallback takes the fallback table away, of whatever family, for a configuration that wants none. The table of an
+// instance that lives, or that is leaving, stays.
+func RemoveFallback() error {
+	turn, err := instance.TakeTurn()
+	if turn == nil {
+		return err
+	}
+	defer turn.Release()
+	if instance.Peers(-1) > 0 {
+		return nil
+	}
+	return nft.RemoveTables(fallback.Name, family.Both...)
 }

@@ -8,22 +8,27 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/family"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/instance"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/link"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/nftables"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/xtables"
+	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
 
 // A Network is the piece of the node's network that one cache owns. Its methods are for one goroutine at a time.
 type Network struct {
 	book      // what the node's network was last made
 	trust     trust
-	phase     phase
-	leftovers leftovers
+	leftovers bool // there may be rules of another backend, of another instance or of a backend that failed
 	slot      int
 	name      *instance.Claim // of the slot
 	turn      *instance.Claim // from Leave to Close; nil: this instance does not hold the turn
@@ -32,49 +37,15 @@ type Network struct {
 	link      link.Link
 	firewall  Firewall
 	fallback  *fallback.Table // nil: there is none
-	origin    origin
-	renewed   time.Time // when the last renewal of the lease began; zero: there was none
-	news      news
-	uplinks   []Uplink // the interfaces of the default routes
-	arp       arpState
+	renewed   time.Time       // when the last renewal of the lease began; zero: there was none
+	putBack   bool            // the link had gone, which Renew has still to report
+	uplinks   []Uplink        // the interfaces of the default routes
+	arp       sync.Once       // the log says that the ARP table could not be set
 	warnings  []string
 	events    chan Event
-	done      chan struct{} // closes the watch
-	lost      chan struct{}
-	index     atomic.Int64 // of the link, for the watch
+	watcher   *link.Watcher // nil: nothing is watched
+	index     atomic.Int64  // of the link, for the watcher
 }
-
-// phase is whether this instance has come to serve.
-type phase uint8
-
-const (
-	opened  phase = iota // no address was steered yet: rules that steer are another instance's
-	serving              // an address was steered once
-)
-
-// leftovers are rules that this instance's do not replace: those of another backend.
-type leftovers uint8
-
-const (
-	noLeftovers    leftovers = iota
-	maybeLeftovers           // another instance is or was here, or a backend of this instance failed
-)
-
-// origin is who has made the fallback table.
-type origin uint8
-
-const (
-	made      origin = iota // this instance, or nobody
-	inherited               // there was a table before this instance set it
-)
-
-// news is what Renew has still to report.
-type news uint8
-
-const (
-	nothing     news = iota
-	linkPutBack      // the link had gone
-)
 
 // A Firewall keeps the steering rules.
 type Firewall interface {
@@ -112,16 +83,17 @@ func Open(cfg Config) (*Network, error) {
 
 func (n *Network) open() (err error) {
 	n.fallback = newFallback(n.cfg)
-	if fallback.Exists() {
-		n.origin = inherited
-	}
 	if n.firewall, err = n.openFirewall(n.cfg); err != nil {
 		return ruleError(err)
 	}
 	if n.link, err = n.openLink(n.cfg); err != nil {
 		return err
 	}
-	if err := n.makeLink(); err != nil {
+	if _, err := n.link.Set(nil, n.cfg.Lease); errors.Is(err, unix.EBUSY) {
+		// A TUN link that another process keeps belongs to an instance that does not know of this one, and so do the rules.
+		n.firewall, n.fallback = nil, nil // abandon leaves them alone
+		return fmt.Errorf("%w: a process holds it that is no instance of this version: end it first (ps -C nodelocaldns)", err)
+	} else if err != nil {
 		return err
 	}
 	to := n.have().target(Want{Config: n.cfg}, time.Now())
@@ -145,7 +117,7 @@ func (n *Network) have() have { return have{n.book, n.trust, n.fallback != nil} 
 
 // A Status is a snapshot of a Network.
 type Status struct {
-	Addresses   []Address // those of the configuration in its order, then those that part
+	Addresses   Addresses
 	Network     string    // the link and the firewall backend
 	Renewed     time.Time // when the last renewal of the lease began. A lease that is over since then ran out as this process did not run.
 	TurnAwaited time.Time // since when another instance has had the turn at each attempt of this one; zero: it has not
@@ -158,18 +130,10 @@ type Status struct {
 func (n *Network) Status() Status {
 	s := Status{
 		Addresses: slices.Clone(n.addrs), Network: fmt.Sprintf("%s, %s", n.link, n.firewall), Renewed: n.renewed,
-		TurnAwaited: n.missed.since(time.Now()), Uplinks: n.uplinks, Fallback: n.left(), Warnings: n.warnings,
+		TurnAwaited: n.missed.since(time.Now()), Uplinks: n.uplinks, Fallback: n.fallback.Addresses(), Warnings: n.warnings,
 	}
 	n.warnings = nil
 	return s
-}
-
-// left returns the addresses that the fallback table answers for after Close.
-func (n *Network) left() []netip.Addr {
-	if n.fallback == nil {
-		return nil
-	}
-	return n.fallback.Addresses()
 }
 
 // alone reports whether no other instance runs on this node.
@@ -177,7 +141,7 @@ func (n *Network) alone() bool {
 	if instance.Peers(n.slot) == 0 {
 		return true
 	}
-	n.leftovers = maybeLeftovers
+	n.leftovers = true
 	return false
 }
 
@@ -186,29 +150,71 @@ func (n *Network) Events() <-chan Event { return n.events }
 
 // watch subscribes to link and address changes, in place of an earlier subscription.
 func (n *Network) watch(cfg Config) error {
-	if n.done != nil {
-		close(n.done)
-	}
-	done, lost := make(chan struct{}), make(chan struct{}, 1)
-	n.done, n.lost = done, lost
-	w := link.Watcher{Prefix: cfg.Interface, Index: &n.index, Addresses: cfg.Addresses, Out: n.events}
-	again := func(error) {
-		select {
-		case lost <- struct{}{}: // or closed by us, and then nobody reads it
-		default:
-		}
-	}
-	err := w.Start(done, again)
-	if err != nil {
-		again(err)
-	}
-	return err
+	n.watcher.Stop()
+	n.watcher = &link.Watcher{Prefix: cfg.Interface, Index: &n.index, Addresses: cfg.Addresses, Out: n.events}
+	return n.watcher.Start()
 }
 
-// linkName returns the name of this instance's link.
-func (n *Network) linkName(cfg Config) string {
-	if n.slot == 0 {
-		return cfg.Interface
+// checkCapability says in one line what every later step would say in its own way.
+func checkCapability(cfg Config) error {
+	if cfg.Link == None && cfg.Firewall == None && len(cfg.Fallback) == 0 {
+		return nil
 	}
-	return cfg.Interface + strconv.Itoa(n.slot)
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return fmt.Errorf("asking for this process's capabilities: %w", err)
+	}
+	if data[0].Effective&(1<<unix.CAP_NET_ADMIN) == 0 {
+		return errors.New("CAP_NET_ADMIN is missing: run as root, or add NET_ADMIN to the container's capabilities")
+	}
+	return nil
+}
+
+// openFirewall chooses and probes the backend. In auto that is iptables where its commands work: there, and only there, an
+// accept rule can be placed in the host's own firewall.
+func (n *Network) openFirewall(cfg Config) (Firewall, error) {
+	fams := family.Among(cfg.Addresses)
+	switch cfg.Firewall {
+	case None:
+		return noFirewall{}, nil
+	case NFTables:
+		return nftables.New(fams), nil
+	}
+	f, err := xtables.New(xtables.HostVariant(), fams)
+	if err == nil {
+		return f, nil
+	}
+	if cfg.Firewall != Auto {
+		return nil, err
+	}
+	if _, nftErr := nft.Generation(); nftErr != nil {
+		return nil, errors.Join(err, nftErr)
+	}
+	if errors.As(err, new(xtables.UnreadableError)) {
+		n.warnings = append(n.warnings, noIPTables(err))
+	}
+	return nftables.New(fams), nil
+}
+
+// noFirewall leaves the rules to somebody else.
+type noFirewall struct{}
+
+func (noFirewall) Set(steering.Wanted) error       { return nil }
+func (noFirewall) Intact(bool) (bool, error)       { return true, nil }
+func (noFirewall) Owns(string, family.Family) bool { return false }
+func (noFirewall) Remove() error                   { return nil }
+func (noFirewall) String() string                  { return "no rules" }
+
+// openLink chooses the kind of link and checks that its name is free; it creates nothing.
+func (n *Network) openLink(cfg Config) (link.Link, error) {
+	name := cfg.Interface
+	if n.slot > 0 {
+		name += strconv.Itoa(n.slot)
+	}
+	l, warning, err := link.Open(cfg.Link, name, cfg.Addresses)
+	if warning != "" {
+		n.warnings = append(n.warnings, fmt.Sprintf("%s; after a crash DNS falls back within %s instead of at once", warning, cfg.Lease))
+	}
+	return l, err
 }

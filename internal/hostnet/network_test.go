@@ -66,7 +66,7 @@ func TestNetworkLife(t *testing.T) {
 	if broken, err := n.intact(false); len(broken) != 1 || broken[0] != "fallback" || err != nil {
 		t.Errorf("broken: %v, %v", broken, err)
 	}
-	if err := n.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
+	if err := n.Leave(quietly(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	closeNetwork(t, n)
@@ -159,7 +159,7 @@ func TestTwoInstances(t *testing.T) {
 	if err := steerTo(b, testConfig().Addresses); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
+	if err := a.Leave(quietly(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if err := steerTo(b, testConfig().Addresses[1:]); !errors.Is(err, ErrTurn) {
@@ -288,7 +288,7 @@ func TestWithdrawOrder(t *testing.T) {
 	nettest.InNamespace(t)
 	var j journal
 	n := &Network{book: testBook(), firewall: &fakeFirewall{journal: &j}, link: fakeLink{&j}, slot: 3}
-	if err := n.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
+	if err := n.Leave(quietly(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	closeNetwork(t, n)
@@ -301,7 +301,7 @@ func TestWithdrawWithoutRulesTakesTheAddresses(t *testing.T) {
 	nettest.InNamespace(t)
 	var j journal
 	n := &Network{book: testBook(), firewall: &fakeFirewall{journal: &j, err: ErrLocked}, link: fakeLink{&j}, slot: 3}
-	if err := n.Leave(Leaving{Patience: 30 * time.Millisecond, Waiting: ignore}); !errors.Is(err, ErrLocked) {
+	if err := n.Leave(quietly(30 * time.Millisecond)); !errors.Is(err, ErrLocked) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := n.Renew(); err != nil {
@@ -438,9 +438,9 @@ func TestInheritPlain(t *testing.T) {
 	if err := steerTo(n, cfg.Addresses); err != nil {
 		t.Fatal(err)
 	}
-	n.leftovers = maybeLeftovers
-	if err := n.inherit(); err != nil || n.leftovers != noLeftovers {
-		t.Errorf("%d, %v", n.leftovers, err)
+	n.leftovers = true
+	if err := n.inherit(); err != nil || n.leftovers {
+		t.Errorf("%t, %v", n.leftovers, err)
 	}
 	if broken, err := n.intact(true); len(broken) > 0 || err != nil {
 		t.Errorf("its own rules: %v, %v", broken, err)
@@ -456,7 +456,7 @@ func TestNeverSteered(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := open(t, testConfig())
-	if err := second.Leave(Leaving{Patience: time.Second, Waiting: ignore}); err != nil {
+	if err := second.Leave(quietly(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	closeNetwork(t, second)
@@ -498,7 +498,7 @@ func TestForsake(t *testing.T) {
 		locked.err = ErrLocked
 		for i, want := range []int{1, 0} {
 			c, err := n.Apply(Want{Config: n.cfg, Steered: addrs[1:]})
-			if !errors.Is(err, ErrLocked) || !errors.As(err, new(RulesError)) || len(c.Forsaken) != want || len(c.Off)+len(c.On) > 0 || there() {
+			if !errors.Is(err, ErrLocked) || !errors.As(err, new(RulesError)) || len(c.Forsaken) != want || len(c.Off) > 0 || there() {
 				t.Errorf("attempt %d: %+v, %v, there: %t", i, c, err, there())
 			}
 			if _, err := n.Renew(); err != nil || there() {
@@ -575,7 +575,7 @@ func TestApplyFails(t *testing.T) {
 	}
 	locked.err = nil
 	c, err := n.Apply(Want{Config: n.cfg, Steered: n.cfg.Addresses})
-	if err != nil || len(c.On) != len(n.cfg.Addresses) || n.trust != sure {
+	if err != nil || len(n.Status().Addresses.In(Settling)) != len(n.cfg.Addresses) || n.trust != sure {
 		t.Errorf("%+v, %v, trust %d", c, err, n.trust)
 	}
 	// Nothing is to be done, so the lock is no matter.

@@ -72,60 +72,52 @@ type step struct {
 }
 
 // A change is how the configuration that is wanted differs from the one there is.
-type change struct{ any, link, firewall, port bool }
-
-func (h have) change(w Want) change {
-	starting, old, cfg := w.Servers == ServersStarting, h.cfg, w.Config
-	anew := starting && h.trust == halfway
-	return change{
-		any:      starting && h.trust >= reverted || !old.Equal(cfg),
-		link:     anew || old.Link != cfg.Link || old.Interface != cfg.Interface,
-		firewall: anew || old.Firewall != cfg.Firewall || !slices.Equal(family.Among(old.Addresses), family.Among(cfg.Addresses)),
-		port:     old.Port != cfg.Port,
-	}
+type change struct {
+	any, link, firewall bool
+	// stops says that the change takes steering off until servers have answered: the servers listen elsewhere, or rules or
+	// addresses are missing for a while.
+	stops bool
 }
 
-// stops reports whether the change takes steering off until servers have answered: the servers listen elsewhere, or rules or
-// addresses are missing for a while.
-func (c change) stops() bool { return c.link || c.firewall || c.port }
+func (h have) change(w Want) (c change) {
+	starting, old, cfg := w.Servers == ServersStarting, h.cfg, w.Config
+	anew := starting && h.trust == halfway
+	c.any = starting && h.trust >= reverted || !old.Equal(cfg)
+	c.link = anew || old.Link != cfg.Link || old.Interface != cfg.Interface
+	c.firewall = anew || old.Firewall != cfg.Firewall || !slices.Equal(family.Among(old.Addresses), family.Among(cfg.Addresses))
+	c.stops = c.link || c.firewall || old.Port != cfg.Port
+	return c
+}
 
 // plan returns the steps from what there is to what is wanted; none if nothing is to be done.
 func plan(h have, w Want, now time.Time) (steps []step) {
 	c, from, to := h.change(w), h.book, h.target(w, now)
-	if c.stops() {
-		from = from.after(now, withdrawn)
-		rules := setRules
-		if c.firewall {
-			rules = dropRules
+	add := func(when bool, more ...step) {
+		if when {
+			steps = append(steps, more...)
 		}
-		steps = steer(h.book, from, rules)
-		if c.link {
-			steps = append(steps, step{yieldSource, from})
-		}
-		steps = append(steps, step{drainQueues, from})
 	}
-	if c.firewall {
-		steps = append(steps, step{replaceFirewall, to})
+	if c.stops {
+		from = from.after(now, withdrawn, all)
+		steps = steer(h.book, from, map[bool]verb{true: dropRules, false: setRules}[c.firewall])
+		add(c.link, step{yieldSource, from})
+		add(true, step{drainQueues, from})
 	}
+	add(c.firewall, step{replaceFirewall, to})
 	again := h.trust == doubted || h.trust == reverted
 	switch {
 	case c.any:
-		steps = append(append(steps, step{renewFallback, to}), steer(from, to, setRules)...)
+		add(true, step{renewFallback, to})
+		add(true, steer(from, to, setRules)...)
 	case w.Servers == ServersStarting: // rules that cannot be changed are no reason to refuse the configuration
 	case again || !slices.Equal(from.away(), to.away()):
-		steps = append(steps, steer(from, to, setRules)...)
-	case !slices.Equal(from.steering().Settling, to.steering().Settling):
-		steps = append(steps, step{setRules, to})
+		add(true, steer(from, to, setRules)...)
+	default:
+		add(!slices.Equal(from.addrs.In(Settling), to.addrs.In(Settling)), step{setRules, to})
 	}
-	if c.link {
-		steps = append(steps, step{replaceLink, to})
-	}
-	if c.any {
-		steps = append(steps, step{watchLink, to})
-	}
-	if c.any || !slices.Equal(from.carried(), to.carried()) {
-		steps = append(steps, step{setLink, to})
-	}
+	add(c.link, step{replaceLink, to})
+	add(c.any, step{watchLink, to})
+	add(c.any || !slices.Equal(from.carried(), to.carried()), step{setLink, to})
 	return steps
 }
 
@@ -144,10 +136,21 @@ func steer(from, to book, rules verb) []step {
 // target returns the book that is wanted.
 func (h have) target(w Want, now time.Time) book {
 	to := book{cfg: w.Config}
-	off, settled := h.change(w).stops(), h.settled(now)
+	off, starting := h.change(w).stops, w.Servers == ServersStarting
+	// The time of settling is over for all addresses at once: the rules change once.
+	settled := !slices.ContainsFunc(h.addrs, func(a Address) bool { return a.State == Settling && now.Sub(a.Since) < settleTime })
 	for _, ip := range w.Config.Addresses {
-		a := h.find(ip)
-		to.addrs = append(to.addrs, a.after(now, named, h.steerEvent(a, w, off, settled)))
+		a := h.find(ip).after(now, named)
+		switch {
+		case off, !starting && !slices.Contains(w.Steered, ip):
+			a = a.after(now, withdrawn)
+		case starting && a.State != Forsaken: // the steering stays
+		case !h.settles, settled && a.State == Settling:
+			a = a.after(now, whole)
+		default:
+			a = a.after(now, begun)
+		}
+		to.addrs = append(to.addrs, a)
 	}
 	for _, a := range h.addrs {
 		if slices.Contains(w.Config.Addresses, a.IP) {
@@ -164,33 +167,11 @@ func (h have) target(w Want, now time.Time) book {
 	return to
 }
 
-// steerEvent returns what becomes of the steering of an address that the configuration names.
-func (h have) steerEvent(a Address, w Want, off, settled bool) event {
-	begins := begun
-	if !h.settles {
-		begins = whole
-	}
-	switch starting := w.Servers == ServersStarting; {
-	case off, !starting && !slices.Contains(w.Steered, a.IP):
-		return withdrawn
-	case starting && a.State != Forsaken:
-		return named // the steering stays
-	case settled && a.State == Settling:
-		return whole
-	}
-	return begins
-}
-
-// settled reports whether the time of settling is over for all addresses: the rules change once.
-func (h have) settled(now time.Time) bool {
-	return !slices.ContainsFunc(h.addrs, func(a Address) bool { return a.State == Settling && now.Sub(a.Since) < settleTime })
-}
-
 // planLeave returns the steps that take steering off for good. The host uses another source address then, unless another
 // instance keeps this one. A link that outlives the process would keep the changed route if the process died in between:
 // there the rules go first.
 func planLeave(h have, alone, outlives bool, now time.Time) []step {
-	to := h.book.after(now, withdrawn)
+	to := h.book.after(now, withdrawn, all)
 	rules, yield := steer(h.book, to, setRules), []step{{yieldSource, to}}
 	switch {
 	case !alone:
@@ -204,12 +185,7 @@ func planLeave(h have, alone, outlives bool, now time.Time) []step {
 // revert returns the book of the configuration of b after steps to another one have failed: b's addresses, with the
 // steering that the steps have left.
 func (b book) revert(reached book, now time.Time) book {
-	out := book{cfg: b.cfg}
-	for _, a := range b.addrs {
-		if slices.Contains(b.cfg.Addresses, a.IP) && reached.find(a.IP).State != a.State {
-			a = a.after(now, withdrawn)
-		}
-		out.addrs = append(out.addrs, a)
-	}
-	return out
+	return b.after(now, withdrawn, func(a Address) bool {
+		return slices.Contains(b.cfg.Addresses, a.IP) && reached.find(a.IP).State != a.State
+	})
 }

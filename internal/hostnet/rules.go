@@ -46,13 +46,10 @@ func (n *Network) setRules(to book) error {
 	if to.cfg.Firewall == Auto && useless && n.fallback != nil {
 		err = n.replaceIPTables(to, err)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		n.book = to
 	}
-	if n.book = to; len(to.steered()) > 0 {
-		n.phase = serving
-	}
-	return nil
+	return err
 }
 
 func (n *Network) setFirewall(to book) error {
@@ -69,7 +66,7 @@ func (n *Network) replaceIPTables(to book, cause error) error {
 	n.firewall = nftables.New(family.Among(to.cfg.Addresses))
 	err := n.setFirewall(to)
 	if failed.Remove() != nil { // what it did before it failed, if anything
-		n.leftovers = maybeLeftovers // Check tries again
+		n.leftovers = true // Check tries again
 	}
 	if err != nil {
 		return fmt.Errorf("%w; %w", cause, err)
@@ -88,6 +85,7 @@ func (n *Network) setFallback(away []netip.Addr) error {
 	if n.fallback == nil {
 		return nil
 	}
+	inherited := !n.fallback.WasSet() && fallback.Exists() // the table is a predecessor's
 	err := n.fallback.Set(away)
 	if err == nil || n.fallback.WasSet() || passing(err) {
 		return err
@@ -101,7 +99,7 @@ func (n *Network) setFallback(away []netip.Addr) error {
 	}
 	n.warnings = append(n.warnings, fmt.Sprintf("No fallback: %v; %s; TCP connections in use are reset when steering changes", err, lost))
 	// In case only reading it back failed: it would go past the cache for ever.
-	if n.origin == inherited {
+	if inherited {
 		_ = n.fallback.Leave()
 	} else {
 		_ = nft.RemoveTables(fallback.Name, family.Both...)
@@ -146,24 +144,16 @@ func (n *Network) closed() (names []string) {
 	return names
 }
 
-// arpState is whether the log knows that the ARP table could not be set.
-type arpState uint8
-
-const (
-	arpUnknown arpState = iota
-	arpReported
-)
-
 // setARP sets the ARP table for the present uplinks. If the kernel has nf_tables, but
 // not for ARP, the node still answers, and one warning says so.
 func (n *Network) setARP(addrs []netip.Addr) {
 	err := uplink.RefuseARP(n.closed(), addrs)
-	if err == nil || n.arp == arpReported {
+	if err == nil {
 		return
 	}
-	if _, lacks := nft.Generation(); lacks != nil {
-		return // without nf_tables there is another line
+	if _, lacks := nft.Generation(); lacks == nil { // without nf_tables there is another line
+		n.arp.Do(func() {
+			n.warnings = append(n.warnings, fmt.Sprintf("The node answers ARP for %v on %v: %v", family.IPv4.Only(addrs), n.closed(), err))
+		})
 	}
-	n.arp = arpReported
-	n.warnings = append(n.warnings, fmt.Sprintf("The node answers ARP for %v on %v: %v", family.IPv4.Only(addrs), n.closed(), err))
 }

@@ -23,6 +23,11 @@ func (p Of) CounterVec(name, help string, labels ...string) *prometheus.CounterV
 	return promauto.NewCounterVec(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: string(p), Name: name, Help: help}, labels)
 }
 
+// Gauge declares a gauge without labels.
+func (p Of) Gauge(name, help string) prometheus.Gauge {
+	return promauto.NewGauge(prometheus.GaugeOpts{Namespace: plugin.Namespace, Subsystem: string(p), Name: name, Help: help})
+}
+
 // GaugeVec declares a gauge with labels.
 func (p Of) GaugeVec(name, help string, labels ...string) *prometheus.GaugeVec {
 	return promauto.NewGaugeVec(prometheus.GaugeOpts{Namespace: plugin.Namespace, Subsystem: string(p), Name: name, Help: help}, labels)

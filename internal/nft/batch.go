@@ -77,52 +77,53 @@ func (b *Batch) ReplaceTable(f family.Family, name string) {
 	b.AddTable(f, name)
 }
 
-// AddChain adds a chain of kind "filter", "nat" or "route" that the kernel calls at a hook.
-func (b *Batch) AddChain(f family.Family, table, name, kind string, hooknum uint32, priority int32) {
-	b.add(unix.NFT_MSG_NEWCHAIN, f, netlink.Create,
-		text(unix.NFTA_CHAIN_TABLE, table),
+// A Table writes chains, filled anew, with their rules, which all have one comment.
+type Table struct {
+	Family        family.Family
+	batch         *Batch
+	watch         *Watch // notes the chains
+	name, comment string
+}
+
+// Write writes the tables of that name of the families, all at once, and has the Watch watch their chains. Each table begins with
+// begin, which is Batch.AddTable or Batch.ReplaceTable. The rest is for write.
+func (w *Watch) Write(fams []family.Family, name, comment string,
+	begin func(*Batch, family.Family, string), write func(*Table)) error {
+	var b Batch
+	w.Chains = nil
+	for _, f := range fams {
+		begin(&b, f, name)
+		write(&Table{f, &b, w, name, comment})
+	}
+	return b.Commit()
+}
+
+// Delete deletes the table that was written.
+func (t *Table) Delete() { t.batch.DeleteTable(t.Family, t.name) }
+
+// Chain adds a chain of kind "filter", "nat" or "route" that the kernel calls at a hook; a chain of that name is emptied.
+func (t *Table) Chain(name, kind string, hooknum uint32, priority int32) {
+	t.batch.add(unix.NFT_MSG_NEWCHAIN, t.Family, netlink.Create,
+		text(unix.NFTA_CHAIN_TABLE, t.name),
 		text(unix.NFTA_CHAIN_NAME, name),
 		nested(unix.NFTA_CHAIN_HOOK, num(unix.NFTA_HOOK_HOOKNUM, hooknum), num(unix.NFTA_HOOK_PRIORITY, uint32(priority))),
 		text(unix.NFTA_CHAIN_TYPE, kind))
+	t.batch.add(unix.NFT_MSG_DELRULE, t.Family, 0, text(unix.NFTA_RULE_TABLE, t.name), text(unix.NFTA_RULE_CHAIN, name))
+	t.watch.Chains = append(t.watch.Chains, Chain{Family: t.Family, Table: t.name, Name: name})
 }
 
-// AddRule adds a rule at the end of a chain.
-func (b *Batch) AddRule(f family.Family, table, chain, comment string, exprs ...Expr) {
+// Rule adds a rule to the chain that was written last.
+func (t *Table) Rule(exprs ...Expr) {
+	ch := &t.watch.Chains[len(t.watch.Chains)-1]
+	ch.written++
 	var list []netlink.Attribute
 	for _, e := range exprs {
 		list = append(list, nested(unix.NFTA_LIST_ELEM, text(unix.NFTA_EXPR_NAME, e.name), nested(unix.NFTA_EXPR_DATA, e.attrs...)))
 	}
 	// User data in libnftnl's form: type 0 (comment), length, text with a NUL.
-	userdata := append([]byte{0, byte(len(comment) + 1)}, comment+"\x00"...)
-	b.add(unix.NFT_MSG_NEWRULE, f, netlink.Create|netlink.Append, text(unix.NFTA_RULE_TABLE, table), text(unix.NFTA_RULE_CHAIN, chain),
-		nested(unix.NFTA_RULE_EXPRESSIONS, list...), raw(unix.NFTA_RULE_USERDATA, userdata))
-}
-
-// FlushChain deletes the rules of a chain.
-func (b *Batch) FlushChain(f family.Family, table, chain string) {
-	b.add(unix.NFT_MSG_DELRULE, f, 0, text(unix.NFTA_RULE_TABLE, table), text(unix.NFTA_RULE_CHAIN, chain))
-}
-
-// A Table writes chains, filled anew, with their rules, which all have one comment.
-type Table struct {
-	Batch         *Batch
-	Watch         *Watch // notes the chains
-	Family        family.Family
-	Name, Comment string
-}
-
-// Chain adds a chain that the kernel calls at a hook; a chain of that name is emptied.
-func (t *Table) Chain(name, kind string, hooknum uint32, priority int32) {
-	t.Batch.AddChain(t.Family, t.Name, name, kind, hooknum, priority)
-	t.Batch.FlushChain(t.Family, t.Name, name)
-	t.Watch.Chains = append(t.Watch.Chains, Chain{Family: t.Family, Table: t.Name, Name: name})
-}
-
-// Rule adds a rule to the chain that was written last.
-func (t *Table) Rule(exprs ...Expr) {
-	ch := &t.Watch.Chains[len(t.Watch.Chains)-1]
-	ch.written++
-	t.Batch.AddRule(t.Family, t.Name, ch.Name, t.Comment, exprs...)
+	userdata := append([]byte{0, byte(len(t.comment) + 1)}, t.comment+"\x00"...)
+	t.batch.add(unix.NFT_MSG_NEWRULE, t.Family, netlink.Create|netlink.Append, text(unix.NFTA_RULE_TABLE, t.name),
+		text(unix.NFTA_RULE_CHAIN, ch.Name), nested(unix.NFTA_RULE_EXPRESSIONS, list...), raw(unix.NFTA_RULE_USERDATA, userdata))
 }
 
 // Commit sends b. The error is that of the first message that the kernel refused.
@@ -164,11 +165,8 @@ func dial() (*netlink.Conn, error) {
 	return c, errors.Join(c.SetDeadline(time.Now().Add(timeout)), c.SetReadBuffer(1<<20))
 }
 
-// cause strips the netlink package's words and explains what a kernel lacks.
+// cause strips the netlink package's words and explains what a kernel lacks. Of nil it makes nil.
 func cause(err error) error {
-	if err == nil {
-		return nil
-	}
 	var op *netlink.OpError
 	if errors.As(err, &op) {
 		err = op.Err

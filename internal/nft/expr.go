@@ -18,10 +18,10 @@ import (
 // An Expr is one step of a rule, as libnftnl names it.
 type Expr struct {
 	name  string
-	attrs attrs
+	attrs []netlink.Attribute
 }
 
-type attrs []netlink.Attribute
+func expr(name string, attrs ...netlink.Attribute) Expr { return Expr{name, attrs} }
 
 const reg = unix.NFT_REG_1 // 16 bytes: holds any value of ours
 
@@ -34,27 +34,30 @@ func value(kind uint16, v []byte) netlink.Attribute {
 }
 
 func exprMeta(key uint32) Expr {
-	return Expr{"meta", attrs{num(unix.NFTA_META_DREG, reg), num(unix.NFTA_META_KEY, key)}}
+	return expr("meta", num(unix.NFTA_META_DREG, reg), num(unix.NFTA_META_KEY, key))
 }
-
-func exprPayload(base, offset, length uint32) Expr { return load(reg, base, offset, length) }
 
 // load puts bytes of a packet's header into a register.
 func load(register, base, offset, length uint32) Expr {
-	return Expr{"payload", attrs{num(unix.NFTA_PAYLOAD_DREG, register), num(unix.NFTA_PAYLOAD_BASE, base),
-		num(unix.NFTA_PAYLOAD_OFFSET, offset), num(unix.NFTA_PAYLOAD_LEN, length)}}
+	return expr("payload", num(unix.NFTA_PAYLOAD_DREG, register), num(unix.NFTA_PAYLOAD_BASE, base),
+		num(unix.NFTA_PAYLOAD_OFFSET, offset), num(unix.NFTA_PAYLOAD_LEN, length))
+}
+
+// matchHeader compares bytes of the header of IP or ARP, or of TCP or UDP.
+func matchHeader(base, offset, op uint32, v []byte) []Expr {
+	return []Expr{load(reg, base, offset, uint32(len(v))), exprCmp(op, v)}
 }
 
 func exprCmp(op uint32, v []byte) Expr {
-	return Expr{"cmp", attrs{num(unix.NFTA_CMP_SREG, reg), num(unix.NFTA_CMP_OP, op), value(unix.NFTA_CMP_DATA, v)}}
+	return expr("cmp", num(unix.NFTA_CMP_SREG, reg), num(unix.NFTA_CMP_OP, op), value(unix.NFTA_CMP_DATA, v))
 }
 
 func exprImmediate(v []byte) Expr {
-	return Expr{"immediate", attrs{num(unix.NFTA_IMMEDIATE_DREG, reg), value(unix.NFTA_IMMEDIATE_DATA, v)}}
+	return expr("immediate", num(unix.NFTA_IMMEDIATE_DREG, reg), value(unix.NFTA_IMMEDIATE_DATA, v))
 }
 
 func exprCt(key uint32) Expr {
-	return Expr{"ct", attrs{num(unix.NFTA_CT_DREG, reg), num(unix.NFTA_CT_KEY, key)}}
+	return expr("ct", num(unix.NFTA_CT_DREG, reg), num(unix.NFTA_CT_KEY, key))
 }
 
 // The sequences below each match or do one thing.
@@ -67,21 +70,19 @@ func MatchProto(proto string) []Expr {
 
 // addrField returns offset and length of the source or destination address in the IP header.
 func addrField(f family.Family, source bool) (offset, length uint32) {
-	switch {
-	case f == family.IPv6 && source:
-		return 8, 16
-	case f == family.IPv6:
-		return 24, 16
-	case source:
-		return 12, 4
+	if offset, length = 12, 4; f == family.IPv6 {
+		offset, length = 8, 16
 	}
-	return 16, 4
+	if !source {
+		offset += length
+	}
+	return offset, length
 }
 
 // MatchAddr matches the source or destination address.
 func MatchAddr(a netip.Addr, source bool) []Expr {
-	offset, length := addrField(family.Of(a), source)
-	return []Expr{exprPayload(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, length), exprCmp(unix.NFT_CMP_EQ, a.AsSlice())}
+	offset, _ := addrField(family.Of(a), source)
+	return matchHeader(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, unix.NFT_CMP_EQ, a.AsSlice())
 }
 
 // MatchPort matches the source or destination port.
@@ -90,12 +91,12 @@ func MatchPort(port uint16, source bool) []Expr {
 	if source {
 		offset = 0
 	}
-	return []Expr{exprPayload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset, 2), exprCmp(unix.NFT_CMP_EQ, binary.BigEndian.AppendUint16(nil, port))}
+	return matchHeader(unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset, unix.NFT_CMP_EQ, binary.BigEndian.AppendUint16(nil, port))
 }
 
 // MatchNotPort matches any source port but this.
 func MatchNotPort(port uint16) []Expr {
-	return []Expr{exprPayload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2), exprCmp(unix.NFT_CMP_NEQ, binary.BigEndian.AppendUint16(nil, port))}
+	return matchHeader(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, unix.NFT_CMP_NEQ, binary.BigEndian.AppendUint16(nil, port))
 }
 
 // MatchMark compares the packet's mark by op, unix.NFT_CMP_EQ or NFT_CMP_NEQ.
@@ -103,32 +104,32 @@ func MatchMark(op, mark uint32) []Expr {
 	return []Expr{exprMeta(unix.NFT_META_MARK), exprCmp(op, HostUint32(mark))}
 }
 
-// MatchNotLoopback matches what leaves by another interface than lo.
-func MatchNotLoopback() []Expr {
-	return []Expr{exprMeta(unix.NFT_META_OIFNAME), exprCmp(unix.NFT_CMP_NEQ, append([]byte("lo"), make([]byte, unix.IFNAMSIZ-2)...))}
+// matchName compares the name of an interface by op: that which key, NFT_META_IIFNAME or NFT_META_OIFNAME, is for.
+func matchName(key, op uint32, name string) []Expr {
+	return []Expr{exprMeta(key), exprCmp(op, append([]byte(name), make([]byte, unix.IFNAMSIZ-len(name))...))}
 }
+
+// MatchInput matches what comes in by an interface.
+func MatchInput(name string) []Expr { return matchName(unix.NFT_META_IIFNAME, unix.NFT_CMP_EQ, name) }
+
+// MatchNotLoopback matches what leaves by another interface than lo.
+func MatchNotLoopback() []Expr { return matchName(unix.NFT_META_OIFNAME, unix.NFT_CMP_NEQ, "lo") }
 
 // Flags of TCP (RFC 9293, section 3.1).
 const FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 
 // MatchTCPFlags matches TCP packets whose flags under mask are want.
 func MatchTCPFlags(mask, want byte) []Expr {
-	return []Expr{exprPayload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1), {"bitwise", attrs{
-		num(unix.NFTA_BITWISE_SREG, reg),
-		num(unix.NFTA_BITWISE_DREG, reg),
-		num(unix.NFTA_BITWISE_LEN, 1),
-		value(unix.NFTA_BITWISE_MASK, []byte{mask}),
-		value(unix.NFTA_BITWISE_XOR, []byte{0}),
-	}}, exprCmp(unix.NFT_CMP_EQ, []byte{want})}
+	return []Expr{load(reg, unix.NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1),
+		expr("bitwise", num(unix.NFTA_BITWISE_SREG, reg), num(unix.NFTA_BITWISE_DREG, reg), num(unix.NFTA_BITWISE_LEN, 1),
+			value(unix.NFTA_BITWISE_MASK, []byte{mask}), value(unix.NFTA_BITWISE_XOR, []byte{0})),
+		exprCmp(unix.NFT_CMP_EQ, []byte{want})}
 }
 
 // MatchLocal matches by whether the destination is an address of this host.
 func MatchLocal(op uint32) []Expr {
-	return []Expr{{"fib", attrs{
-		num(unix.NFTA_FIB_DREG, reg),
-		num(unix.NFTA_FIB_RESULT, unix.NFT_FIB_RESULT_ADDRTYPE),
-		num(unix.NFTA_FIB_FLAGS, unix.NFTA_FIB_F_DADDR),
-	}}, exprCmp(op, HostUint32(unix.RTN_LOCAL))}
+	return []Expr{expr("fib", num(unix.NFTA_FIB_DREG, reg), num(unix.NFTA_FIB_RESULT, unix.NFT_FIB_RESULT_ADDRTYPE),
+		num(unix.NFTA_FIB_FLAGS, unix.NFTA_FIB_F_DADDR)), exprCmp(op, HostUint32(unix.RTN_LOCAL))}
 }
 
 // MatchReplyInZone matches the answers of connections that SetZone put into zone.
@@ -144,11 +145,8 @@ func MatchReplyInZone(zone uint16) []Expr {
 // the zone, belong to it, too.
 func SetZone(zone uint16) []Expr {
 	const original = 0 // IP_CT_DIR_ORIGINAL
-	return []Expr{exprImmediate(hostUint16(zone)), {"ct", attrs{
-		num(unix.NFTA_CT_SREG, reg),
-		num(unix.NFTA_CT_KEY, unix.NFT_CT_ZONE),
-		raw(unix.NFTA_CT_DIRECTION, []byte{original}),
-	}}}
+	return []Expr{exprImmediate(hostUint16(zone)),
+		expr("ct", num(unix.NFTA_CT_SREG, reg), num(unix.NFTA_CT_KEY, unix.NFT_CT_ZONE), raw(unix.NFTA_CT_DIRECTION, []byte{original}))}
 }
 
 // SetAddr rewrites the source or destination address, and corrects the checksums.
@@ -158,15 +156,11 @@ func SetAddr(a netip.Addr, source bool) []Expr {
 	if a.Is4() {
 		sum, at = unix.NFT_PAYLOAD_CSUM_INET, 10
 	}
-	return []Expr{exprImmediate(a.AsSlice()), {"payload", attrs{
-		num(unix.NFTA_PAYLOAD_SREG, reg),
-		num(unix.NFTA_PAYLOAD_BASE, unix.NFT_PAYLOAD_NETWORK_HEADER),
-		num(unix.NFTA_PAYLOAD_OFFSET, offset),
-		num(unix.NFTA_PAYLOAD_LEN, length),
-		num(unix.NFTA_PAYLOAD_CSUM_TYPE, sum),
-		num(unix.NFTA_PAYLOAD_CSUM_OFFSET, at),
-		num(unix.NFTA_PAYLOAD_CSUM_FLAGS, unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR),
-	}}}
+	return []Expr{exprImmediate(a.AsSlice()), expr("payload",
+		num(unix.NFTA_PAYLOAD_SREG, reg), num(unix.NFTA_PAYLOAD_BASE, unix.NFT_PAYLOAD_NETWORK_HEADER),
+		num(unix.NFTA_PAYLOAD_OFFSET, offset), num(unix.NFTA_PAYLOAD_LEN, length),
+		num(unix.NFTA_PAYLOAD_CSUM_TYPE, sum), num(unix.NFTA_PAYLOAD_CSUM_OFFSET, at),
+		num(unix.NFTA_PAYLOAD_CSUM_FLAGS, unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR))}
 }
 
 // Notrack keeps the packet out of connection tracking.
@@ -174,19 +168,14 @@ func Notrack() Expr { return Expr{name: "notrack"} }
 
 // Drop ends the packet's way (NF_DROP).
 func Drop() []Expr {
-	return []Expr{{"immediate", attrs{
-		num(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT),
-		nested(unix.NFTA_IMMEDIATE_DATA, nested(unix.NFTA_DATA_VERDICT, num(unix.NFTA_VERDICT_CODE, 0))),
-	}}}
+	return []Expr{expr("immediate", num(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT),
+		nested(unix.NFTA_IMMEDIATE_DATA, nested(unix.NFTA_DATA_VERDICT, num(unix.NFTA_VERDICT_CODE, 0))))}
 }
 
 // DestinationNAT maps the connection to a.
 func DestinationNAT(a netip.Addr) []Expr {
-	return []Expr{exprImmediate(a.AsSlice()), {"nat", attrs{
-		num(unix.NFTA_NAT_TYPE, unix.NFT_NAT_DNAT),
-		num(unix.NFTA_NAT_FAMILY, uint32(family.Of(a))),
-		num(unix.NFTA_NAT_REG_ADDR_MIN, reg),
-	}}}
+	return []Expr{exprImmediate(a.AsSlice()), expr("nat", num(unix.NFTA_NAT_TYPE, unix.NFT_NAT_DNAT),
+		num(unix.NFTA_NAT_FAMILY, uint32(family.Of(a))), num(unix.NFTA_NAT_REG_ADDR_MIN, reg))}
 }
 
 // Masquerade gives the connection the source address of the way out.
@@ -195,34 +184,19 @@ func Masquerade() Expr { return Expr{name: "masq"} }
 // ARPIn is NF_ARP_IN of include/uapi/linux/netfilter_arp.h.
 const ARPIn = 0
 
-// MatchInput matches what comes in by an interface.
-func MatchInput(name string) []Expr {
-	padded := make([]byte, unix.IFNAMSIZ)
-	copy(padded, name)
-	return []Expr{exprMeta(unix.NFT_META_IIFNAME), exprCmp(unix.NFT_CMP_EQ, padded)}
-}
-
 // MatchARPRequest matches who asks for the link address of a: operation and target in a packet of Ethernet and IPv4
 // (RFC 826). An answer that this host has asked for in the name of a has another operation, and is not matched.
 func MatchARPRequest(a netip.Addr) []Expr {
 	const request = 1
-	return []Expr{
-		exprPayload(unix.NFT_PAYLOAD_NETWORK_HEADER, 6, 2), exprCmp(unix.NFT_CMP_EQ, []byte{0, request}),
-		exprPayload(unix.NFT_PAYLOAD_NETWORK_HEADER, 24, 4), exprCmp(unix.NFT_CMP_EQ, a.AsSlice()),
-	}
+	return append(matchHeader(unix.NFT_PAYLOAD_NETWORK_HEADER, 6, unix.NFT_CMP_EQ, []byte{0, request}),
+		matchHeader(unix.NFT_PAYLOAD_NETWORK_HEADER, 24, unix.NFT_CMP_EQ, a.AsSlice())...)
 }
 
 // A Set remembers clients, by address and port, for a time.
 type Set struct {
-	Family      family.Family
-	Table, Name string
-	TTL         time.Duration // whole milliseconds
-}
-
-// keyLen is the bytes of address and port, each padded to 4 bytes.
-func (s Set) keyLen() uint32 {
-	_, length := addrField(s.Family, true)
-	return length + 4
+	Family family.Family
+	Name   string
+	TTL    time.Duration // whole milliseconds
 }
 
 // loadClient puts source address and port where the set's expressions look for them.
@@ -236,51 +210,44 @@ func (s Set) loadClient() []Expr {
 
 // MatchKnown matches clients in the set.
 func (s Set) MatchKnown() []Expr {
-	return append(s.loadClient(), Expr{"lookup", attrs{
-		text(unix.NFTA_LOOKUP_SET, s.Name),
-		num(unix.NFTA_LOOKUP_SREG, unix.NFT_REG32_00),
-	}})
+	return append(s.loadClient(), expr("lookup", text(unix.NFTA_LOOKUP_SET, s.Name), num(unix.NFTA_LOOKUP_SREG, unix.NFT_REG32_00)))
 }
 
 // Forget takes the client out of the set. Kernels before 5.4 refuse it (d0a8d877da97, netfilter: nft_dynset: support
 // for element deletion).
 func (s Set) Forget() []Expr {
-	return append(s.loadClient(), Expr{"dynset", attrs{
-		text(unix.NFTA_DYNSET_SET_NAME, s.Name),
-		num(unix.NFTA_DYNSET_OP, dynsetDelete),
-		num(unix.NFTA_DYNSET_SREG_KEY, unix.NFT_REG32_00),
-	}})
+	const dynsetDelete = 2 // NFT_DYNSET_OP_DELETE (include/uapi/linux/netfilter/nf_tables.h)
+	return s.change(dynsetDelete)
 }
-
-// dynsetDelete is NFT_DYNSET_OP_DELETE (include/uapi/linux/netfilter/nf_tables.h).
-const dynsetDelete = 2
 
 // Remember puts the client into the set, or renews its time there. A full set ends the rule.
 func (s Set) Remember() []Expr {
-	return append(s.loadClient(), Expr{"dynset", attrs{
-		text(unix.NFTA_DYNSET_SET_NAME, s.Name),
-		num(unix.NFTA_DYNSET_OP, unix.NFT_DYNSET_OP_UPDATE),
-		num(unix.NFTA_DYNSET_SREG_KEY, unix.NFT_REG32_00),
-		raw(unix.NFTA_DYNSET_TIMEOUT, binary.BigEndian.AppendUint64(nil, uint64(s.TTL.Milliseconds()))),
-	}})
+	return s.change(unix.NFT_DYNSET_OP_UPDATE, raw(unix.NFTA_DYNSET_TIMEOUT, s.ttl()))
 }
 
-// AddSet adds a set of client addresses and ports that rules fill, or finds it.
-func (b *Batch) AddSet(s Set) {
+func (s Set) change(op uint32, more ...netlink.Attribute) []Expr {
+	return append(s.loadClient(), expr("dynset", append([]netlink.Attribute{text(unix.NFTA_DYNSET_SET_NAME, s.Name),
+		num(unix.NFTA_DYNSET_OP, op), num(unix.NFTA_DYNSET_SREG_KEY, unix.NFT_REG32_00)}, more...)...))
+}
+
+func (s Set) ttl() []byte { return binary.BigEndian.AppendUint64(nil, uint64(s.TTL.Milliseconds())) }
+
+// Set adds a set of client addresses and ports that rules fill, or finds it.
+func (t *Table) Set(s Set) {
 	// Types of nft's own, for its listings: ipv4_addr, ipv6_addr, inet_service; a concatenation has 6 bits for each.
 	const ipv4Addr, ipv6Addr, inetService = 7, 8, 13
-	addr := uint32(ipv4Addr)
+	addr, length := uint32(ipv4Addr), uint32(4)
 	if s.Family == family.IPv6 {
-		addr = ipv6Addr
+		addr, length = ipv6Addr, 16
 	}
-	b.add(unix.NFT_MSG_NEWSET, s.Family, netlink.Create,
-		text(unix.NFTA_SET_TABLE, s.Table),
+	t.batch.add(unix.NFT_MSG_NEWSET, s.Family, netlink.Create,
+		text(unix.NFTA_SET_TABLE, t.name),
 		text(unix.NFTA_SET_NAME, s.Name),
 		num(unix.NFTA_SET_ID, 1),
 		num(unix.NFTA_SET_FLAGS, unix.NFT_SET_TIMEOUT|unix.NFT_SET_EVAL),
 		num(unix.NFTA_SET_KEY_TYPE, addr<<6|inetService),
-		num(unix.NFTA_SET_KEY_LEN, s.keyLen()),
-		raw(unix.NFTA_SET_TIMEOUT, binary.BigEndian.AppendUint64(nil, uint64(s.TTL.Milliseconds()))),
+		num(unix.NFTA_SET_KEY_LEN, length+4), // the port is padded to 4 bytes
+		raw(unix.NFTA_SET_TIMEOUT, s.ttl()),
 		nested(unix.NFTA_SET_DESC, num(unix.NFTA_SET_DESC_SIZE, maxSetSize)))
 }
 

@@ -16,15 +16,13 @@ import (
 // write makes a table with one chain and as many rules.
 func write(t *testing.T, w *Watch, rules int) {
 	t.Helper()
-	var b Batch
-	w.Chains = nil
-	table := &Table{Batch: &b, Watch: w, Family: family.IPv6, Name: "try", Comment: "a comment"}
-	b.ReplaceTable(family.IPv6, "try")
-	table.Chain("pre", "filter", unix.NF_INET_PRE_ROUTING, -300)
-	for range rules {
-		table.Rule(Notrack())
-	}
-	if err := errors.Join(b.Commit(), w.Record()); err != nil {
+	err := w.Write([]family.Family{family.IPv6}, "try", "a comment", (*Batch).ReplaceTable, func(table *Table) {
+		table.Chain("pre", "filter", unix.NF_INET_PRE_ROUTING, -300)
+		for range rules {
+			table.Rule(Notrack())
+		}
+	})
+	if err := errors.Join(err, w.Record()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mdlayher/netlink"
@@ -54,6 +55,14 @@ func TableExists(f family.Family, name string) (bool, error) {
 		}
 	}
 	return err == nil, err
+}
+
+// AnyTable reports whether IPv4 or IPv6 has a table of that name. One that cannot be seen counts as absent.
+func AnyTable(name string) bool {
+	return slices.ContainsFunc(family.Both, func(f family.Family) bool {
+		ok, err := TableExists(f, name)
+		return ok && err == nil
+	})
 }
 
 // ChainNames returns the names of the chains of a table; none if it cannot be seen.
@@ -141,15 +150,11 @@ func (w *Watch) Record() error {
 	if err != nil {
 		return err
 	}
-	print, whole, err := w.fingerprint()
-	if err != nil {
-		return err
+	print, err := w.fingerprint()
+	if err == nil {
+		w.gen, w.print = gen, print
 	}
-	w.gen, w.print = gen, print
-	if !whole {
-		w.print = ""
-	}
-	return nil
+	return err
 }
 
 // Recorded reports whether the rules were ever recorded.
@@ -161,28 +166,26 @@ func (w *Watch) Intact() (bool, error) {
 	if err != nil || gen == w.gen && w.print != "" {
 		return err == nil, err
 	}
-	print, _, err := w.fingerprint()
-	if err != nil {
+	print, err := w.fingerprint()
+	if err != nil || print != w.print || print == "" {
 		return false, err
 	}
-	if print == w.print && print != "" {
-		w.gen = gen
-		return true, nil
-	}
-	return false, nil
+	w.gen = gen
+	return true, nil
 }
 
-// fingerprint describes the rules as they stand; whole says that they are as many as were written.
-func (w *Watch) fingerprint() (print string, whole bool, err error) {
+// fingerprint describes the rules as they stand. It is empty if they are not as many as were written.
+func (w *Watch) fingerprint() (string, error) {
 	var b strings.Builder
-	whole = true
 	for _, chain := range w.Chains {
 		rules, err := chain.Rules(w.Marker)
 		if err != nil {
-			return "", false, fmt.Errorf("listing chain %s of table %s: %w", chain.Name, chain.Table, err)
+			return "", fmt.Errorf("listing chain %s of table %s: %w", chain.Name, chain.Table, err)
+		}
+		if w.Marker == "" && len(rules) != chain.written {
+			return "", nil
 		}
 		fmt.Fprintf(&b, "%d %s %s %x\n", chain.Family, chain.Table, chain.Name, rules)
-		whole = whole && (w.Marker != "" || len(rules) == chain.written)
 	}
-	return b.String(), whole, nil
+	return b.String(), nil
 }

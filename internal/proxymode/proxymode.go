@@ -40,7 +40,7 @@ func Detect() Mode {
 	switch {
 	case hasLink(link.IPVS):
 		return IPVS
-	case hasNFTables("kube-proxy"):
+	case nft.AnyTable("kube-proxy"):
 		return NFTables
 	case hasServiceChains():
 		return IPTables
@@ -53,14 +53,6 @@ func Detect() Mode {
 func hasLink(name string) bool {
 	_, err := rtnl.LinkByName(name)
 	return err == nil
-}
-
-// hasNFTables reports whether one of the families has a table of that name.
-func hasNFTables(name string) bool {
-	return slices.ContainsFunc(family.Both, func(f family.Family) bool {
-		ok, err := nft.TableExists(f, name)
-		return ok && err == nil
-	})
 }
 
 // hasServiceChains looks into the nat tables of both families.

@@ -90,8 +90,8 @@ func (f *fakeNetwork) Apply(w hostnet.Want) (c hostnet.Change, err error) {
 		}
 	}
 	have := f.in(hostnet.Settling, hostnet.Steered)
-	c.On, c.Off = without(w.Steered, have), without(have, w.Steered)
-	if len(c.On)+len(c.Off)+len(f.in(hostnet.Forsaken)) == 0 {
+	on, off := without(w.Steered, have), without(have, w.Steered)
+	if c.Off = off; len(on)+len(off)+len(f.in(hostnet.Forsaken)) == 0 {
 		return hostnet.Change{}, f.settle(w.Servers)
 	}
 	if err := f.fail("apply"); err != nil {
@@ -100,7 +100,7 @@ func (f *fakeNetwork) Apply(w hostnet.Want) (c hostnet.Change, err error) {
 	for _, a := range append(c.Off, f.in(hostnet.Forsaken)...) {
 		f.enter(a, hostnet.Standing)
 	}
-	for _, a := range c.On {
+	for _, a := range on {
 		f.enter(a, hostnet.Settling)
 	}
 	f.did("apply: steer %v", w.Steered)
@@ -194,7 +194,6 @@ func (f *fakeNetwork) Check(thorough bool) (found hostnet.Findings, err error) {
 		return found, err
 	}
 	f.did("check: put back %v", found.Broken)
-	found.Repaired = true
 	return found, nil
 }
 

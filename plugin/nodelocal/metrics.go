@@ -16,43 +16,41 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/metric"
 )
 
-const subsystem = "nodelocal"
+// own declares this plugin's metrics.
+const own = metric.Of("nodelocal")
 
 var (
-	steeringOpts = prometheus.Opts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "steering",
-		Help: "Whether DNS to the address is steered to this cache (1) or goes to the cluster DNS (0)."}
-	linkPresent = promauto.NewGauge(prometheus.GaugeOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "link_present",
-		Help: "Whether the link with the cache's addresses is there (1)."})
-	rulesPresent = promauto.NewGauge(prometheus.GaugeOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "rules_present",
-		Help: "Whether the firewall rules and the fallback table are as the cache set them (1)."})
-	leaseFailures = promauto.NewCounterVec(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "lease_renewal_failures_total",
-		Help: "Counter of failed renewals of the addresses' lease."}, nil)
-	selfQueries = promauto.NewCounterVec(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "self_queries_total",
-		Help: "Counter of rounds of queries that the cache asked itself, by address and result: answered, failed, foreign (by another instance), unasked (for want of a file descriptor)."}, []string{"address", "result"})
-	withdrawals = promauto.NewCounterVec(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "withdrawals_total",
-		Help: "Counter of times that steering went off, by reason: self_query, lease, reload, shutdown, loop."}, []string{"reason"})
-	repairs = promauto.NewCounterVec(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "repairs_total",
-		Help: "Counter of objects put back that another program had removed or changed: link, address, rules, fallback."}, []string{"object"})
-	connectionsClosed = promauto.NewCounter(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "connections_closed_total",
-		Help: "Counter of TCP connections of clients that were closed because their client had more than its share."})
-	buildInfo = promauto.NewGaugeVec(prometheus.GaugeOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "build_info",
-		Help: "A metric with a constant '1' value labeled by version, revision, coredns and goversion of this build."}, []string{"version", "revision", "coredns", "goversion"})
+	linkPresent  = own.Gauge("link_present", "Whether the link with the cache's addresses is there (1).")
+	rulesPresent = own.Gauge("rules_present",
+		"Whether the firewall rules and the fallback table are as the cache set them (1).")
+	leaseFailures = own.CounterVec("lease_renewal_failures_total", "Counter of failed renewals of the addresses' lease.")
+	selfQueries   = own.CounterVec("self_queries_total",
+		"Counter of rounds of queries that the cache asked itself, by address and result: answered, failed, foreign (by another instance), unasked (for want of a file descriptor).", "address", "result")
+	withdrawals = own.CounterVec("withdrawals_total",
+		"Counter of times that steering went off, by reason: self_query, lease, reload, shutdown, loop.", "reason")
+	repairs = own.CounterVec("repairs_total",
+		"Counter of objects put back that another program had removed or changed: link, address, rules, fallback.", "object")
+	connectionsClosed = own.Counter("connections_closed_total",
+		"Counter of TCP connections of clients that were closed because their client had more than its share.")
+	buildInfo = own.GaugeVec("build_info",
+		"A metric with a constant '1' value labeled by version, revision, coredns and goversion of this build.", "version", "revision", "coredns", "goversion")
 
 	// ConfigReloads counts changes of the configuration that took effect (result "success") or did not ("error").
-	ConfigReloads = promauto.NewCounterVec(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "config_reloads_total",
-		Help: "Counter of configuration changes by result: success, error."}, []string{"result"})
+	ConfigReloads = own.CounterVec("config_reloads_total",
+		"Counter of configuration changes by result: success, error.", "result")
 
 	// ConfigValid is 1 while the configuration that runs is the one that the inputs (flags, template, ConfigMap, resolv.conf)
 	// say, and 0 while these cannot be used. A program without such inputs leaves it at 1.
-	ConfigValid = promauto.NewGauge(prometheus.GaugeOpts{Namespace: plugin.Namespace, Subsystem: subsystem, Name: "config_valid",
-		Help: "Whether the running configuration is what template, ConfigMap and flags say (1), or these cannot be used (0)."})
+	ConfigValid = own.Gauge("config_valid",
+		"Whether the running configuration is what template, ConfigMap and flags say (1), or these cannot be used (0).")
 
 	// SetupErrors is the reference's metric, under its name: errortype is iptables, iptables_lock, interface_add,
 	// interface_check, configmap or turn.
-	SetupErrors = promauto.NewCounterVec(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: "nodecache", Name: "setup_errors_total",
-		Help: "Counter of errors while setting up the node's network, by type."}, []string{"errortype"})
+	SetupErrors = metric.Of("nodecache").CounterVec("setup_errors_total",
+		"Counter of errors while setting up the node's network, by type.", "errortype")
 )
 
 // counters are those that a report counts, by the names that it uses.
@@ -60,33 +58,29 @@ var counters = map[string]*prometheus.CounterVec{
 	"self_queries": selfQueries, "withdrawals": withdrawals, "repairs": repairs, "setup_errors": SetupErrors, "lease_failures": leaseFailures,
 }
 
-// lastSync is when link, rules and fallback were last seen to be right.
-var lastSync atomic.Pointer[time.Time]
+var (
+	// lastSync is when link, rules and fallback were last seen to be right.
+	lastSync atomic.Pointer[time.Time]
+	// lastRound is when the supervisor's last round ended; nil: it has done none, or there is nothing to supervise.
+	lastRound atomic.Pointer[time.Time]
+)
 
-var _ = promauto.NewGaugeFunc(prometheus.GaugeOpts{
-	Namespace: plugin.Namespace, Subsystem: subsystem, Name: "last_sync_age_seconds",
-	Help: "Seconds since link, rules and fallback were last seen to be right; -1 before the first time.",
-}, func() float64 {
-	if t := lastSync.Load(); t != nil {
-		return time.Since(*t).Seconds()
-	}
-	return -1
-})
-
-// lastRound is when the supervisor's last round ended; nil: it has done none, or there is nothing to supervise.
-var lastRound atomic.Pointer[time.Time]
-
-var _ = promauto.NewGaugeFunc(prometheus.GaugeOpts{
-	Namespace: plugin.Namespace, Subsystem: subsystem, Name: "last_round_timestamp_seconds",
-	Help: "Unix time of the end of the supervisor's last round, of which there is one a second; 0 if there is nothing to supervise.",
-}, func() float64 {
-	if t := lastRound.Load(); t != nil {
-		return float64(t.UnixMilli()) / 1000
-	}
-	return 0
-})
+// moment declares a gauge whose value is of a time, or, while there is none, never.
+func moment(at *atomic.Pointer[time.Time], name, help string, never float64, value func(time.Time) float64) {
+	promauto.NewGaugeFunc(prometheus.GaugeOpts{Namespace: plugin.Namespace, Subsystem: string(own), Name: name, Help: help}, func() float64 {
+		if t := at.Load(); t != nil {
+			return value(*t)
+		}
+		return never
+	})
+}
 
 func init() {
+	moment(&lastSync, "last_sync_age_seconds", "Seconds since link, rules and fallback were last seen to be right; -1 before the first time.",
+		-1, func(t time.Time) float64 { return time.Since(t).Seconds() })
+	moment(&lastRound, "last_round_timestamp_seconds",
+		"Unix time of the end of the supervisor's last round, of which there is one a second; 0 if there is nothing to supervise.",
+		0, func(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 })
 	prometheus.MustRegister(steeringCollector{hostnet.IsLocal})
 	ConfigValid.Set(1)
 	leaseFailures.WithLabelValues()
@@ -116,8 +110,8 @@ type steering struct {
 // belief is the supervisor's last word on the steering; nil: there was none.
 var belief atomic.Pointer[steering]
 
-var steeringDesc = prometheus.NewDesc(prometheus.BuildFQName(steeringOpts.Namespace, steeringOpts.Subsystem, steeringOpts.Name),
-	steeringOpts.Help, []string{"address"}, nil)
+var steeringDesc = prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, string(own), "steering"),
+	"Whether DNS to the address is steered to this cache (1) or goes to the cluster DNS (0).", []string{"address"}, nil)
 
 // A steeringCollector asks the kernel at each scrape, so that the metric is right while the supervisor stands still.
 type steeringCollector struct {

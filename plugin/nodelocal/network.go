@@ -48,3 +48,77 @@ var thisHost = host{
 	ask:            ask,
 	guard:          func(port uint16) (func(), error) { return guard.Start(port, connectionsClosed) },
 }
+
+// A NetworkError says that the node cannot have the network that the configuration asks for: another configuration with the
+// same addresses would fail as well.
+type NetworkError struct{ Err error }
+
+// Error implements error.
+func (e NetworkError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e NetworkError) Unwrap() error { return e.Err }
+
+// Foresee makes the fallback table before a configuration is read. The table answers for the addresses of c that have nothing
+// behind them, whatever fails later. Foresee keeps a dead instance's table that answers for these addresses. A configuration
+// that owns nothing of the network removes the table. An error comes from nf_tables; a start that goes on reports the same
+// error.
+func Foresee(c hostnet.Config) error {
+	n := theNode
+	n.busy.lock()
+	defer n.busy.unlock()
+	addrs, err := n.host.foresee(c)
+	if len(addrs) > 0 {
+		n.foreseen = addrs
+	}
+	return err
+}
+
+// Abandon is Close for a start that has failed. The fallback table answers for the addresses of the stanza that was parsed
+// last, if one was, and for those of Foresee.
+func Abandon() error {
+	n := theNode
+	n.busy.lock()
+	defer n.busy.unlock()
+	if n.network != nil {
+		return n.close()
+	}
+	addrs, err := n.fallbackOfStanza()
+	if len(addrs) == 0 {
+		addrs = n.foreseen
+	}
+	sayLeft(addrs)
+	return err
+}
+
+// unforesee removes the table that foresee has made, for a configuration that wants none. An error is only logged: servers can
+// serve beside the table.
+func (n *node) unforesee() {
+	if len(n.foreseen) == 0 {
+		return
+	}
+	n.foreseen = nil
+	if err := n.host.removeFallback(); err != nil {
+		log.Errorf("%v", err)
+	}
+}
+
+// parsed keeps the function that returns what the stanza just parsed says. The stanza's addresses may come from a directive of
+// the same server block that is still to be parsed.
+func (n *node) parsed(stanza func() (settings, error)) {
+	n.busy.lock()
+	defer n.busy.unlock()
+	n.stanza = stanza
+}
+
+// fallbackOfStanza makes the fallback table that the stanza asks for, if there is one that can be read.
+func (n *node) fallbackOfStanza() ([]netip.Addr, error) {
+	if n.stanza == nil {
+		return nil, nil
+	}
+	s, err := n.stanza()
+	if err != nil || !s.Owns() {
+		return nil, nil // that error is what the start has failed of, or a consequence
+	}
+	return n.host.early(s.Config)
+}

@@ -78,7 +78,7 @@ func (n *node) start(s settings) error {
 	if n.phase = n.phase.after(begins); n.phase == leaving {
 		return nil
 	}
-	if !s.owns() {
+	if !s.Owns() {
 		before := n.phase
 		err := n.close()
 		n.phase, n.settings = before, s // closed is the network, not the configuration

@@ -44,8 +44,5 @@ func (p phase) after(s step) phase { return phases[p][s] }
 
 // servers says which servers run in a phase, for hostnet.Want.
 func (p phase) servers() hostnet.Servers {
-	if p == replacing {
-		return hostnet.BothServers
-	}
-	return hostnet.OwnServers
+	return map[phase]hostnet.Servers{replacing: hostnet.BothServers}[p] // OwnServers in all others
 }

@@ -82,7 +82,7 @@ func (r *report) troubleWithRules(err error) {
 		return
 	}
 	if err != nil {
-		r.count("setup_errors", ruleErrorType(err))
+		r.count("setup_errors", setupErrorType(hostnet.RulesError{Err: err}))
 	}
 	r.trouble("rules", err)
 }
@@ -130,20 +130,15 @@ func (r *report) tell() {
 	r.entries = nil
 }
 
-// setupErrorType is the reference's name for where an error at start belongs.
+// setupErrorType is the reference's name for where an error belongs.
 func setupErrorType(err error) string {
-	if errors.As(err, new(hostnet.RulesError)) {
-		return ruleErrorType(err)
+	switch {
+	case errors.Is(err, hostnet.ErrLocked):
+		return "iptables_lock"
+	case errors.As(err, new(hostnet.RulesError)):
+		return "iptables"
 	}
 	return "interface_add"
-}
-
-// ruleErrorType is the reference's name for an error of the firewall.
-func ruleErrorType(err error) string {
-	if errors.Is(err, hostnet.ErrLocked) {
-		return "iptables_lock"
-	}
-	return "iptables"
 }
 
 func addrList[T fmt.Stringer](addrs []T) string {

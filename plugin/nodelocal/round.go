@@ -74,7 +74,7 @@ func (h *history) renewed(repaired bool, err error, event hostnet.Event, status 
 	case repaired:
 		h.count("repairs", string(hostnet.LinkGone))
 		h.say("warning", fmt.Sprintf("Link put back: something removed it (%s)", status.Network))
-	case event == hostnet.AddressGone && len(in(status, hostnet.Forsaken)) == 0:
+	case event == hostnet.AddressGone && len(status.Addresses.In(hostnet.Forsaken)) == 0:
 		h.count("repairs", string(hostnet.AddressGone))
 		h.say("warning", fmt.Sprintf("Address put back: it had been removed, or not been renewed in time (%s)", status.Network))
 	}
@@ -104,7 +104,7 @@ func (h *history) decide(verdicts []verdict, status hostnet.Status, now time.Tim
 // steer, no address is added: the rules are shared, and to set them for the others now would take that one from the other
 // instance. Why and reason are those for addresses that are not steered any more.
 func (h *history) aim(status hostnet.Status, reason, why string) decision {
-	have, stuck := steered(status), len(in(status, hostnet.Forsaken)) > 0
+	have, stuck := steered(status), len(status.Addresses.In(hostnet.Forsaken)) > 0
 	d := decision{changes: stuck, reason: reason, why: why}
 	joining, off := false, false
 	for _, a := range h.s.Addresses {
@@ -192,23 +192,15 @@ func (h *history) repaired(objects []string, network string) {
 func (h *history) conclude(status hostnet.Status, now time.Time) time.Duration {
 	h.turnAwaited(status.TurnAwaited, now)
 	h.uplinks(status.Uplinks)
-	switch {
-	case !h.complete(status) && now.Sub(h.begun) < startPatience:
+	if !h.complete(status) && now.Sub(h.begun) < startPatience {
 		return startInterval
-	case h.doubtful():
-		return interval / 2
 	}
-	return interval
-}
-
-// doubtful reports whether an address that is alive failed to answer lately.
-func (h *history) doubtful() bool {
 	for _, a := range h.health {
-		if a.state == alive && a.failures > 0 {
-			return true
+		if a.state == alive && a.failures > 0 { // it failed to answer lately
+			return interval / 2
 		}
 	}
-	return false
+	return interval
 }
 
 // complete reports whether every address is steered.
@@ -218,20 +210,10 @@ func (h *history) complete(status hostnet.Status) bool {
 
 // steered returns the addresses whose queries come to this cache, if the rules are right.
 func steered(status hostnet.Status) []netip.Addr {
-	return in(status, hostnet.Settling, hostnet.Steered)
+	return status.Addresses.In(hostnet.Settling, hostnet.Steered)
 }
 
 // ruled returns the addresses that there are rules for.
 func ruled(status hostnet.Status) []netip.Addr {
-	return in(status, hostnet.Settling, hostnet.Steered, hostnet.Forsaken)
-}
-
-// in returns the addresses in some states.
-func in(status hostnet.Status, states ...hostnet.State) (addrs []netip.Addr) {
-	for _, a := range status.Addresses {
-		if slices.Contains(states, a.State) {
-			addrs = append(addrs, a.IP)
-		}
-	}
-	return addrs
+	return status.Addresses.In(hostnet.Settling, hostnet.Steered, hostnet.Forsaken)
 }

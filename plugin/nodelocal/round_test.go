@@ -190,10 +190,9 @@ func TestApplied(t *testing.T) {
 	}{
 		{"nothing", false, hostnet.Change{}, nil, true, ""},
 		{"settling", false, hostnet.Change{}, errBroken, true, "setup_errors: iptables\nerror: it is broken"},
-		{"on", true, hostnet.Change{On: on}, nil, false, "info: Steering on: 10.0.0.2 (a link, rules)"},
+		{"on, or back from forsaken", true, hostnet.Change{}, nil, false, "info: Steering on: 10.0.0.2 (a link, rules)"},
 		{"off", true, hostnet.Change{Off: off}, nil, false,
 			"withdrawals: self_query\nwarning: Steering off: 10.0.0.1: why; the cluster DNS answers now\ninfo: Steering on: 10.0.0.2 (a link, rules)"},
-		{"back from forsaken", true, hostnet.Change{}, nil, false, "info: Steering on: 10.0.0.2 (a link, rules)"},
 		{"turn", true, hostnet.Change{}, hostnet.ErrTurn, true, "rules_present: 0"},
 		{"lock", true, hostnet.Change{}, hostnet.RulesError{Err: hostnet.ErrLocked}, true,
 			"setup_errors: iptables_lock\nerror: another program holds the xtables lock\nrules_present: 0"},
@@ -231,9 +230,9 @@ func TestChecked(t *testing.T) {
 	}{
 		{"right", false, hostnet.Findings{}, nil, false, "rules_present: 1", ""},
 		{"right, thorough", false, hostnet.Findings{}, nil, true, "rules_present: 1", "resync"},
-		{"put back", false, hostnet.Findings{Broken: rules, Repaired: true}, nil, false,
+		{"put back", false, hostnet.Findings{Broken: rules}, nil, false,
 			"repairs: rules\nwarning: Put back what something removed or changed: [rules] (a link, rules)\nrules_present: 1", ""},
-		{"put back after a peer", true, hostnet.Findings{Broken: rules, Repaired: true}, nil, true,
+		{"put back after a peer", true, hostnet.Findings{Broken: rules}, nil, true,
 			"info: Put back what another instance changed: [rules] (a link, rules)\nrules_present: 1", "resync"},
 		{"cannot be looked at", true, hostnet.Findings{}, errBroken, true, "rules_present: 0\nsetup_errors: iptables\nerror: it is broken", "shared"},
 		{"cannot be put back", false, hostnet.Findings{Broken: rules, Bare: true}, errBroken, true,

@@ -106,8 +106,6 @@ func complete(o options, config *dnsserver.Config) (settings, error) {
 	return settings{options: o, zone: config.Zone}, nil
 }
 
-func (s settings) owns() bool { return s.Owns() }
-
 func listenAddrs(hosts []string) (addrs []netip.Addr, wildcard bool) {
 	for _, h := range hosts {
 		a, err := netip.ParseAddr(h)

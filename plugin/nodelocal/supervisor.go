@@ -54,9 +54,8 @@ func (v *supervisor) run(ctx context.Context) {
 		}
 		next := v.round(event)
 		v.node.busy.unlock()
-		end := time.Now()
-		lastRound.Store(&end)
-		timer.Reset(next - end.Sub(begin))
+		lastRound.Store(new(time.Now()))
+		timer.Reset(next - time.Since(begin))
 	}
 }
 
@@ -104,8 +103,7 @@ func (v *supervisor) round(event hostnet.Event) time.Duration {
 	leased := v.renew(event)
 	verdicts := v.node.host.ask(v.s.Addresses, v.s.Port, v.s.zone, v.node.token)
 	if v.steer(v.decide(verdicts, v.status(), time.Now())) && v.check() && leased {
-		now := time.Now()
-		lastSync.Store(&now)
+		lastSync.Store(new(time.Now()))
 	}
 	status := v.status()
 	next := v.conclude(status, time.Now())

@@ -23,18 +23,6 @@ type rewrite struct {
 	anyCase bool // also while the address is on this host
 }
 
-// readRewrites reads the fallback table of one family, whichever instance made it.
-func readRewrites(f family.Family) ([]rewrite, error) {
-	rules, err := nft.Chain{Family: f, Table: Name, Name: "prerouting"}.Rules("")
-	var out []rewrite
-	for _, rule := range rules {
-		if w, ok := parseRewrite(rule); ok {
-			out = append(out, w)
-		}
-	}
-	return out, err
-}
-
 // parseRewrite is the opposite of route.queries. The other rules of that chain rewrite nothing, and ok is false.
 func parseRewrite(rule []byte) (w rewrite, ok bool) {
 	var compared [][]byte // address, protocol and port, and more
@@ -60,17 +48,16 @@ func parseRewrite(rule []byte) (w rewrite, ok bool) {
 // IsLeft reports whether a table is there that answers for all of f's addresses as Leave makes it, with whatever
 // target. A table that cannot be read is none.
 func (f *Table) IsLeft() bool {
-	for _, fam := range family.Among(f.Addresses()) {
-		rewrites, err := readRewrites(fam)
-		if err != nil {
-			return false
-		}
-		for _, a := range f.Addresses() {
-			here := func(w rewrite) bool { return w.addr == a && w.port == f.port }
-			anyCase := func(w rewrite) bool { return here(w) && w.anyCase }
-			if family.Of(a) == fam && (!slices.ContainsFunc(rewrites, here) || slices.ContainsFunc(rewrites, anyCase)) {
-				return false
+	for _, a := range f.Addresses() {
+		rules, err := nft.Chain{Family: family.Of(a), Table: Name, Name: "prerouting"}.Rules("")
+		answers, anyCase := false, false
+		for _, rule := range rules {
+			if w, ok := parseRewrite(rule); ok && w.addr == a && w.port == f.port {
+				answers, anyCase = true, anyCase || w.anyCase
 			}
+		}
+		if err != nil || !answers || anyCase {
+			return false
 		}
 	}
 	return true
@@ -92,17 +79,12 @@ func Lacks() string {
 		{"nft_chain_nat", "nat", nil},
 		{"nft_masq", "nat", []nft.Expr{nft.Masquerade()}},
 	} {
-		const table, chain = "nodelocaldns_try", "try"
-		hook, priority := uint32(unix.NF_INET_PRE_ROUTING), int32(priorityRewrite)
-		if f.kind == "nat" {
-			hook, priority = unix.NF_INET_POST_ROUTING, priorityMasquerade
-		}
-		var b nft.Batch
-		b.AddTable(family.IPv4, table)
-		b.AddChain(family.IPv4, table, chain, f.kind, hook, priority)
-		b.AddRule(family.IPv4, table, chain, commentAway, f.exprs...)
-		b.DeleteTable(family.IPv4, table)
-		err := b.Commit()
+		const table = "nodelocaldns_try"
+		err := new(nft.Watch).Write([]family.Family{family.IPv4}, table, commentAway, (*nft.Batch).AddTable, func(t *nft.Table) {
+			t.Chain("try", f.kind, unix.NF_INET_POST_ROUTING, priorityMasquerade) // each kind and expression may stand there
+			t.Rule(f.exprs...)
+			t.Delete()
+		})
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
 			return f.module
 		}

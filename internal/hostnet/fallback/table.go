@@ -47,26 +47,9 @@ type Table struct {
 	routes []route
 	addrs  []netip.Addr
 	port   uint16
-	memory memory
-	owner  owner
+	keeps  bool // no client of the cache is forgotten before its time: the kernel cannot
 	watch  nft.Watch
 }
-
-// memory is how the table forgets clients of the cache.
-type memory uint8
-
-const (
-	forgets memory = iota // a client that begins anew while the cache is away is forgotten
-	keeps                 // no client is forgotten before its time: the kernel cannot
-)
-
-// owner is who may have the addresses.
-type owner uint8
-
-const (
-	present owner = iota // this cache
-	left                 // anybody, as this cache has left: the table answers while nobody has an address
-)
 
 // A route is one address, the Service to which its queries go, and the conntrack zone of the flows.
 type route struct {
@@ -108,9 +91,11 @@ func NothingBehind(a netip.Addr, addrs []netip.Addr, target netip.Addr) bool {
 	return !slices.ContainsFunc(addrs, func(b netip.Addr) bool { return b.Is4() && !b.IsLinkLocalUnicast() })
 }
 
-// Addresses returns the addresses that the table answers for when the cache is gone.
-func (f *Table) Addresses() []netip.Addr {
-	var out []netip.Addr
+// Addresses returns the addresses that the table answers for when the cache is gone. A nil Table has none.
+func (f *Table) Addresses() (out []netip.Addr) {
+	if f == nil {
+		return nil
+	}
 	for _, r := range f.routes {
 		out = append(out, r.addr)
 	}
@@ -118,23 +103,22 @@ func (f *Table) Addresses() []netip.Addr {
 }
 
 // Exists reports whether there is a table already, of whatever family.
-func Exists() bool {
-	return slices.ContainsFunc(family.Both, func(f family.Family) bool {
-		ok, err := nft.TableExists(f, Name)
-		return ok && err == nil
-	})
-}
+func Exists() bool { return nft.AnyTable(Name) }
 
 // Set makes the table answer for all its addresses while they are not on this host, and for those in away in any
 // case. The connections that it remembers stay, unless the table of a predecessor has another form.
-func (f *Table) Set(away []netip.Addr) error {
-	err := f.setAnyForm(away)
-	if errors.Is(err, unix.EOPNOTSUPP) && f.memory == forgets {
-		f.memory = keeps
-		if f.setAnyForm(away) == nil {
+func (f *Table) Set(away []netip.Addr) error { return f.set(away, away) }
+
+// Leave makes the table answer for all its addresses until somebody, such as another program's cache, has them.
+func (f *Table) Leave() error { return f.set(f.addrs, nil) }
+
+// set makes the table keep no connection to the addresses in away, and rewrite queries to those in answered in any case.
+func (f *Table) set(away, answered []netip.Addr) error {
+	err := f.setAnyForm(away, answered)
+	if errors.Is(err, unix.EOPNOTSUPP) && !f.keeps {
+		f.keeps = true
+		if f.keeps = f.setAnyForm(away, answered) == nil; f.keeps {
 			err = nil
-		} else {
-			f.memory = forgets
 		}
 	}
 	if err != nil {
@@ -143,37 +127,21 @@ func (f *Table) Set(away []netip.Addr) error {
 	return f.watch.Record()
 }
 
-// Leave makes the table answer for all its addresses until somebody, such as another program's cache, has them.
-func (f *Table) Leave() error {
-	f.owner = left
-	return f.Set(f.addrs)
-}
-
-func (f *Table) setAnyForm(away []netip.Addr) error {
-	err := f.set(away, (*nft.Batch).AddTable)
+func (f *Table) setAnyForm(away, answered []netip.Addr) error {
+	fams, write := family.Among(f.addrs), func(t *nft.Table) { f.write(t, away, answered) }
+	err := f.watch.Write(fams, Name, commentAway, (*nft.Batch).AddTable, write)
 	if err != nil {
-		err = f.set(away, (*nft.Batch).ReplaceTable)
+		err = f.watch.Write(fams, Name, commentAway, (*nft.Batch).ReplaceTable, write)
 	}
 	return err
 }
 
-func (f *Table) set(away []netip.Addr, begin func(*nft.Batch, family.Family, string)) error {
-	var b nft.Batch
-	f.watch.Chains = nil
-	for _, fam := range family.Among(f.addrs) {
-		t := &nft.Table{Batch: &b, Watch: &f.watch, Family: fam, Name: Name, Comment: commentAway}
-		begin(&b, fam, Name)
-		f.write(t, away)
-	}
-	return b.Commit()
-}
-
 // write writes the table of one family.
-func (f *Table) write(t *nft.Table, away []netip.Addr) {
+func (f *Table) write(t *nft.Table, away, answered []netip.Addr) {
 	moved, own := clientSet(t.Family, "moved"), t.Family.Only(f.addrs)
-	t.Batch.AddSet(moved)
+	t.Set(moved)
 	for _, a := range own {
-		t.Batch.AddSet(f.held(a))
+		t.Set(f.held(a))
 	}
 	routes := slices.DeleteFunc(slices.Clone(f.routes), func(r route) bool { return family.Of(r.addr) != t.Family })
 	for _, h := range []struct {
@@ -182,7 +150,7 @@ func (f *Table) write(t *nft.Table, away []netip.Addr) {
 	}{{unix.NF_INET_PRE_ROUTING, "prerouting", "filter"}, {unix.NF_INET_LOCAL_OUT, "output", "route"}} {
 		t.Chain(h.name, h.kind, h.num, priorityRewrite)
 		for _, r := range routes {
-			for _, rule := range r.queries(moved, f.port, slices.Contains(away, r.addr) && f.owner == present) {
+			for _, rule := range r.queries(moved, f.port, slices.Contains(answered, r.addr)) {
 				t.Rule(rule...)
 			}
 		}
@@ -220,7 +188,7 @@ func (f *Table) held(a netip.Addr) nft.Set {
 
 // clientSet remembers clients. That of the name moved has those whose TCP connections are rewritten.
 func clientSet(f family.Family, name string) nft.Set {
-	return nft.Set{Family: f, Table: Name, Name: name, TTL: time.Minute}
+	return nft.Set{Family: f, Name: name, TTL: time.Minute}
 }
 
 // queries returns the rules that rewrite queries to r.addr. Of TCP, while the address is on this host, they rewrite
@@ -264,7 +232,7 @@ func (f *Table) hold(a netip.Addr, held nft.Set, away bool) [][]nft.Expr {
 		rules = append(rules, slices.Concat(syn, local, keep))
 		forgotten = slices.Concat(syn, nft.MatchLocal(unix.NFT_CMP_NEQ))
 	}
-	if f.memory == keeps {
+	if f.keeps {
 		return rules
 	}
 	return append(rules, slices.Concat(forgotten, held.Forget()))

@@ -99,22 +99,14 @@ func (c *Claim) Release() {
 // TakeSlot returns the lowest free number of an instance.
 func TakeSlot() (int, *Claim, error) {
 	for slot := range Max {
-		if c, err := takePatiently(slotName(slot)); c != nil || err != nil {
-			return slot, c, err
+		for range 5 { // others look at the name, and a look holds it for some microseconds
+			if c, err := slotName(slot).take(); c != nil || err != nil {
+				return slot, c, err
+			}
+			time.Sleep(time.Millisecond)
 		}
 	}
-	return 0, nil, fmt.Errorf("the names of all %d instances that may run in this network namespace are taken: %s", Max, holders(peerNames(-1)))
-}
-
-// takePatiently takes a name at which others look. A look holds the name for some microseconds.
-func takePatiently(n name) (c *Claim, err error) {
-	for range 5 {
-		if c, err = n.take(); c != nil || err != nil {
-			return c, err
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return nil, nil
+	return 0, nil, fmt.Errorf("the names of all %d instances that may run in this network namespace are taken: %s", Max, PeerHolders(-1))
 }
 
 // Peers returns the number of live instances but for the one whose number is own; -1: but for none.
@@ -130,11 +122,9 @@ func peerNames(own int) (names []name) {
 }
 
 // PeerHolders says which processes the other instances are.
-func PeerHolders(own int) string { return holders(peerNames(own)) }
-
-func holders(names []name) string {
+func PeerHolders(own int) string {
 	var who []string
-	for _, n := range names {
+	for _, n := range peerNames(own) {
 		who = append(who, n.holder())
 	}
 	return strings.Join(who, "; ")

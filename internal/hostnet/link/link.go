@@ -26,7 +26,6 @@ const addrGenModeNone = 1
 
 // Kinds of a link.
 const (
-	Auto  = "auto" // TUN where the kernel has it, else Dummy
 	TUN   = "tun"
 	Dummy = "dummy"
 	None  = "none"
@@ -64,16 +63,10 @@ type kernelLink struct {
 	index int // 0: not there
 	// renewed has the addresses and when their leases were last renewed; nil: none was ever set.
 	renewed map[netip.Addr]time.Time
-	source  source
+	// yielded says that the host uses another address of its own for what it asks the link's addresses, and not the address that
+	// is asked, as the kernel's route has it. There is no way back but Close.
+	yielded bool
 }
-
-// source is the address that the host uses for what it asks the link's addresses.
-type source uint8
-
-const (
-	asked source = iota // the address that is asked, as the kernel's route has it
-	hosts               // another one of the host's; there is no way back but Close
-)
 
 func (l *kernelLink) String() string { return l.kind() + " " + l.name }
 
@@ -93,11 +86,8 @@ func (l *kernelLink) Set(addrs []netip.Addr, lease time.Duration) (repaired bool
 	var errs []error
 	for _, a := range addrs {
 		now := time.Now()
-		last, present := l.renewed[a]
-		if lease > 0 && now.Sub(last) >= lease {
-			present = false
-		}
-		if err := l.addAddress(a, lease, present); err != nil {
+		last, known := l.renewed[a]
+		if err := l.addAddress(a, lease, known && (lease == 0 || now.Sub(last) < lease)); err != nil {
 			delete(l.renewed, a)
 			errs = append(errs, fmt.Errorf("adding %s to %s: %w", a, l.name, explain(err)))
 			continue
@@ -110,9 +100,9 @@ func (l *kernelLink) Set(addrs []netip.Addr, lease time.Duration) (repaired bool
 		}
 		if err := netlink.AddrDel(l.handle(), leased(a, 0)); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			errs = append(errs, fmt.Errorf("removing %s from %s: %w", a, l.name, err))
-			continue
+		} else {
+			delete(l.renewed, a)
 		}
-		delete(l.renewed, a)
 	}
 	return repaired, errors.Join(errs...)
 }
@@ -190,7 +180,7 @@ func (l *kernelLink) Close() error {
 	if l.index == 0 {
 		return nil
 	}
-	l.index, l.renewed, l.source = 0, nil, asked
+	l.index, l.renewed, l.yielded = 0, nil, false
 	if err := l.destroy(l.name); err != nil {
 		return fmt.Errorf("removing %s: %w", l, err)
 	}
@@ -198,18 +188,18 @@ func (l *kernelLink) Close() error {
 }
 
 func (l *kernelLink) Yield() error {
-	if l.source == hosts {
+	if l.yielded {
 		return nil
 	}
-	l.source = hosts
+	l.yielded = true
 	var errs []error
 	for a := range l.renewed {
-		src := hostSource(family.Of(a))
-		if src == nil {
+		out := WayOut(family.Of(a))
+		if len(out) == 0 || out[0].Src == nil {
 			continue // a host without a way out has nobody else to ask
 		}
 		route := l.localRoute(a)
-		route.Src = src
+		route.Src = out[0].Src
 		if err := replaceLocalRoute(route, family.Of(a)); err != nil {
 			errs = append(errs, fmt.Errorf("changing the source of the local route to %s: %w", a, err))
 		}
@@ -233,18 +223,14 @@ func replaceLocalRoute(route *netlink.Route, f family.Family) error {
 	return netlink.RouteDel(&kernels)
 }
 
-// hostSource returns the source address of the host's default route, or nil. The destinations are addresses for
-// documentation (RFC 5737, RFC 3849); nothing is sent.
-func hostSource(f family.Family) net.IP {
-	out := net.IPv4(192, 0, 2, 1)
-	if f == family.IPv6 {
-		out = net.ParseIP("2001:db8::1")
-	}
-	routes, err := netlink.RouteGet(out)
-	if err != nil || len(routes) == 0 {
-		return nil
-	}
-	return routes[0].Src
+// nowhere has an address of each family that nobody has (RFC 5737, RFC 3849).
+var nowhere = map[family.Family]net.IP{family.IPv4: net.IPv4(192, 0, 2, 254), family.IPv6: net.ParseIP("2001:db8:ffff:ffff::1")}
+
+// WayOut asks the kernel for the route to an address that nobody has, which is the host's default route. Nothing is sent. A host
+// without a way out has no such route.
+func WayOut(f family.Family) []netlink.Route {
+	routes, _ := netlink.RouteGet(nowhere[f])
+	return routes
 }
 
 // IsLocal reports whether the kernel takes packets to a for its own, as the rules ask it (fib daddr type local,

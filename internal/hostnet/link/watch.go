@@ -29,40 +29,48 @@ type Watcher struct {
 	Index     *atomic.Int64 // our link's
 	Addresses []netip.Addr
 	Out       chan Event // has room for one; a second event before the first was read adds nothing
+
+	done chan struct{} // ends the watch
+	lost atomic.Bool
 }
 
-// Start subscribes. The watch ends when done closes; lost is called when it ends by itself, as it does when the
-// kernel had to drop messages.
-func (w Watcher) Start(done <-chan struct{}, lost func(error)) error {
+// Lost reports whether the watch has ended by itself, as it does when the kernel had to drop messages, or could not begin.
+func (w *Watcher) Lost() bool { return w != nil && w.lost.Load() }
+
+// Stop ends the watch. A nil Watcher has none.
+func (w *Watcher) Stop() {
+	if w != nil {
+		close(w.done)
+	}
+}
+
+// Start begins the watch, once.
+func (w *Watcher) Start() error {
+	w.done = make(chan struct{})
+	lost := func(error) { w.lost.Store(true) }
 	links, addrs := make(chan netlink.LinkUpdate), make(chan netlink.AddrUpdate)
-	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: lost}); err != nil {
+	if err := netlink.LinkSubscribeWithOptions(links, w.done, netlink.LinkSubscribeOptions{ErrorCallback: lost}); err != nil {
+		lost(err)
 		return fmt.Errorf("subscribing to link changes: %w", err)
 	}
-	if err := netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{ErrorCallback: lost}); err != nil {
+	if err := netlink.AddrSubscribeWithOptions(addrs, w.done, netlink.AddrSubscribeOptions{ErrorCallback: lost}); err != nil {
+		lost(err)
 		return fmt.Errorf("subscribing to address changes: %w", err)
 	}
 	go func() {
-		for links != nil || addrs != nil {
-			select {
-			case u, ok := <-links:
-				if !ok {
-					links = nil
-				} else {
-					w.linkChanged(u)
-				}
-			case u, ok := <-addrs:
-				if !ok {
-					addrs = nil
-				} else {
-					w.addressChanged(u)
-				}
-			}
+		for u := range links {
+			w.linkChanged(u)
+		}
+	}()
+	go func() {
+		for u := range addrs {
+			w.addressChanged(u)
 		}
 	}()
 	return nil
 }
 
-func (w Watcher) linkChanged(u netlink.LinkUpdate) {
+func (w *Watcher) linkChanged(u netlink.LinkUpdate) {
 	switch gone := u.Header.Type == unix.RTM_DELLINK; {
 	case int64(u.Index) == w.Index.Load() && (gone || u.IfInfomsg.Flags&unix.IFF_UP == 0):
 		w.notify(LinkGone)
@@ -71,7 +79,7 @@ func (w Watcher) linkChanged(u netlink.LinkUpdate) {
 	}
 }
 
-func (w Watcher) addressChanged(u netlink.AddrUpdate) {
+func (w *Watcher) addressChanged(u netlink.AddrUpdate) {
 	ip, _ := netip.AddrFromSlice(u.LinkAddress.IP)
 	switch {
 	case u.NewAddr || !slices.Contains(w.Addresses, ip.Unmap()):
@@ -82,7 +90,7 @@ func (w Watcher) addressChanged(u netlink.AddrUpdate) {
 	}
 }
 
-func (w Watcher) notify(e Event) {
+func (w *Watcher) notify(e Event) {
 	select {
 	case w.Out <- e:
 	default:

@@ -35,21 +35,17 @@ func (f *Firewall) String() string { return "nftables" }
 
 // Set replaces the tables.
 func (f *Firewall) Set(s steering.Wanted) error {
-	var b nft.Batch
-	f.watch.Chains = nil
-	for _, fam := range f.fams {
-		t := &nft.Table{Batch: &b, Watch: &f.watch, Family: fam, Name: Table, Comment: steering.CommentSkip}
-		b.ReplaceTable(fam, Table)
+	err := f.watch.Write(f.fams, Table, steering.CommentSkip, (*nft.Batch).ReplaceTable, func(t *nft.Table) {
 		for _, h := range []steering.Hook{steering.RawPre, steering.RawOut} {
 			t.Chain(strings.ToLower(h.Builtin), "filter", hooknum[h], priorityRaw)
-			for _, r := range s.Rules(fam) {
+			for _, r := range s.Rules(t.Family) {
 				if r.Hook == h {
 					t.Rule(exprs(r)...)
 				}
 			}
 		}
-	}
-	if err := b.Commit(); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	return f.watch.Record()

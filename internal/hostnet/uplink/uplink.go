@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/family"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/link"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
 	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 )
@@ -39,7 +39,7 @@ func (u Uplink) String() string {
 
 // List returns the interfaces of the default routes of both families, by name.
 func List() ([]Uplink, error) {
-	links, err := uninterrupted(netlink.LinkList)
+	links, err := link.Uninterrupted(netlink.LinkList)
 	if err != nil { // a list without an ipvlan interface would lock out pods
 		return nil, fmt.Errorf("listing links: %w", err)
 	}
@@ -49,17 +49,16 @@ func List() ([]Uplink, error) {
 		if err != nil {
 			return nil, err
 		}
-		routes = append(routes, wayToNowhere(fam)...)
-		for _, r := range routes {
-			for _, index := range waysOut(r) {
-				link, err := netlink.LinkByIndex(index)
-				if err != nil {
-					continue // it has gone since, and its route with it
-				}
-				u := Uplink{link.Attrs().Name, wayOfPods(link, links)}
-				if !slices.Contains(out, u) {
-					out = append(out, u)
-				}
+		// The way out has the gateway of the default route, also if that route names a nexthop object in the place of an
+		// interface, or stands in another table.
+		toGateway := slices.DeleteFunc(link.WayOut(fam), func(r netlink.Route) bool { return r.Gw == nil && r.Via == nil })
+		for _, index := range waysOut(append(routes, toGateway...)) {
+			l, err := netlink.LinkByIndex(index)
+			if err != nil {
+				continue // it has gone since, and its route with it
+			}
+			if u := (Uplink{l.Attrs().Name, wayOfPods(l, links)}); !slices.Contains(out, u) {
+				out = append(out, u)
 			}
 		}
 	}
@@ -67,57 +66,33 @@ func List() ([]Uplink, error) {
 	return out, nil
 }
 
-// nowhere has an address of each family that nobody has (RFC 5737, RFC 3849).
-var nowhere = map[family.Family]net.IP{family.IPv4: net.IPv4(192, 0, 2, 254), family.IPv6: net.ParseIP("2001:db8:ffff:ffff::1")}
-
-// wayToNowhere asks the kernel for the gateway to an address that nobody has. That is the default route's, also if
-// the route names a nexthop object in the place of an interface, or stands in another table.
-func wayToNowhere(f family.Family) []netlink.Route {
-	way, err := netlink.RouteGet(nowhere[f])
-	if err != nil {
-		return nil // no way
-	}
-	return slices.DeleteFunc(way, func(r netlink.Route) bool { return r.Gw == nil && r.Via == nil })
-}
-
-// uninterrupted reads a list of the kernel's. While links or routes come and go the kernel may say that a list is not
-// of one moment: it is read again, some times, and the error is netlink.ErrDumpInterrupted at last.
-func uninterrupted[T any](list func() ([]T, error)) (all []T, err error) {
-	for range 5 {
-		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
-	return all, err
-}
-
 // defaultRoutes lists the routes of the main table to everywhere. A list that is not of one moment is good enough: an
 // uplink that it lacks is open until the next look.
 func defaultRoutes(f family.Family) ([]netlink.Route, error) {
-	routes, err := uninterrupted(func() ([]netlink.Route, error) {
+	routes, err := link.Uninterrupted(func() ([]netlink.Route, error) {
 		return netlink.RouteListFiltered(int(f), &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 	})
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, fmt.Errorf("listing routes: %w", err)
 	}
 	return slices.DeleteFunc(routes, func(r netlink.Route) bool {
-		everywhere := true
+		ones := 0
 		if r.Dst != nil {
-			ones, _ := r.Dst.Mask.Size()
-			everywhere = ones == 0
+			ones, _ = r.Dst.Mask.Size()
 		}
-		return !everywhere || r.Type != unix.RTN_UNICAST
+		return ones > 0 || r.Type != unix.RTN_UNICAST
 	}), nil
 }
 
-// waysOut returns the indices of the interfaces of a route, one or several.
-func waysOut(r netlink.Route) []int {
-	if len(r.MultiPath) == 0 {
-		return []int{r.LinkIndex}
-	}
-	var out []int
-	for _, hop := range r.MultiPath {
-		out = append(out, hop.LinkIndex)
+// waysOut returns the indices of the interfaces of routes, one or several a route.
+func waysOut(routes []netlink.Route) (out []int) {
+	for _, r := range routes {
+		if len(r.MultiPath) == 0 {
+			out = append(out, r.LinkIndex)
+		}
+		for _, hop := range r.MultiPath {
+			out = append(out, hop.LinkIndex)
+		}
 	}
 	return out
 }
@@ -140,42 +115,41 @@ var plainName = regexp.MustCompile(`^[A-Za-z0-9._:@-]+$`)
 //     The pod sends to the link address that both share. The interface itself gets
 //     the packet, unless it is for the address of the host's ipvlan interface
 //     (ipvlan_xmit_mode_l2 of drivers/net/ipvlan/ipvlan_core.c).
-func wayOfPods(link netlink.Link, all []netlink.Link) string {
+func wayOfPods(l netlink.Link, all []netlink.Link) string {
+	own := l.Attrs()
 	for _, upper := range all {
-		if upper.Type() == "ipvlan" && upper.Attrs().ParentIndex == link.Attrs().Index {
+		if upper.Type() == "ipvlan" && upper.Attrs().ParentIndex == own.Index {
 			return "the ipvlan interface " + upper.Attrs().Name + " is upon it"
 		}
 	}
-	if !plainName.MatchString(link.Attrs().Name) {
+	if !plainName.MatchString(own.Name) {
 		return "a rule cannot have its name"
 	}
-	switch kind := link.Type(); kind {
+	switch l.Type() {
 	case "device":
-		if n := len(link.Attrs().Vfs); n > 0 {
+		if n := len(own.Vfs); n > 0 {
 			return fmt.Sprintf("it has %d virtual functions", n)
 		}
-		return ""
 	case "veth":
-		return ""
 	case "bond", "team":
 		for _, port := range all {
-			if port.Attrs().MasterIndex != link.Attrs().Index {
+			if port.Attrs().MasterIndex != own.Index {
 				continue
 			}
 			if way := wayOfPods(port, all); way != "" {
 				return fmt.Sprintf("its port %s: %s", port.Attrs().Name, way)
 			}
 		}
-		return ""
 	case "vlan":
-		parent, err := netlink.LinkByIndex(link.Attrs().ParentIndex)
+		parent, err := netlink.LinkByIndex(own.ParentIndex)
 		if err != nil {
 			return "the interface below it cannot be seen"
 		}
 		return wayOfPods(parent, all)
 	default:
-		return "it is of type " + kind
+		return "it is of type " + l.Type()
 	}
+	return ""
 }
 
 // ARPTable is the name of the nftables table, of family arp, that keeps the kernel from answering ARP for the cache's
@@ -191,15 +165,15 @@ func RefuseARP(names []string, addrs []netip.Addr) error {
 		_ = RemoveARP() // the caller calls it at the end, and returns the error
 		return nil
 	}
-	var b nft.Batch
-	b.ReplaceTable(nft.ARP, ARPTable)
-	b.AddChain(nft.ARP, ARPTable, "input", "filter", nft.ARPIn, 0)
-	for _, name := range names {
-		for _, a := range addrs {
-			b.AddRule(nft.ARP, ARPTable, "input", steering.CommentUplink, slices.Concat(nft.MatchInput(name), nft.MatchARPRequest(a), nft.Drop())...)
+	err := new(nft.Watch).Write([]family.Family{nft.ARP}, ARPTable, steering.CommentUplink, (*nft.Batch).ReplaceTable, func(t *nft.Table) {
+		t.Chain("input", "filter", nft.ARPIn, 0)
+		for _, name := range names {
+			for _, a := range addrs {
+				t.Rule(slices.Concat(nft.MatchInput(name), nft.MatchARPRequest(a), nft.Drop())...)
+			}
 		}
-	}
-	if err := b.Commit(); err != nil {
+	})
+	if err != nil {
 		return fmt.Errorf("setting nftables table %s: %w", ARPTable, err)
 	}
 	return nil
