@@ -130,7 +130,7 @@ func TestReloadFailedIsThePlugins(t *testing.T) {
 
 // TestReloadVersionIsThePlugins: after a reload the gauge of the plugin reload has one series, and another one for another Corefile.
 func TestReloadVersionIsThePlugins(t *testing.T) {
-	l, p := newLife(t)
+	l, _ := newLife(t)
 	captureLogs(t)
 	mustStart(t, l)
 	var seen []string
