@@ -74,7 +74,7 @@ func (h *Hedge) ask(ctx context.Context, r *dns.Msg) (*dns.Msg, error) {
 	}
 	u.metrics.failures.Inc()
 	u.health.failed(now)
-	if timedOut(err) || errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) {
+	if timedOut(err) {
 		return nil, fmt.Errorf("no answer from %s within %s", u.addr, h.Timeout)
 	}
 	return nil, fmt.Errorf("asking %s: %w", u.addr, err)
@@ -82,27 +82,20 @@ func (h *Hedge) ask(ctx context.Context, r *dns.Msg) (*dns.Msg, error) {
 
 // first returns the upstream for the first attempt. The upstreams take turns; silent upstreams are left out.
 func (h *Hedge) first() *upstream {
-	if len(h.upstreams) == 1 {
-		return h.upstreams[0]
-	}
-	turn := int(h.turn.Add(1))
-	for i := range h.upstreams {
-		if u := h.upstreams[(turn+i)%len(h.upstreams)]; u.health.ok() {
-			return u
-		}
-	}
-	return h.upstreams[turn%len(h.upstreams)]
+	return h.behind(int(h.turn.Add(1) % uint32(len(h.upstreams))))
 }
 
 // next returns the upstream for another attempt: the next one that is not silent, or after if there is none.
-func (h *Hedge) next(after *upstream) *upstream {
-	i := slices.Index(h.upstreams, after)
+func (h *Hedge) next(after *upstream) *upstream { return h.behind(slices.Index(h.upstreams, after)) }
+
+// behind returns the next upstream behind the one with the index i that is not silent, or that one if there is none.
+func (h *Hedge) behind(i int) *upstream {
 	for j := 1; j < len(h.upstreams); j++ {
 		if other := h.upstreams[(i+j)%len(h.upstreams)]; other.health.ok() {
 			return other
 		}
 	}
-	return after
+	return h.upstreams[i]
 }
 
 func (h *Hedge) close() error {

@@ -4,8 +4,8 @@ package hedge
 
 import (
 	"context"
-	"errors"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -37,8 +37,6 @@ const (
 	// atOnce is the number of refusals in a row after which the next attempt follows at once. Later attempts wait for dialPatience.
 	atOnce = 3
 )
-
-var errTimeout = errors.New("no answer in time")
 
 // A pool holds the connections to one upstream. The idle connections are a stack: the connection with the latest answer is used
 // first. Connections to a pod that is gone sink to the bottom and expire.
@@ -107,7 +105,7 @@ func (p *pool) get(since, deadline time.Time, done <-chan struct{}) (*conn, erro
 	case r := <-w.got:
 		return r.conn, r.err
 	case <-time.After(time.Until(deadline)):
-		return nil, p.leave(w, errTimeout)
+		return nil, p.leave(w, os.ErrDeadlineExceeded)
 	case <-done:
 		return nil, p.leave(w, context.Canceled)
 	}

@@ -57,7 +57,7 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 	for tries := 0; ; {
 		until, other := q.deadline, q.h.next(u)
 		if tries++; tries < len(q.h.upstreams) && other != u {
-			until = earlier(time.Now().Add(q.h.After), q.deadline)
+			until = q.after()
 		}
 		c, err := u.pool.get(since, until, q.done)
 		if err != nil && until.Before(q.deadline) && !errors.Is(err, context.Canceled) {
@@ -69,7 +69,7 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 			return nil, err
 		}
 		q.count(attempts)
-		f := c.ask(earlier(time.Now().Add(q.h.After), q.deadline), q.deadline)
+		f := c.ask(q.after(), q.deadline)
 		data, err := c.exchange(q.wire)
 		switch {
 		case err == nil:
@@ -124,9 +124,5 @@ func (q *question) accept(u *upstream, c *conn, data []byte) (*dns.Msg, error) {
 	return m, nil
 }
 
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
+// after returns when another attempt may begin: the time after from now on, or the deadline if it is earlier.
+func (q *question) after() time.Time { return time.Now().Add(min(q.h.After, time.Until(q.deadline))) }

@@ -5,6 +5,7 @@ package hedge
 import (
 	"context"
 	"errors"
+	"os"
 	"time"
 
 	"github.com/miekg/dns"
@@ -77,7 +78,7 @@ func (r *race) run() (*dns.Msg, error) {
 			r.ended(e)
 		case <-r.ctx.Done():
 			if r.best.msg == nil {
-				return nil, errTimeout
+				return nil, os.ErrDeadlineExceeded
 			}
 			return r.second()
 		case <-r.q.done:
@@ -176,7 +177,7 @@ func (r *race) await(u *upstream, c *conn, receive func() ([]byte, error)) (*dns
 
 // broken reports whether err says that the connection was refused, reset or closed.
 func broken(err error) bool {
-	return !timedOut(err) && !errors.Is(err, errTimeout) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+	return !timedOut(err) && !errors.Is(err, context.Canceled)
 }
 
 // good reports whether m ends the race. Another upstream may have a better answer than SERVFAIL or REFUSED.
