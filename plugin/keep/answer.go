@@ -84,20 +84,17 @@ func answers(m *dns.Msg) bool {
 // buffers hold packed answers.
 var buffers = sync.Pool{New: func() any { return new([4096]byte) }}
 
-// packed calls use with m in wire format, without its OPT records. The octets are valid until use returns. packed returns false
-// if m cannot be packed.
-func packed(m *dns.Msg, use func(wire []byte)) bool {
+// packed calls use with m in wire format, without its OPT records, unless m cannot be packed. The octets are valid until use
+// returns.
+func packed(m *dns.Msg, use func(wire []byte)) {
 	buf := buffers.Get().(*[4096]byte)
 	defer buffers.Put(buf)
 	bare := *m
 	bare.Compress = false // compression costs more CPU than the octets are worth
 	bare.Extra = withoutOPT(m.Extra)
-	wire, err := bare.PackBuffer(buf[:])
-	if err != nil || len(wire) > dns.MaxMsgSize {
-		return false
+	if wire, err := bare.PackBuffer(buf[:]); err == nil && len(wire) <= dns.MaxMsgSize {
+		use(wire)
 	}
-	use(wire)
-	return true
 }
 
 func withoutOPT(rrs []dns.RR) []dns.RR {

@@ -27,8 +27,12 @@ type asked struct {
 	filter  func(*dns.Msg) bool // which answers go to ResponseWriter; nil: all
 }
 
-// find returns what the store knows, and the answer for the client. An answer that cannot be unpacked counts as unknown.
+// find returns what the store knows, and the answer for the client. An answer that cannot be unpacked counts as unknown. So does
+// every answer to a question of the plugin cache itself, which always goes to the upstream.
 func (a *asked) find() (store.Found, *dns.Msg) {
+	if a.who == cacheItself {
+		return store.Found{}, nil
+	}
 	known := a.k.process.Store().Find(a.key.Bytes(), a.k.rules.limits(), a.k.process.Now())
 	if known.Freshness == store.None {
 		return known, nil
@@ -59,15 +63,7 @@ func (a *asked) wantsAD() bool {
 	return opt != nil && opt.Do() || !a.k.rules.cached && a.request.AuthenticatedData
 }
 
-// begin answers the question. A question of the plugin cache itself always goes to the upstream.
-func (a *asked) begin(ctx context.Context) (int, error) {
-	if a.who == cacheItself {
-		return a.ask(ctx)
-	}
-	return a.serve(ctx)
-}
-
-// serve answers a client from the store or from the upstream.
+// serve answers from the store or from the upstream.
 func (a *asked) serve(ctx context.Context) (int, error) {
 	puts := a.k.process.Store().Puts()
 	known, m := a.find()
@@ -79,7 +75,7 @@ func (a *asked) serve(ctx context.Context) (int, error) {
 		if known.Freshness == store.Old {
 			return a.answer(store.Old, m) // as in cache, only the leader of the flight waits
 		}
-		return a.share(ctx, fl)
+		return a.follow(ctx, fl)
 	}
 	a.flight = fl
 	if a.k.process.Store().Puts() != puts {
@@ -95,47 +91,29 @@ func (a *asked) serve(ctx context.Context) (int, error) {
 	return a.lead(ctx)
 }
 
-// ask asks the upstream, or waits for the flight of the same question.
-func (a *asked) ask(ctx context.Context) (int, error) {
-	fl, first := a.k.flights.join(a.key.Bytes(), &a.own)
-	if !first {
-		return a.share(ctx, fl)
-	}
-	a.flight = fl
-	return a.lead(ctx)
-}
-
 // leading is the key of a mark in the context of questions that a flight depends on.
 type leading struct{}
 
 // lead asks the upstream. A plugin below may ask this server for the target of an alias, with the same context.
 func (a *asked) lead(ctx context.Context) (rcode int, err error) {
 	defer func() {
-		if a.flight == nil {
-			return // answered
-		}
+		o := outcome{state: failed, rcode: rcode} // without effect if the question is answered
 		// An error comes from the upstream. A failure without an error comes from fairshare, which refuses this client only.
 		if ctx.Err() != nil || plugin.ClientWrite(rcode) || err == nil { // err is nil also during a panic
-			a.land(outcome{state: withdrawn})
-			return
+			o = outcome{state: withdrawn}
 		}
-		a.land(outcome{state: failed, rcode: rcode})
+		a.land(o)
 	}()
 	ctx = context.WithValue(ctx, leading{}, true)
 	return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a, a.request)
 }
 
-// share waits for the answer of fl. A question that a flight depends on does not wait for a flight: with a loop of aliases a
-// flight would wait for itself, or two flights for each other.
-func (a *asked) share(ctx context.Context, fl *flight) (int, error) {
+// follow waits until fl lands, for patience at most. A question that a flight depends on does not wait for a flight: with a loop of
+// aliases a flight would wait for itself, or two flights for each other.
+func (a *asked) follow(ctx context.Context, fl *flight) (int, error) {
 	if ctx.Value(leading{}) != nil {
 		return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a.ResponseWriter, a.request)
 	}
-	return a.follow(ctx, fl)
-}
-
-// follow waits until fl lands, for patience at most.
-func (a *asked) follow(ctx context.Context, fl *flight) (int, error) {
 	coalescedTotal.Inc()
 	select {
 	case <-fl.done:
@@ -155,7 +133,7 @@ func (a *asked) follow(ctx context.Context, fl *flight) (int, error) {
 	case alone:
 		return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a.ResponseWriter, a.request)
 	}
-	return a.begin(ctx)
+	return a.serve(ctx)
 }
 
 // WriteMsg implements dns.ResponseWriter. The next plugin calls it with the answer.
@@ -171,36 +149,26 @@ func (a *asked) WriteMsg(m *dns.Msg) error {
 
 // Write implements dns.ResponseWriter. A packed answer goes to this client only.
 func (a *asked) Write(b []byte) (int, error) {
-	if a.flight != nil {
-		a.land(outcome{state: alone})
-	}
+	a.land(outcome{state: alone})
 	return a.ResponseWriter.Write(b)
 }
 
-// take stores m, and gives it to the followers of the flight. It packs m only if m is stored or a follower waits.
+// take stores m, and gives it to the followers of the flight.
 func (a *asked) take(m *dns.Msg) {
 	o := outcome{state: alone}
-	if m == nil || !isReply(m, a.request) {
-		a.land(o)
-		return
-	}
-	kind, lifetime := a.k.rules.judge(m)
-	fl := a.flight
-	a.flight = nil
-	closed, waiting := false, false
-	if lifetime > 0 {
+	if m != nil && isReply(m, a.request) {
+		kind, lifetime := a.k.rules.judge(m)
 		packed(m, func(wire []byte) {
-			a.put(kind, lifetime, wire)
+			if lifetime > 0 {
+				a.put(kind, lifetime, wire)
+			}
 			// The flight is closed after put: a client that comes later finds the answer in the store.
-			if closed, waiting = true, a.k.flights.close(fl); waiting {
+			if a.k.flights.close(a.flight) && !m.Truncated && forAll(m.Rcode) {
 				o = outcome{state: answered, wire: bytes.Clone(wire)}
 			}
 		})
 	}
-	if !closed && a.k.flights.close(fl) && !m.Truncated && forAll(m.Rcode) {
-		packed(m, func(wire []byte) { o = outcome{state: answered, wire: bytes.Clone(wire)} })
-	}
-	a.k.flights.land(fl, o)
+	a.land(o)
 }
 
 // forAll reports whether an answer with this rcode depends on the key only. Other answers, such as FORMERR and NOTIMP, may depend
@@ -230,7 +198,6 @@ func (a *asked) land(o outcome) {
 	if a.flight == nil {
 		return
 	}
-	a.k.flights.close(a.flight)
 	a.k.flights.land(a.flight, o)
 	a.flight = nil
 }

@@ -79,14 +79,17 @@ func (f *flights) wait(fl *flight) <-chan struct{} {
 func (f *flights) close(fl *flight) (waiting bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.m, fl.hash)
+	if f.m[fl.hash] == fl { // a second close must not end the joining of the next flight
+		delete(f.m, fl.hash)
+	}
 	return fl.done != nil
 }
 
-// land sets the outcome of a closed flight.
+// land closes a flight and sets its outcome.
 func (f *flights) land(fl *flight, o outcome) {
+	waiting := f.close(fl) // no follower can join any more
 	fl.outcome = o
-	if fl.done != nil { // no follower can join after close
+	if waiting {
 		close(fl.done)
 	}
 }

@@ -204,7 +204,7 @@ func TestAClientJoinsAPrefetch(t *testing.T) {
 	r := new(dns.Msg).SetQuestion("a.test.", dns.TypeA)
 	a := &asked{k: c.k, ResponseWriter: new(someone), request: r, who: cacheItself}
 	a.key.Set(&c.k.block, r)
-	c.wg.Go(func() { _, _ = a.begin(t.Context()) })
+	c.wg.Go(func() { _, _ = a.serve(t.Context()) })
 	eventually(t, "cache asks", func() bool { return c.asked.Load() == 1 })
 	c.waiting(t, 3)
 	close(c.hold)
