@@ -12,6 +12,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/background"
 	"github.com/nodelocaldns/nodelocaldns/internal/capture"
 	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
@@ -28,7 +29,7 @@ type Keep struct {
 	rules   rules
 	process *store.Process
 	flights flights
-	behind  background
+	behind  *background.Group // questions for which no client waits
 }
 
 // shared is the process's store, which outlives reloads.

@@ -196,17 +196,17 @@ func TestParse(t *testing.T) {
 		}
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
-		} else if d.givenDir && (d.Options != store.Options{Dir: "/run/state", Size: 1000000} || d.bareDenial != 5*time.Second) {
+		} else if text != "keep" && (d.Options != store.Options{Dir: "/run/state", Size: 1000000} || d.bareDenial != 5*time.Second) {
 			t.Errorf("%s: %+v", text, d)
 		}
 	}
 }
 
 func TestServerBlocksSayTheSame(t *testing.T) {
-	a := directive{Options: store.Options{Dir: "/a", Size: 1 << 20}, givenDir: true, givenSize: true, where: "Corefile:1"}
+	a := directive{Options: store.Options{Dir: "/a", Size: 1 << 20}, where: "Corefile:1"}
 	none := directive{where: "Corefile:2"}
-	dir := directive{Options: store.Options{Dir: "/b"}, givenDir: true, where: "Corefile:3"}
-	size := directive{Options: store.Options{Size: 2 << 20}, givenSize: true, where: "Corefile:4"}
+	dir := directive{Options: store.Options{Dir: "/b"}, where: "Corefile:3"}
+	size := directive{Options: store.Options{Size: 2 << 20}, where: "Corefile:4"}
 	for _, test := range []struct {
 		all  []directive
 		want string
