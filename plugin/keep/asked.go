@@ -3,7 +3,6 @@
 package keep
 
 import (
-	"bytes"
 	"context"
 	"time"
 
@@ -158,17 +157,15 @@ func (a *asked) take(m *dns.Msg) {
 	o := outcome{state: alone}
 	if m != nil && isReply(m, a.request) {
 		kind, lifetime := a.k.rules.judge(m)
-		packed(m, func(wire []byte) {
-			if lifetime > 0 {
-				a.put(kind, lifetime, wire)
-			}
-			// The flight is closed after put: a client that comes later finds the answer in the store.
-			if a.k.flights.close(a.flight) && !m.Truncated && forAll(m.Rcode) {
-				o = outcome{state: answered, wire: bytes.Clone(wire)}
-			}
-		})
+		wire := packed(m)
+		if wire != nil && lifetime > 0 {
+			a.put(kind, lifetime, wire)
+		}
+		if wire != nil && !m.Truncated && forAll(m.Rcode) {
+			o = outcome{state: answered, wire: wire}
+		}
 	}
-	a.land(o)
+	a.land(o) // after put: a client that comes later finds the answer in the store
 }
 
 // forAll reports whether an answer with this rcode depends on the key only. Other answers, such as FORMERR and NOTIMP, may depend

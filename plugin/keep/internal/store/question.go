@@ -5,6 +5,7 @@ package store
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 
 	"github.com/miekg/dns"
 )
@@ -57,10 +58,7 @@ func (k *Key) Set(block *[HashLen]byte, r *dns.Msg) bool {
 	copy(k.octets[:], block[:])
 	binary.BigEndian.PutUint16(k.octets[HashLen:], q.Qtype)
 	k.octets[HashLen+2] = flags
-	for i := range len(q.Name) {
-		k.octets[HashLen+3+i] = lower(q.Name[i])
-	}
-	k.n = HashLen + 3 + len(q.Name)
+	k.n = HashLen + 3 + copy(k.octets[HashLen+3:], strings.ToLower(q.Name))
 	return true
 }
 
@@ -84,11 +82,4 @@ func flag(on bool, f byte) byte {
 		return f
 	}
 	return 0
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + ('a' - 'A')
-	}
-	return c
 }
