@@ -21,7 +21,7 @@ var seed = maphash.MakeSeed()
 type flight struct {
 	key  []byte
 	hash uint64
-	done chan struct{} // closed when outcome is set; nil while there is no follower
+	done chan struct{} // closed when outcome is set
 	outcome
 }
 
@@ -42,7 +42,7 @@ const (
 	alone                  // the answer is for the leader only: each follower has to ask
 )
 
-// join returns the flight of key, and whether the caller leads it. The flight of a leader is own. The leader must call close and
+// join returns the flight of key, and whether the caller leads it. The flight of a leader is own. The leader must call
 // land, and must not change key before. If another key has the same hash, which is rare, the flight is nil.
 func (f *flights) join(key []byte, own *flight) (fl *flight, first bool) {
 	h := maphash.Bytes(seed, key)
@@ -52,12 +52,9 @@ func (f *flights) join(key []byte, own *flight) (fl *flight, first bool) {
 		if !bytes.Equal(fl.key, key) {
 			return nil, true
 		}
-		if fl.done == nil {
-			fl.done = make(chan struct{})
-		}
 		return fl, false
 	}
-	*own = flight{key: key, hash: h}
+	*own = flight{key: key, hash: h, done: make(chan struct{})}
 	if f.m == nil {
 		f.m = map[uint64]*flight{}
 	}
@@ -65,31 +62,11 @@ func (f *flights) join(key []byte, own *flight) (fl *flight, first bool) {
 	return own, true
 }
 
-// wait returns a channel that is closed when the outcome of fl is set. The leader calls wait before it asks.
-func (f *flights) wait(fl *flight) <-chan struct{} {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if fl.done == nil {
-		fl.done = make(chan struct{})
-	}
-	return fl.done
-}
-
-// close ends the joining of a flight: the next join of its key begins a new flight. close reports whether fl has followers.
-func (f *flights) close(fl *flight) (waiting bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.m[fl.hash] == fl { // a second close must not end the joining of the next flight
-		delete(f.m, fl.hash)
-	}
-	return fl.done != nil
-}
-
-// land closes a flight and sets its outcome.
+// land ends the joining of a flight and sets its outcome: the next join of its key begins a new flight.
 func (f *flights) land(fl *flight, o outcome) {
-	waiting := f.close(fl) // no follower can join any more
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.m, fl.hash)
 	fl.outcome = o
-	if waiting {
-		close(fl.done)
-	}
+	close(fl.done)
 }

@@ -297,7 +297,7 @@ func TestTwoKeysWithOneHash(t *testing.T) {
 	if fl, first := f.join(key, &two); fl != nil || !first {
 		t.Error("joined another question")
 	}
-	f.close(&one)
+	f.land(&one, outcome{})
 	if fl, first := f.join(key, &two); fl != &two || !first {
 		t.Error("no flight after the other one")
 	}

@@ -36,7 +36,7 @@ func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
 	if a.flight == nil {
 		return a.answer(store.Old, known)
 	}
-	fl, done := a.flight, a.k.flights.wait(a.flight)
+	fl := a.flight
 	b := &asked{
 		ResponseWriter: detached(a.caller), k: a.k, request: a.request.Copy(), key: a.key,
 		flight: fl, filter: a.k.rules.good,
@@ -54,7 +54,7 @@ func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
 		timeout = patience
 	}
 	select {
-	case <-done:
+	case <-fl.done:
 		if m := a.k.renewed(a.request, fl); m != nil {
 			return dns.RcodeSuccess, a.ResponseWriter.WriteMsg(m)
 		}
