@@ -13,8 +13,6 @@ import (
 // dialLoop runs while questions wait for a connection. It dials one connection for each waiter. An attempt that lasts longer than
 // patience does not count, and another one is made beside it.
 func (p *pool) dialLoop() {
-	tick := time.NewTimer(0)
-	defer tick.Stop()
 	for {
 		p.mu.Lock()
 		p.refuse()
@@ -30,7 +28,11 @@ func (p *pool) dialLoop() {
 				fresh++
 			}
 		}
-		n := min(len(p.waiters)-fresh, p.mostDials(now)-len(p.dials))
+		most := maxDials
+		if now.Sub(p.dialed) > silence && len(p.dials) > 0 {
+			most = maxSilentDials
+		}
+		n := min(len(p.waiters)-fresh, most-len(p.dials))
 		if p.refusals > atOnce { // one at a time
 			n = min(n, 1-len(p.dials))
 			if now.Sub(p.refused) < dialPatience {
@@ -42,19 +44,11 @@ func (p *pool) dialLoop() {
 			go p.dialFor(now)
 		}
 		p.mu.Unlock()
-		tick.Reset(patience)
 		select {
-		case <-tick.C:
+		case <-time.After(patience):
 		case <-p.wake:
 		}
 	}
-}
-
-func (p *pool) mostDials(now time.Time) int {
-	if now.Sub(p.dialed) > silence && len(p.dials) > 0 {
-		return maxSilentDials
-	}
-	return maxDials
 }
 
 // refuse returns the refusal to waiters that have waited for refusalPatience while the upstream refused all connections.
@@ -70,7 +64,8 @@ func (p *pool) dialFor(began time.Time) {
 	c, err := p.dial()
 	var timeout net.Error
 	p.mu.Lock()
-	p.dials = slices.Delete(p.dials, slices.Index(p.dials, began), slices.Index(p.dials, began)+1)
+	i := slices.Index(p.dials, began)
+	p.dials = slices.Delete(p.dials, i, i+1)
 	switch {
 	case err == nil:
 		p.refusals, p.dialed = 0, time.Now()

@@ -109,25 +109,17 @@ func (h *health) move(to verdict, last time.Time) (from verdict, ok bool) {
 // watch probes until the upstream answers a probe or a question.
 func (h *health) watch() {
 	defer h.probes.Done()
-	timer := time.NewTimer(probeInterval)
-	defer timer.Stop()
-	for h.watching() {
+	for v := suspect; v == suspect || v == silent; v = verdict(h.state.Load()) {
 		begin := time.Now()
 		if h.probe(probeInterval) {
 			h.answered(time.Now())
 			return
 		}
 		h.move(silent, wall(h.last.Load()))
-		timer.Reset(probeInterval - time.Since(begin))
 		select {
-		case <-timer.C:
+		case <-time.After(probeInterval - time.Since(begin)):
 		case <-h.ending:
 			return
 		}
 	}
-}
-
-func (h *health) watching() bool {
-	v := verdict(h.state.Load())
-	return v == suspect || v == silent
 }

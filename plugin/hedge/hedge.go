@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,9 +25,6 @@ type Hedge struct {
 	turn      atomic.Uint32 // number of questions, which selects the first upstream
 	waiting   atomic.Int64  // number of questions without an answer
 }
-
-// buffers hold packed questions.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 512); return &b }}
 
 // ServeDNS implements plugin.Handler.
 func (h *Hedge) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
@@ -54,17 +50,12 @@ func (h *Hedge) Name() string { return "hedge" }
 // ask returns the answer of the upstreams to r.
 func (h *Hedge) ask(ctx context.Context, r *dns.Msg) (*dns.Msg, error) {
 	now, u := time.Now(), h.first()
-	buf := buffers.Get().(*[]byte)
 	q := &question{h: h, what: r.Question[0], reply: r.Id, id: dns.Id(), asked: now, deadline: now.Add(h.Timeout), done: ctx.Done()}
 	var err error
-	if q.wire, err = pack(r, q.id, *buf); err != nil {
+	if q.wire, err = pack(r, q.id); err != nil {
 		return nil, fmt.Errorf("packing the question: %w", err)
 	}
 	m, err := q.ask(u)
-	if !q.shared {
-		*buf = q.wire
-		buffers.Put(buf)
-	}
 	switch {
 	case err == nil:
 		q.by.metrics.observe(m.Rcode, time.Since(now))

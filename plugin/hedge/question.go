@@ -28,26 +28,16 @@ type question struct {
 	done     <-chan struct{} // closed when the client's context ends
 	sent     int             // number of attempts
 	by       *upstream       // the upstream that has answered
-	shared   bool            // goroutines of attempts may still read wire
 }
 
-// pack returns m with the ID id, behind its length. The result is in buf if buf is large enough.
-func pack(m *dns.Msg, id uint16, buf []byte) ([]byte, error) {
-	if cap(buf) < 512 {
-		buf = make([]byte, 512)
-	}
-	buf = buf[:cap(buf)]
-	wire, err := m.PackBuffer(buf[2:])
+// pack returns m with the ID id, behind its length.
+func pack(m *dns.Msg, id uint16) ([]byte, error) {
+	wire, err := m.Pack()
 	if err != nil {
 		return nil, err
 	}
-	if &wire[0] != &buf[2] { // PackBuffer has allocated a larger buffer
-		buf = append(make([]byte, 2, len(wire)+2), wire...)
-	}
-	buf = buf[:len(wire)+2]
-	binary.BigEndian.PutUint16(buf, uint16(len(wire)))
-	binary.BigEndian.PutUint16(buf[2:], id)
-	return buf, nil
+	framed := binary.BigEndian.AppendUint16(make([]byte, 0, len(wire)+2), uint16(len(wire)))
+	return append(binary.BigEndian.AppendUint16(framed, id), wire[2:]...), nil
 }
 
 // ask returns the answer. Without trouble ask does all the work: it gets a connection, sends the question, reads the answer.
@@ -81,7 +71,6 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 			since, attempts = q.asked, u.metrics.retries // the message answered an earlier question: use a new connection
 			continue
 		case timedOut(err):
-			q.shared = true
 			return newRace(q, u, f).run()
 		}
 		c.abort() // the server has reset the connection, or closed an idle one

@@ -43,7 +43,7 @@ func (u *upstream) close() {
 // probe asks for the SOA of a zone that the upstream should serve itself. Any answer counts.
 func (u *upstream) probe(timeout time.Duration) bool {
 	m := new(dns.Msg).SetQuestion(u.zone, dns.TypeSOA)
-	wire, err := pack(m, m.Id, nil)
+	wire, err := pack(m, m.Id)
 	if err != nil {
 		return false
 	}
