@@ -16,9 +16,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/metric"
 )
 
-const subsystem = "hedge"
-
-const of = metric.Of(subsystem)
+const of = metric.Of("hedge")
 
 var (
 	attemptsTotal = of.CounterVec("attempts_total",
@@ -71,9 +69,9 @@ func newMetrics(to string) metrics {
 		wins:      winsTotal.WithLabelValues(to),
 		exhausted: exhaustedTotal.WithLabelValues(to),
 		failures:  failuresTotal.WithLabelValues(to),
-		hits:      connHits.WithLabelValues(subsystem, to, "tcp"),
-		misses:    connMisses.WithLabelValues(subsystem, to, "tcp"),
-		duration:  requestDuration.MustCurryWith(prometheus.Labels{"proxy_name": subsystem, "to": to}),
+		hits:      connHits.WithLabelValues(string(of), to, "tcp"),
+		misses:    connMisses.WithLabelValues(string(of), to, "tcp"),
+		duration:  requestDuration.MustCurryWith(prometheus.Labels{"proxy_name": string(of), "to": to}),
 	}
 }
 

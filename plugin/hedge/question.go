@@ -80,19 +80,13 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 		// The server has probably closed the other idle connections, too. If the server closes new connections, ask pauses before
 		// the next one.
 		since, attempts = q.asked, u.metrics.retries
-		if q.sent > atOnce && !q.pause(newPatience) {
-			return nil, err
+		if q.sent > atOnce {
+			select {
+			case <-time.After(newPatience):
+			case <-q.done:
+				return nil, err
+			}
 		}
-	}
-}
-
-// pause waits for d. It returns false if the client gives up before.
-func (q *question) pause(d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-q.done:
-		return false
 	}
 }
 

@@ -4,6 +4,7 @@ package keep
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/coredns/coredns/plugin"
@@ -21,8 +22,7 @@ type asked struct {
 	request *dns.Msg
 	key     store.Key
 	who     asker
-	own     flight
-	flight  *flight             // not nil while this question leads a flight; usually &own
+	flight  *flight             // not nil while this question leads a flight
 	filter  func(*dns.Msg) bool // which answers go to ResponseWriter; nil: all
 }
 
@@ -41,9 +41,7 @@ func (a *asked) find() (store.Found, *dns.Msg) {
 		return store.Found{}, nil
 	}
 	setTTL(m, a.k.rules.ttl(known))
-	if !a.wantsAD() {
-		m.AuthenticatedData = false
-	}
+	m.AuthenticatedData = m.AuthenticatedData && a.wantsAD()
 	return known, m
 }
 
@@ -69,7 +67,7 @@ func (a *asked) serve(ctx context.Context) (int, error) {
 	if known.Freshness == store.Fresh || known.Freshness == store.Spared {
 		return a.answer(known.Freshness, m)
 	}
-	fl, first := a.k.flights.join(a.key.Bytes(), &a.own)
+	fl, first := a.k.flights.join(a.key.Bytes())
 	if !first {
 		if known.Freshness == store.Old {
 			return a.answer(store.Old, m) // as in cache, only the leader of the flight waits
@@ -171,11 +169,7 @@ func (a *asked) take(m *dns.Msg) {
 // forAll reports whether an answer with this rcode depends on the key only. Other answers, such as FORMERR and NOTIMP, may depend
 // on the OPT record of the client, which is no part of the key.
 func forAll(rcode int) bool {
-	switch rcode {
-	case dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeServerFailure, dns.RcodeRefused:
-		return true
-	}
-	return false
+	return slices.Contains([]int{dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeServerFailure, dns.RcodeRefused}, rcode)
 }
 
 func (a *asked) put(kind store.Kind, lifetime time.Duration, wire []byte) {

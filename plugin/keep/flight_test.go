@@ -285,20 +285,3 @@ type renamed struct {
 func (w *renamed) WriteMsg(*dns.Msg) error {
 	return w.ResponseWriter.WriteMsg(address("192.0.2.1", 30)(w.r))
 }
-
-func TestTwoKeysWithOneHash(t *testing.T) {
-	var f flights
-	var one, two flight
-	key := []byte("one")
-	if fl, first := f.join(key, &one); fl != &one || !first {
-		t.Error("no flight of its own")
-	}
-	one.key = []byte("another")
-	if fl, first := f.join(key, &two); fl != nil || !first {
-		t.Error("joined another question")
-	}
-	f.land(&one, outcome{})
-	if fl, first := f.join(key, &two); fl != &two || !first {
-		t.Error("no flight after the other one")
-	}
-}

@@ -143,9 +143,8 @@ func zones(args []string) []string {
 	if len(args) == 0 {
 		return []string{"."}
 	}
-	var names []string
-	for _, a := range args {
-		names = append(names, plugin.Name(a).Normalize())
+	for i, a := range args {
+		args[i] = plugin.Name(a).Normalize()
 	}
-	return names
+	return args
 }

@@ -33,9 +33,6 @@ func (r *rules) good(m *dns.Msg) bool {
 // renew asks the upstream in the background, and sends the client the old answer. With staleImmediate renew sends it at once. With
 // staleVerify renew first waits for the upstream, and sends the new answer if one comes in time.
 func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
-	if a.flight == nil {
-		return a.answer(store.Old, known)
-	}
 	fl := a.flight
 	b := &asked{
 		ResponseWriter: detached(a.caller), k: a.k, request: a.request.Copy(), key: a.key,
@@ -74,11 +71,8 @@ func (a *asked) verify(ctx context.Context, fl *flight) {
 	}
 }
 
-// renewed returns the answer of fl if the answer is good, else nil.
+// renewed returns the answer of fl, which has landed, if the answer is good, else nil.
 func (k *Keep) renewed(r *dns.Msg, fl *flight) *dns.Msg {
-	if fl.state != answered {
-		return nil
-	}
 	if m := reply(r, fl.wire); k.rules.good(m) {
 		return m
 	}
