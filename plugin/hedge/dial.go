@@ -3,6 +3,7 @@
 package hedge
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -69,7 +70,9 @@ func (p *pool) dialFor(began time.Time) {
 	switch {
 	case err == nil:
 		p.refusals, p.dialed = 0, time.Now()
-		p.learn(time.Since(began))
+		took := min(time.Since(began), mostDialTimeout)
+		p.rtt = cmp.Or(p.rtt, took)
+		p.rtt += (took - p.rtt) / 8
 	case errors.As(err, &timeout) && timeout.Timeout():
 		p.refusals = 0
 	default:
@@ -84,15 +87,6 @@ func (p *pool) dialFor(began time.Time) {
 	} else if again {
 		p.wakeUp()
 	}
-}
-
-// learn updates the usual time of a handshake with took. The caller holds the lock.
-func (p *pool) learn(took time.Duration) {
-	took = min(took, mostDialTimeout)
-	if p.rtt == 0 {
-		p.rtt = took
-	}
-	p.rtt += (took - p.rtt) / 8
 }
 
 func (p *pool) dial() (*conn, error) {

@@ -56,15 +56,14 @@ func (h *Hedge) ask(ctx context.Context, r *dns.Msg) (*dns.Msg, error) {
 		return nil, fmt.Errorf("packing the question: %w", err)
 	}
 	m, err := q.ask(u)
-	switch {
-	case err == nil:
+	if err == nil {
 		q.by.metrics.observe(m.Rcode, time.Since(now))
 		return m, nil
-	case errors.Is(err, context.Canceled):
-		return nil, fmt.Errorf("asking %s: %w", u.addr, err)
 	}
-	u.metrics.failures.Inc()
-	u.health.failed(now)
+	if !errors.Is(err, context.Canceled) {
+		u.metrics.failures.Inc()
+		u.health.failed(now)
+	}
 	if timedOut(err) {
 		return nil, fmt.Errorf("no answer from %s within %s", u.addr, h.Timeout)
 	}

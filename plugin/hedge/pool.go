@@ -50,15 +50,15 @@ type pool struct {
 	closed   bool
 	idle     []*conn
 	waiters  []*waiter
-	dials    []time.Time // beginnings of the attempts that are under way
-	dialing  bool        // dialLoop runs
-	renewing bool        // renew runs
-	sweeping bool        // a sweep is due
-	dialed   time.Time   // when a connection was last established, or dialLoop began
-	refusals int         // in a row
-	refused  time.Time   // time of the last refusal
-	refusal  error       // the last refusal
-	rtt      time.Duration
+	dials    []time.Time   // beginnings of the attempts that are under way
+	dialing  bool          // dialLoop runs
+	renewing bool          // renew runs
+	sweeping bool          // a sweep is due
+	dialed   time.Time     // when a connection was last established, or dialLoop began
+	refusals int           // in a row
+	refused  time.Time     // time of the last refusal
+	refusal  error         // the last refusal
+	rtt      time.Duration // usual time of a handshake
 	wake     chan struct{} // for dialLoop
 	dialer   net.Dialer
 }

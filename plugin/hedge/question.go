@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // maxAttempts bounds the connections over which one question is sent.
@@ -58,7 +57,8 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 		if err != nil {
 			return nil, err
 		}
-		q.count(attempts)
+		q.sent++
+		attempts.Inc()
 		f := c.ask(q.after(), q.deadline)
 		data, err := c.exchange(q.wire)
 		switch {
@@ -88,11 +88,6 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 			}
 		}
 	}
-}
-
-func (q *question) count(attempts prometheus.Counter) {
-	q.sent++
-	attempts.Inc()
 }
 
 // accept returns the answer in data and puts the connection back.

@@ -42,11 +42,8 @@ func (k *Keep) Name() string { return "keep" }
 func (k *Keep) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	caller := callerOf(w)
 	who := k.askerOf(caller)
-	if who == passerby {
-		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
-	}
 	a := &asked{k: k, ResponseWriter: w, caller: caller, who: who, request: r}
-	if !a.key.Set(&k.block, r) {
+	if who == passerby || !a.key.Set(&k.block, r) {
 		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
 	}
 	if who == client {

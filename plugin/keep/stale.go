@@ -3,6 +3,7 @@
 package keep
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -35,8 +36,7 @@ func (r *rules) good(m *dns.Msg) bool {
 func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
 	fl := a.flight
 	b := &asked{
-		ResponseWriter: detached(a.caller), k: a.k, request: a.request.Copy(), key: a.key,
-		flight: fl, filter: a.k.rules.good,
+		ResponseWriter: detached(a.caller), k: a.k, request: a.request.Copy(), key: a.key, flight: fl, filter: a.k.rules.good,
 	}
 	a.flight = nil
 	if !a.k.behind.Start(ctx, func(ctx context.Context) { b.verify(ctx, fl) }) {
@@ -46,16 +46,12 @@ func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
 	if a.k.rules.stale.mode == staleImmediate {
 		return a.answer(store.Old, known)
 	}
-	timeout := a.k.rules.stale.timeout
-	if timeout == 0 {
-		timeout = patience
-	}
 	select {
 	case <-fl.done:
 		if m := a.k.renewed(a.request, fl); m != nil {
 			return dns.RcodeSuccess, a.ResponseWriter.WriteMsg(m)
 		}
-	case <-time.After(timeout):
+	case <-time.After(cmp.Or(a.k.rules.stale.timeout, patience)):
 	case <-ctx.Done():
 	}
 	return a.answer(store.Old, known)

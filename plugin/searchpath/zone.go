@@ -113,23 +113,17 @@ func (z *zone) find(a asker, q question, wait bool) (found, <-chan struct{}) {
 			likely = likely || known
 		}
 	}
-	switch {
-	case renew != "" && wait:
+	switch done := z.flights[q.name]; {
+	case wait && renew != "":
 		return found{}, z.renew(a, renew)
-	case likely && wait:
-		return z.join(q.name)
-	}
-	return found{}, nil
-}
-
-// join lets a query wait for another query for the same name. The denial that answers the query for A also answers the query for
-// AAAA, and the queries of other clients. join is called only for a name that is probably denied: its label is a cut elsewhere
-// in the zone, as com is. The caller holds the lock.
-func (z *zone) join(name string) (found, <-chan struct{}) {
-	if done, ok := z.flights[name]; ok {
+	case !wait, !likely:
+		return found{}, nil
+	case done != nil:
 		return found{}, done
 	}
-	z.flights[name] = make(chan struct{})
+	// The denial that answers this query for A also answers the query for AAAA, and the queries of other clients. They wait only for
+	// a name that is probably denied: its label is a cut elsewhere in the zone, as com is.
+	z.flights[q.name] = make(chan struct{})
 	return found{leads: true}, nil
 }
 
@@ -190,16 +184,13 @@ func (z *zone) note(name string, ev event, d *denial, now time.Time) {
 func (z *zone) learn(a asker, q question, m *dns.Msg) {
 	now := time.Now()
 	s, d := read(m, q, z.name, now)
-	if s == silence {
+	if s == silence || s == denied && d == nil {
 		return
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	switch s {
 	case denied:
-		if d == nil {
-			return
-		}
 		z.note(q.name, nameDenied, d, now)
 		if w, ok := z.nextWork(q, now); ok && !z.start(a, func(a asker) { z.descend(a, q, w) }) {
 			z.release(w)
