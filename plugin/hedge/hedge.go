@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/coredns/coredns/plugin"
-	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
 )
 
@@ -28,8 +27,7 @@ type Hedge struct {
 
 // ServeDNS implements plugin.Handler.
 func (h *Hedge) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
-	state := request.Request{W: w, Req: r}
-	if len(r.Question) != 1 || !plugin.Name(h.From).Matches(state.Name()) {
+	if len(r.Question) != 1 || !plugin.Name(h.From).Matches(r.Question[0].Name) {
 		return plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
 	}
 	defer h.waiting.Add(-1)

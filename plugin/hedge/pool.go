@@ -191,14 +191,13 @@ func (p *pool) sweepLater() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.sweeping = false
-		live := slices.IndexFunc(p.idle, func(c *conn) bool { return time.Since(c.answered) < expire && !c.retired })
-		if live < 0 {
-			live = len(p.idle)
-		}
-		for _, c := range p.idle[:live] {
-			c.abort()
-		}
-		p.idle = slices.Clone(p.idle[live:])
+		p.idle = slices.DeleteFunc(p.idle, func(c *conn) bool {
+			over := c.retired || time.Since(c.answered) >= expire
+			if over {
+				c.abort()
+			}
+			return over
+		})
 		if len(p.idle) > 0 {
 			p.sweepLater()
 		}

@@ -90,9 +90,13 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 	}
 }
 
-// accept returns the answer in data and puts the connection back.
+// accept returns the answer in data and puts the connection back. It returns an error if data is not an answer to q.
 func (q *question) accept(u *upstream, c *conn, data []byte) (*dns.Msg, error) {
-	m, err := readAnswer(data, q.id, q.what)
+	m := new(dns.Msg)
+	err := m.Unpack(data)
+	if err == nil && (!m.Response || m.Id != q.id || !sameQuestion(m, q.what)) {
+		err = errors.New("the answer is not to the question")
+	}
 	if err != nil {
 		c.abort()
 		return nil, fmt.Errorf("reading the answer: %w", err)

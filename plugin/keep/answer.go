@@ -115,9 +115,7 @@ func isReply(m, r *dns.Msg) bool {
 
 // setTTL gives all records of m the same TTL, as the plugin cache does.
 func setTTL(m *dns.Msg, ttl uint32) {
-	for _, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
-		for _, rr := range section {
-			rr.Header().Ttl = ttl
-		}
+	for _, rr := range slices.Concat(m.Answer, m.Ns, m.Extra) {
+		rr.Header().Ttl = ttl
 	}
 }

@@ -41,7 +41,11 @@ func (a *asked) find() (store.Found, *dns.Msg) {
 		return store.Found{}, nil
 	}
 	setTTL(m, a.k.rules.ttl(known))
-	m.AuthenticatedData = m.AuthenticatedData && a.wantsAD()
+	// The client asks for the AD bit with DO, or with AD in the query (RFC 6840, section 5.7). Behind the plugin cache AD says
+	// nothing, because cache sets AD in every query.
+	opt := a.request.IsEdns0()
+	wanted := opt != nil && opt.Do() || !a.k.rules.cached && a.request.AuthenticatedData
+	m.AuthenticatedData = m.AuthenticatedData && wanted
 	return known, m
 }
 
@@ -51,13 +55,6 @@ func (a *asked) answer(f store.Freshness, m *dns.Msg) (int, error) {
 	hits[f].Inc()
 	_ = beyond(a.caller).WriteMsg(m)
 	return dns.RcodeSuccess, nil
-}
-
-// wantsAD reports whether the answer may have the AD bit. The client asks for the bit with DO, or with AD in the query (RFC 6840,
-// section 5.7). Behind the plugin cache AD says nothing, because cache sets AD in every query.
-func (a *asked) wantsAD() bool {
-	opt := a.request.IsEdns0()
-	return opt != nil && opt.Do() || !a.k.rules.cached && a.request.AuthenticatedData
 }
 
 // serve answers from the store or from the upstream.
