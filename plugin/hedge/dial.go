@@ -3,6 +3,7 @@
 package hedge
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -13,8 +14,6 @@ import (
 // dialLoop runs while questions wait for a connection. It dials one connection for each waiter. An attempt that lasts longer than
 // patience does not count, and another one is made beside it.
 func (p *pool) dialLoop() {
-	tick := time.NewTimer(0)
-	defer tick.Stop()
 	for {
 		p.mu.Lock()
 		p.refuse()
@@ -30,7 +29,11 @@ func (p *pool) dialLoop() {
 				fresh++
 			}
 		}
-		n := min(len(p.waiters)-fresh, p.mostDials(now)-len(p.dials))
+		most := maxDials
+		if now.Sub(p.dialed) > silence && len(p.dials) > 0 {
+			most = maxSilentDials
+		}
+		n := min(len(p.waiters)-fresh, most-len(p.dials))
 		if p.refusals > atOnce { // one at a time
 			n = min(n, 1-len(p.dials))
 			if now.Sub(p.refused) < dialPatience {
@@ -42,19 +45,11 @@ func (p *pool) dialLoop() {
 			go p.dialFor(now)
 		}
 		p.mu.Unlock()
-		tick.Reset(patience)
 		select {
-		case <-tick.C:
+		case <-time.After(patience):
 		case <-p.wake:
 		}
 	}
-}
-
-func (p *pool) mostDials(now time.Time) int {
-	if now.Sub(p.dialed) > silence && len(p.dials) > 0 {
-		return maxSilentDials
-	}
-	return maxDials
 }
 
 // refuse returns the refusal to waiters that have waited for refusalPatience while the upstream refused all connections.
@@ -70,11 +65,14 @@ func (p *pool) dialFor(began time.Time) {
 	c, err := p.dial()
 	var timeout net.Error
 	p.mu.Lock()
-	p.dials = slices.Delete(p.dials, slices.Index(p.dials, began), slices.Index(p.dials, began)+1)
+	i := slices.Index(p.dials, began)
+	p.dials = slices.Delete(p.dials, i, i+1)
 	switch {
 	case err == nil:
 		p.refusals, p.dialed = 0, time.Now()
-		p.learn(time.Since(began))
+		took := min(time.Since(began), mostDialTimeout)
+		p.rtt = cmp.Or(p.rtt, took)
+		p.rtt += (took - p.rtt) / 8
 	case errors.As(err, &timeout) && timeout.Timeout():
 		p.refusals = 0
 	default:
@@ -89,15 +87,6 @@ func (p *pool) dialFor(began time.Time) {
 	} else if again {
 		p.wakeUp()
 	}
-}
-
-// learn updates the usual time of a handshake with took. The caller holds the lock.
-func (p *pool) learn(took time.Duration) {
-	took = min(took, mostDialTimeout)
-	if p.rtt == 0 {
-		p.rtt = took
-	}
-	p.rtt += (took - p.rtt) / 8
 }
 
 func (p *pool) dial() (*conn, error) {

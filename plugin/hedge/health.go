@@ -3,6 +3,7 @@
 package hedge
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,19 +80,19 @@ func (h *health) close() bool {
 	return first && from != prepared
 }
 
+// before has the states from which each state may follow.
+var before = map[verdict][]verdict{
+	answering: {prepared, suspect, silent},            // the configuration begins to serve, or an answer came
+	suspect:   {answering},                            // a question had no answer: probes begin
+	silent:    {suspect},                              // a probe had no answer
+	closed:    {prepared, answering, suspect, silent}, // the configuration ends: no state follows
+}
+
 // move changes the state if that is allowed. It returns the state before, and whether the state has changed.
-//
-//	prepared  -> answering  the configuration begins to serve
-//	answering -> suspect    a question had no answer: probes begin
-//	suspect   -> silent     a probe had no answer
-//	suspect   -> answering  an answer came
-//	silent    -> answering  an answer came
-//	any       -> closed     the configuration ends: no state follows
 func (h *health) move(to verdict, last time.Time) (from verdict, ok bool) {
 	h.mu.Lock()
 	from = verdict(h.state.Load())
-	ok = allowed(from, to)
-	if ok {
+	if ok = slices.Contains(before[to], from); ok {
 		h.state.Store(int32(to))
 	}
 	if ok && to == suspect {
@@ -105,42 +106,20 @@ func (h *health) move(to verdict, last time.Time) (from verdict, ok bool) {
 	return from, ok
 }
 
-func allowed(from, to verdict) bool {
-	switch to {
-	case suspect:
-		return from == answering
-	case silent:
-		return from == suspect
-	case answering:
-		return from == prepared || from == suspect || from == silent
-	case closed:
-		return from != closed
-	}
-	return false
-}
-
 // watch probes until the upstream answers a probe or a question.
 func (h *health) watch() {
 	defer h.probes.Done()
-	timer := time.NewTimer(probeInterval)
-	defer timer.Stop()
-	for h.watching() {
+	for v := suspect; v == suspect || v == silent; v = verdict(h.state.Load()) {
 		begin := time.Now()
 		if h.probe(probeInterval) {
 			h.answered(time.Now())
 			return
 		}
 		h.move(silent, wall(h.last.Load()))
-		timer.Reset(probeInterval - time.Since(begin))
 		select {
-		case <-timer.C:
+		case <-time.After(probeInterval - time.Since(begin)):
 		case <-h.ending:
 			return
 		}
 	}
-}
-
-func (h *health) watching() bool {
-	v := verdict(h.state.Load())
-	return v == suspect || v == silent
 }

@@ -7,12 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/coredns/coredns/plugin"
-	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
 )
 
@@ -27,13 +25,9 @@ type Hedge struct {
 	waiting   atomic.Int64  // number of questions without an answer
 }
 
-// buffers hold packed questions.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 512); return &b }}
-
 // ServeDNS implements plugin.Handler.
 func (h *Hedge) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
-	state := request.Request{W: w, Req: r}
-	if len(r.Question) != 1 || !plugin.Name(h.From).Matches(state.Name()) {
+	if len(r.Question) != 1 || !plugin.Name(h.From).Matches(r.Question[0].Name) {
 		return plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
 	}
 	defer h.waiting.Add(-1)
@@ -54,27 +48,21 @@ func (h *Hedge) Name() string { return "hedge" }
 // ask returns the answer of the upstreams to r.
 func (h *Hedge) ask(ctx context.Context, r *dns.Msg) (*dns.Msg, error) {
 	now, u := time.Now(), h.first()
-	buf := buffers.Get().(*[]byte)
 	q := &question{h: h, what: r.Question[0], reply: r.Id, id: dns.Id(), asked: now, deadline: now.Add(h.Timeout), done: ctx.Done()}
 	var err error
-	if q.wire, err = pack(r, q.id, *buf); err != nil {
+	if q.wire, err = pack(r, q.id); err != nil {
 		return nil, fmt.Errorf("packing the question: %w", err)
 	}
 	m, err := q.ask(u)
-	if !q.shared {
-		*buf = q.wire
-		buffers.Put(buf)
-	}
-	switch {
-	case err == nil:
+	if err == nil {
 		q.by.metrics.observe(m.Rcode, time.Since(now))
 		return m, nil
-	case errors.Is(err, context.Canceled):
-		return nil, fmt.Errorf("asking %s: %w", u.addr, err)
 	}
-	u.metrics.failures.Inc()
-	u.health.failed(now)
-	if timedOut(err) || errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) {
+	if !errors.Is(err, context.Canceled) {
+		u.metrics.failures.Inc()
+		u.health.failed(now)
+	}
+	if timedOut(err) {
 		return nil, fmt.Errorf("no answer from %s within %s", u.addr, h.Timeout)
 	}
 	return nil, fmt.Errorf("asking %s: %w", u.addr, err)
@@ -82,27 +70,20 @@ func (h *Hedge) ask(ctx context.Context, r *dns.Msg) (*dns.Msg, error) {
 
 // first returns the upstream for the first attempt. The upstreams take turns; silent upstreams are left out.
 func (h *Hedge) first() *upstream {
-	if len(h.upstreams) == 1 {
-		return h.upstreams[0]
-	}
-	turn := int(h.turn.Add(1))
-	for i := range h.upstreams {
-		if u := h.upstreams[(turn+i)%len(h.upstreams)]; u.health.ok() {
-			return u
-		}
-	}
-	return h.upstreams[turn%len(h.upstreams)]
+	return h.behind(int(h.turn.Add(1) % uint32(len(h.upstreams))))
 }
 
 // next returns the upstream for another attempt: the next one that is not silent, or after if there is none.
-func (h *Hedge) next(after *upstream) *upstream {
-	i := slices.Index(h.upstreams, after)
+func (h *Hedge) next(after *upstream) *upstream { return h.behind(slices.Index(h.upstreams, after)) }
+
+// behind returns the next upstream behind the one with the index i that is not silent, or that one if there is none.
+func (h *Hedge) behind(i int) *upstream {
 	for j := 1; j < len(h.upstreams); j++ {
 		if other := h.upstreams[(i+j)%len(h.upstreams)]; other.health.ok() {
 			return other
 		}
 	}
-	return after
+	return h.upstreams[i]
 }
 
 func (h *Hedge) close() error {

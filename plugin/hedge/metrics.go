@@ -16,9 +16,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/metric"
 )
 
-const subsystem = "hedge"
-
-const of = metric.Of(subsystem)
+const of = metric.Of("hedge")
 
 var (
 	attemptsTotal = of.CounterVec("attempts_total",
@@ -35,15 +33,15 @@ var (
 		Namespace: plugin.Namespace, Subsystem: "proxy", Name: "request_duration_seconds", Buckets: plugin.TimeBuckets,
 		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor, Help: "Histogram of the time each request took.",
 	}, []string{"proxy_name", "to", "rcode"}))
-	connHits = shared(prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: "proxy", Name: "conn_cache_hits_total",
-		Help: "Counter of connection cache hits per upstream and protocol.",
-	}, []string{"proxy_name", "to", "proto"}))
-	connMisses = shared(prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace, Subsystem: "proxy", Name: "conn_cache_misses_total",
-		Help: "Counter of connection cache misses per upstream and protocol.",
-	}, []string{"proxy_name", "to", "proto"}))
+	connHits, connMisses = connCache("hits"), connCache("misses")
 )
+
+func connCache(what string) *prometheus.CounterVec {
+	return shared(prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace, Subsystem: "proxy", Name: "conn_cache_" + what + "_total",
+		Help: "Counter of connection cache " + what + " per upstream and protocol.",
+	}, []string{"proxy_name", "to", "proto"}))
+}
 
 // shared registers c, or returns the registered collector with the same description. If another version of CoreDNS has
 // registered a collector with another description, c counts and is not exported.
@@ -61,38 +59,28 @@ func shared[C prometheus.Collector](c C) C {
 type metrics struct {
 	first, hedges, retries, wins, exhausted, failures, hits, misses prometheus.Counter
 	duration                                                        prometheus.ObserverVec
-	success, denial                                                 prometheus.Observer
 }
 
 func newMetrics(to string) metrics {
-	m := metrics{
+	return metrics{
 		first:     attemptsTotal.WithLabelValues(to, "first"),
 		hedges:    attemptsTotal.WithLabelValues(to, "hedge"),
 		retries:   attemptsTotal.WithLabelValues(to, "retry"),
 		wins:      winsTotal.WithLabelValues(to),
 		exhausted: exhaustedTotal.WithLabelValues(to),
 		failures:  failuresTotal.WithLabelValues(to),
-		hits:      connHits.WithLabelValues(subsystem, to, "tcp"),
-		misses:    connMisses.WithLabelValues(subsystem, to, "tcp"),
-		duration:  requestDuration.MustCurryWith(prometheus.Labels{"proxy_name": subsystem, "to": to}),
+		hits:      connHits.WithLabelValues(string(of), to, "tcp"),
+		misses:    connMisses.WithLabelValues(string(of), to, "tcp"),
+		duration:  requestDuration.MustCurryWith(prometheus.Labels{"proxy_name": string(of), "to": to}),
 	}
-	m.success = m.duration.WithLabelValues(dns.RcodeToString[dns.RcodeSuccess])
-	m.denial = m.duration.WithLabelValues(dns.RcodeToString[dns.RcodeNameError])
-	return m
 }
 
 func (m metrics) observe(rcode int, d time.Duration) {
-	o := m.success
-	switch name, known := dns.RcodeToString[rcode]; {
-	case rcode == dns.RcodeSuccess:
-	case rcode == dns.RcodeNameError:
-		o = m.denial
-	case known:
-		o = m.duration.WithLabelValues(name)
-	default:
-		o = m.duration.WithLabelValues(strconv.Itoa(rcode))
+	name, known := dns.RcodeToString[rcode]
+	if !known {
+		name = strconv.Itoa(rcode)
 	}
-	o.Observe(d.Seconds())
+	m.duration.WithLabelValues(name).Observe(d.Seconds())
 }
 
 // gauges holds the values of upstreamUp. They outlive a configuration: the next one may have some of the same upstreams.

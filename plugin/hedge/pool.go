@@ -4,8 +4,8 @@ package hedge
 
 import (
 	"context"
-	"errors"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -38,8 +38,6 @@ const (
 	atOnce = 3
 )
 
-var errTimeout = errors.New("no answer in time")
-
 // A pool holds the connections to one upstream. The idle connections are a stack: the connection with the latest answer is used
 // first. Connections to a pod that is gone sink to the bottom and expire.
 type pool struct {
@@ -52,15 +50,15 @@ type pool struct {
 	closed   bool
 	idle     []*conn
 	waiters  []*waiter
-	dials    []time.Time // beginnings of the attempts that are under way
-	dialing  bool        // dialLoop runs
-	renewing bool        // renew runs
-	sweeping bool        // a sweep is due
-	dialed   time.Time   // when a connection was last established, or dialLoop began
-	refusals int         // in a row
-	refused  time.Time   // time of the last refusal
-	refusal  error       // the last refusal
-	rtt      time.Duration
+	dials    []time.Time   // beginnings of the attempts that are under way
+	dialing  bool          // dialLoop runs
+	renewing bool          // renew runs
+	sweeping bool          // a sweep is due
+	dialed   time.Time     // when a connection was last established, or dialLoop began
+	refusals int           // in a row
+	refused  time.Time     // time of the last refusal
+	refusal  error         // the last refusal
+	rtt      time.Duration // usual time of a handshake
 	wake     chan struct{} // for dialLoop
 	dialer   net.Dialer
 }
@@ -107,7 +105,7 @@ func (p *pool) get(since, deadline time.Time, done <-chan struct{}) (*conn, erro
 	case r := <-w.got:
 		return r.conn, r.err
 	case <-time.After(time.Until(deadline)):
-		return nil, p.leave(w, errTimeout)
+		return nil, p.leave(w, os.ErrDeadlineExceeded)
 	case <-done:
 		return nil, p.leave(w, context.Canceled)
 	}
@@ -193,14 +191,13 @@ func (p *pool) sweepLater() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.sweeping = false
-		live := slices.IndexFunc(p.idle, func(c *conn) bool { return time.Since(c.answered) < expire && !c.retired })
-		if live < 0 {
-			live = len(p.idle)
-		}
-		for _, c := range p.idle[:live] {
-			c.abort()
-		}
-		p.idle = slices.Clone(p.idle[live:])
+		p.idle = slices.DeleteFunc(p.idle, func(c *conn) bool {
+			over := c.retired || time.Since(c.answered) >= expire
+			if over {
+				c.abort()
+			}
+			return over
+		})
 		if len(p.idle) > 0 {
 			p.sweepLater()
 		}

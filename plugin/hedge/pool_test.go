@@ -3,7 +3,6 @@
 package hedge
 
 import (
-	"errors"
 	"net"
 	"sync"
 	"testing"
@@ -103,7 +102,7 @@ func TestGivesUp(t *testing.T) {
 	p := testPool("192.0.2.1:53", 0) // documentation, RFC 5737: nobody is asked, as the dialer below fails by its deadline
 	p.dialer.Deadline = time.Unix(1, 0)
 	defer p.close()
-	if _, err := p.get(time.Time{}, time.Now().Add(20*time.Millisecond), nil); !errors.Is(err, errTimeout) {
+	if _, err := p.get(time.Time{}, time.Now().Add(20*time.Millisecond), nil); !timedOut(err) {
 		t.Error(err)
 	}
 	done := make(chan struct{})
@@ -173,15 +172,21 @@ func TestNotRenewed(t *testing.T) {
 }
 
 func TestBudget(t *testing.T) {
-	b := &budget{share: 0.25, burst: 2, saved: 2}
-	spent := 0
-	for range 400 {
+	b := newBudgets()
+	slow, lost := 0, 0
+	for range 1000 {
 		b.earn()
-		if b.spend() {
-			spent++
+		for b.spend(false) {
+			slow++
+		}
+		for b.spend(true) {
+			lost++
 		}
 	}
-	if spent < 100 || spent > 102 {
-		t.Errorf("%d of 400", spent)
+	if slow < 60 || slow > 62 { // the first 32, and 3 of 100
+		t.Errorf("%d attempts beside acknowledged ones for 1000 questions", slow)
+	}
+	if lost < 1127 || lost > 1129 { // the first 128, and one for each question
+		t.Errorf("%d attempts beside lost ones for 1000 questions", lost)
 	}
 }

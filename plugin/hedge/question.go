@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // maxAttempts bounds the connections over which one question is sent.
@@ -28,26 +27,16 @@ type question struct {
 	done     <-chan struct{} // closed when the client's context ends
 	sent     int             // number of attempts
 	by       *upstream       // the upstream that has answered
-	shared   bool            // goroutines of attempts may still read wire
 }
 
-// pack returns m with the ID id, behind its length. The result is in buf if buf is large enough.
-func pack(m *dns.Msg, id uint16, buf []byte) ([]byte, error) {
-	if cap(buf) < 512 {
-		buf = make([]byte, 512)
-	}
-	buf = buf[:cap(buf)]
-	wire, err := m.PackBuffer(buf[2:])
+// pack returns m with the ID id, behind its length.
+func pack(m *dns.Msg, id uint16) ([]byte, error) {
+	wire, err := m.Pack()
 	if err != nil {
 		return nil, err
 	}
-	if &wire[0] != &buf[2] { // PackBuffer has allocated a larger buffer
-		buf = append(make([]byte, 2, len(wire)+2), wire...)
-	}
-	buf = buf[:len(wire)+2]
-	binary.BigEndian.PutUint16(buf, uint16(len(wire)))
-	binary.BigEndian.PutUint16(buf[2:], id)
-	return buf, nil
+	framed := binary.BigEndian.AppendUint16(make([]byte, 0, len(wire)+2), uint16(len(wire)))
+	return append(binary.BigEndian.AppendUint16(framed, id), wire[2:]...), nil
 }
 
 // ask returns the answer. Without trouble ask does all the work: it gets a connection, sends the question, reads the answer.
@@ -57,7 +46,7 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 	for tries := 0; ; {
 		until, other := q.deadline, q.h.next(u)
 		if tries++; tries < len(q.h.upstreams) && other != u {
-			until = earlier(time.Now().Add(q.h.After), q.deadline)
+			until = q.after()
 		}
 		c, err := u.pool.get(since, until, q.done)
 		if err != nil && until.Before(q.deadline) && !errors.Is(err, context.Canceled) {
@@ -68,8 +57,9 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 		if err != nil {
 			return nil, err
 		}
-		q.count(attempts)
-		f := c.ask(earlier(time.Now().Add(q.h.After), q.deadline), q.deadline)
+		q.sent++
+		attempts.Inc()
+		f := c.ask(q.after(), q.deadline)
 		data, err := c.exchange(q.wire)
 		switch {
 		case err == nil:
@@ -81,7 +71,6 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 			since, attempts = q.asked, u.metrics.retries // the message answered an earlier question: use a new connection
 			continue
 		case timedOut(err):
-			q.shared = true
 			return newRace(q, u, f).run()
 		}
 		c.abort() // the server has reset the connection, or closed an idle one
@@ -91,30 +80,23 @@ func (q *question) ask(u *upstream) (*dns.Msg, error) {
 		// The server has probably closed the other idle connections, too. If the server closes new connections, ask pauses before
 		// the next one.
 		since, attempts = q.asked, u.metrics.retries
-		if q.sent > atOnce && !q.pause(newPatience) {
-			return nil, err
+		if q.sent > atOnce {
+			select {
+			case <-time.After(newPatience):
+			case <-q.done:
+				return nil, err
+			}
 		}
 	}
 }
 
-// pause waits for d. It returns false if the client gives up before.
-func (q *question) pause(d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-q.done:
-		return false
-	}
-}
-
-func (q *question) count(attempts prometheus.Counter) {
-	q.sent++
-	attempts.Inc()
-}
-
-// accept returns the answer in data and puts the connection back.
+// accept returns the answer in data and puts the connection back. It returns an error if data is not an answer to q.
 func (q *question) accept(u *upstream, c *conn, data []byte) (*dns.Msg, error) {
-	m, err := readAnswer(data, q.id, q.what)
+	m := new(dns.Msg)
+	err := m.Unpack(data)
+	if err == nil && (!m.Response || m.Id != q.id || !sameQuestion(m, q.what)) {
+		err = errors.New("the answer is not to the question")
+	}
 	if err != nil {
 		c.abort()
 		return nil, fmt.Errorf("reading the answer: %w", err)
@@ -124,9 +106,5 @@ func (q *question) accept(u *upstream, c *conn, data []byte) (*dns.Msg, error) {
 	return m, nil
 }
 
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
+// after returns when another attempt may begin: the time after from now on, or the deadline if it is earlier.
+func (q *question) after() time.Time { return time.Now().Add(min(q.h.After, time.Until(q.deadline))) }

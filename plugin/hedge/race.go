@@ -5,6 +5,7 @@ package hedge
 import (
 	"context"
 	"errors"
+	"os"
 	"time"
 
 	"github.com/miekg/dns"
@@ -77,7 +78,7 @@ func (r *race) run() (*dns.Msg, error) {
 			r.ended(e)
 		case <-r.ctx.Done():
 			if r.best.msg == nil {
-				return nil, errTimeout
+				return nil, os.ErrDeadlineExceeded
 			}
 			return r.second()
 		case <-r.q.done:
@@ -129,14 +130,15 @@ func (r *race) ended(e event) {
 	if e.msg != nil || r.best.msg == nil {
 		r.best = e
 	}
-	if e.err != nil && broken(e.err) && r.q.sent < maxAttempts {
+	if refused := e.err != nil && !timedOut(e.err) && !errors.Is(e.err, context.Canceled); refused && r.q.sent < maxAttempts {
 		r.begin(r.upstream.metrics.retries)
 	}
 }
 
 func (r *race) begin(attempts prometheus.Counter) {
 	r.running++
-	r.q.count(attempts)
+	r.q.sent++
+	attempts.Inc()
 	u := r.q.h.next(r.upstream)
 	r.upstream, r.latest, r.begun = u, flight{}, time.Now()
 	go func() {
@@ -172,11 +174,6 @@ func (r *race) await(u *upstream, c *conn, receive func() ([]byte, error)) (*dns
 		return nil, err
 	}
 	return r.q.accept(u, c, data)
-}
-
-// broken reports whether err says that the connection was refused, reset or closed.
-func broken(err error) bool {
-	return !timedOut(err) && !errors.Is(err, errTimeout) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // good reports whether m ends the race. Another upstream may have a better answer than SERVFAIL or REFUSED.

@@ -85,7 +85,7 @@ func (s *server) connection(c net.Conn, number int, m manner, done chan struct{}
 			return
 		}
 		for _, a := range answers {
-			wire, err := pack(a, a.Id, nil)
+			wire, err := pack(a, a.Id)
 			if err != nil {
 				return
 			}

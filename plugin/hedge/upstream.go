@@ -3,7 +3,6 @@
 package hedge
 
 import (
-	"errors"
 	"strings"
 	"time"
 
@@ -43,7 +42,7 @@ func (u *upstream) close() {
 // probe asks for the SOA of a zone that the upstream should serve itself. Any answer counts.
 func (u *upstream) probe(timeout time.Duration) bool {
 	m := new(dns.Msg).SetQuestion(u.zone, dns.TypeSOA)
-	wire, err := pack(m, m.Id, nil)
+	wire, err := pack(m, m.Id)
 	if err != nil {
 		return false
 	}
@@ -79,20 +78,6 @@ func (u *upstream) changed(v verdict, last time.Time) {
 	gauges.set(u.addr, 0)
 	log.Warningf("Upstream %s has not answered since %s: clients get old answers where the cache has them, else SERVFAIL when the timeout is over",
 		u.addr, last.Format(time.TimeOnly))
-}
-
-var errReply = errors.New("the answer is not to the question")
-
-// readAnswer returns the answer in data. It returns an error if data is not an answer to q with the ID id.
-func readAnswer(data []byte, id uint16, q dns.Question) (*dns.Msg, error) {
-	m := new(dns.Msg)
-	if err := m.Unpack(data); err != nil {
-		return nil, err
-	}
-	if !m.Response || m.Id != id || !sameQuestion(m, q) {
-		return nil, errReply
-	}
-	return m, nil
 }
 
 // sameQuestion reports whether m answers q. An error may come without a question: some servers answer so.

@@ -5,7 +5,6 @@ package keep
 import (
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/coredns/coredns/plugin"
@@ -81,30 +80,16 @@ func answers(m *dns.Msg) bool {
 	return false
 }
 
-// buffers hold packed answers.
-var buffers = sync.Pool{New: func() any { return new([4096]byte) }}
-
-// packed calls use with m in wire format, without its OPT records. The octets are valid until use returns. packed returns false
-// if m cannot be packed.
-func packed(m *dns.Msg, use func(wire []byte)) bool {
-	buf := buffers.Get().(*[4096]byte)
-	defer buffers.Put(buf)
+// packed returns m in wire format, without its OPT records, or nil if m cannot be packed.
+func packed(m *dns.Msg) []byte {
 	bare := *m
 	bare.Compress = false // compression costs more CPU than the octets are worth
-	bare.Extra = withoutOPT(m.Extra)
-	wire, err := bare.PackBuffer(buf[:])
+	bare.Extra = slices.DeleteFunc(slices.Clone(m.Extra), func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeOPT })
+	wire, err := bare.Pack()
 	if err != nil || len(wire) > dns.MaxMsgSize {
-		return false
+		return nil
 	}
-	use(wire)
-	return true
-}
-
-func withoutOPT(rrs []dns.RR) []dns.RR {
-	if !has(rrs, dns.TypeOPT) {
-		return rrs
-	}
-	return slices.DeleteFunc(slices.Clone(rrs), func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeOPT })
+	return wire
 }
 
 // reply returns the answer to r in wire, or nil if wire is no answer to r.
@@ -130,9 +115,7 @@ func isReply(m, r *dns.Msg) bool {
 
 // setTTL gives all records of m the same TTL, as the plugin cache does.
 func setTTL(m *dns.Msg, ttl uint32) {
-	for _, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
-		for _, rr := range section {
-			rr.Header().Ttl = ttl
-		}
+	for _, rr := range slices.Concat(m.Answer, m.Ns, m.Extra) {
+		rr.Header().Ttl = ttl
 	}
 }

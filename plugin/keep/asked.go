@@ -3,8 +3,8 @@
 package keep
 
 import (
-	"bytes"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/coredns/coredns/plugin"
@@ -22,13 +22,16 @@ type asked struct {
 	request *dns.Msg
 	key     store.Key
 	who     asker
-	own     flight
-	flight  *flight             // not nil while this question leads a flight; usually &own
+	flight  *flight             // not nil while this question leads a flight
 	filter  func(*dns.Msg) bool // which answers go to ResponseWriter; nil: all
 }
 
-// find returns what the store knows, and the answer for the client. An answer that cannot be unpacked counts as unknown.
+// find returns what the store knows, and the answer for the client. An answer that cannot be unpacked counts as unknown. So does
+// every answer to a question of the plugin cache itself, which always goes to the upstream.
 func (a *asked) find() (store.Found, *dns.Msg) {
+	if a.who == cacheItself {
+		return store.Found{}, nil
+	}
 	known := a.k.process.Store().Find(a.key.Bytes(), a.k.rules.limits(), a.k.process.Now())
 	if known.Freshness == store.None {
 		return known, nil
@@ -38,9 +41,11 @@ func (a *asked) find() (store.Found, *dns.Msg) {
 		return store.Found{}, nil
 	}
 	setTTL(m, a.k.rules.ttl(known))
-	if !a.wantsAD() {
-		m.AuthenticatedData = false
-	}
+	// The client asks for the AD bit with DO, or with AD in the query (RFC 6840, section 5.7). Behind the plugin cache AD says
+	// nothing, because cache sets AD in every query.
+	opt := a.request.IsEdns0()
+	wanted := opt != nil && opt.Do() || !a.k.rules.cached && a.request.AuthenticatedData
+	m.AuthenticatedData = m.AuthenticatedData && wanted
 	return known, m
 }
 
@@ -52,34 +57,19 @@ func (a *asked) answer(f store.Freshness, m *dns.Msg) (int, error) {
 	return dns.RcodeSuccess, nil
 }
 
-// wantsAD reports whether the answer may have the AD bit. The client asks for the bit with DO, or with AD in the query (RFC 6840,
-// section 5.7). Behind the plugin cache AD says nothing, because cache sets AD in every query.
-func (a *asked) wantsAD() bool {
-	opt := a.request.IsEdns0()
-	return opt != nil && opt.Do() || !a.k.rules.cached && a.request.AuthenticatedData
-}
-
-// begin answers the question. A question of the plugin cache itself always goes to the upstream.
-func (a *asked) begin(ctx context.Context) (int, error) {
-	if a.who == cacheItself {
-		return a.ask(ctx)
-	}
-	return a.serve(ctx)
-}
-
-// serve answers a client from the store or from the upstream.
+// serve answers from the store or from the upstream.
 func (a *asked) serve(ctx context.Context) (int, error) {
 	puts := a.k.process.Store().Puts()
 	known, m := a.find()
 	if known.Freshness == store.Fresh || known.Freshness == store.Spared {
 		return a.answer(known.Freshness, m)
 	}
-	fl, first := a.k.flights.join(a.key.Bytes(), &a.own)
+	fl, first := a.k.flights.join(a.key.Bytes())
 	if !first {
 		if known.Freshness == store.Old {
 			return a.answer(store.Old, m) // as in cache, only the leader of the flight waits
 		}
-		return a.share(ctx, fl)
+		return a.follow(ctx, fl)
 	}
 	a.flight = fl
 	if a.k.process.Store().Puts() != puts {
@@ -95,47 +85,29 @@ func (a *asked) serve(ctx context.Context) (int, error) {
 	return a.lead(ctx)
 }
 
-// ask asks the upstream, or waits for the flight of the same question.
-func (a *asked) ask(ctx context.Context) (int, error) {
-	fl, first := a.k.flights.join(a.key.Bytes(), &a.own)
-	if !first {
-		return a.share(ctx, fl)
-	}
-	a.flight = fl
-	return a.lead(ctx)
-}
-
 // leading is the key of a mark in the context of questions that a flight depends on.
 type leading struct{}
 
 // lead asks the upstream. A plugin below may ask this server for the target of an alias, with the same context.
 func (a *asked) lead(ctx context.Context) (rcode int, err error) {
 	defer func() {
-		if a.flight == nil {
-			return // answered
-		}
+		o := outcome{state: failed, rcode: rcode} // without effect if the question is answered
 		// An error comes from the upstream. A failure without an error comes from fairshare, which refuses this client only.
 		if ctx.Err() != nil || plugin.ClientWrite(rcode) || err == nil { // err is nil also during a panic
-			a.land(outcome{state: withdrawn})
-			return
+			o = outcome{state: withdrawn}
 		}
-		a.land(outcome{state: failed, rcode: rcode})
+		a.land(o)
 	}()
 	ctx = context.WithValue(ctx, leading{}, true)
 	return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a, a.request)
 }
 
-// share waits for the answer of fl. A question that a flight depends on does not wait for a flight: with a loop of aliases a
-// flight would wait for itself, or two flights for each other.
-func (a *asked) share(ctx context.Context, fl *flight) (int, error) {
+// follow waits until fl lands, for patience at most. A question that a flight depends on does not wait for a flight: with a loop of
+// aliases a flight would wait for itself, or two flights for each other.
+func (a *asked) follow(ctx context.Context, fl *flight) (int, error) {
 	if ctx.Value(leading{}) != nil {
 		return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a.ResponseWriter, a.request)
 	}
-	return a.follow(ctx, fl)
-}
-
-// follow waits until fl lands, for patience at most.
-func (a *asked) follow(ctx context.Context, fl *flight) (int, error) {
 	coalescedTotal.Inc()
 	select {
 	case <-fl.done:
@@ -155,7 +127,7 @@ func (a *asked) follow(ctx context.Context, fl *flight) (int, error) {
 	case alone:
 		return plugin.NextOrFailure(a.k.Name(), a.k.Next, ctx, a.ResponseWriter, a.request)
 	}
-	return a.begin(ctx)
+	return a.serve(ctx)
 }
 
 // WriteMsg implements dns.ResponseWriter. The next plugin calls it with the answer.
@@ -171,46 +143,30 @@ func (a *asked) WriteMsg(m *dns.Msg) error {
 
 // Write implements dns.ResponseWriter. A packed answer goes to this client only.
 func (a *asked) Write(b []byte) (int, error) {
-	if a.flight != nil {
-		a.land(outcome{state: alone})
-	}
+	a.land(outcome{state: alone})
 	return a.ResponseWriter.Write(b)
 }
 
-// take stores m, and gives it to the followers of the flight. It packs m only if m is stored or a follower waits.
+// take stores m, and gives it to the followers of the flight.
 func (a *asked) take(m *dns.Msg) {
 	o := outcome{state: alone}
-	if m == nil || !isReply(m, a.request) {
-		a.land(o)
-		return
-	}
-	kind, lifetime := a.k.rules.judge(m)
-	fl := a.flight
-	a.flight = nil
-	closed, waiting := false, false
-	if lifetime > 0 {
-		packed(m, func(wire []byte) {
+	if m != nil && isReply(m, a.request) {
+		kind, lifetime := a.k.rules.judge(m)
+		wire := packed(m)
+		if wire != nil && lifetime > 0 {
 			a.put(kind, lifetime, wire)
-			// The flight is closed after put: a client that comes later finds the answer in the store.
-			if closed, waiting = true, a.k.flights.close(fl); waiting {
-				o = outcome{state: answered, wire: bytes.Clone(wire)}
-			}
-		})
+		}
+		if wire != nil && !m.Truncated && forAll(m.Rcode) {
+			o = outcome{state: answered, wire: wire}
+		}
 	}
-	if !closed && a.k.flights.close(fl) && !m.Truncated && forAll(m.Rcode) {
-		packed(m, func(wire []byte) { o = outcome{state: answered, wire: bytes.Clone(wire)} })
-	}
-	a.k.flights.land(fl, o)
+	a.land(o) // after put: a client that comes later finds the answer in the store
 }
 
 // forAll reports whether an answer with this rcode depends on the key only. Other answers, such as FORMERR and NOTIMP, may depend
 // on the OPT record of the client, which is no part of the key.
 func forAll(rcode int) bool {
-	switch rcode {
-	case dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeServerFailure, dns.RcodeRefused:
-		return true
-	}
-	return false
+	return slices.Contains([]int{dns.RcodeSuccess, dns.RcodeNameError, dns.RcodeServerFailure, dns.RcodeRefused}, rcode)
 }
 
 func (a *asked) put(kind store.Kind, lifetime time.Duration, wire []byte) {
@@ -230,7 +186,6 @@ func (a *asked) land(o outcome) {
 	if a.flight == nil {
 		return
 	}
-	a.k.flights.close(a.flight)
 	a.k.flights.land(a.flight, o)
 	a.flight = nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/background"
 	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
 
@@ -36,9 +37,9 @@ func newKeep(t testing.TB, dir string, next plugin.HandlerFunc) *Keep {
 	if err := p.Open(store.Options{Dir: dir, Size: store.DefaultSize}); err != nil {
 		t.Fatal(err)
 	}
-	k := &Keep{Next: next, process: p, rules: rulesOf(nil)}
+	k := &Keep{Next: next, process: p, rules: rulesOf(nil), behind: background.New(1000, patience)}
 	t.Cleanup(func() {
-		_ = k.behind.close()
+		_ = k.behind.Close()
 		_ = p.Close()
 	})
 	return k

@@ -2,26 +2,18 @@
 
 package keep
 
-import (
-	"bytes"
-	"hash/maphash"
-	"sync"
-)
+import "sync"
 
-// flights are the questions on their way to the upstream, by the hash of their keys.
+// flights are the questions on their way to the upstream, by their keys.
 type flights struct {
 	mu sync.Mutex
-	m  map[uint64]*flight
+	m  map[string]*flight
 }
-
-// seed is the seed of the hashes.
-var seed = maphash.MakeSeed()
 
 // A flight is one question on its way to the upstream. The leader asks; followers wait for the answer.
 type flight struct {
-	key  []byte
-	hash uint64
-	done chan struct{} // closed when outcome is set; nil while there is no follower
+	key  string
+	done chan struct{} // closed when outcome is set
 	outcome
 }
 
@@ -42,51 +34,26 @@ const (
 	alone                  // the answer is for the leader only: each follower has to ask
 )
 
-// join returns the flight of key, and whether the caller leads it. The flight of a leader is own. The leader must call close and
-// land, and must not change key before. If another key has the same hash, which is rare, the flight is nil.
-func (f *flights) join(key []byte, own *flight) (fl *flight, first bool) {
-	h := maphash.Bytes(seed, key)
+// join returns the flight of key, and whether the caller leads it. The leader must call land.
+func (f *flights) join(key []byte) (fl *flight, first bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if fl, ok := f.m[h]; ok {
-		if !bytes.Equal(fl.key, key) {
-			return nil, true
-		}
-		if fl.done == nil {
-			fl.done = make(chan struct{})
-		}
+	if fl, ok := f.m[string(key)]; ok {
 		return fl, false
 	}
-	*own = flight{key: key, hash: h}
+	fl = &flight{key: string(key), done: make(chan struct{})}
 	if f.m == nil {
-		f.m = map[uint64]*flight{}
+		f.m = map[string]*flight{}
 	}
-	f.m[h] = own
-	return own, true
+	f.m[fl.key] = fl
+	return fl, true
 }
 
-// wait returns a channel that is closed when the outcome of fl is set. The leader calls wait before it asks.
-func (f *flights) wait(fl *flight) <-chan struct{} {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if fl.done == nil {
-		fl.done = make(chan struct{})
-	}
-	return fl.done
-}
-
-// close ends the joining of a flight: the next join of its key begins a new flight. close reports whether fl has followers.
-func (f *flights) close(fl *flight) (waiting bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.m, fl.hash)
-	return fl.done != nil
-}
-
-// land sets the outcome of a closed flight.
+// land ends the joining of a flight and sets its outcome: the next join of its key begins a new flight.
 func (f *flights) land(fl *flight, o outcome) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.m, fl.key)
 	fl.outcome = o
-	if fl.done != nil { // no follower can join after close
-		close(fl.done)
-	}
+	close(fl.done)
 }

@@ -204,7 +204,7 @@ func TestAClientJoinsAPrefetch(t *testing.T) {
 	r := new(dns.Msg).SetQuestion("a.test.", dns.TypeA)
 	a := &asked{k: c.k, ResponseWriter: new(someone), request: r, who: cacheItself}
 	a.key.Set(&c.k.block, r)
-	c.wg.Go(func() { _, _ = a.begin(t.Context()) })
+	c.wg.Go(func() { _, _ = a.serve(t.Context()) })
 	eventually(t, "cache asks", func() bool { return c.asked.Load() == 1 })
 	c.waiting(t, 3)
 	close(c.hold)
@@ -284,21 +284,4 @@ type renamed struct {
 
 func (w *renamed) WriteMsg(*dns.Msg) error {
 	return w.ResponseWriter.WriteMsg(address("192.0.2.1", 30)(w.r))
-}
-
-func TestTwoKeysWithOneHash(t *testing.T) {
-	var f flights
-	var one, two flight
-	key := []byte("one")
-	if fl, first := f.join(key, &one); fl != &one || !first {
-		t.Error("no flight of its own")
-	}
-	one.key = []byte("another")
-	if fl, first := f.join(key, &two); fl != nil || !first {
-		t.Error("joined another question")
-	}
-	f.close(&one)
-	if fl, first := f.join(key, &two); fl != &two || !first {
-		t.Error("no flight after the other one")
-	}
 }

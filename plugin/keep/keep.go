@@ -12,6 +12,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/background"
 	"github.com/nodelocaldns/nodelocaldns/internal/capture"
 	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
 )
@@ -28,7 +29,7 @@ type Keep struct {
 	rules   rules
 	process *store.Process
 	flights flights
-	behind  background
+	behind  *background.Group // questions for which no client waits
 }
 
 // shared is the process's store, which outlives reloads.
@@ -41,17 +42,14 @@ func (k *Keep) Name() string { return "keep" }
 func (k *Keep) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	caller := callerOf(w)
 	who := k.askerOf(caller)
-	if who == passerby {
-		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
-	}
 	a := &asked{k: k, ResponseWriter: w, caller: caller, who: who, request: r}
-	if !a.key.Set(&k.block, r) {
+	if who == passerby || !a.key.Set(&k.block, r) {
 		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
 	}
 	if who == client {
 		requestsTotal.Inc()
 	}
-	return a.begin(ctx)
+	return a.serve(ctx)
 }
 
 // tracker is the type of the writer with which plugin.NextOrFailure wraps the writer of each plugin.
@@ -59,12 +57,10 @@ const tracker = "*plugin.pluginWriter"
 
 // callerOf returns the writer of the plugin before keep.
 func callerOf(w dns.ResponseWriter) dns.ResponseWriter {
-	v := reflect.ValueOf(w)
-	if v.Type().String() != tracker {
-		return w
-	}
-	if caller, ok := v.Elem().Field(0).Interface().(dns.ResponseWriter); ok {
-		return caller
+	if v := reflect.ValueOf(w); v.Type().String() == tracker {
+		if caller, ok := v.Elem().Field(0).Interface().(dns.ResponseWriter); ok {
+			return caller
+		}
 	}
 	return w
 }
@@ -84,16 +80,11 @@ const verifier = "*cache.verifyStaleResponseWriter"
 // askerOf returns the origin of a question with the writer w. If cache has no answer for a client, w is the writer of cache around
 // the writer of the client. If cache renews an answer, the writer of cache has no writer inside.
 func (k *Keep) askerOf(w dns.ResponseWriter) asker {
-	if !k.rules.cached {
+	cw, ofCache := w.(*cache.ResponseWriter)
+	switch {
+	case !k.rules.cached, ofCache && cw.ResponseWriter != nil:
 		return client
-	}
-	if cw, ok := w.(*cache.ResponseWriter); ok {
-		if cw.ResponseWriter == nil {
-			return cacheItself
-		}
-		return client
-	}
-	if reflect.TypeOf(w).String() == verifier {
+	case ofCache, reflect.TypeOf(w).String() == verifier:
 		return cacheItself
 	}
 	return passerby

@@ -22,24 +22,15 @@ var (
 	}
 )
 
-func init() { prometheus.MustRegister(usage{}) }
-
-// usage collects the sizes of the store.
-type usage struct{}
+func init() { prometheus.MustRegister(prometheus.CollectorFunc(usage)) }
 
 var (
 	entriesDesc = prometheus.NewDesc("coredns_keep_entries", "Number of questions whose answers are kept, those out of date included.", []string{"kind"}, nil)
 	bytesDesc   = prometheus.NewDesc("coredns_keep_bytes", "Memory that answers take, in bytes.", []string{"kind"}, nil)
 )
 
-// Describe implements prometheus.Collector.
-func (usage) Describe(ch chan<- *prometheus.Desc) {
-	ch <- entriesDesc
-	ch <- bytesDesc
-}
-
-// Collect implements prometheus.Collector.
-func (usage) Collect(ch chan<- prometheus.Metric) {
+// usage collects the sizes of the store.
+func usage(ch chan<- prometheus.Metric) {
 	s := shared.Store()
 	if s == nil {
 		return

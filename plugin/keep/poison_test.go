@@ -38,7 +38,7 @@ func TestAClientThatIsGoneFailsNobodyElse(t *testing.T) {
 	withAD := r.Copy()
 	withAD.AuthenticatedData = true // as cache asks
 	a.key.Set(&k.block, withAD)
-	packed(address("192.0.2.1", 30)(r), func(wire []byte) { a.put(store.Positive, 3e10, wire) })
+	a.put(store.Positive, 3e10, packed(address("192.0.2.1", 30)(r)))
 	for i, w := range []dns.ResponseWriter{new(gone), new(someone)} {
 		if code, err := c.ServeDNS(t.Context(), w, r); code != dns.RcodeSuccess || err != nil {
 			t.Errorf("client %d: %d, %v", i, code, err)

@@ -27,11 +27,9 @@ type rules struct {
 
 // limits returns how long the store may use answers under these rules.
 func (r *rules) limits() store.Limits {
-	l := store.Limits{Positive: r.success.most, Denial: max(r.denial.most, r.bareDenial), PreferPositive: r.stale.preferPositive}
-	if r.stale.mode != staleNever {
-		l.Stale = r.stale.upTo
+	return store.Limits{
+		Positive: r.success.most, Denial: max(r.denial.most, r.bareDenial), Stale: r.stale.upTo, PreferPositive: r.stale.preferPositive,
 	}
-	return l
 }
 
 // limits are the bounds of a lifetime.
@@ -40,20 +38,19 @@ type limits struct{ least, most time.Duration }
 // stale holds the options serve_stale and serve_stale_policy.
 type stale struct {
 	mode           staleMode
-	upTo           time.Duration // stale time, behind the lifetime
+	upTo           time.Duration // stale time, behind the lifetime; 0: stale answers are not sent
 	timeout        time.Duration // of the upstream, in the mode staleVerify; 0: patience
 	ttl            time.Duration // of stale answers
 	recheck        time.Duration // time after a failure before the upstream is asked again
 	preferPositive bool          // a stale positive answer counts more than a newer denial
 }
 
-// staleMode says when stale answers are sent.
+// staleMode says when stale answers are sent, if they are sent at all.
 type staleMode int
 
 const (
-	staleNever     staleMode = iota
-	staleImmediate           // at once; the upstream is asked in the background
-	staleVerify              // after the upstream has failed, or has not answered within the timeout
+	staleImmediate staleMode = iota // at once; the upstream is asked in the background
+	staleVerify                     // after the upstream has failed, or has not answered within the timeout
 )
 
 // rulesOf reads the tokens of the directive cache in a server block, as coredns/plugin/cache/setup.go does. The plugin cache has
@@ -70,10 +67,9 @@ func rulesOf(tokens []caddyfile.Token) rules {
 	r.success.least, r.denial.least = dnsutil.MinimalDefaultTTL, dnsutil.MinimalDefaultTTL
 	d := caddyfile.NewDispenserTokens("", tokens)
 	for d.Next() {
-		if args := d.RemainingArgs(); len(args) > 0 {
-			seconds(args, 0, &r.success.most)
-			seconds(args, 0, &r.denial.most)
-		}
+		args := d.RemainingArgs()
+		seconds(args, 0, &r.success.most)
+		seconds(args, 0, &r.denial.most)
 		for d.NextBlock() {
 			r.option(d.Val(), d.RemainingArgs())
 		}
@@ -106,7 +102,7 @@ func (r *rules) option(name string, args []string) {
 
 // set reads serve_stale [DURATION [immediate [TTL [RECHECK]] | verify [TIMEOUT [TTL [RECHECK]]]]].
 func (s *stale) set(args []string) {
-	s.mode, s.upTo = staleImmediate, time.Hour
+	s.upTo = time.Hour
 	duration(args, 0, &s.upTo)
 	if len(args) > 1 && strings.EqualFold(args[1], "verify") {
 		s.mode = staleVerify
@@ -115,9 +111,6 @@ func (s *stale) set(args []string) {
 	}
 	duration(args, 2, &s.ttl)
 	duration(args, 3, &s.recheck)
-	if s.upTo == 0 {
-		s.mode = staleNever
-	}
 }
 
 // seconds sets *to to argument i, if that is a number of seconds.
@@ -143,9 +136,8 @@ func zones(args []string) []string {
 	if len(args) == 0 {
 		return []string{"."}
 	}
-	var names []string
-	for _, a := range args {
-		names = append(names, plugin.Name(a).Normalize())
+	for i, a := range args {
+		args[i] = plugin.Name(a).Normalize()
 	}
-	return names
+	return args
 }

@@ -6,6 +6,7 @@ package keep
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/background"
 	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
 	"github.com/nodelocaldns/nodelocaldns/internal/serverblocks"
 	"github.com/nodelocaldns/nodelocaldns/plugin/keep/internal/store"
@@ -23,12 +25,11 @@ func init() { plugin.Register("keep", setup) }
 
 const maxBareDenial = 5 * time.Minute
 
-// directive is one directive of a Corefile.
+// directive is one directive of a Corefile. Options that it does not give are zero.
 type directive struct {
 	store.Options
-	givenDir, givenSize bool
-	bareDenial          time.Duration
-	where               string // FILE:LINE
+	bareDenial time.Duration
+	where      string // FILE:LINE
 }
 
 // config holds the options of all directives of a Corefile.
@@ -58,9 +59,11 @@ func setup(c *caddy.Controller) error {
 		return plugin.Error("keep", err)
 	}
 	own := blocks[c.ServerBlockIndex]
-	k := &Keep{process: &shared, block: hashOf(own), rules: rulesOf(own.Tokens["cache"])}
+	k := &Keep{
+		process: &shared, block: hashOf(own), rules: rulesOf(own.Tokens["cache"]), behind: background.New(math.MaxInt, patience),
+	}
 	k.rules.bareDenial = d.bareDenial
-	c.OnShutdown(k.behind.close)
+	c.OnShutdown(k.behind.Close)
 	dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
 		k.Next = next
 		return k
@@ -70,13 +73,13 @@ func setup(c *caddy.Controller) error {
 
 // add adds the options of d. It returns an error if another server block has other values.
 func (conf *config) add(d directive) error {
-	if d.givenDir {
+	if d.Dir != "" {
 		if conf.dirAt != "" && conf.Dir != d.Dir {
 			return fmt.Errorf("%s: the directory differs from that at %s: say the same in each server block, or nothing", d.where, conf.dirAt)
 		}
 		conf.Dir, conf.dirAt = d.Dir, d.where
 	}
-	if d.givenSize {
+	if d.Size != 0 {
 		if conf.sizeAt != "" && conf.Size != d.Size {
 			return fmt.Errorf("%s: size differs from that at %s: say the same in each server block, or nothing", d.where, conf.sizeAt)
 		}
@@ -100,7 +103,7 @@ func parse(c *caddy.Controller) (d directive, err error) {
 			if !filepath.IsAbs(args[0]) {
 				return d, c.Errf("directory %q: want an absolute path", args[0])
 			}
-			d.Dir, d.givenDir = filepath.Clean(args[0]), true
+			d.Dir = filepath.Clean(args[0])
 		}
 		for c.NextBlock() {
 			name, args := c.Val(), c.RemainingArgs()
@@ -118,7 +121,6 @@ func parse(c *caddy.Controller) (d directive, err error) {
 func (d *directive) set(c *caddy.Controller, name, value string) (err error) {
 	switch name {
 	case "size":
-		d.givenSize = true
 		if d.Size, err = strconv.Atoi(value); err != nil || d.Size < store.MinSize || d.Size > store.MaxSize {
 			return c.Errf("size %q: want octets, from %d to %d", value, store.MinSize, store.MaxSize)
 		}

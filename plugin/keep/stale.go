@@ -3,11 +3,9 @@
 package keep
 
 import (
+	"cmp"
 	"context"
-	"sync"
 	"time"
-
-	"github.com/coredns/coredns/plugin/metadata"
 
 	"github.com/miekg/dns"
 
@@ -36,32 +34,24 @@ func (r *rules) good(m *dns.Msg) bool {
 // renew asks the upstream in the background, and sends the client the old answer. With staleImmediate renew sends it at once. With
 // staleVerify renew first waits for the upstream, and sends the new answer if one comes in time.
 func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
-	if a.flight == nil {
-		return a.answer(store.Old, known)
-	}
-	fl, done := a.flight, a.k.flights.wait(a.flight)
+	fl := a.flight
 	b := &asked{
-		ResponseWriter: detached(a.caller), k: a.k, request: a.request.Copy(), key: a.key,
-		flight: fl, filter: a.k.rules.good,
+		ResponseWriter: detached(a.caller), k: a.k, request: a.request.Copy(), key: a.key, flight: fl, filter: a.k.rules.good,
 	}
 	a.flight = nil
-	if !a.k.behind.start(ctx, func(ctx context.Context) { b.verify(ctx, fl) }) {
+	if !a.k.behind.Start(ctx, func(ctx context.Context) { b.verify(ctx, fl) }) {
 		b.land(outcome{state: withdrawn})
 		return a.answer(store.Old, known)
 	}
 	if a.k.rules.stale.mode == staleImmediate {
 		return a.answer(store.Old, known)
 	}
-	timeout := a.k.rules.stale.timeout
-	if timeout == 0 {
-		timeout = patience
-	}
 	select {
-	case <-done:
+	case <-fl.done:
 		if m := a.k.renewed(a.request, fl); m != nil {
 			return dns.RcodeSuccess, a.ResponseWriter.WriteMsg(m)
 		}
-	case <-time.After(timeout):
+	case <-time.After(cmp.Or(a.k.rules.stale.timeout, patience)):
 	case <-ctx.Done():
 	}
 	return a.answer(store.Old, known)
@@ -69,70 +59,18 @@ func (a *asked) renew(ctx context.Context, known *dns.Msg) (int, error) {
 
 // verify asks the upstream, and records a failure.
 func (a *asked) verify(ctx context.Context, fl *flight) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	_, _ = a.lead(ctx) // followers get the outcome of the flight, and the old answer stands in for a failure
 	if a.k.renewed(a.request, fl) == nil {
 		a.k.process.Store().Failed(a.key.Bytes(), a.k.process.Now()+int64(a.k.rules.stale.recheck))
 	}
 }
 
-// renewed returns the answer of fl if the answer is good, else nil.
+// renewed returns the answer of fl, which has landed, if the answer is good, else nil.
 func (k *Keep) renewed(r *dns.Msg, fl *flight) *dns.Msg {
-	if fl.state != answered {
-		return nil
-	}
 	if m := reply(r, fl.wire); k.rules.good(m) {
 		return m
 	}
-	return nil
-}
-
-// background holds the goroutines of questions for which no client waits. The zero value is ready.
-type background struct {
-	mu     sync.Mutex
-	closed bool
-	next   int
-	cancel map[int]context.CancelFunc
-	wg     sync.WaitGroup
-}
-
-// start runs f with the values of ctx, but not its cancellation: the client may be gone before the answer. It returns false when
-// the configuration has ended.
-func (b *background) start(ctx context.Context, f func(context.Context)) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return false
-	}
-	// Metadata is a map: the goroutine of the client may still write to the map of ctx.
-	ctx, cancel := context.WithTimeout(metadata.ContextWithMetadata(context.WithoutCancel(ctx)), patience)
-	if b.cancel == nil {
-		b.cancel = map[int]context.CancelFunc{}
-	}
-	id := b.next
-	b.next++
-	b.cancel[id] = cancel
-	b.wg.Go(func() {
-		defer b.end(id)
-		f(ctx)
-	})
-	return true
-}
-
-func (b *background) end(id int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.cancel[id]()
-	delete(b.cancel, id)
-}
-
-// close cancels the questions and waits for their ends.
-func (b *background) close() error {
-	b.mu.Lock()
-	b.closed = true
-	for _, cancel := range b.cancel {
-		cancel()
-	}
-	b.mu.Unlock()
-	b.wg.Wait()
 	return nil
 }

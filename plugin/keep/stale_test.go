@@ -3,7 +3,6 @@
 package keep
 
 import (
-	"context"
 	"errors"
 	"net"
 	"strings"
@@ -136,27 +135,6 @@ func TestBareDenial(t *testing.T) {
 	m.told("a.test.")
 	if n := u.asked.Load(); n != 2 {
 		t.Errorf("without bare_denial: asked %d times", n)
-	}
-}
-
-func TestBackgroundEnds(t *testing.T) {
-	var b background
-	ctx, cancel := context.WithCancel(t.Context())
-	begun, ended := make(chan struct{}), false
-	if !b.start(ctx, func(ctx context.Context) {
-		close(begun)
-		<-ctx.Done()
-		ended = true
-	}) {
-		t.Fatal("not started")
-	}
-	cancel() // the client's end is not the question's
-	<-begun
-	if err := b.close(); err != nil || !ended {
-		t.Errorf("%v, %v", err, ended)
-	}
-	if b.start(t.Context(), func(context.Context) {}) {
-		t.Error("started after the end")
 	}
 }
 

@@ -158,19 +158,18 @@ func TestReply(t *testing.T) {
 	r.CheckingDisabled = true
 	m := address("192.0.2.1", 30)(new(dns.Msg).SetQuestion("a.test.", dns.TypeA))
 	m.SetEdns0(1232, false)
-	var got *dns.Msg
-	if !packed(m, func(wire []byte) { got = reply(r, wire) }) || got == nil {
+	wire := packed(m)
+	got := reply(r, wire)
+	if got == nil {
 		t.Fatal("no reply")
 	}
 	if got.Id != r.Id || got.Question[0] != r.Question[0] || !got.CheckingDisabled || !got.RecursionAvailable || got.IsEdns0() != nil || short(got) != "192.0.2.1 30" {
 		t.Error(got)
 	}
 	other := new(dns.Msg).SetQuestion("b.test.", dns.TypeA)
-	packed(m, func(wire []byte) {
-		if reply(other, wire) != nil || reply(r, wire[:20]) != nil || reply(r, nil) != nil {
-			t.Error("a reply to another question")
-		}
-	})
+	if reply(other, wire) != nil || reply(r, wire[:20]) != nil || reply(r, nil) != nil {
+		t.Error("a reply to another question")
+	}
 }
 
 func TestParse(t *testing.T) {
@@ -196,17 +195,17 @@ func TestParse(t *testing.T) {
 		}
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
-		} else if d.givenDir && (d.Options != store.Options{Dir: "/run/state", Size: 1000000} || d.bareDenial != 5*time.Second) {
+		} else if text != "keep" && (d.Options != store.Options{Dir: "/run/state", Size: 1000000} || d.bareDenial != 5*time.Second) {
 			t.Errorf("%s: %+v", text, d)
 		}
 	}
 }
 
 func TestServerBlocksSayTheSame(t *testing.T) {
-	a := directive{Options: store.Options{Dir: "/a", Size: 1 << 20}, givenDir: true, givenSize: true, where: "Corefile:1"}
+	a := directive{Options: store.Options{Dir: "/a", Size: 1 << 20}, where: "Corefile:1"}
 	none := directive{where: "Corefile:2"}
-	dir := directive{Options: store.Options{Dir: "/b"}, givenDir: true, where: "Corefile:3"}
-	size := directive{Options: store.Options{Size: 2 << 20}, givenSize: true, where: "Corefile:4"}
+	dir := directive{Options: store.Options{Dir: "/b"}, where: "Corefile:3"}
+	size := directive{Options: store.Options{Size: 2 << 20}, where: "Corefile:4"}
 	for _, test := range []struct {
 		all  []directive
 		want string

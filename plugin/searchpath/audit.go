@@ -30,14 +30,14 @@ func (z *zone) audit(a asker, q question, f found) {
 	if last, ok := z.audited.get(key); ok && now.Sub(last) < auditAgain {
 		return
 	}
-	if z.audits.take(now) && z.tasks.start(func() { z.examine(a.detached(), q, f.at) }) {
+	if z.audits.take(now) && z.start(a, func(a asker) { z.examine(a, q, f.at) }) {
 		z.audited.put(key, now)
 	}
 }
 
 // examine asks the cluster DNS for q, which the denial of name has answered.
 func (z *zone) examine(a asker, q question, name string) {
-	switch s, _ := read(a.ask(z.tasks.life, q), q, z.name, time.Now()); s {
+	switch s, _ := read(a.ask(q), q, z.name, time.Now()); s {
 	case denied:
 		auditsTotal.WithLabelValues(z.name, agreed).Inc()
 	case silence:
@@ -81,8 +81,8 @@ func (z *zone) suspect(a asker, name string, q question) {
 func (z *zone) confirm(a asker, own, q question) string {
 	repeated := false
 	for range confirmRounds {
-		full, _ := read(a.ask(z.tasks.life, q), q, z.name, time.Now())
-		m := a.ask(z.tasks.life, own)
+		full, _ := read(a.ask(q), q, z.name, time.Now())
+		m := a.ask(own)
 		above, _ := read(m, own, z.name, time.Now())
 		switch {
 		case full == denied, above == exists, above == otherwise:
@@ -95,8 +95,10 @@ func (z *zone) confirm(a asker, own, q question) string {
 			repeated = true
 			wait = min(time.Duration(m.Ns[0].Header().Ttl)*time.Second, memory) + time.Second
 		}
-		if !z.tasks.pause(wait) {
-			break
+		select {
+		case <-time.After(wait):
+		case <-a.ctx.Done():
+			return silence.String()
 		}
 	}
 	return silence.String()

@@ -3,6 +3,8 @@
 package searchpath
 
 import (
+	"slices"
+
 	"github.com/miekg/dns"
 )
 
@@ -26,47 +28,34 @@ func split(name string, places []int) []int {
 	return places
 }
 
-// cutsAbove returns the names above name at which the zone may be cut. They are x.ZONE, x.svc.ZONE and
-// x.NAMESPACE.svc.ZONE; the name next to the zone comes first.
+// cutsAbove returns the names above name at which the zone may be cut. They are x.ZONE, x.svc.ZONE and x.NAMESPACE.svc.ZONE; the
+// name next to the zone comes first.
 //
 // cutsAbove returns nothing for a name with a label that begins with "_". CoreDNS's kubernetes plugin denies
-// _tcp.web.NAMESPACE.svc.ZONE although _http._tcp.web.NAMESPACE.svc.ZONE exists. With the option zonal the kubernetes
-// plugin denies a headless Service without endpoints although the Service's _zone names exist (plugin/kubernetes/parse.go).
+// _tcp.web.NAMESPACE.svc.ZONE although _http._tcp.web.NAMESPACE.svc.ZONE exists. With the option zonal the kubernetes plugin denies
+// a headless Service without endpoints although the Service's _zone names exist (plugin/kubernetes/parse.go).
+//
+// There is no cut below pod.ZONE: an option of the kubernetes plugin makes a name there of any address. There is no cut at dns.ZONE:
+// the kubernetes plugin denies dns.ZONE although ns.dns.ZONE exists (plugin/kubernetes/ns.go).
 func cutsAbove(name, zone string) []string {
 	var places [maxLabels]int
 	labels := split(name, places[:0])
 	depth := len(labels) - dns.CountLabel(zone)
-	for _, l := range labels[:max(depth, 0)] {
-		if name[l] == '_' {
-			return nil
-		}
+	if depth < 1 || slices.ContainsFunc(labels[:depth], func(l int) bool { return name[l] == '_' }) {
+		return nil
 	}
-	first, last := cutDepths(name, zone, labels)
+	first, last := 1, 1 // the least and the greatest number of labels of a cut in front of the zone
+	switch name[labels[depth-1] : len(name)-len(zone)] {
+	case "svc.":
+		first, last = 2, depthOfService
+	case "pod.", "dns.":
+		return nil
+	}
 	var cuts []string
 	for d := first; d <= min(last, depth-1); d++ {
 		cuts = append(cuts, name[labels[depth-d]:])
 	}
 	return cuts
-}
-
-// cutDepths returns the least and the greatest number of labels that a cut above name has in front of the zone. If
-// there can be no cut, last is less than first. labels are the places where the labels of name begin.
-//
-// There is no cut below pod.ZONE: an option of the kubernetes plugin makes a name there of any address. There is no
-// cut at dns.ZONE: the kubernetes plugin denies dns.ZONE although ns.dns.ZONE exists (plugin/kubernetes/ns.go).
-func cutDepths(name, zone string, labels []int) (first, last int) {
-	depth := len(labels) - dns.CountLabel(zone)
-	if depth < 1 {
-		return 1, 0
-	}
-	top := name[labels[depth-1] : len(name)-len(zone)]
-	switch top {
-	case "svc.":
-		return 2, depthOfService
-	case "pod.", "dns.":
-		return 1, 0
-	}
-	return 1, 1
 }
 
 // firstLabel returns the first label of name, with the dot behind it.

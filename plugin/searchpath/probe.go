@@ -77,7 +77,7 @@ func (z *zone) descend(a asker, q question, w work) {
 
 // settle asks the question of w and records the answer.
 func (z *zone) settle(a asker, w work) statement {
-	m := a.ask(z.tasks.life, w.ask)
+	m := a.ask(w.ask)
 	now := time.Now()
 	s, d := read(m, w.ask, z.name, now)
 	z.mu.Lock()
@@ -123,7 +123,7 @@ func (z *zone) renew(a asker, name string) <-chan struct{} {
 	e := z.entry(name)
 	if e.probe == nil {
 		e.probe = make(chan struct{})
-		if !z.tasks.start(func() { z.settle(a.detached(), probe(name)) }) {
+		if !z.start(a, func(a asker) { z.settle(a, probe(name)) }) {
 			e.probe = nil
 		}
 	}

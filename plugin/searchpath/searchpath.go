@@ -48,7 +48,7 @@ func (s *Searchpath) Start() error {
 // Close ends the questions that searchpath asks on its own, and waits for them. It always returns nil.
 func (s *Searchpath) Close() error {
 	for _, z := range s.zones {
-		z.tasks.close()
+		_ = z.tasks.Close()
 	}
 	return nil
 }
@@ -62,7 +62,7 @@ func (s *Searchpath) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.
 	if z == nil {
 		return plugin.NextOrFailure(s.Name(), s.Next, ctx, w, r)
 	}
-	a := asker{next: s.Next, ctx: ctx, terms: termsOf(r)}
+	a := askerFor(ctx, s.Next, r)
 	f := z.lookup(a, q)
 	if f.denial != nil {
 		answersTotal.WithLabelValues(z.name, f.kind).Inc()

@@ -55,8 +55,7 @@ type entry struct {
 
 // at returns the state at the time now. A cut stays a cut when its denial ends: it is renewed.
 func (e *entry) at(now time.Time) state {
-	switch {
-	case e == nil, e.state == existing && !now.Before(e.until), e.state == absent && e.denial.remaining(now) == 0:
+	if e == nil || e.state == existing && !now.Before(e.until) || e.state == absent && e.denial.remaining(now) == 0 {
 		return unknown
 	}
 	return e.state

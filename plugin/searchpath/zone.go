@@ -3,13 +3,19 @@
 package searchpath
 
 import (
+	"context"
 	"sync"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/background"
 )
 
 const (
+	// maxTasks bounds the goroutines of a zone that ask questions on their own. A further question is left out: the cluster DNS then
+	// gets more queries of clients.
+	maxTasks = 32
 	// namesKept is the size of each recent map of a zone.
 	namesKept = 2048
 	// probeRate and probeBurst bound the probes for new cuts. Names with random last labels then cost the cluster DNS few
@@ -25,7 +31,7 @@ const (
 type zone struct {
 	name  string
 	cuts  bool // whether cuts are made
-	tasks *tasks
+	tasks *background.Group
 
 	mu      sync.Mutex
 	phase   phase
@@ -41,12 +47,20 @@ type zone struct {
 
 func newZone(name string, cuts bool) *zone {
 	return &zone{
-		name: name, cuts: cuts, tasks: newTasks(),
+		name: name, cuts: cuts, tasks: background.New(maxTasks, askTimeout),
 		names: newRecent[*entry](namesKept), proven: newRecent[*entry](namesKept),
 		barred: map[string]question{}, audited: newRecent[time.Time](namesKept),
 		labels: newRecent[struct{}](namesKept), flights: map[string]chan struct{}{},
 		probes: bucket{rate: probeRate, burst: probeBurst}, audits: bucket{rate: auditRate, burst: auditBurst},
 	}
+}
+
+// start runs f in the background, with an asker that may outlive the query of the client.
+func (z *zone) start(a asker, f func(asker)) bool {
+	return z.tasks.Start(a.ctx, func(ctx context.Context) {
+		a.ctx = ctx
+		f(a)
+	})
 }
 
 // found is a local answer, or says how to pass the query on.
@@ -99,23 +113,17 @@ func (z *zone) find(a asker, q question, wait bool) (found, <-chan struct{}) {
 			likely = likely || known
 		}
 	}
-	switch {
-	case renew != "" && wait:
+	switch done := z.flights[q.name]; {
+	case wait && renew != "":
 		return found{}, z.renew(a, renew)
-	case likely && wait:
-		return z.join(q.name)
-	}
-	return found{}, nil
-}
-
-// join lets a query wait for another query for the same name. The denial that answers the query for A also answers the query for
-// AAAA, and the queries of other clients. join is called only for a name that is probably denied: its label is a cut elsewhere
-// in the zone, as com is. The caller holds the lock.
-func (z *zone) join(name string) (found, <-chan struct{}) {
-	if done, ok := z.flights[name]; ok {
+	case !wait, !likely:
+		return found{}, nil
+	case done != nil:
 		return found{}, done
 	}
-	z.flights[name] = make(chan struct{})
+	// The denial that answers this query for A also answers the query for AAAA, and the queries of other clients. They wait only for
+	// a name that is probably denied: its label is a cut elsewhere in the zone, as com is.
+	z.flights[q.name] = make(chan struct{})
 	return found{leads: true}, nil
 }
 
@@ -176,18 +184,15 @@ func (z *zone) note(name string, ev event, d *denial, now time.Time) {
 func (z *zone) learn(a asker, q question, m *dns.Msg) {
 	now := time.Now()
 	s, d := read(m, q, z.name, now)
-	if s == silence {
+	if s == silence || s == denied && d == nil {
 		return
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	switch s {
 	case denied:
-		if d == nil {
-			return
-		}
 		z.note(q.name, nameDenied, d, now)
-		if w, ok := z.nextWork(q, now); ok && !z.tasks.start(func() { z.descend(a.detached(), q, w) }) {
+		if w, ok := z.nextWork(q, now); ok && !z.start(a, func(a asker) { z.descend(a, q, w) }) {
 			z.release(w)
 		}
 	case exists:

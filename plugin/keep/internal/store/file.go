@@ -128,16 +128,7 @@ func isName(name string) bool {
 	return ok && len(text) == textLen && strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
 }
 
-// openFile opens another process's file for reading. The caller must call load next.
-func openFile(path string) (*file, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	return &file{f: f, path: path}, nil
-}
-
-// load maps f. The error is a wrong if no process will ever be able to use f.
+// load maps f, another process's file. The error is a wrong if no process will ever be able to use f.
 func (f *file) load(bootID string) error {
 	size, err := checkFile(f.f)
 	if err != nil {
@@ -221,11 +212,10 @@ func (f *file) close() error {
 	if f.mem != nil {
 		err = unix.Munmap(f.mem)
 	}
-	f.mem, f.rings, f.heads = nil, [Kinds][]byte{}, [Kinds]*atomic.Uint64{}
 	if f.f != nil {
 		err = errors.Join(err, f.f.Close())
-		f.f = nil
 	}
+	*f = file{path: f.path}
 	return err
 }
 

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nodelocaldns/nodelocaldns/internal/metric"
 )
 
@@ -109,10 +111,11 @@ func openPeers(dir, own, bootID string) (peers []*peer) {
 
 // loadFile returns the file at path. If the file cannot be used, loadFile returns nil and the text for the log, or nil for none.
 func loadFile(path, bootID string) (*file, error) {
-	f, err := openFile(path)
+	opened, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
+	f := &file{f: opened, path: path}
 	if err := f.load(bootID); err != nil {
 		return nil, f.discard(err)
 	}

@@ -5,6 +5,7 @@ package store
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 
 	"github.com/miekg/dns"
 )
@@ -27,14 +28,6 @@ type Key struct {
 // Bytes returns the octets of k. The slice is a part of k.
 func (k *Key) Bytes() []byte { return k.octets[:k.n] }
 
-// Bits of a key's flags.
-const (
-	flagRD = 1 << iota
-	flagAD
-	flagCD
-	flagDO
-)
-
 // Set makes k the Key of r in the server block with the hash block. It returns false if the answers to r are neither kept nor
 // shared between clients. These are answers to an opcode other than QUERY, a class other than IN, a type that is not data, an
 // EDNS option that may change the answer, or the type HINFO, with which the plugin loop recognises its own question.
@@ -46,49 +39,33 @@ func (k *Key) Set(block *[HashLen]byte, r *dns.Msg) bool {
 	if q.Qclass != dns.ClassINET || !isData(q.Qtype) || len(q.Name) == 0 || len(q.Name) > maxName {
 		return false
 	}
-	flags := flag(r.RecursionDesired, flagRD) | flag(r.AuthenticatedData, flagAD) | flag(r.CheckingDisabled, flagCD)
+	do := false
 	for _, rr := range r.Extra {
 		opt, ok := rr.(*dns.OPT)
 		if !ok || opt.Version() != 0 || slices.ContainsFunc(opt.Option, matters) {
 			return false
 		}
-		flags |= flag(opt.Do(), flagDO)
+		do = do || opt.Do()
 	}
 	copy(k.octets[:], block[:])
 	binary.BigEndian.PutUint16(k.octets[HashLen:], q.Qtype)
-	k.octets[HashLen+2] = flags
-	for i := range len(q.Name) {
-		k.octets[HashLen+3+i] = lower(q.Name[i])
+	k.octets[HashLen+2] = 0
+	for bit, set := range [...]bool{r.RecursionDesired, r.AuthenticatedData, r.CheckingDisabled, do} {
+		if set {
+			k.octets[HashLen+2] |= 1 << bit
+		}
 	}
-	k.n = HashLen + 3 + len(q.Name)
+	k.n = HashLen + 3 + copy(k.octets[HashLen+3:], strings.ToLower(q.Name))
 	return true
 }
 
 // matters reports whether an EDNS option may change the records of the answer. Cookies, which dig sends (RFC 7873), NSID (RFC
 // 5001), keepalive (RFC 7828) and padding (RFC 7830) do not.
 func matters(o dns.EDNS0) bool {
-	switch o.Option() {
-	case dns.EDNS0COOKIE, dns.EDNS0NSID, dns.EDNS0TCPKEEPALIVE, dns.EDNS0PADDING:
-		return false
-	}
-	return true
+	return !slices.Contains([]uint16{dns.EDNS0COOKIE, dns.EDNS0NSID, dns.EDNS0TCPKEEPALIVE, dns.EDNS0PADDING}, o.Option())
 }
 
 // isData reports whether records of type t are kept. Types from 128 to 255 exist in queries only (RFC 6895, section 3.1).
 func isData(t uint16) bool {
 	return t != 0 && t != dns.TypeOPT && t != dns.TypeHINFO && (t < 128 || t > 255)
-}
-
-func flag(on bool, f byte) byte {
-	if on {
-		return f
-	}
-	return 0
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + ('a' - 'A')
-	}
-	return c
 }

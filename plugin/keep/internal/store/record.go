@@ -62,9 +62,9 @@ type Limits struct {
 // slack is how far the clock of another goroutine or process may seem to be ahead, in nanoseconds.
 const slack = int64(time.Second)
 
-// freshness returns the life of r at the time now, without regard to failures. A record from the future, or with a lifetime
-// beyond the limits, was stored under other limits and is not used.
-func (l Limits) freshness(r *Record, now int64) Freshness {
+// freshness returns the life of r at the time now; the upstream is not asked again before retry. A record from the future, or with
+// a lifetime beyond the limits, was stored under other limits and is not used.
+func (l Limits) freshness(r *Record, now, retry int64) Freshness {
 	age, most, stale := now-r.Stored, l.Denial, time.Duration(0)
 	if r.Kind == Positive {
 		most, stale = l.Positive, l.Stale
@@ -74,18 +74,12 @@ func (l Limits) freshness(r *Record, now int64) Freshness {
 		return None
 	case age <= r.Lifetime-int64(time.Second):
 		return Fresh
-	case stale > 0 && age < r.Lifetime+int64(stale):
-		return Old
-	}
-	return None
-}
-
-// spared returns the life of a record whose upstream failed a moment ago, if failed is true.
-func (f Freshness) spared(failed bool) Freshness {
-	if f == Old && failed {
+	case stale == 0 || age >= r.Lifetime+int64(stale):
+		return None
+	case now < retry:
 		return Spared
 	}
-	return f
+	return Old
 }
 
 const (

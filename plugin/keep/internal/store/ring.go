@@ -20,7 +20,6 @@ type ring struct {
 	tail  uint64 // position of the oldest record
 	live  uint64 // octets of the records in the index
 	index map[uint64]place
-	moved []byte // room for the key and the answer of a record that renew moves
 }
 
 // A place says where the newest record of a key is.
@@ -83,8 +82,7 @@ func (g *ring) renew(now int64) {
 		r, ok := decode(g.mem[g.place(g.tail):], g.salt)
 		p := g.index[g.hash(r.Key)]
 		if ok && p.at == g.tail && r.Until > now {
-			g.moved = append(append(g.moved[:0], r.Key...), r.Wire...)
-			r.Key, r.Wire = g.moved[:len(r.Key)], g.moved[len(r.Key):]
+			r.Key, r.Wire = bytes.Clone(r.Key), bytes.Clone(r.Wire) // append may overwrite them
 			g.drop()
 			g.append(&r)
 			g.failed(r.Key, p.retry)

@@ -108,12 +108,12 @@ func (s *Store) Find(key []byte, l Limits, now int64) (a Found) {
 	r, place, ok := s.rings[Positive].get(key)
 	state := None
 	if ok {
-		state = l.freshness(&r, now).spared(now < place.retry)
+		state = l.freshness(&r, now, place.retry)
 	}
 	denial, _, denied := s.rings[Denial].get(key)
 	if denied && !(state != None && l.PreferPositive) && (!ok || denial.Stored > r.Stored) {
 		// The newer record counts, even if its lifetime is over.
-		r, state = denial, l.freshness(&denial, now)
+		r, state = denial, l.freshness(&denial, now, 0)
 	}
 	if state == None {
 		return a
@@ -217,16 +217,8 @@ func (s *Store) copyFrom(p *peer, now int64) (n int) {
 // the Store's own file with memory.
 func (s *Store) protect(before bool) {
 	debug.SetPanicOnFault(before)
-	switch e := recover().(type) {
-	case nil:
-	case interface {
-		error
-		Addr() uintptr
-	}:
-		if !s.giveUp(e.Addr()) {
-			panic(e)
-		}
-	default:
+	e := recover()
+	if fault, ok := e.(interface{ Addr() uintptr }); e != nil && !(ok && s.giveUp(fault.Addr())) {
 		panic(e)
 	}
 }
