@@ -19,7 +19,7 @@ const (
 	Standing              // on the link; no rule steers to it, and the cluster DNS answers
 	Settling              // on the link; DNS is steered to it, but of TCP only connections that begin now
 	Steered               // on the link; DNS is steered to it
-	Forsaken              // off the link, as its steering was to end and rules or fallback table could not be changed
+	Forsaken              // off the link: its steering had to end, but rules or fallback table could not be changed
 	Parting               // on the link for servers of an earlier configuration; the present one lacks it
 )
 
@@ -28,7 +28,7 @@ var stateNames = [...]string{"absent", "standing", "settling", "steered", "forsa
 // String returns the name of the state as docs/design.md and the tests have it.
 func (s State) String() string { return stateNames[s] }
 
-// An event is something that has been done about an address, or is to be done.
+// An event is what happened to an address. A plan also uses the events that its steps will cause.
 type event uint8
 
 const (
@@ -48,12 +48,12 @@ var moves = map[event]map[State]State{
 	named:   {Absent: Standing, Parting: Standing},
 	dropped: {Standing: Parting, Settling: Parting, Steered: Parting, Forsaken: Parting},
 	ended:   {Parting: Absent},
-	// Connections to the cluster DNS began while the address was forsaken: it settles, too.
+	// A forsaken address settles, too: connections to the cluster DNS began meanwhile.
 	begun:     {Standing: Settling, Forsaken: Settling},
 	whole:     {Standing: Steered, Settling: Steered, Forsaken: Steered},
 	withdrawn: {Settling: Standing, Steered: Standing, Forsaken: Standing},
 	missed:    {Steered: Settling},
-	// The rules were changed and the fallback table was not: it does not answer while the address is there.
+	// Standing, too: the rules may have changed before the fallback table failed. The table answers once the address is gone.
 	stuck:  {Standing: Forsaken, Settling: Forsaken, Steered: Forsaken},
 	closed: {Standing: Absent, Settling: Absent, Steered: Absent, Forsaken: Absent, Parting: Absent},
 }

@@ -26,9 +26,9 @@ import (
 
 // A Network is the piece of the node's network that one cache owns. Its methods are for one goroutine at a time.
 type Network struct {
-	book      // what the node's network was last made
+	book      // the configuration and the states that were last set
 	trust     trust
-	leftovers bool // there may be rules of another backend, of another instance or of a backend that failed
+	leftovers bool // another backend may have rules of ours, which Set does not replace
 	slot      int
 	name      *instance.Claim // of the slot
 	turn      *instance.Claim // from Leave to Close; nil: this instance does not hold the turn
@@ -63,9 +63,9 @@ type Firewall interface {
 	String() string
 }
 
-// Open takes possession of the node's network. Leftovers of dead predecessors and of the reference go, the fallback table
-// answers, the link comes with its addresses. All addresses are standing. The order matters: an address without rules is
-// safe, a rule without a server behind it is not. After an error nothing is left but the fallback table.
+// Open takes possession of the node's network. Open removes what dead predecessors and the reference left, sets the fallback table,
+// and then puts the addresses on the link. It steers nothing: all addresses are standing. Addresses without rules do no harm; rules
+// without a server would. After an error nothing is left but the fallback table.
 func Open(cfg Config) (*Network, error) {
 	if err := errors.Join(cfg.Validate(), checkCapability(cfg)); err != nil {
 		return nil, err

@@ -17,8 +17,8 @@ type Servers uint8
 const (
 	// OwnServers are those of Want.Config. Addresses that it lacks leave the link.
 	OwnServers Servers = iota
-	// ServersStarting are about to listen at the addresses of Want.Config, and those of the last configuration run:
-	// each address comes to the link or stays on it. Apply does not begin to steer.
+	// ServersStarting are about to listen at the addresses of Want.Config, and the last configuration's servers still run. So
+	// addresses of either are on the link. Apply does not begin to steer.
 	ServersStarting
 	// BothServers run, those of Want.Config and those of the last configuration.
 	BothServers
@@ -38,7 +38,7 @@ const (
 	sure     trust = iota // rules, fallback table and link are as the book says
 	bare                  // rules that steer were seen to be missing, and could not be put back
 	doubted               // a change of the steering failed: rules and fallback table are to be set again
-	reverted              // a change of the configuration failed: all are to be set again, by the next servers that start at the latest
+	reverted              // a change of the configuration failed: everything is to be set again, when the next servers start at the latest
 	halfway               // a change of link or firewall failed: the next servers that start need both anew
 )
 
@@ -56,7 +56,7 @@ const (
 	setRules  verb = iota
 	dropRules      // rules that cannot be read stay: the next steps remove them
 	setFallback
-	yieldSource     // the host uses another source address for what it asks the addresses
+	yieldSource     // the host's own queries to the addresses get another source address
 	drainQueues     // the servers read what has arrived
 	replaceFirewall // a new backend, and the rules of the old one go
 	renewFallback   // the fallback table is that of another configuration
@@ -74,8 +74,7 @@ type step struct {
 // A change is how the configuration that is wanted differs from the one there is.
 type change struct {
 	any, link, firewall bool
-	// stops says that the change takes steering off until servers have answered: the servers listen elsewhere, or rules or
-	// addresses are missing for a while.
+	// stops says that steering is off until servers have answered again, because link, firewall or port change.
 	stops bool
 }
 
@@ -121,10 +120,11 @@ func plan(h have, w Want, now time.Time) (steps []step) {
 	return steps
 }
 
-// steer changes rules and fallback table in the order that loses nothing. The table gives addresses back before the rules steer
-// to them, and takes addresses over after the rules have let go of them. The table's target may be an address of the cache itself,
-// the ClusterIP of kube-dns: what the table has rewritten has a connection tracking zone, so NOTRACK leaves it alone
-// (nft_notrack_eval, xt_CT) and kube-proxy maps it.
+// steer changes rules and fallback table in the order that loses nothing. Before rules steer to an address, the table gives the
+// address back. After rules have let go of an address, the table takes the address over.
+//
+// The target of the table may be an address of the cache itself, the ClusterIP of kube-dns. A packet that the table has rewritten
+// has a conntrack zone, and NOTRACK skips packets with a zone (nft_notrack_eval, xt_CT). So kube-proxy maps it.
 func steer(from, to book, rules verb) []step {
 	steps := []step{{setFallback, to}, {rules, to}}
 	if len(to.steered()) < len(from.steered()) {
@@ -167,9 +167,9 @@ func (h have) target(w Want, now time.Time) book {
 	return to
 }
 
-// planLeave returns the steps that take steering off for good. The host uses another source address then, unless another
-// instance keeps this one. A link that outlives the process would keep the changed route if the process died in between:
-// there the rules go first.
+// planLeave returns the steps that take steering off for good. If this instance is alone, the host gets another source address
+// first. On a link that outlives the process this comes after the rules: if the process died in between, the changed route would
+// stay.
 func planLeave(h have, alone, outlives bool, now time.Time) []step {
 	to := h.book.after(now, withdrawn, all)
 	rules, yield := steer(h.book, to, setRules), []step{{yieldSource, to}}

@@ -25,7 +25,7 @@ const (
 type health struct {
 	state    pulse
 	last     verdict
-	failures int // in a row; other instances' answers neither end the row nor belong to it
+	failures int // in a row; answers of other instances do not count, in either direction
 	answers  int // in a row, likewise
 	unasked  int // in a row
 }

@@ -118,7 +118,7 @@ func (n *node) fallbackOfStanza() ([]netip.Addr, error) {
 	}
 	s, err := n.stanza()
 	if err != nil || !s.Owns() {
-		return nil, nil // that error is what the start has failed of, or a consequence
+		return nil, nil // the start has reported that error
 	}
 	return n.host.early(s.Config)
 }

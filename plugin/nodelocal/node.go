@@ -16,11 +16,12 @@ import (
 )
 
 const (
-	// startInterval is the time between two rounds until all addresses are steered, and between two attempts at a start.
+	// startInterval is the time between two rounds until all addresses are steered, for startPatience at most, and between two
+	// attempts at a start.
 	startInterval = 20 * time.Millisecond
-	// startPatience is how long the start may take before the log says that it takes long.
+	// startPatience is how long the start may take before the log says that it takes long, and rounds become rarer.
 	startPatience = 5 * time.Second
-	// interval is the time between two rounds otherwise.
+	// interval is the time between two rounds otherwise. While an address fails to answer it is half of that.
 	interval = time.Second
 	// withdrawPatience bounds the wait for other programs' locks when this process leaves.
 	withdrawPatience = 8 * time.Second
@@ -42,8 +43,7 @@ type lock chan struct{}
 func (l lock) lock()   { l <- struct{}{} }
 func (l lock) unlock() { <-l }
 
-// A node is the state of the process: caddy starts the next configuration before it stops the last, so none of this may belong
-// to one of them.
+// A node is the state of the process. The node outlives configurations: caddy starts the next one before it stops the last one.
 type node struct {
 	token     string // tells this process's answers to self-queries from another instance's
 	host      host
@@ -81,7 +81,7 @@ func (n *node) start(s settings) error {
 	if !s.Owns() {
 		before := n.phase
 		err := n.close()
-		n.phase, n.settings = before, s // closed is the network, not the configuration
+		n.phase, n.settings = before, s // close ends the network only: the configuration runs, so its phase stays
 		n.ready.Store(true)
 		n.unforesee()
 		n.watch(s.Port)
@@ -127,8 +127,8 @@ func (n *node) open(c hostnet.Config) (opened network, err error) {
 	return opened, err
 }
 
-// restore makes the node what s says after a reload that failed. What cannot be changed back is left and taken anew; the
-// cluster DNS answers meanwhile.
+// restore makes the node what s says after a reload that failed. If that fails, restore closes the network and opens it
+// again. The cluster DNS answers meanwhile.
 func (n *node) restore(s settings) error {
 	err := n.start(s)
 	if err != nil {
@@ -175,7 +175,7 @@ func (n *node) enter(s step) {
 	}
 }
 
-// stepAside takes steering away, and waits until what has arrived is answered. The servers still run.
+// stepAside takes steering away, and waits until what has arrived is read, 2 s at most. The servers still run.
 func (n *node) stepAside() {
 	if n.network == nil || n.phase == leaving {
 		return

@@ -30,7 +30,7 @@ const (
 	closed               // the servers have stopped, and nothing is left on the node
 )
 
-// phases is the phase after each step. In the phase leaving only closed counts: what comes late of a reload changes nothing.
+// phases is the phase after each step. In the phase leaving, steps of a reload that is still under way change nothing.
 var phases = [...][6]phase{
 	//           begins     restarts   restored  ended    leaves   closed
 	idle:      {serving, reloading, idle, idle, leaving, idle},

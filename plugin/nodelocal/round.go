@@ -11,9 +11,8 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 )
 
-// A history is what the rounds so far leave for the next one. Its methods decide what a round does: they take what the
-// supervisor observed and return what to do. They neither look at the clock nor touch the node. What they have to say waits in
-// the report until the supervisor tells it.
+// A history is what earlier rounds have found. Its methods get what the supervisor saw, and return what to do. The methods use no
+// clock and change nothing of the node. Lines and counts wait in the report until the supervisor tells them.
 type history struct {
 	report
 	s      settings
@@ -22,7 +21,7 @@ type history struct {
 	begun  time.Time // when the addresses began to wait for their first answer
 	resync time.Time // of the last thorough look
 	bare   bool      // rules that steer are missing, as far as the last look and the last change know
-	shared bool      // another instance has run here since the last look that found this one alone
+	shared bool      // another instance was seen, and no look since has found this one alone
 }
 
 func newHistory(turnHolder func() string) *history {
@@ -48,9 +47,8 @@ type decision struct {
 	why, reason string
 }
 
-// slept finds out whether the addresses have run out because this process did not run. Then the sockets are full of old
-// queries, and the rules still steer. The rules have to go before the addresses come back, until a self-query, which waits its
-// turn behind the old queries, is answered.
+// slept finds out whether the lease has run out because this process got no CPU. Then old queries fill the sockets. The rules go
+// first, and come back when a self-query is answered: the self-query is read after the old queries.
 func (h *history) slept(status hostnet.Status, now time.Time) (d decision, slept bool) {
 	asleep := now.Sub(status.Renewed)
 	if h.s.Lease == 0 || status.Renewed.IsZero() || asleep < h.s.Lease {
@@ -81,7 +79,7 @@ func (h *history) renewed(repaired bool, err error, event hostnet.Event, status 
 }
 
 // decide moves each address's health on by the verdict on it, and returns what to steer. While the servers are still to listen,
-// a failed self-query is not counted.
+// the metric does not count a failed self-query.
 func (h *history) decide(verdicts []verdict, status hostnet.Status, now time.Time) decision {
 	for i, v := range verdicts {
 		a := h.s.Addresses[i]
@@ -100,9 +98,9 @@ func (h *history) decide(verdicts []verdict, status hostnet.Status, now time.Tim
 	return d
 }
 
-// aim decides to steer the addresses that are alive. If another instance alone answers at an address that this one does not
-// steer, no address is added: the rules are shared, and to set them for the others now would take that one from the other
-// instance. Why and reason are those for addresses that are not steered any more.
+// aim decides to steer the addresses that are alive. If only another instance answers at some address, aim adds no
+// address. The rules are shared: to set them for this instance's addresses would end the steering of the other's. Why and reason
+// are those for addresses that are not steered any more.
 func (h *history) aim(status hostnet.Status, reason, why string) decision {
 	have, stuck := steered(status), len(status.Addresses.In(hostnet.Forsaken)) > 0
 	d := decision{changes: stuck, reason: reason, why: why}

@@ -48,7 +48,7 @@ func setup(c *caddy.Controller) error {
 		return nil
 	}
 	c.Set(firstKey{}, first{o, where})
-	// Whichever block a self-query comes to: one of a zone at or above its name may be on the same address.
+	// In all blocks: a self-query goes to the block whose zone fits best, which may be another block on the same address.
 	dnsserver.AddPluginToAllServerBlocks(c, func(next plugin.Handler) plugin.Handler {
 		return &Nodelocal{Next: next, node: theNode}
 	})

@@ -48,7 +48,7 @@ func (v *supervisor) run(ctx context.Context) {
 		}
 		begin := time.Now()
 		select {
-		case <-ctx.Done(): // by somebody who has the node locked, and waits for this to end
+		case <-ctx.Done(): // stop has the lock, and waits for this goroutine
 			return
 		case v.node.busy <- struct{}{}:
 		}

@@ -71,8 +71,8 @@ func (m *miss) ask() {
 }
 
 // pass is called by the handler of each server block that a message passes, and returns the writer for the handlers behind it.
-// r need not be the client's query: on its way to the answer a server block, also one without the plugin, can ask another block
-// or itself; and the plugin cache asks again, behind the answer, for a record that runs out soon.
+// r may be another message than the client's query. A block may ask another block, or itself, while it answers. The plugin cache
+// asks once more, after the answer, for a record that expires soon.
 func (m *miss) pass(b *blockInfo, w dns.ResponseWriter, r *dns.Msg) dns.ResponseWriter {
 	if !b.safe {
 		m.unsafe.Store(true)
@@ -117,8 +117,8 @@ func (m *miss) WriteMsg(r *dns.Msg) (err error) {
 	return err
 }
 
-// Write implements dns.ResponseWriter. It keeps the first answer. An answer that the kernel does not take is counted, but is no
-// error: neither is a packet that the network loses.
+// Write implements dns.ResponseWriter. It keeps the first answer. If the kernel refuses the answer, Write counts it and returns no
+// error, as with a packet that the network loses.
 func (m *miss) Write(data []byte) (int, error) {
 	if err := m.server.lease.Send(data, m.sender); err != nil {
 		m.server.unsent.Inc()

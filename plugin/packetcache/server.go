@@ -24,8 +24,8 @@ import (
 )
 
 // maxPlaces is the largest number of queries of the process, at all addresses together, that are with the plugins. The reserve
-// is a quarter more (package shares). Two upstreams may be silent at the same time: the template's fairshare lets at most 1,250
-// questions wait for each. A query takes some 30 kB while it waits; while the plugins work on it, the readers have less CPU.
+// is a quarter more (package shares). 2,048 places and 512 of the reserve hold the questions of two silent upstreams: the
+// template's fairshare lets 1,250 wait for each. A query takes some 30 kB while it waits.
 const maxPlaces = 2048
 
 // places are shared by all servers of the process, also by those of two configurations during a reload.
@@ -95,8 +95,8 @@ func (ss *servers) start(s *dnsserver.Server) dns.DecorateWriter {
 	return nil
 }
 
-// listen answers at addr for s. It does nothing once the configuration is replaced: a reload that follows a start at once may
-// end before the server's goroutine runs (fact 4 of stock.go), and the server would take the address from its successor.
+// listen answers at addr for s. It does nothing once the configuration is replaced. A quick reload may end this configuration
+// before its server's goroutine runs (fact 4 of stock.go). The late server must not take the socket from the next configuration.
 func (ss *servers) listen(s *dnsserver.Server, addr netip.AddrPort) error {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -185,8 +185,8 @@ func (s *server) Miss(q *udp.Query, out []byte) (int, *store.Entry) {
 	return 0, nil
 }
 
-// refuse answers a query whose client gets no place: with the old answer until a TTL of the answer ends, then with SERVFAIL. It
-// drops a query of an unusual form.
+// refuse answers a query whose client gets no place: with the old answer, if there is one whose TTLs all run, else with SERVFAIL.
+// It drops a query of an unusual form.
 func (s *server) refuse(v shares.Verdict, q *udp.Query, out []byte) (int, *store.Entry) {
 	if now := udp.Clock(); q.Old != nil && !q.Old.Ended(now) {
 		return q.Old.Replay(out, q.Packet, now), q.Old

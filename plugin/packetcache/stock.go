@@ -102,8 +102,7 @@ func (noSecrets) Generate([]byte, *dns.TSIG) ([]byte, error) { return nil, dns.E
 // Verify implements dns.TsigProvider.
 func (noSecrets) Verify([]byte, *dns.TSIG) error { return dns.ErrSecret }
 
-// counters are the metrics of CoreDNS's prometheus plugin for queries that are alike. With them a hit is counted as that plugin
-// would count the query (fact 7).
+// counters are the label values of one entry's queries, in the metrics of the plugins prometheus (fact 7) and cache (fact 9).
 type counters struct {
 	requests, responses, do             prometheus.Counter // do is nil without the bit
 	cacheRequests, cacheHits            prometheus.Counter // of the plugin cache; nil where it would not be asked
@@ -176,7 +175,7 @@ var (
 	cacheHits     = existing("hits_total", "The count of cache hits.", "server", "type", "zones", "view")
 )
 
-// existing returns a counter of the plugin cache. The registry has it already, since the plugin is a part of this package's imports.
+// existing returns a counter of the plugin cache. The plugin cache, which this package imports, has registered it.
 func existing(name, help string, labels ...string) *prometheus.CounterVec {
 	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: plugin.Namespace, Subsystem: "cache", Name: name, Help: help}, labels)
 	var there prometheus.AlreadyRegisteredError

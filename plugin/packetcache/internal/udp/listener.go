@@ -134,9 +134,9 @@ func newListener(ls *Listeners, addr netip.AddrPort) *listener {
 		closing: make(chan struct{})}
 }
 
-// Strayed is told of a query that came to the stock server's socket at addr. If there is an open listener, another process is in
-// the group of sockets, or was and has changed the order. Strayed looks again, and tries the other place. It does not wait for
-// the lock: whoever holds the lock looks at the group, too, or the next query does.
+// Strayed is told of a query that came to the stock server's socket at addr. With an open listener that
+// means that the group of sockets has changed: another process came or went. Strayed checks the group and tries the other index.
+// If the lock is taken Strayed returns; the next such query tries again.
 func (ls *Listeners) Strayed(addr netip.AddrPort) {
 	if !ls.mu.TryLock() {
 		return

@@ -21,7 +21,7 @@ import (
 // and moments without a CPU. It is enough for some 2,500 queries; net.core.rmem_default is enough for 256.
 const receiveBuffer = 1 << 20
 
-// sendBuffer is the limit of answers that have not left this node, in octets of packets and of the kernel's structures. The limit
+// sendBuffer is the limit of answers that wait in the kernel, in octets of packets and of the kernel's structures. The limit
 // has to exceed what the kernel holds back for neighbours that do not answer: up to unres_qlen_bytes, 212,992, for each
 // neighbour whose link-layer address is unknown, and up to gc_thresh3, 1,024, neighbours (net/ipv4/arp.c), 218 MB in all.
 // The kernel doubles the value and takes half of INT_MAX at most (net/core/sock.c, SO_SNDBUFFORCE). No memory is set aside.
@@ -82,14 +82,14 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 
 // The sockets with SO_REUSEPORT at one address are a group. The kernel gives a packet to one of them: by a hash, or by a
 // program of the group that returns an index (net/core/sock_reuseport.c). An index that does not exist makes the kernel use the
-// hash. The order is that of the binds, but the last socket takes the index of a socket that is closed.
+// hash. A socket's index is its place in the order of binds. When one closes, the last socket gets its index.
 //
 // If no other process is in the group, it has two sockets: the stock server's and the listener's. The program returns the index
 // of the listener's. If another process has sockets in the group, the order is unknown, and the hash is right: somebody reads
 // each socket.
 //
-// The self-queries of the plugin nodelocal always go by the hash. Another process in the group, which may not have this plugin,
-// gets ready only when it has received an answer of its own. Without another process the self-queries try both sockets.
+// The self-queries of the plugin nodelocal always go by the hash: another process becomes ready only if some of its own
+// self-queries reach its own socket. If there is no other process, the self-queries try both sockets of this one.
 
 // A company says whose sockets are in the group.
 type company uint8
