@@ -226,15 +226,11 @@ func TestPatchesOfTheDocs(t *testing.T) {
 func TestMetricsOfTheDocs(t *testing.T) {
 	source := document(t, "plugin/nodelocal/metrics.go") + document(t, "internal/logwriter/logwriter.go")
 	known := map[string]bool{}
-	for _, m := range regexp.MustCompile(`Subsystem: (subsystem|"nodelocal"|"nodecache"), Name: "([a-z_]+)"`).FindAllStringSubmatch(source, -1) {
-		subsystem := map[string]string{"subsystem": "nodelocal"}[m[1]]
-		if subsystem == "" {
-			subsystem = strings.Trim(m[1], `"`)
-		}
-		known["coredns_"+subsystem+"_"+m[2]] = true
-	}
 	for _, m := range regexp.MustCompile(`metric\.Of\("(\w+)"\)\.\w+\("([a-z_]+)"`).FindAllStringSubmatch(source, -1) {
 		known["coredns_"+m[1]+"_"+m[2]] = true
+	}
+	for _, m := range regexp.MustCompile(`(?:own\.\w+\(|moment\(&\w+, |string\(own\), )"([a-z_]+)"`).FindAllStringSubmatch(source, -1) {
+		known["coredns_nodelocal_"+m[1]] = true
 	}
 	if len(known) < 10 {
 		t.Fatalf("found %v", known)
