@@ -15,6 +15,7 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
+	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
@@ -43,9 +44,13 @@ type lifecycle struct {
 	reloads, changes chan struct{}
 	serving          chan struct{} // closed when the first instance serves
 
-	mu    sync.Mutex
-	runs  []byte // the identity of what the current instance runs
-	tried []byte // that of the last configuration that was to replace the current instance and that is not its own
+	// forced says that a signal has asked for a reload, of what runs already, too.
+	forced atomic.Bool
+
+	mu      sync.Mutex
+	runs    []byte // the identity of what the current instance runs
+	follows bool   // what the current instance runs has the directive reload, perhaps in a file that it imports
+	tried   []byte // that of the last configuration that was to replace the current instance and that is not its own
 
 	validity *validity // is told which configuration serves
 }
@@ -72,7 +77,7 @@ func (l *lifecycle) hook(event caddy.EventName, info any) error {
 	}
 	l.mu.Lock()
 	first := l.current.Swap(inst) == nil
-	l.runs, l.tried = identity(inst.Caddyfile()), nil
+	l.runs, l.follows, l.tried = identity(inst.Caddyfile()), hasReload(inst.Caddyfile()), nil
 	l.mu.Unlock()
 	l.validity.serves(inst.Caddyfile().Body())
 	if first {
@@ -105,6 +110,29 @@ func (l *lifecycle) isNew(input caddy.Input) bool {
 	return !bytes.Equal(id, last)
 }
 
+// begins notes that input is about to replace what runs, so that the watch does not ask for it again. It returns false for what
+// runs already, unless a signal has asked.
+func (l *lifecycle) begins(input caddy.Input, forced bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	id := identity(input)
+	if bytes.Equal(id, l.runs) {
+		return forced
+	}
+	l.tried = id
+	return true
+}
+
+// hasReload reports whether a server block has the directive reload, with the imported files as they are now.
+func hasReload(input caddy.Input) bool {
+	text := input.Body()
+	if !bytes.Contains(text, []byte("reload")) && !bytes.Contains(text, []byte("import")) {
+		return false
+	}
+	blocks, err := caddyfile.Parse(input.Path(), bytes.NewReader(text), nil)
+	return err == nil && corefiles.Has(blocks, "reload")
+}
+
 // identity returns what tells input from another configuration: its text and, with an import, what the imported files say.
 func identity(input caddy.Input) []byte {
 	text := input.Body()
@@ -133,7 +161,8 @@ func (l *lifecycle) serveReloads(load caddy.LoaderFunc) {
 		case <-l.closing:
 			return
 		}
-		if input, err := load(rendering.ServerType); err == nil {
+		forced := l.forced.Swap(false)
+		if input, err := load(rendering.ServerType); err == nil && l.begins(input, forced) {
 			l.restart(input)
 		}
 	}
@@ -154,7 +183,10 @@ func (l *lifecycle) watch(load caddy.LoaderFunc, tick <-chan time.Time, always b
 		case <-l.closing:
 			return
 		}
-		if runs := l.current.Load().Caddyfile(); !always && !rendering.HasDirective(runs.Path(), runs.Body(), "reload") {
+		l.mu.Lock()
+		follows := always || l.follows
+		l.mu.Unlock()
+		if !follows {
 			continue
 		}
 		if input, err := load(rendering.ServerType); err == nil && l.isNew(input) {

@@ -316,6 +316,45 @@ func TestWatchFollowsImports(t *testing.T) {
 	}
 }
 
+// TestReloadInAnImport: a Corefile whose reload is in a file that it imports is followed, also while that file is broken.
+func TestReloadInAnImport(t *testing.T) {
+	l, _ := newLife(t)
+	captureLogs(t)
+	dir := t.TempDir()
+	imported := writeFile(t, dir, "part", "reload 1h\n")
+	input := caddy.CaddyfileInput{Filepath: filepath.Join(dir, "Corefile"), ServerTypeName: rendering.ServerType,
+		Contents: fmt.Appendf(nil, ".:0 {\n    bind 127.0.0.1\n    probe 1\n    import %s\n}\n", imported)}
+	inst, err := caddy.Start(input)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving(t, inst)
+	set, look := watching(t, l, false)
+	set(input, nil)
+	for _, text := range []string{"reload 2h\n", "reload {\n", "whoami\n"} {
+		if writeFile(t, dir, "part", text); !look() {
+			t.Errorf("no look after the change to %q", text)
+		}
+	}
+}
+
+// TestBegins: what is about to run is not asked for again, and what runs is only reloaded if a signal asks.
+func TestBegins(t *testing.T) {
+	l := newLifecycle(new(validity))
+	l.runs = identity(config("runs"))
+	for _, c := range []struct {
+		text              string
+		forced, want, new bool
+	}{{"runs", false, false, false}, {"runs", true, true, false}, {"next", false, true, false}, {"other", true, true, false}} {
+		if got := l.begins(config(c.text), c.forced); got != c.want {
+			t.Errorf("%+v: begins %t", c, got)
+		}
+		if got := l.isNew(config(c.text)); got != c.new {
+			t.Errorf("%+v: new %t", c, got)
+		}
+	}
+}
+
 // TestWatchWaits: what changes during the start is looked at as soon as an instance serves; what changes during a reload, after it.
 func TestWatchWaits(t *testing.T) {
 	l, _ := newLife(t)

@@ -41,6 +41,7 @@ func (l *lifecycle) handle(sigs <-chan os.Signal, exit chan<- int) {
 				exit <- exitForced
 			}
 		case syscall.SIGUSR1:
+			l.forced.Store(true)
 			ask(l.reloads)
 		case syscall.SIGUSR2:
 			log.Info("Ignoring SIGUSR2: a binary is replaced by starting the new one beside the old one")

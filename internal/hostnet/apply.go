@@ -43,9 +43,17 @@ func (n *Network) Apply(w Want) (Change, error) {
 	case err == nil && (c.any || n.trust != halfway && changesRules(steps)):
 		n.trust = sure
 	case err == nil || errors.Is(err, ErrTurn):
+	case !c.any && steps[done].verb == setLink: // the rules are as they should be; Renew tries again, and returns the error
+		if n.trust != halfway && changesRules(steps) {
+			n.trust = sure
+		}
+		err = nil
 	case c.any:
 		n.book, n.fallback = h.book.revert(n.book, now), table
 		n.trust = max(n.trust, reverted)
+		if slices.ContainsFunc(steps[:done], func(s step) bool { return s.verb == watchLink }) {
+			_ = n.watch(n.cfg) // Renew tries again
+		}
 	case changesRules(steps):
 		n.trust = max(n.trust, doubted)
 		n.forsake(h, h.target(w, now), now)

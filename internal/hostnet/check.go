@@ -153,8 +153,12 @@ func (n *Network) keepLease() {
 	}
 }
 
-// whileRenewing runs f, which must touch neither link nor book, and keeps the lease meanwhile: on a slow or busy node the
-// processes of iptables can take longer.
+// renewalBound is how long a lease is kept for one change of rules. Each of its commands is bounded; a change with all of them at
+// their bounds takes about a minute.
+const renewalBound = 2 * time.Minute
+
+// whileRenewing runs f, which must touch neither link nor book, and keeps the lease meanwhile, for renewalBound at most: on a slow
+// or busy node the processes of iptables can take longer than the lease.
 func (n *Network) whileRenewing(f func() error) error {
 	if n.renewed.IsZero() || n.cfg.Lease == 0 {
 		return f()
@@ -162,11 +166,14 @@ func (n *Network) whileRenewing(f func() error) error {
 	var renewing sync.WaitGroup
 	done := make(chan struct{})
 	renewing.Go(func() {
+		hung := time.After(renewalBound)
 		ticker := time.NewTicker(n.cfg.Lease / 3)
 		defer ticker.Stop()
 		for {
 			select {
 			case <-done:
+				return
+			case <-hung: // the lease runs out, since a cache that looks after nothing must not be asked
 				return
 			case <-ticker.C:
 				n.keepLease()

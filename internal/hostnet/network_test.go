@@ -591,6 +591,39 @@ func TestApplyFails(t *testing.T) {
 	locked.err = nil
 }
 
+// TestForsakenBesideABrokenAddress: an address that the kernel refuses does not keep a forsaken one off the link, once the rules
+// could be changed.
+func TestForsakenBesideABrokenAddress(t *testing.T) {
+	nettest.InNamespace(t)
+	n := open(t, testConfig())
+	defer closeNetwork(t, n)
+	addrs := testConfig().Addresses
+	if err := steerTo(n, addrs); err != nil {
+		t.Fatal(err)
+	}
+	locked := &lockedFirewall{n.firewall, ErrLocked}
+	n.firewall = locked
+	if c, err := n.Apply(Want{Config: n.cfg, Steered: addrs[1:]}); !errors.Is(err, ErrLocked) || len(c.Forsaken) != 1 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	disableIPv6(t, "nodelocaldns", "1")
+	if _, err := n.Renew(); err == nil {
+		t.Fatal("an address without IPv6 was renewed")
+	}
+	locked.err = nil
+	for range 2 {
+		if c, err := n.Apply(Want{Config: n.cfg, Steered: addrs[1:]}); err != nil || len(c.Forsaken) > 0 || n.trust != sure {
+			t.Errorf("%+v, %v, trust %d", c, err, n.trust)
+		}
+		if _, err := n.Renew(); err == nil {
+			t.Error("the address without IPv6 is no error any more")
+		}
+		if state := n.Status().Addresses[0].State; state != Standing || !strings.Contains(nettest.Command(t, "ip", "-br", "addr", "show", "nodelocaldns"), addrs[0].String()) {
+			t.Errorf("%s is %s, and not on the link", addrs[0], state)
+		}
+	}
+}
+
 // unreadable puts a rule into the host's table filter that iptables does not know.
 func unreadable(t *testing.T) {
 	t.Helper()

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -39,6 +40,9 @@ func ruleError(err error) error {
 // setRules makes the rules those of the book. Where the choice is ours, nftables takes the place of an iptables whose commands
 // work and whose rules the kernel has no modules for, or whose tables it cannot read any more.
 func (n *Network) setRules(to book) error {
+	if n.fallback == nil { // a step before may have given it up: nothing holds connections while an address settles
+		to = to.after(time.Now(), whole, func(a Address) bool { return a.State == Settling })
+	}
 	_, _ = n.lookAtUplinks(to.cfg) // on an error the known uplinks stay; followUplinks returns the error
 	n.setARP(to.cfg.Addresses)
 	err := n.setFirewall(to)

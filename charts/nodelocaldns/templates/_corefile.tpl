@@ -14,7 +14,7 @@
 {{- end -}}
 {{- if not (kindIs "invalid" $c.prefetch.enabled) -}}
 {{- $lines := ternary (printf "        prefetch %v %v %v\n" $c.prefetch.amount $c.prefetch.duration $c.prefetch.percentage) "" $c.prefetch.enabled -}}
-{{- $text = regexReplaceAll "(?m)(^ *# What is asked for again .*\n)?^ *prefetch .*\n" $text $lines -}}
+{{- $text = regexReplaceAll "(?m)(^ *# The answer for a popular name .*\n)?^ *prefetch .*\n" $text $lines -}}
 {{- end -}}
 {{- if not (kindIs "invalid" $c.serveStale.enabled) -}}
 {{- if not $c.serveStale.enabled -}}

@@ -140,6 +140,10 @@ func Clear(skip func(variant string, fam family.Family) bool) (removed []string,
 		if err := x.removeEach(input); err != nil {
 			return removed, fmt.Errorf("removing leftover rules: %w", err)
 		}
+		// A rule that the command prints and does not find counts as removed above.
+		if saved, err := x.read(); err == nil && removeInput(saved) != "" {
+			return removed, fmt.Errorf("removing leftover rules: %s has some still", x.command(""))
+		}
 		removed = append(removed, fmt.Sprintf("%s rules", x.command("")))
 	}
 	return removed, unreadable

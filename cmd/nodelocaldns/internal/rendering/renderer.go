@@ -42,7 +42,8 @@ type Renderer struct {
 	Inputs
 	Plugins Plugins
 
-	last memo
+	last   memo
+	copied []byte // the text that was last written to -conf
 }
 
 // settled is the age from which a file's time of change tells it from a later version. Two writes within one tick of the
@@ -120,9 +121,15 @@ func (r *Renderer) Load(skip ...string) (Corefile, error) {
 	if err != nil || r.Opts.Mode != options.Template || r.Opts.Conf == "" || r.Opts.Conf == c.template {
 		return c, err
 	}
+	// Two processes with one -conf watch that file. If each wrote its text at each look, they would wake each other for ever.
+	if bytes.Equal(c.Text, r.copied) {
+		return c, nil
+	}
 	if err := atomicfile.Replace(r.Opts.Conf, slices.Concat(c.Text, copyMark), 0o644); err != nil {
 		// The copy is for the eyes of the operator. Without it the cache serves all the same.
 		c.Warnings = append(slices.Clone(c.Warnings), "Not keeping a copy of the rendered Corefile: "+err.Error())
+	} else {
+		r.copied = c.Text
 	}
 	return c, nil
 }

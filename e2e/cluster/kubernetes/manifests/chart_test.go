@@ -147,6 +147,9 @@ func TestChartTakesOtherValues(t *testing.T) {
 			container := ds.Spec.Template.Spec.Containers[0]
 			text := strings.Join([]string{one[*corev1.ConfigMap](t, objects).Data["Corefile"], strings.Join(container.Args, " "), container.Image,
 				container.Resources.Limits.Memory().String()}, "\n")
+			if name == "as it is" && (strings.Contains(text, "prefetch") || strings.Contains(text, "popular name")) {
+				t.Errorf("prefetch is off, and the Corefile speaks of it:\n%s", text)
+			}
 			for _, want := range c.want {
 				if !strings.Contains(text, want) {
 					t.Errorf("no %q in\n%s", want, text)

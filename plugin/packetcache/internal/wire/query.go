@@ -61,7 +61,10 @@ func ParseQuery(msg, key []byte) ([]byte, bool) {
 	rest := msg[HeaderLen+len(key):]
 	flags := msg[2] | msg[3]
 	if counts&1 == 0 {
-		return append(key, flags, 0, 0, 0), len(rest) == 0
+		if len(rest) > 0 {
+			return nil, false
+		}
+		return append(key, flags, 0, 0, 0), true
 	}
 	edns, ok := parseOPT(rest)
 	if !ok {
