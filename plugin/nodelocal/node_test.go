@@ -3,6 +3,7 @@
 package nodelocal
 
 import (
+	"context"
 	"errors"
 	"net"
 	"testing"
@@ -642,7 +643,13 @@ func TestLoopFound(t *testing.T) {
 		s := settingsOf("127.0.0.1")
 		s.Port, s.loopZones = pc.LocalAddr().(*net.UDPAddr).AddrPort().Port(), []string{"."}
 		b.n.loops = make(chan error, 1)
-		h := &Nodelocal{node: b.n, Next: plugin.HandlerFunc(nil)}
+		next, blocked := make(chan *dns.Msg, 1), make(chan struct{})
+		defer close(blocked)
+		h := &Nodelocal{node: b.n, Next: plugin.HandlerFunc(func(_ context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+			next <- r
+			<-blocked // an upstream that does not answer
+			return dns.RcodeSuccess, nil
+		})}
 		if h.Ready() {
 			t.Error("ready before the start")
 		}
@@ -656,10 +663,15 @@ func TestLoopFound(t *testing.T) {
 		if err := errors.Join(err, probe.Unpack(octets[:n])); err != nil {
 			t.Fatal(err)
 		}
-		for range 2 {
-			if b.n.loopCheck.Load().Note(&net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}, probe) {
-				t.Error("found too early")
-			}
+		// The server does not wait for the upstream of a probe.
+		if rcode, err := h.ServeDNS(t.Context(), &test.ResponseWriter{RemoteIP: "127.0.0.1"}, probe); rcode != dns.RcodeSuccess || err != nil {
+			t.Errorf("%d, %v", rcode, err)
+		}
+		if r := <-next; r == probe || r.Question[0] != probe.Question[0] {
+			t.Errorf("the upstream is asked %s", r)
+		}
+		if own, tooOften := b.n.loopCheck.Load().Note(&net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}, probe); !own || tooOften {
+			t.Errorf("own %t, found %t", own, tooOften)
 		}
 		rcode, err := h.ServeDNS(t.Context(), &test.ResponseWriter{RemoteIP: "127.0.0.1"}, probe)
 		if rcode != dns.RcodeRefused || err != nil {

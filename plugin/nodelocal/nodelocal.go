@@ -20,6 +20,7 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/capture"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 )
 
@@ -39,8 +40,14 @@ func (h *Nodelocal) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 	if isSelfQuery(r) {
 		return dns.RcodeSuccess, w.WriteMsg(selfAnswer(r, h.node.token))
 	}
-	if h.node.loopCheck.Load().Note(w.RemoteAddr(), r) {
+	switch probe, tooOften := h.node.loopCheck.Load().Note(w.RemoteAddr(), r); {
+	case tooOften:
 		return dns.RcodeRefused, nil
+	case probe:
+		// Nobody reads the answer. A server that ends must not wait for an upstream that does not answer it.
+		detached := &capture.Writer{Local: w.LocalAddr(), Remote: w.RemoteAddr()}
+		go func() { _, _ = plugin.NextOrFailure(h.Name(), h.Next, ctx, detached, r.Copy()) }()
+		return dns.RcodeSuccess, nil
 	}
 	return plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
 }

@@ -109,11 +109,11 @@ func (l *Check) send(conn *net.UDPConn, zone string, server netip.AddrPort) {
 	_, _ = conn.WriteToUDPAddrPort(octets, server)
 }
 
-// Note counts r if r is a probe of this Check, and reports whether that probe has come too often. From is the address that r
-// came from. A nil Check notes nothing.
-func (l *Check) Note(from net.Addr, r *dns.Msg) bool {
+// Note counts r if r is a probe of this Check, and reports whether it is one, and whether that probe has come too often. From is the
+// address that r came from. A nil Check notes nothing.
+func (l *Check) Note(from net.Addr, r *dns.Msg) (probe, tooOften bool) {
 	if l == nil || len(r.Question) != 1 || r.Question[0].Qtype != dns.TypeHINFO {
-		return false
+		return false, false
 	}
 	name := strings.ToLower(r.Question[0].Name)
 	l.mu.Lock()
@@ -121,15 +121,15 @@ func (l *Check) Note(from net.Addr, r *dns.Msg) bool {
 	n, own := l.seen[name]
 	client, err := netip.ParseAddrPort(from.String())
 	if !own || err != nil || !slices.Contains(l.addrs, client.Addr().Unmap()) {
-		return false
+		return false, false
 	}
 	l.seen[name] = n + 1
 	if n < maxSightings {
-		return false
+		return true, false
 	}
 	l.found = name
 	l.wake()
-	return true
+	return true, true
 }
 
 // Found returns the text about the loop that was found; empty: none was.

@@ -58,9 +58,12 @@ func TestNote(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			l, wake := lookAt("169.254.20.10", "fd00:20::10")
 			from := net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(tc.from), 4711))
-			last := false
+			own, last := false, false
 			for range tc.times {
-				last = l.Note(from, new(dns.Msg).SetQuestion(tc.question, tc.qtype))
+				own, last = l.Note(from, new(dns.Msg).SetQuestion(tc.question, tc.qtype))
+			}
+			if own != (tc.times < 100) {
+				t.Errorf("a probe of this check: %t", own)
 			}
 			if found := l.Found(); last != tc.loop || (found != "") != tc.loop || len(wake) == 1 != tc.loop {
 				t.Errorf("%t, %q, %d", last, found, len(wake))
