@@ -25,14 +25,17 @@ func TestHostnet(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := filepath.Join(t.TempDir(), "all")
-	script, files := "#!"+shell+"\ncode=0\n", map[string]string{}
+	script := "#!" + shell + "\ncode=0\n"
+	files := map[string]string{"/docs/design.md": "../../docs/design.md"} // as internal/hostnet finds it
 	for _, program := range programs {
 		name := strings.TrimSuffix(filepath.Base(program), ".test")
 		dir := "/job/" + name
 		script += "cd " + dir + " && ./test -test.v || code=1\n"
 		files[dir+"/test"] = program
-		if testdata := "../../internal/hostnet/" + name + "/testdata"; exists(testdata) {
-			files[dir+"/testdata"] = testdata
+		for _, testdata := range []string{"../../internal/hostnet/" + name + "/testdata", "../../internal/" + name + "/testdata"} {
+			if exists(testdata) {
+				files[dir+"/testdata"] = testdata
+			}
 		}
 	}
 	if err := os.WriteFile(all, []byte(script+"exit $code\n"), 0o755); err != nil {

@@ -147,7 +147,7 @@ func TestChartTakesOtherValues(t *testing.T) {
 			container := ds.Spec.Template.Spec.Containers[0]
 			text := strings.Join([]string{one[*corev1.ConfigMap](t, objects).Data["Corefile"], strings.Join(container.Args, " "), container.Image,
 				container.Resources.Limits.Memory().String()}, "\n")
-			if name == "as it is" && (strings.Contains(text, "prefetch") || strings.Contains(text, "popular name")) {
+			if name == "as it is" && (strings.Contains(text, "        prefetch ") || strings.Contains(text, "popular name")) {
 				t.Errorf("prefetch is off, and the Corefile speaks of it:\n%s", text)
 			}
 			for _, want := range c.want {
