@@ -59,10 +59,11 @@ func shared[C prometheus.Collector](c C) C {
 type metrics struct {
 	first, hedges, retries, wins, exhausted, failures, hits, misses prometheus.Counter
 	duration                                                        prometheus.ObserverVec
+	success, denial                                                 prometheus.Observer // of duration, without a look-up
 }
 
 func newMetrics(to string) metrics {
-	return metrics{
+	m := metrics{
 		first:     attemptsTotal.WithLabelValues(to, "first"),
 		hedges:    attemptsTotal.WithLabelValues(to, "hedge"),
 		retries:   attemptsTotal.WithLabelValues(to, "retry"),
@@ -73,14 +74,22 @@ func newMetrics(to string) metrics {
 		misses:    connMisses.WithLabelValues(string(of), to, "tcp"),
 		duration:  requestDuration.MustCurryWith(prometheus.Labels{"proxy_name": string(of), "to": to}),
 	}
+	m.success = m.duration.WithLabelValues(dns.RcodeToString[dns.RcodeSuccess])
+	m.denial = m.duration.WithLabelValues(dns.RcodeToString[dns.RcodeNameError])
+	return m
 }
 
 func (m metrics) observe(rcode int, d time.Duration) {
-	name, known := dns.RcodeToString[rcode]
-	if !known {
-		name = strconv.Itoa(rcode)
+	switch name, known := dns.RcodeToString[rcode]; {
+	case rcode == dns.RcodeSuccess:
+		m.success.Observe(d.Seconds())
+	case rcode == dns.RcodeNameError:
+		m.denial.Observe(d.Seconds())
+	case known:
+		m.duration.WithLabelValues(name).Observe(d.Seconds())
+	default:
+		m.duration.WithLabelValues(strconv.Itoa(rcode)).Observe(d.Seconds())
 	}
-	m.duration.WithLabelValues(name).Observe(d.Seconds())
 }
 
 // gauges holds the values of upstreamUp. They outlive a configuration: the next one may have some of the same upstreams.
