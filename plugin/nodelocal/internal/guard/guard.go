@@ -35,6 +35,8 @@ const (
 	// firstLooks first counts, since the servers begin to listen some time after the guard begins.
 	lookEvery  = 4
 	firstLooks = 2 * lookEvery
+	// lastingAfter is how long a connection is there before it counts. A query over TCP takes less, also on a busy node.
+	lastingAfter = 250 * time.Millisecond
 	// maxConnections bounds the connections, whatever the limit of descriptors. Each costs some 7 kB.
 	maxConnections = 8192
 )
@@ -48,7 +50,7 @@ type guard struct {
 	done sync.WaitGroup
 
 	counts  int
-	seen    map[connection]bool // by the last look; each without the time unanswered
+	seen    map[connection]time.Time // when a look first saw it, of those of the last look; each without the time unanswered
 	full    fullness
 	refused []netip.Addr // whose new connections are dropped
 	ended   shares.Tally
@@ -111,7 +113,7 @@ func (g *guard) round() time.Duration {
 	s := look(fds, g.port)
 	g.report("looking after the servers' sockets", errors.Join(widen(s.udp), narrow(s.listening)))
 	capacity := capacity(limit, len(fds)-len(s.connections))
-	end, full := plan(capacity, g.lasting(s.connections))
+	end, full := plan(capacity, g.lasting(s.connections, time.Now()))
 	g.refuse(s.listening, g.full.note(full, time.Now()))
 	switch {
 	case g.end(end):
@@ -122,15 +124,19 @@ func (g *guard) round() time.Duration {
 	return guardInterval
 }
 
-// lasting returns the connections that the last look saw, too, and all connections of clients that are refused. It leaves out
-// connections that come and go with one query: after a moment in which the server could not accept, many of one client are
-// there at once, and end at once.
-func (g *guard) lasting(all []connection) (some []connection) {
-	seen := make(map[connection]bool, len(all))
+// lasting returns the connections that a look saw lastingAfter ago or earlier, and all connections of clients that are refused. It
+// leaves out connections that come and go with one query: after a moment in which the server could not accept, many of one client
+// are there at once, and end at once.
+func (g *guard) lasting(all []connection, now time.Time) (some []connection) {
+	seen := make(map[connection]time.Time, len(all))
 	for _, c := range all {
 		key := connection{fd: c.fd, peer: c.peer}
-		seen[key] = true
-		if g.seen[key] || slices.Contains(g.refused, shares.Client(c.peer.Addr())) {
+		first, known := g.seen[key]
+		if !known {
+			first = now
+		}
+		seen[key] = first
+		if now.Sub(first) >= lastingAfter || slices.Contains(g.refused, shares.Client(c.peer.Addr())) {
 			some = append(some, c)
 		}
 	}
@@ -154,7 +160,8 @@ func capacity(limit, others int) int {
 }
 
 // plan returns which connections to end, and the clients that hold their share. It ends connections of each client that holds more
-// than its share. It begins with the connections over which nothing was sent for the longest time.
+// than its share. It begins with the connections over which nothing was sent for the longest time. A client with one connection
+// does not count as one that holds its share: the connection may carry a query, and the SYN of the next query would be dropped.
 func plan(capacity int, all []connection) (end []connection, full []netip.Addr) {
 	if len(all) <= capacity/2 {
 		return nil, nil
@@ -172,7 +179,7 @@ func plan(capacity int, all []connection) (end []connection, full []netip.Addr) 
 	}
 	most := shares.Most(capacity, held)
 	for client, n := range held {
-		if n >= most {
+		if n >= most && n > 1 {
 			full = append(full, client)
 		}
 	}

@@ -36,7 +36,8 @@ func TestPlan(t *testing.T) {
 		"two, and there is room":              {slices.Concat(of("10.0.0.1", 3), of("10.0.0.2", 1)), "", ""},
 		"two with what is theirs":             {slices.Concat(of("10.0.0.1", 4), of("10.0.0.2", 3)), "", "10.0.0.1"},
 		"two pods in one /64":                 {slices.Concat(of("fd00::1", 5), of("fd00::2", 2), of("10.0.0.2", 1)), "fd00::1: 0 1 2", "fd00::1 fd00::2"},
-		"everybody has the least, beyond all": {crowd(9), "", crowdOf(9)},
+		"everybody has the least, beyond all": {crowd(9), "", ""},
+		"one of a crowd has two":              {slices.Concat(crowd(8), of("10.0.2.1", 2)), "10.0.2.1: 0", "10.0.2.1"},
 	} {
 		end, full := plan(8, test.held)
 		slices.SortFunc(full, netip.Addr.Compare)
@@ -88,16 +89,21 @@ func TestFullness(t *testing.T) {
 	}
 }
 
-// TestLasting has connections count from the second look on, and at once for who is refused.
+// TestLasting has connections count when they are there for a while, however often they were looked at, and at once for who is refused.
 func TestLasting(t *testing.T) {
 	g := &guard{refused: []netip.Addr{netip.MustParseAddr("10.0.0.9")}}
 	other := of("10.0.0.1", 1) // with the number of an earlier one
 	other[0].peer = netip.MustParseAddrPort("10.0.0.1:9")
+	begin := time.Now()
 	for i, step := range []struct {
+		at   time.Duration
 		all  []connection
 		want int
-	}{{of("10.0.0.1", 3), 0}, {of("10.0.0.1", 5), 3}, {other, 0}, {slices.Concat(other, of("10.0.0.9", 4)), 5}, {nil, 0}} {
-		if got := len(g.lasting(step.all)); got != step.want {
+	}{
+		{0, of("10.0.0.1", 3), 0}, {guardPause, of("10.0.0.1", 3), 0}, {lastingAfter, of("10.0.0.1", 5), 3}, {lastingAfter, other, 0},
+		{2 * lastingAfter, slices.Concat(other, of("10.0.0.9", 4)), 5}, {2 * lastingAfter, nil, 0},
+	} {
+		if got := len(g.lasting(step.all, begin.Add(step.at))); got != step.want {
 			t.Errorf("look %d: %d connections last, want %d", i, got, step.want)
 		}
 	}
@@ -117,14 +123,6 @@ func crowd(n int) (all []connection) {
 		all = append(all, of(fmt.Sprintf("10.0.1.%d", i), 1)...)
 	}
 	return all
-}
-
-func crowdOf(n int) string {
-	var clients []netip.Addr
-	for _, c := range crowd(n) {
-		clients = append(clients, c.peer.Addr())
-	}
-	return list(clients)
 }
 
 func list(clients []netip.Addr) string { return strings.Trim(fmt.Sprint(clients), "[]") }
