@@ -41,7 +41,7 @@ func TestReload(t *testing.T) {
 			} else {
 				t.Logf("the change was in effect after %s", took.Round(time.Millisecond))
 			}
-			progress(t, loads, 10)
+			progress(t, loads, 20)
 			acceptedOnly(t, loads, stop(t, loads))
 			if cache, direct := sources(l.ClusterDNS.Seen(".c0-0.")); cache < 20 || direct > 0 {
 				t.Errorf("the cluster DNS was asked %d times by the cache and %d times by the pod", cache, direct)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/conntrack"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/instance"
 )
 
@@ -124,7 +125,20 @@ func (n *Network) repair(broken []string) error {
 	if err == nil && n.trust == bare {
 		n.trust = sure
 	}
+	if err == nil && slices.Contains(broken, "rules") {
+		n.forgetAnswers()
+	}
 	return err
+}
+
+// forgetAnswers removes the connections that answers of the cache began while rules were missing. Once steering is off they
+// would keep the client's packets from the rules of kube-proxy and of the fallback table. Where the kernel cannot remove them,
+// clients lose what they ask from the same port until the connections have run out.
+func (n *Network) forgetAnswers() {
+	_ = n.whileRenewing(func() error {
+		_, err := conntrack.Forget(n.cfg.Addresses, n.cfg.Port)
+		return err
+	})
 }
 
 // Renew makes the link carry the addresses, and renews their lease. repaired says that the link had gone since the last

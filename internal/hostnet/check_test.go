@@ -50,6 +50,9 @@ func TestCheck(t *testing.T) {
 		{"true", nil, "{Peers: Skipped:false Broken:[] Bare:false} false", Settling},
 	} {
 		nettest.Command(t, "sh", "-c", step.flush)
+		if step.flush == "nft flush ruleset" { // an answer leaves without rules
+			nettest.Command(t, "conntrack", "-I", "-s", "10.96.0.10", "-d", "10.244.1.2", "-p", "udp", "--sport", "53", "--dport", "40000", "-t", "60")
+		}
 		locked.err = step.err
 		if got := finding(n, i%2 == 0); got != step.want {
 			t.Errorf("%d: got  %s\nwant %s", i, got, step.want)
@@ -60,6 +63,9 @@ func TestCheck(t *testing.T) {
 		if err := steerTo(n, testConfig().Addresses); err != nil { // nothing to change: what is broken is Check's
 			t.Errorf("%d: %v", i, err)
 		}
+	}
+	if left := nettest.Command(t, "conntrack", "-L"); strings.Contains(left, "dport=40000") {
+		t.Errorf("the answer's connection is left:\n%s", left)
 	}
 }
 
