@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pattern is the name of a socket, with a part of its own for each process: two instances share a state directory during an
+// update, and each has process number 1 in its container.
+const pattern = "status-*.sock"
+
+// patience bounds a question to a process.
+const patience = 5 * time.Second
+
+// Serve answers at a new socket in dir, for root alone, until it is closed. Serve removes the sockets of processes that have gone.
+func Serve(dir string) (io.Closer, error) {
+	if _, err := Sockets(dir); err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(dir, pattern)
+	if err != nil {
+		return nil, fmt.Errorf("making a socket for the command status: %w", err)
+	}
+	path := f.Name()
+	f.Close()
+	os.Remove(path) // the name is the process's own now
+	l, err := net.Listen("unix", path)
+	if err == nil {
+		err = os.Chmod(path, 0o600)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making a socket for the command status: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(Collect()) // the client may have gone
+	})
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: patience, WriteTimeout: patience}
+	go func() { _ = s.Serve(l) }() // ErrServerClosed
+	return s, nil
+}
+
+// Sockets returns the paths of the sockets in dir that a process answers at, and removes the others.
+func Sockets(dir string) (live []string, err error) {
+	all, err := filepath.Glob(filepath.Join(dir, pattern))
+	for _, path := range all {
+		c, err := net.DialTimeout("unix", path, patience)
+		switch {
+		case err == nil:
+			c.Close()
+			live = append(live, path)
+		case errors.Is(err, unix.ECONNREFUSED):
+			_ = os.Remove(path)
+		case !errors.Is(err, fs.ErrNotExist):
+			return live, fmt.Errorf("asking a process of this node: %w", err)
+		}
+	}
+	return live, err
+}
+
+// Ask asks the process at a socket for its report.
+func Ask(path string) (r Report, err error) {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+	c := http.Client{Timeout: patience, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	resp, err := c.Get("http://nodelocaldns/status")
+	if err != nil {
+		return r, fmt.Errorf("asking the process at %s: %w", path, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return r, fmt.Errorf("asking the process at %s: it answers %s", path, resp.Status)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&r); err != nil {
+		return r, fmt.Errorf("reading the report of the process at %s: %w", path, err)
+	}
+	return r, nil
+}
