@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command reference stands in for k8s-dns-node-cache where that cannot be had: it takes its flags, makes its link and its rules
-// with their comments, and serves with CoreDNS. It takes nothing away at its end, like the original when it is killed. Where the
-// kernel makes no dummy link, its link is a TUN device.
+// with their comments, and serves with CoreDNS. It takes nothing away at its end, like the original when it is killed, except with
+// -skipteardown=false, which is the original's default. Where the kernel makes no dummy link, its link is a TUN device.
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"strings"
 
+	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/coremain"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -37,6 +38,9 @@ func main() {
 	base := set.String("basecorefile", "/etc/coredns/Corefile.base", "")
 	upstream := set.String("upstreamsvc", "kube-dns", "")
 	pidFile := set.String("pidfile", "", "")
+	skipTeardown := set.Bool("skipteardown", true, "")
+	set.Bool("setupinterface", true, "")
+	set.Bool("setupiptables", true, "")
 	if err := set.Parse(os.Args[1:]); err != nil {
 		log.Fatal(err)
 	}
@@ -47,12 +51,13 @@ func main() {
 	if err := makeLink(ips); err != nil {
 		log.Fatal(err)
 	}
-	if err := makeRules(ips); err != nil {
+	if err := rules("-I", ips); err != nil {
 		log.Fatal(err)
 	}
-	if err := flag.CommandLine.Parse([]string{"-conf", *conf, "-pidfile", *pidFile}); err != nil { // coremain's
-		log.Fatal(err)
+	if !*skipTeardown {
+		caddy.OnProcessExit = append(caddy.OnProcessExit, func() { tearDown(ips) })
 	}
+	os.Args = []string{os.Args[0], "-conf", *conf, "-pidfile", *pidFile} // coremain's
 	coremain.Run()
 }
 
@@ -67,6 +72,9 @@ func writeCorefile(base, conf, upstream string, ips []string) error {
 	return os.WriteFile(conf, []byte(filled), 0o644)
 }
 
+// device keeps the TUN device: the garbage collector closes a file that nobody can reach, and the link ends with it.
+var device []*os.File
+
 func makeLink(ips []string) error {
 	attrs := netlink.LinkAttrs{Name: "nodelocaldns"}
 	if err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: attrs}); err != nil {
@@ -78,6 +86,7 @@ func makeLink(ips []string) error {
 		if err := netlink.LinkAdd(tun); err != nil {
 			return fmt.Errorf("making the link: %w", err)
 		}
+		device = tun.Fds
 	}
 	link, err := netlink.LinkByName(attrs.Name)
 	if err != nil {
@@ -105,8 +114,22 @@ func makeDevice() error {
 	return nil
 }
 
-// makeRules inserts the original's twelve rules for each address into the built-in chains.
-func makeRules(ips []string) error {
+// tearDown runs when the servers have stopped, as in the original. The process ends in any case.
+func tearDown(ips []string) {
+	if err := rules("-D", ips); err != nil {
+		log.Print(err)
+	}
+	link, err := netlink.LinkByName("nodelocaldns")
+	if err == nil {
+		err = netlink.LinkDel(link)
+	}
+	if err != nil {
+		log.Printf("removing the link: %v", err)
+	}
+}
+
+// rules inserts (-I) or deletes (-D) the original's twelve rules for each address, in the built-in chains.
+func rules(command string, ips []string) error {
 	skip := []string{"-m", "comment", "--comment", "NodeLocal DNS Cache: skip conntrack", "-j", "NOTRACK"}
 	allow := []string{"-m", "comment", "--comment", "NodeLocal DNS Cache: allow DNS traffic", "-j", "ACCEPT"}
 	for _, ip := range ips {
@@ -121,7 +144,7 @@ func makeRules(ips []string) error {
 			{"raw", "OUTPUT", "-p tcp -d %s --dport 53", skip}, {"raw", "OUTPUT", "-p udp -d %s --dport 53", skip},
 			{"raw", "OUTPUT", "-p tcp -d %s --dport 8080", skip}, {"raw", "OUTPUT", "-p tcp -s %s --sport 8080", skip},
 		} {
-			args := append([]string{"-w", "5", "-t", rule.table, "-I", rule.chain}, strings.Fields(fmt.Sprintf(rule.match, ip))...)
+			args := append([]string{"-w", "5", "-t", rule.table, command, rule.chain}, strings.Fields(fmt.Sprintf(rule.match, ip))...)
 			if out, err := exec.Command("iptables", append(args, rule.target...)...).CombinedOutput(); err != nil {
 				return fmt.Errorf("iptables %v: %w: %s", args, err, out)
 			}
