@@ -17,9 +17,9 @@ import (
 // helmLines are the lines of a document that begin with helm, as a reader copies them.
 var helmLines = regexp.MustCompile(`(?m)^    (helm (\w+) .*)$`)
 
-// helmRelease installs with Helm and uninstalls, then has the chart take over a release of deliveryhero/node-local-dns while pods ask,
+// helm installs with Helm and uninstalls, then has the chart take over a release of deliveryhero/node-local-dns while pods ask,
 // update it, and uninstall it. The commands are those of the README and of docs/migration.md.
-func helmRelease(t *testing.T, c *Cluster) {
+func helm(t *testing.T, c *Cluster) {
 	readme, migration := helmCommands(t, "README.md"), helmCommands(t, "docs/migration.md")
 	c.helm(t, readme["install"][0])
 	c.WaitRollout(t, "daemonsets", "node-local-dns")

@@ -50,7 +50,7 @@ var (
 		{"NodeCut", nodeCut},
 		{"ConfigMaps", configMaps},
 		{"Uninstall", uninstall},
-		{"Helm", helmRelease},
+		{"Helm", helm},
 		{"Migration", migration},
 	}
 )

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 
 	"github.com/coredns/caddy"
@@ -48,7 +49,8 @@ func main() {
 	if err := writeCorefile(*base, *conf, *upstream, ips); err != nil {
 		log.Fatal(err)
 	}
-	if err := makeLink(ips); err != nil {
+	device, err := makeLink(ips)
+	if err != nil {
 		log.Fatal(err)
 	}
 	if err := rules("-I", ips); err != nil {
@@ -59,6 +61,7 @@ func main() {
 	}
 	os.Args = []string{os.Args[0], "-conf", *conf, "-pidfile", *pidFile} // coremain's
 	coremain.Run()
+	runtime.KeepAlive(device)
 }
 
 func writeCorefile(base, conf, upstream string, ips []string) error {
@@ -72,35 +75,34 @@ func writeCorefile(base, conf, upstream string, ips []string) error {
 	return os.WriteFile(conf, []byte(filled), 0o644)
 }
 
-// device keeps the TUN device: the garbage collector closes a file that nobody can reach, and the link ends with it.
-var device []*os.File
-
-func makeLink(ips []string) error {
+// makeLink makes the link and adds the addresses. The link ends when the garbage collector closes the files that it returns.
+func makeLink(ips []string) ([]*os.File, error) {
+	var files []*os.File
 	attrs := netlink.LinkAttrs{Name: "nodelocaldns"}
 	if err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: attrs}); err != nil {
 		log.Printf("no dummy link (%v): using a TUN device", err)
 		if err := makeDevice(); err != nil {
-			return err
+			return nil, err
 		}
 		tun := &netlink.Tuntap{LinkAttrs: attrs, Mode: netlink.TUNTAP_MODE_TUN, NonPersist: true, Queues: 1}
 		if err := netlink.LinkAdd(tun); err != nil {
-			return fmt.Errorf("making the link: %w", err)
+			return nil, fmt.Errorf("making the link: %w", err)
 		}
-		device = tun.Fds
+		files = tun.Fds
 	}
 	link, err := netlink.LinkByName(attrs.Name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
-		return err
+		return nil, err
 	}
 	for _, ip := range ips {
 		if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(ip), Mask: net.CIDRMask(32, 32)}}); err != nil {
-			return fmt.Errorf("adding %s: %w", ip, err)
+			return nil, fmt.Errorf("adding %s: %w", ip, err)
 		}
 	}
-	return nil
+	return files, nil
 }
 
 // makeDevice makes the file that the original's manifest does not mount, since a dummy link needs none.

@@ -4,6 +4,7 @@ package manifests
 
 import (
 	"os"
+	"os/exec"
 	"reflect"
 	"slices"
 	"strings"
@@ -19,6 +20,45 @@ func TestChartLint(t *testing.T) {
 	if out := helm(t, "lint", "--strict", chart(t)); strings.Contains(out, "[ERROR]") || strings.Contains(out, "[WARNING]") {
 		t.Error(out)
 	}
+}
+
+// helmDocs writes a chart's README from README.md.gotmpl and the comments of values.yaml.
+const helmDocs = "github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2"
+
+// TestChartREADME compares the chart's README with what helm-docs makes, and finds values that it does not describe.
+func TestChartREADME(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(chart(t))); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(t.Context(), "go", "run", helmDocs, "--chart-search-root", dir)
+	c.Dir = dir // outside of any module
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("helm-docs: %v\n%s", err, out)
+	}
+	want, got := read(t, dir+"/README.md"), read(t, chart(t)+"/README.md")
+	switch {
+	case *update:
+		if err := os.WriteFile(chart(t)+"/README.md", []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	case got != want:
+		t.Error("charts/nodelocaldns/README.md is not what its template and values.yaml say: run go test ./manifests -run TestChartREADME -update")
+	}
+	for line := range strings.Lines(want) {
+		if strings.HasSuffix(strings.TrimSpace(line), "|  |") {
+			t.Errorf("values.yaml does not describe this key: %s", line)
+		}
+	}
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // TestChartIsTheManifests compares what the chart renders with what kustomize builds. The labels of Helm, which select the pods, and

@@ -39,11 +39,7 @@ type variation struct {
 
 func variations(t *testing.T) (all []variation) {
 	t.Helper()
-	text, err := os.ReadFile("testdata/variations.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := yaml.UnmarshalStrict(text, &all); err != nil {
+	if err := yaml.UnmarshalStrict([]byte(read(t, "testdata/variations.yaml")), &all); err != nil {
 		t.Fatal(err)
 	}
 	return all
@@ -79,17 +75,14 @@ func TestOtherChart(t *testing.T) {
 	}
 	theirDefaults, theirChanges := readGolden(t)
 	ours, ourChanges := sections(t, chart(t))
-	document, err := os.ReadFile(migration)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := replaceTable(t, string(document), "differences", differences(theirDefaults, ours))
+	document := read(t, migration)
+	want := replaceTable(t, document, "differences", differences(theirDefaults, ours))
 	want = replaceTable(t, want, "variations", variationTable(variations(t), theirChanges, ourChanges))
 	if *update {
 		if err := os.WriteFile(migration, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
-	} else if string(document) != want {
+	} else if document != want {
 		t.Error("docs/migration.md does not say what the charts render: look at what go test ./manifests -run TestOtherChart -update makes of it")
 	}
 }
@@ -116,12 +109,8 @@ func writeGolden(t *testing.T, before rows, changes map[string][]string) {
 
 func readGolden(t *testing.T) (rows, map[string][]string) {
 	t.Helper()
-	text, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
 	before, changes := rows{}, map[string][]string{}
-	for _, section := range strings.Split(string(text), "\n## ")[1:] {
+	for _, section := range strings.Split(read(t, golden), "\n## ")[1:] {
 		name, lines, _ := strings.Cut(strings.TrimSpace(section), "\n")
 		if name != asIs {
 			changes[name] = strings.Split(lines, "\n")
