@@ -135,6 +135,25 @@ func TestKeysAreAll(t *testing.T) {
 	}
 }
 
+// TestReadyOfOwnCorefile: a Corefile that was written for the other chart, whose pods have no readiness probe, may be without ready.
+func TestReadyOfOwnCorefile(t *testing.T) {
+	for corefile, want := range map[string]bool{
+		". {\n    already\n    whoami\n}\n":             false,
+		". {\n    ready :8181\n    whoami\n}\n":         true,
+		". {\n    whoami\n    ready\n}\n":               true,
+		". {\n    # ready for nothing\n    whoami\n}\n": false,
+	} {
+		own, err := yaml.Marshal(map[string]any{"config": map[string]string{"customConfig": corefile}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ds := one[*appsv1.DaemonSet](t, template(t, "-f", values(t, string(own))))
+		if got := ds.Spec.Template.Spec.Containers[0].ReadinessProbe != nil; got != want {
+			t.Errorf("%q: readiness probe %t, want %t", corefile, got, want)
+		}
+	}
+}
+
 // TestReuseValues renders with nothing but the other chart's default values, as helm upgrade --reuse-values does.
 func TestReuseValues(t *testing.T) {
 	dir := t.TempDir()
