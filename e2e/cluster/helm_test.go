@@ -65,7 +65,7 @@ func (c *Cluster) servedOnBoth(t *testing.T) {
 }
 
 // takeOver upgrades a release of the other chart. The DaemonSet stays and its pods are replaced one by one: the old program leaves
-// before the new one comes, since its chart has no surge. What is on its way to the old program is lost when that ends.
+// before the new one comes, since the chart sees whose pods these are. What is on its way to the old program is lost when that ends.
 func (c *Cluster) takeOver(t *testing.T, command string) {
 	t.Helper()
 	for _, n := range c.Nodes {
@@ -108,11 +108,11 @@ func (c *Cluster) daemonSet(t *testing.T, path string) string {
 	return c.Kubectl(t, "-n", "kube-system", "get", "daemonset", "node-local-dns", "-o", "jsonpath="+path)
 }
 
-// updateByHelm takes the chart's own values, and with them its surge: no query is lost.
+// updateByHelm is an upgrade with the surge of the chart's own values: no query is lost.
 func (c *Cluster) updateByHelm(t *testing.T, command string) {
 	t.Helper()
 	d := c.startDrill(t)
-	c.helm(t, command)
+	c.helm(t, command+" --set podAnnotations.update=second")
 	c.WaitRollout(t, "daemonsets", "node-local-dns")
 	expect(t, "update by Helm", d.stop(t), 0)
 	if surge := c.daemonSet(t, "{.spec.updateStrategy.rollingUpdate.maxSurge}"); surge != "10%" {
