@@ -20,7 +20,8 @@ import (
 // documents are the Markdown files for users, from the root of the repository.
 var documents = []string{"README.md", "README.zh-CN.md", "docs/operations.md", "docs/migration.md", "docs/design.md", "docs/plugins.md", "docs/process.md", "docs/manifests.md",
 	"docs/testing.md", "docs/performance.md",
-	"plugin/nodelocal/README.md", "plugin/packetcache/README.md", "plugin/searchpath/README.md", "plugin/fairshare/README.md"}
+	"plugin/nodelocal/README.md", "plugin/packetcache/README.md", "plugin/searchpath/README.md", "plugin/fairshare/README.md",
+	"charts/nodelocaldns/README.md"}
 
 const repository = "../../"
 
