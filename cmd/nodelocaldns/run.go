@@ -49,6 +49,7 @@ func run(o *options.Options) (int, error) {
 		log.Warningf("Nothing is kept for the next start (-statedir): %v", err)
 		o.StateDir = ""
 	}
+	defer serveStatus(o.StateDir)()
 	if !o.Quiet {
 		log.Info(versionLine())
 	}

@@ -22,8 +22,8 @@ import (
 // update, and each has process number 1 in its container.
 const pattern = "status-*.sock"
 
-// patience bounds a question to a process.
-const patience = 5 * time.Second
+// Patience bounds a question to a process. One that has not answered by then hangs.
+const Patience = 3 * time.Second
 
 // Serve answers at a new socket in dir, for root alone, until it is closed. Serve removes the sockets of processes that have gone.
 func Serve(dir string) (io.Closer, error) {
@@ -49,7 +49,7 @@ func Serve(dir string) (io.Closer, error) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(Collect()) // the client may have gone
 	})
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: patience, WriteTimeout: patience}
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: Patience, WriteTimeout: Patience}
 	go func() { _ = s.Serve(l) }() // ErrServerClosed
 	return s, nil
 }
@@ -58,10 +58,12 @@ func Serve(dir string) (io.Closer, error) {
 func Sockets(dir string) (live []string, err error) {
 	all, err := filepath.Glob(filepath.Join(dir, pattern))
 	for _, path := range all {
-		c, err := net.DialTimeout("unix", path, patience)
+		c, err := net.DialTimeout("unix", path, Patience)
 		switch {
 		case err == nil:
 			c.Close()
+			live = append(live, path)
+		case errors.Is(err, unix.EAGAIN): // it hangs, and too many ask already
 			live = append(live, path)
 		case errors.Is(err, unix.ECONNREFUSED):
 			_ = os.Remove(path)
@@ -77,7 +79,7 @@ func Ask(path string) (r Report, err error) {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}
-	c := http.Client{Timeout: patience, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	c := http.Client{Timeout: Patience, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 	resp, err := c.Get("http://nodelocaldns/status")
 	if err != nil {
 		return r, fmt.Errorf("asking the process at %s: %w", path, err)
