@@ -67,14 +67,14 @@ func TestStatus(t *testing.T) {
 	c.statusSays(t, againTimeout, 0, well)
 
 	c.setBase(t, unknownDirective)
-	c.statusSays(t, 5*time.Second, 1, "Degraded: the configuration cannot be used, and the one before runs: "+c.base()+`:2: unknown directive "nosuchdirective"`, "Last reload    failed ")
+	c.statusSays(t, 5*time.Second, 1, "Degraded: the configuration cannot be used, and the one before runs: "+c.base()+`:2: unknown directive "nosuchdirective"`, "Last reload     failed ")
 	c.setBase(t, strings.Replace(c.options.base, "cache {", "cache {\n        prefetch 500 5\n", 1))
-	c.statusSays(t, 5*time.Second, 1, "Degraded: the configuration cannot be used, and the one before runs: ", "Corefile", "prefetch")
+	c.statusSays(t, 5*time.Second, 1, "Degraded: the configuration cannot be used, and the one before runs: "+c.conf()+":", `: plugin/cache: time: missing unit in duration "5"`)
 	c.setBase(t, c.options.base+extraBlock(ipv4))
-	c.statusSays(t, 10*time.Second, 0, well, "Last reload    ok, ")
+	c.statusSays(t, 10*time.Second, 0, well, "Last reload     ok, ")
 
 	l.LoseDNS(t, 1)
-	c.statusSaysWhile(t, func() { ask("silent.wild.cluster.local.") }, 1, "Degraded: upstream "+lab.UpstreamIP.String()+":53 has not answered for ",
+	c.statusSaysWhile(t, func() { ask("silent.wild.cluster.local.") }, 1, "Degraded: upstream "+lab.UpstreamIP.String()+":53 for cluster.local. has not answered for ",
 		": clients get old answers, up to 1h after their end, else SERVFAIL after 3s\n", "silent for ")
 	l.FindDNS(t)
 	c.statusSays(t, 10*time.Second, 0, well)

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/coremain"
 
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
@@ -80,11 +81,8 @@ func (j *journal) serves(text []byte) {
 // valid notes that what serves is what the files say.
 func (j *journal) valid() { j.note(func(p *status.Process) { p.Fault = "" }) }
 
-// refused notes that what the files say does not replace what serves. Err is nil after a panic, which caddy logs.
+// refused notes that what the files say does not replace what serves.
 func (j *journal) refused(err error) {
-	if err == nil {
-		err = errors.New("the reload ended without an error that is known: see the log")
-	}
 	j.note(func(p *status.Process) {
 		p.Fault = oneLine(err)
 		p.Reload = &status.Reload{Time: time.Now(), Error: p.Fault}
@@ -94,6 +92,20 @@ func (j *journal) refused(err error) {
 // standsIn notes that c serves in place of what the files say.
 func (j *journal) standsIn(c standIn) {
 	j.note(func(p *status.Process) { p.StandIn, p.Fault = c.name, oneLine(c.fault) })
+}
+
+// caddyStep is what caddy puts in front of an error of a reload.
+const caddyStep = "starting with listener file descriptors: "
+
+// reloadFault returns the error of a reload to input, with file and line. err is nil after a panic, which caddy logs.
+func reloadFault(err error, input caddy.Input) error {
+	if err == nil {
+		return errors.New("the reload broke off: see the log")
+	}
+	if text, cut := strings.CutPrefix(err.Error(), caddyStep); cut {
+		err = errors.New(text)
+	}
+	return rendering.Located(err, rendering.Corefile{Path: input.Path(), Text: input.Body()})
 }
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -59,7 +59,7 @@ func setup(c *caddy.Controller) error {
 	for _, o := range all {
 		h := &Hedge{options: o, budgets: newBudgets()}
 		tells, _ := c.Get(tellerKey{}).(*teller)
-		tells.all = append(tells.all, told{h, staleOf(c)})
+		tells.all = append(tells.all, told{h, zonesOf(c, o.From), staleOf(c)})
 		for _, to := range o.To {
 			key := upstreamKey{to, o.MaxAge}
 			if known[key] == nil {

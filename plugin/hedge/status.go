@@ -8,6 +8,7 @@ import (
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/caddy/caddyfile"
+	"github.com/coredns/coredns/plugin"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/serverblocks"
 	"github.com/nodelocaldns/nodelocaldns/internal/status"
@@ -22,6 +23,7 @@ type teller struct {
 // A told is a directive, and for how long its server block gives old answers.
 type told struct {
 	*Hedge
+	zones []string
 	stale time.Duration
 }
 
@@ -55,10 +57,10 @@ func (t *teller) describe(r *status.Report) {
 				return o.Address == it.Address && o.Stale == it.Stale && o.Timeout == it.Timeout
 			}
 			if i := slices.IndexFunc(r.Upstreams, same); i < 0 {
-				it.Zones = []string{d.From}
+				it.Zones = slices.Clone(d.zones)
 				r.Upstreams = append(r.Upstreams, it)
-			} else if !slices.Contains(r.Upstreams[i].Zones, d.From) {
-				r.Upstreams[i].Zones = append(r.Upstreams[i].Zones, d.From)
+			} else {
+				r.Upstreams[i].Zones = append(r.Upstreams[i].Zones, d.zones...)
 			}
 		}
 	}
@@ -75,6 +77,21 @@ func (u *upstream) describe() status.Upstream {
 		out.Since = wall(last)
 	}
 	return out
+}
+
+// zonesOf returns the zones whose questions come to a directive for the zone from.
+func zonesOf(c *caddy.Controller, from string) (zones []string) {
+	for _, key := range c.ServerBlockKeys {
+		for _, zone := range plugin.Host(key).NormalizeExact() {
+			if from == "." {
+				zones = append(zones, zone)
+			}
+		}
+	}
+	if len(zones) == 0 {
+		return []string{from}
+	}
+	return zones
 }
 
 // defaultStale is how long the plugin cache gives old answers if serve_stale names no time (plugin/cache/setup.go).

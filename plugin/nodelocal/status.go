@@ -77,8 +77,11 @@ func (h *history) seen(status hostnet.Status, now time.Time) *vitals.Node {
 		Owned: true, Leaving: h.notes.leaving != "", Network: status.Network, Fallback: slices.Clone(status.Fallback),
 		Rules: h.notes.rules, Lease: h.s.Lease.Seconds(), Peers: h.notes.peers, Awaited: status.TurnAwaited,
 	}
-	for _, subject := range []string{"lease", "rules", "withdraw"} {
-		if text, lasts := h.said[subject]; lasts && text != out.Rules.Error {
+	if text, lasts := h.said["rules"]; lasts {
+		out.Rules.Error = text
+	}
+	for _, subject := range []string{"lease", "withdraw"} {
+		if text, lasts := h.said[subject]; lasts {
 			out.Troubles = append(out.Troubles, text)
 		}
 	}

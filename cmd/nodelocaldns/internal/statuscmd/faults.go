@@ -23,12 +23,12 @@ func faults(r status.Report) []string {
 	if n := r.Node; n != nil {
 		out = append(out, nodeFaults(r.Time, n)...)
 	}
-	if p := r.Process; p != nil {
+	if p, waits := r.Process, r.Node != nil && r.Node.Waiting != ""; p != nil && !waits {
 		out = append(out, processFaults(r.Time, p)...)
 	}
 	for _, u := range r.Upstreams {
 		if u.Silent {
-			out = append(out, fmt.Sprintf("upstream %s has not answered for %s: %s", u.Address, span(r.Time.Sub(u.Since)), meanwhile(u)))
+			out = append(out, fmt.Sprintf("upstream %s for %s has not answered for %s: %s", u.Address, list(u.Zones), span(r.Time.Sub(u.Since)), meanwhile(u)))
 		}
 	}
 	return out

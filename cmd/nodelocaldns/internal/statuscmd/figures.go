@@ -48,7 +48,11 @@ func cacheSays(c status.Cache) string {
 	if all == 0 {
 		return titles[c.Name] + ": no query yet"
 	}
-	return fmt.Sprintf("%s: %.1f %% of %d queries hit, %d missed, %d old answers", titles[c.Name], 100*float64(c.Hits)/float64(all), all, c.Misses, c.Old)
+	said := fmt.Sprintf("%s: %.1f %% of %d queries hit, %d missed", titles[c.Name], 100*float64(c.Hits)/float64(all), all, c.Misses)
+	if c.Name != packetCache { // which gives no answer after its end
+		said += fmt.Sprintf(", %d old answers given", c.Old)
+	}
+	return said
 }
 
 func busiestRows(row rower, b *status.Busiest) {

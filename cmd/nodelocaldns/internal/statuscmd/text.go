@@ -70,7 +70,7 @@ func goodNews(r status.Report) string {
 
 // write prints the sections of one cache. Many says that there are others.
 func write(b *strings.Builder, it instance, many bool) {
-	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	t := tabwriter.NewWriter(b, 16, 0, 2, ' ', 0)
 	defer t.Flush()
 	row := func(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }
 	now := it.Time
