@@ -92,7 +92,7 @@ func TestStatus(t *testing.T) {
 	c.statusSays(t, 10*time.Second, 0, "All well: ", "another instance runs on this node: ", fmt.Sprintf("is held by pid %d ", second.Pid()))
 	second.term(t)
 	c.term(t)
-	c.statusSays(t, 5*time.Second, 2, "No cache runs here, or none with a socket in /run/nodelocaldns (-statedir)\n", "nftables table ip nodelocaldns_fallback", "nobody listens at port 53")
+	c.statusSays(t, 5*time.Second, 2, "No cache runs on this node, and /run/nodelocaldns has no socket of one (-statedir)\n", "nftables table ip nodelocaldns_fallback", "nobody listens at port 53")
 }
 
 // statusSaysWhile is statusSays with something to do before each look.
@@ -171,9 +171,9 @@ func TestStatusWithoutDirectory(t *testing.T) {
 	l.Node.Exec(t, "", "mount", "-t", "tmpfs", "-o", "ro,mode=0700", "none", dir)
 	c := start(t, l, options{firewall: lab.NFTables, args: []string{"-statedir", dir}})
 	answered(t, l, ipv4)
-	if n := strings.Count(c.Output(), "The command status gets no answer from this process: "); n != 1 {
+	if n := strings.Count(c.Output(), "nodelocaldns status gets no answer: making a socket"); n != 1 {
 		t.Errorf("said %d times:\n%s", n, c.Output())
 	}
-	c.statusSays(t, 5*time.Second, 2, "No cache runs here, or none with a socket in ", "an instance runs: ", "udp "+lab.LinkLocal.String()+":53 is held by pid ")
+	c.statusSays(t, 5*time.Second, 1, "Not known: a cache runs that has no socket in /run/nodelocaldns, its state directory (-statedir)\n", "an instance runs: ", "udp "+lab.LinkLocal.String()+":53 is held by pid ")
 	c.term(t)
 }

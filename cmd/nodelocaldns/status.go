@@ -19,24 +19,23 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/status"
 )
 
-// serveStatus answers the command status at a socket in dir until the returned function is called. A cache that cannot do so serves DNS
-// all the same.
+// serveStatus answers the command status at a socket in dir until the returned function is called. A cache that cannot do so serves
+// DNS all the same.
 func serveStatus(dir string) (stop func()) {
 	status.Provide("process", theJournal.describe)
 	status.Provide("caches", statuscmd.Caches)
 	theJournal.note(func(p *status.Process) {
 		p.PID, p.Version, p.Commit, p.CoreDNS, p.Started = os.Getpid(), version, commit, coremain.CoreVersion, time.Now()
 	})
-	err := errors.New("there is no state directory (-statedir)")
-	if dir != "" {
-		s, failed := status.Serve(dir)
-		if failed == nil {
-			return func() { _ = s.Close() } // the process ends
-		}
-		err = failed
+	if dir == "" {
+		return func() {} // the log has said so
 	}
-	log.Warningf("The command status gets no answer from this process: %v", err)
-	return func() {}
+	s, err := status.Serve(dir)
+	if err != nil {
+		log.Warningf("nodelocaldns status gets no answer: %v", err)
+		return func() {}
+	}
+	return func() { _ = s.Close() } // the process ends
 }
 
 // A journal knows which configuration runs, and what became of the others, for the command status.

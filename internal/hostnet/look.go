@@ -22,14 +22,11 @@ var ownTables = []struct {
 	fams []family.Family
 }{{uplink.ARPTable, []family.Family{nft.ARP}}, {nftables.Table, family.Both}, {fallback.Name, family.Both}}
 
-// Look describes what is on the node of caches: instances that run, links (with our mark, or with the name iface), rules and
-// tables. It changes nothing. The error says what could not be looked at; what was found holds all the same.
-func Look(iface string) (found []string, err error) {
-	for _, who := range instance.Holders() {
-		found = append(found, "an instance runs: "+who)
-	}
-	links, lerr := link.Look(iface)
-	found = append(append(found, links...), xtables.Look()...)
+// Look describes what is on the node of caches: who the instances are that run, and what there is of links (with our mark, or with
+// the name iface), rules and tables. It changes nothing. The error says what could not be looked at; the rest holds all the same.
+func Look(iface string) (instances, found []string, err error) {
+	found, lerr := link.Look(iface)
+	found = append(found, xtables.Look()...)
 	errs := []error{lerr}
 	for _, t := range ownTables {
 		for _, f := range t.fams {
@@ -40,5 +37,5 @@ func Look(iface string) (found []string, err error) {
 			errs = append(errs, err)
 		}
 	}
-	return found, errors.Join(errs...)
+	return instance.Holders(), found, errors.Join(errs...)
 }

@@ -119,6 +119,7 @@ func (v *supervisor) round(event hostnet.Event) time.Duration {
 func (v *supervisor) awake() {
 	if d, slept := v.slept(v.status(), time.Now()); slept {
 		v.steer(d)
+		v.node.seen.Store(v.seen(v.status(), time.Now())) // before the addresses are back on the link
 	}
 }
 

@@ -14,29 +14,30 @@ const port = 53
 
 // A kernel is what the kernel says of DNS on this node.
 type kernel struct {
-	Found   []string // instances, links, rules and tables of ours
-	Servers []string // who listens at port 53
-	Errors  []error  // of what could not be looked at
+	instances []string // who the caches are that run
+	found     []string // links, rules and tables of ours
+	servers   []string // who listens at port 53
+	errors    []error  // of what could not be looked at
 }
 
 // look asks the kernel, and changes nothing.
 func look() *kernel {
-	found, err := hostnet.Look(hostnet.DefaultInterface)
-	k := &kernel{Found: found}
+	instances, found, err := hostnet.Look(hostnet.DefaultInterface)
+	k := &kernel{instances: instances, found: found}
 	if err != nil {
-		k.Errors = append(k.Errors, err)
+		k.errors = append(k.errors, err)
 	}
 	for _, network := range []string{"udp", "tcp"} {
 		all, err := sockets.List(network)
 		if err != nil {
-			k.Errors = append(k.Errors, err)
+			k.errors = append(k.errors, err)
 		}
 		for _, s := range all {
 			if !s.Bound || s.Local.Port() != port {
 				continue
 			}
-			if who := sockets.Holder(network, s.Local); who != "" && !slices.Contains(k.Servers, who) {
-				k.Servers = append(k.Servers, who)
+			if who := sockets.Holder(network, s.Local); who != "" && !slices.Contains(k.servers, who) {
+				k.servers = append(k.servers, who)
 			}
 		}
 	}
@@ -44,15 +45,18 @@ func look() *kernel {
 }
 
 func (k *kernel) lines() (out []string) {
-	out = append(out, k.Found...)
-	if len(k.Found) == 0 {
+	for _, who := range k.instances {
+		out = append(out, "an instance runs: "+who)
+	}
+	out = append(out, k.found...)
+	if len(k.found) == 0 {
 		out = append(out, "there is no link, rule or table of a cache")
 	}
-	out = append(out, k.Servers...)
-	if len(k.Servers) == 0 {
+	out = append(out, k.servers...)
+	if len(k.servers) == 0 {
 		out = append(out, "nobody listens at port 53")
 	}
-	for _, err := range k.Errors {
+	for _, err := range k.errors {
 		out = append(out, "not everything could be looked at: "+err.Error())
 	}
 	return out

@@ -52,17 +52,17 @@ func Run(args []string, stdout io.Writer) (int, error) {
 	if err != nil {
 		return degraded, err
 	}
-	if form == "json" {
-		out := json.NewEncoder(stdout)
-		out.SetIndent("", "  ")
-		return code(all), out.Encode(all)
-	}
 	var seen *kernel
 	if len(all) == 0 || unanswered(all) {
 		seen = look()
 	}
+	if form == "json" {
+		out := json.NewEncoder(stdout)
+		out.SetIndent("", "  ")
+		return code(all, seen), out.Encode(all)
+	}
 	_, err = io.WriteString(stdout, text(all, seen, dir))
-	return code(all), err
+	return code(all, seen), err
 }
 
 // ask asks all caches with a socket in dir at once. No directory is no cache.
@@ -104,9 +104,13 @@ func judge(all []instance, now time.Time) {
 	relieve(all)
 }
 
-func code(all []instance) int {
-	if len(all) == 0 {
+// code returns the exit code. seen is what the kernel says if nobody has answered.
+func code(all []instance, seen *kernel) int {
+	if len(all) == 0 && len(seen.instances) == 0 {
 		return noInstance
+	}
+	if len(all) == 0 {
+		return degraded
 	}
 	for _, it := range all {
 		if len(it.Faults) > 0 {

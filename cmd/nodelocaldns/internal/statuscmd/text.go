@@ -4,6 +4,7 @@ package statuscmd
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -18,7 +19,7 @@ const shown = 10
 // not asked. dir is where the sockets are.
 func text(all []instance, seen *kernel, dir string) string {
 	var b strings.Builder
-	b.WriteString(verdict(all, dir) + "\n")
+	b.WriteString(verdict(all, seen, dir) + "\n")
 	for _, it := range all {
 		if it.Unanswered == "" {
 			b.WriteByte('\n')
@@ -35,17 +36,25 @@ func text(all []instance, seen *kernel, dir string) string {
 }
 
 // verdict is the first line, and one line for each further fault.
-func verdict(all []instance, dir string) string {
-	if len(all) == 0 {
-		return fmt.Sprintf("No cache runs here, or none with a socket in %s (-statedir)", dir)
+func verdict(all []instance, seen *kernel, dir string) string {
+	switch {
+	case len(all) == 0 && len(seen.instances) > 0:
+		return fmt.Sprintf("Not known: a cache runs that has no socket in %s, its state directory (-statedir)", dir)
+	case len(all) == 0:
+		return fmt.Sprintf("No cache runs on this node, and %s has no socket of one (-statedir)", dir)
 	}
 	var faults, well []string
 	for _, it := range all {
 		faults = append(faults, it.Faults...)
-		well = append(well, goodNews(it.Report))
+		if news := goodNews(it.Report); !slices.Contains(well, news) {
+			well = append(well, news)
+		}
 	}
-	if len(faults) == 0 {
-		return "All well: " + strings.Join(well, "; ")
+	switch {
+	case len(faults) == 0 && len(all) > 1:
+		return fmt.Sprintf("All well: %s (%d instances)", strings.Join(well, "; "), len(all))
+	case len(faults) == 0:
+		return "All well: " + well[0]
 	}
 	return "Degraded: " + strings.Join(faults, "\nand:      ")
 }
