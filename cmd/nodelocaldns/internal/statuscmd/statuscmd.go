@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"sync"
 	"time"
 
@@ -78,7 +79,9 @@ func ask(dir string) ([]instance, error) {
 		answers.Go(func() {
 			r, err := status.Ask(path)
 			all[i].Report = r
-			if err != nil {
+			if netErr := net.Error(nil); errors.As(err, &netErr) && netErr.Timeout() {
+				all[i].Unanswered = fmt.Sprintf("the process at %s hangs: it has not answered within %s", path, status.Patience)
+			} else if err != nil {
 				all[i].Unanswered = err.Error()
 			}
 		})
@@ -96,7 +99,7 @@ func judge(all []instance, now time.Time) {
 			it.Time = now
 		}
 		if it.Unanswered != "" {
-			it.Faults = []string{fmt.Sprintf("the process at %s hangs: it has not answered within %s", it.Socket, status.Patience)}
+			it.Faults = []string{it.Unanswered}
 			continue
 		}
 		it.Faults = faults(it.Report)
