@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
 	_ "github.com/coredns/coredns/plugin/bind"
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/whoami"
@@ -40,7 +41,7 @@ func TestStatus(t *testing.T) {
 
 // TestStatusOfConfigurations reads zones and the time of old answers from server blocks, and follows a reload and one that fails.
 func TestStatusOfConfigurations(t *testing.T) {
-	caddy.Quiet = true
+	caddy.Quiet, dnsserver.Directives = true, []string{"bind", "cache", "hedge", "whoami"}
 	block := func(zones, cache string) string {
 		return zones + " {\n bind 127.0.0.1\n " + cache + "\n hedge . 127.0.0.1:1\n}\n"
 	}
