@@ -37,10 +37,7 @@ func Serve(dir string) (io.Closer, error) {
 	path := f.Name()
 	f.Close()
 	os.Remove(path) // the name is the process's own now
-	l, err := net.Listen("unix", path)
-	if err == nil {
-		err = os.Chmod(path, 0o600)
-	}
+	l, err := listen(path)
 	if err != nil {
 		return nil, fmt.Errorf("making a socket for the command status: %w", err)
 	}
@@ -51,7 +48,30 @@ func Serve(dir string) (io.Closer, error) {
 	})
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: Patience, WriteTimeout: Patience}
 	go func() { _ = s.Serve(l) }() // ErrServerClosed
-	return s, nil
+	return server{s, path}, nil
+}
+
+// A server answers at a path.
+type server struct {
+	*http.Server
+	path string
+}
+
+// Close ends the answers, and removes the socket.
+func (s server) Close() error { return errors.Join(s.Server.Close(), os.Remove(s.path)) }
+
+// listen listens at path. The socket gets that name when it listens: before, another process would take it for a dead one.
+func listen(path string) (net.Listener, error) {
+	before := path + ".new"
+	l, err := net.Listen("unix", before)
+	if err != nil {
+		return nil, err
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	if err = errors.Join(os.Chmod(before, 0o600), os.Rename(before, path)); err != nil {
+		l.Close()
+	}
+	return l, err
 }
 
 // Sockets returns the paths of the sockets in dir that a process answers at, and removes the others.

@@ -43,9 +43,10 @@ func (b *bench) tells() string {
 // TestStatus tells a story of a node, and what the command status is told at each step.
 func TestStatus(t *testing.T) {
 	var told []string
-	play(t, `57s counted lease_failures: 2, repairs rules: 1, setup_errors interface_check: 2, setup_errors iptables: 2, setup_errors iptables_lock: 3, withdrawals lease: 2, withdrawals self_query: 2, withdrawals shutdown: 1`, func(b *bench) {
+	play(t, `57.5s counted lease_failures: 2, repairs rules: 1, setup_errors interface_check: 2, setup_errors iptables: 2, setup_errors iptables_lock: 3, withdrawals lease: 2, withdrawals self_query: 2, withdrawals shutdown: 1`, func(b *bench) {
 		defer func() { b.lines = nil }() // other tests compare them
-		step := func(what string) { told = append(told, strings.TrimSpace(what+": "+b.tells())) }
+		stepLocked := func(what string) { told = append(told, strings.TrimSpace(what+": "+b.tells())) }
+		step := func(what string) { b.do(func() { stepLocked(what) }) } // the fake network needs the lock, describe does not
 		step("before the start")
 		b.verdicts[one], b.verdicts[two] = failed, foreign
 		b.must(b.n.start(both))
@@ -87,7 +88,7 @@ func TestStatus(t *testing.T) {
 		b.pass(10 * time.Second)
 		b.do(func() { // what holds the lock does not hold up the report
 			time.Sleep(4 * time.Second)
-			step("hung")
+			stepLocked("hung")
 		})
 		b.pass(5 * time.Second)
 		b.must(b.n.take(leaves)())
@@ -99,10 +100,10 @@ func TestStatus(t *testing.T) {
 	})
 	want := trim(`
 		before the start: nothing
-		start: 10.0.0.1 false 2s: the cache has not answered a self-query there yet, lease 3s; 10.0.0.2 false 2s: only another instance answers there, lease 3s
+		start: 10.0.0.1 false 2.5s: the cache has not answered a self-query there yet, lease 2.5s; 10.0.0.2 false 2.5s: only another instance answers there, lease 2.5s
 		steered: 10.0.0.1 true 4s: it answers its self-queries, lease 3s; 10.0.0.2 true 4s: it answers its self-queries, lease 3s
-		failing: 10.0.0.1 true 5.6s: no answer to the last self-query, lease 2.9s; 10.0.0.2 true 5.6s: it answers its self-queries, lease 2.9s
-		deaf: 10.0.0.1 false 3.5s: no answer to 3 self-queries in a row, lease 3s; 10.0.0.2 true 10s: it answers its self-queries, lease 3s
+		failing: 10.0.0.1 true 6s: no answer to the last 2 self-queries, lease 2.5s; 10.0.0.2 true 6s: it answers its self-queries, lease 2.5s
+		deaf: 10.0.0.1 false 4s: no answer to 3 self-queries in a row, lease 2.5s; 10.0.0.2 true 10.5s: it answers its self-queries, lease 2.5s
 		again: 10.0.0.1 true 8.5s: it answers its self-queries, lease 2.5s; 10.0.0.2 true 20.5s: it answers its self-queries, lease 2.5s
 		repaired: 10.0.0.1 true 10.5s: it answers its self-queries, lease 2.5s; 10.0.0.2 true 22.5s: it answers its self-queries, lease 2.5s; rules
 		broken: 10.0.0.1 true 11.5s: it answers its self-queries, lease 2.5s; 10.0.0.2 true 23.5s: it answers its self-queries, lease 2.5s; it is broken; rules

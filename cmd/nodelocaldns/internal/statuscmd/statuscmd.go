@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -68,8 +69,11 @@ func Run(args []string, stdout io.Writer) (int, error) {
 
 // ask asks all caches with a socket in dir at once. No directory is no cache.
 func ask(dir string) ([]instance, error) {
+	if _, err := os.ReadDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("looking for caches: %w; run it as root", err)
+	}
 	sockets, err := status.Sockets(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return nil, err
 	}
 	all := make([]instance, len(sockets))

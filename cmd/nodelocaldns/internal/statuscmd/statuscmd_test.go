@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -74,6 +75,17 @@ func TestRun(t *testing.T) {
 		if code, out = run(t, "-statedir", absent, "-o", "json"); code != noInstance || out != "[]\n" {
 			t.Errorf("exit code %d: %s", code, out)
 		}
+	}
+}
+
+// TestNotADirectory is about what cannot be looked into.
+func TestNotADirectory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, err := Run([]string{"-statedir", path}, new(bytes.Buffer)); code != degraded || err == nil || !strings.HasPrefix(err.Error(), "looking for caches: ") {
+		t.Errorf("exit code %d, %v", code, err)
 	}
 }
 
