@@ -27,8 +27,12 @@ const Patience = 3 * time.Second
 
 // Serve answers at a new socket in dir, for root alone, until it is closed. Serve removes the sockets of processes that have gone.
 func Serve(dir string) (io.Closer, error) {
-	if _, err := Sockets(dir); err != nil {
+	_, dead, err := sockets(dir)
+	if err != nil {
 		return nil, err
+	}
+	for _, path := range dead {
+		_ = os.Remove(path) // another process may have been quicker
 	}
 	f, err := os.CreateTemp(dir, pattern)
 	if err != nil {
@@ -74,8 +78,14 @@ func listen(path string) (net.Listener, error) {
 	return l, err
 }
 
-// Sockets returns the paths of the sockets in dir that a process answers at, and removes the others.
+// Sockets returns the paths of the sockets in dir that a process answers at.
 func Sockets(dir string) (live []string, err error) {
+	live, _, err = sockets(dir)
+	return live, err
+}
+
+// sockets returns those that a process answers at, and the others.
+func sockets(dir string) (live, dead []string, err error) {
 	all, err := filepath.Glob(filepath.Join(dir, pattern))
 	for _, path := range all {
 		c, err := net.DialTimeout("unix", path, Patience)
@@ -86,12 +96,12 @@ func Sockets(dir string) (live []string, err error) {
 		case errors.Is(err, unix.EAGAIN): // it hangs, and too many ask already
 			live = append(live, path)
 		case errors.Is(err, unix.ECONNREFUSED):
-			_ = os.Remove(path)
+			dead = append(dead, path)
 		case !errors.Is(err, fs.ErrNotExist):
-			return live, fmt.Errorf("asking a process of this node: %w", err)
+			return live, dead, fmt.Errorf("asking a process of this node: %w", err)
 		}
 	}
-	return live, err
+	return live, dead, err
 }
 
 // Ask asks the process at a socket for its report.
