@@ -17,8 +17,8 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/upstream"
 )
 
-// TestHitRate compares the hit rates that dashboards compute with what is true: every fifth query is for a new name. Grafana's 12539 has
-// hits and misses, 14570 and later ones divide by the requests.
+// TestHitRate compares the hit rates of dashboards for CoreDNS with what is true: every fifth query is for a new name. Grafana's 12539, on
+// which 14570 is based, has the rates of hits and of misses. Others divide the hits by the requests.
 func TestHitRate(t *testing.T) {
 	for name, base := range map[string]string{
 		"packet cache": string(corefiles.Kubernetes), "no packet cache": strings.ReplaceAll(string(corefiles.Kubernetes), "    packetcache\n", ""),

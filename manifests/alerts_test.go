@@ -72,6 +72,12 @@ func TestAlertsAreComplete(t *testing.T) {
 	if fires := all(tests, `alertname="(\w+)"`); !slices.Equal(fires, names) {
 		t.Errorf("alerts that a test has fire:\n%q\nwant\n%q", fires, names)
 	}
+	known := documentedMetrics(t)
+	for _, metric := range all(rules, `\b(coredns_\w+)[{)\[]`) {
+		if !slices.Contains(known, strings.TrimSuffix(metric, "_bucket")) {
+			t.Errorf("no manual has %s", metric)
+		}
+	}
 	for _, n := range names {
 		if short := strings.TrimPrefix(n, "NodeLocalDNS"); !strings.Contains(runbook, "\n| "+short+" |") {
 			t.Errorf("docs/operations.md has no row for %s", short)
