@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tools=(iptables-nft iptables-legacy nft conntrack ip ps setpriv promtool)
+tools=(iptables-nft iptables-legacy nft conntrack ip ps setpriv promtool prometheus)
 packages=(iptables nftables conntrack iproute2 procps util-linux prometheus)
 . hack/tools.sh
 
