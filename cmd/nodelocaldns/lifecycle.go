@@ -215,6 +215,9 @@ func (l *lifecycle) restart(input caddy.Input) {
 		// does not tell the hooks of the new instance.
 		caddy.EmitEvent(caddy.InstanceStartupEvent, running[n-1])
 	default:
+		if err != nil {
+			log.Errorf("Keeping the running configuration: %v", rendering.Located(err, rendering.From(input)))
+		}
 		countRefused()
 	}
 }
