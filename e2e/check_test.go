@@ -32,10 +32,11 @@ type planted struct {
 	id    string // of the finding
 	says  string // is in the finding
 	plant func(t *testing.T, l *lab.Lab) (undo func())
-	args  []string // more arguments
-	wrap  []string // what runs the program
-	old   string   // a word of the template, once in it
-	bad   string   // what takes its place
+	args  []string    // more arguments
+	wrap  []string    // what runs the program
+	old   string      // a word of the template, once in it
+	bad   string      // what takes its place
+	tools lab.Backend // commands that the program finds
 }
 
 // checkTemplate has each directive on a line of its own. The line of the fault is that of the word which is replaced.
@@ -148,6 +149,21 @@ func TestCheck(t *testing.T) {
 	t.Logf("%d faults", n)
 }
 
+// TestCheckHealthy looks at healthy nodes with the other kinds of kube-proxy and of iptables.
+func TestCheckHealthy(t *testing.T) {
+	for _, b := range []lab.Backend{lab.IPTablesNFT, lab.IPTablesLegacy} {
+		t.Run(string(b), func(t *testing.T) {
+			t.Parallel()
+			l := lab.New(t, b)
+			start(t, l, options{firewall: b, addrs: dual})
+			p := planted{tools: b, args: []string{"-firewall", "auto", "-localip", join(dual), "-fallback", fmt.Sprintf("%s,%s", lab.ClusterIP, lab.ClusterIP6)}}
+			if found := runCheck(t, l, p, checkTemplate, "-node"); len(found) > 0 {
+				t.Errorf("a healthy node, and found:\n%s", strings.Join(found, "\n"))
+			}
+		})
+	}
+}
+
 // wants wants a finding of that kind that says that.
 func wants(t *testing.T, found []string, id, says string) {
 	t.Helper()
@@ -160,7 +176,7 @@ func wants(t *testing.T, found []string, id, says string) {
 // runCheck runs the command on the lab's node, and returns its findings as "ID: WHAT".
 func runCheck(t *testing.T, l *lab.Lab, p planted, template string, args ...string) (found []string) {
 	t.Helper()
-	tools := lab.NewTools(t, lab.NFTables)
+	tools := lab.NewTools(t, p.tools)
 	line := append(slices.Clone(p.wrap), harness.NodeLocalDNS(t), "check", "-o", "json", "-localip", "169.254.20.10,10.96.0.10", "-upstreamsvc", "kube-dns-upstream",
 		"-basecorefile", harness.WriteFile(t, "Corefile.base", template), "-firewall", "nftables")
 	begin := time.Now()

@@ -16,9 +16,8 @@ import (
 	"strconv"
 	"time"
 
-	clog "github.com/coredns/coredns/plugin/pkg/log"
-
 	"github.com/coredns/coredns/core/dnsserver"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
 
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/nodecheck"
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
@@ -60,7 +59,7 @@ func check(args []string, stdout, stderr io.Writer) (int, error) {
 		found, ran = checkConfiguration(c, note), 1
 	}
 	if c.Node {
-		node, n := nodecheck.Run(context.Background(), nodeOf(c.Options).ThisNode())
+		node, n := nodecheck.Run(context.Background(), nodeOf(c.Options))
 		found, ran = append(found, node...), ran+n
 	}
 	if err := printFindings(stdout, c.Form == "json", found, fmt.Sprintf("%s, %s", count(ran, "check"), time.Since(began).Round(time.Millisecond))); err != nil {
@@ -101,7 +100,7 @@ func checkConfiguration(c options.Check, note func(string)) (found []nodecheck.F
 		return found
 	}
 	r := rendering.New(c.Options, thePlugins)
-	if !c.Node {
+	if os.Getenv(rendering.ServiceEnv("kube-dns")) == "" { // not in the namespace of the cache, or not in a pod
 		r.Getenv = standIns(c.UpstreamService, note)
 	}
 	made, err := r.Render()
@@ -156,9 +155,10 @@ func nodeOf(o *options.Options) *nodecheck.Env {
 		Addresses: o.Addresses, KubeDNS: service("kube-dns"), Domain: o.ClusterDomain, LinkName: o.Interface, LinkKind: o.Link, Firewall: o.Firewall,
 		DNSPort: 53, Listeners: listeners(o),
 	}
-	// A server that the cache itself may answer for says nothing of the cluster DNS.
+	e.ThisNode()
 	for _, a := range append([]netip.Addr{service(o.UpstreamService), e.KubeDNS}, o.Fallback...) {
-		if a.IsValid() && !slices.Contains(o.Addresses, a) && !slices.Contains(e.ClusterDNS, a) {
+		own := e.Running && slices.Contains(o.Addresses, a) // the cache would answer
+		if a.IsValid() && !own && !slices.Contains(e.ClusterDNS, a) {
 			e.ClusterDNS = append(e.ClusterDNS, a)
 		}
 	}

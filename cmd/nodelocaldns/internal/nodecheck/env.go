@@ -61,7 +61,7 @@ type Env struct {
 }
 
 // ThisNode fills in what the flags do not say.
-func (e *Env) ThisNode() *Env {
+func (e *Env) ThisNode() {
 	e.Proc, e.Root, e.ResolvConf = "/proc", "", "/etc/resolv.conf"
 	if os.Getpid() != 1 {
 		// In a container with the host's processes this is the host. In any other it is the container.
@@ -72,7 +72,6 @@ func (e *Env) ThisNode() *Env {
 	e.Owner = func(s sockets.Socket) string { return s.Owner() }
 	e.HasTUN, e.HasDummy = link.HasTUN, hasDummy
 	e.HasTables = func() error { _, err := nft.Generation(); return err }
-	return e
 }
 
 func links() (all []Link, err error) {

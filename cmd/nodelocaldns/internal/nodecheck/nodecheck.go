@@ -4,9 +4,7 @@ package nodecheck
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -45,38 +43,34 @@ var checks = []check{
 func Run(ctx context.Context, e *Env) (found []Finding, ran int) {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	var mu sync.Mutex
+	type result struct {
+		id    string
+		found []Finding
+	}
+	results := make(chan result, len(checks)) // with room for all: nobody waits for a check that comes too late
 	waiting := map[string]bool{}
-	done := make(chan struct{}, len(checks))
 	for _, c := range checks {
 		waiting[c.id] = true
-		go func() {
-			got := c.run(ctx, e)
-			mu.Lock()
-			defer mu.Unlock()
-			delete(waiting, c.id)
-			for _, f := range got {
-				f.ID = c.id
+		go func() { results <- result{c.id, c.run(ctx, e)} }()
+	}
+	for late := false; len(waiting) > 0 && !late; {
+		select {
+		case r := <-results:
+			delete(waiting, r.id)
+			for _, f := range r.found {
+				f.ID = r.id
 				found = append(found, f)
 			}
-			done <- struct{}{}
-		}()
-	}
-	for range checks {
-		select {
-		case <-done:
 		case <-ctx.Done():
+			late = true
 		}
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	all := slices.Clone(found)
 	for id := range waiting {
-		all = append(all, Finding{ID: id, Severity: Warning, What: fmt.Sprintf("this was not found out within %s", Patience),
+		found = append(found, Finding{ID: id, Severity: Warning, What: "this was not found out in time",
 			Why: "a command or the kernel does not answer", Do: "run the check again, and look at the load of the node"})
 	}
-	slices.SortFunc(all, compare)
-	return all, len(checks)
+	slices.SortFunc(found, compare)
+	return found, len(checks)
 }
 
 func one(s Severity, what, why, do string) []Finding {

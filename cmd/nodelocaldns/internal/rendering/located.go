@@ -37,7 +37,26 @@ func Located(err error, c Corefile) error {
 			return located{c.say(f), err}
 		}
 	}
-	return c.templated(err)
+	return c.unsure(parsed, err, directives)
+}
+
+// unsure is Located for an error that no setup returns again.
+func (c Corefile) unsure(parsed setups.Corefile, err error, directives []string) error {
+	if len(directives) > 1 {
+		return err
+	}
+	if directives[0] == "nodelocal" { // it names the place, or the fault is the node's
+		return c.templated(err)
+	}
+	f, where := parsed.Unsure(directives[0], err)
+	if len(where) == 0 {
+		return c.templated(err)
+	}
+	var places []string
+	for _, w := range where {
+		places = append(places, c.place(w.File, w.Line))
+	}
+	return located{strings.Join(places, " or ") + ": " + f.String(), err}
 }
 
 // located is an error in other words.

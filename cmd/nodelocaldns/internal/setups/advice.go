@@ -27,8 +27,6 @@ var raw = []struct {
 	{regexp.MustCompile(`address (\S*): missing port in address`), `"$1" lacks a port: want ADDRESS:PORT, or :PORT for all addresses`},
 	{regexp.MustCompile(`address (\S*): too many colons in address`), `"$1" is not ADDRESS:PORT: an IPv6 address belongs in brackets, as in [::1]:8080`},
 	{regexp.MustCompile(`Wrong argument count or unexpected line ending after '([^']*)'`), `arguments are missing, or too many, or not known, after "$1"`},
-	{regexp.MustCompile(`failed to open file "[^"]*": "open ([^"]*): no such file or directory"`),
-		`there is no file $1: want an address such as 10.96.0.10, or a file such as /etc/resolv.conf`},
 }
 
 // advise returns the message with what helps, in one line.
@@ -41,7 +39,7 @@ func advise(message string) string {
 }
 
 var (
-	absentFile = regexp.MustCompile(`\S*/[^"\s]*"?:.*no such file or directory|open (/[^"]*): no such file`)
+	absentFile = regexp.MustCompile(`/[^"\s]*"?: no such file or directory`)
 	absentLink = regexp.MustCompile(`not a valid IP address or interface name: "?([A-Za-z][\w-]*)"?$`)
 )
 

@@ -25,7 +25,7 @@ type Fault struct {
 
 var (
 	// pluginPrefix is how plugin.Error of CoreDNS begins a message.
-	pluginPrefix = regexp.MustCompile(`^plugin/\S+: `)
+	pluginPrefix = regexp.MustCompile(`^(?:.*?: )??plugin/\S+: `)
 	// placed matches a message that says where it is, as caddy's Errf or as the plugins of this project do.
 	placed = regexp.MustCompile(`^(\S+?):(\d+)(?: - (?:Error during parsing|Syntax error))?: `)
 )

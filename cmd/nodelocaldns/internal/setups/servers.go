@@ -70,6 +70,9 @@ func checkServers(directive string, tokens []caddyfile.Token) error {
 		return nil
 	}
 	for _, t := range servers(tokens) {
+		if _, err := os.Stat(t.Text); err != nil && strings.HasPrefix(t.Text, "/") {
+			return fmt.Errorf("looking for nameservers: %w", err)
+		}
 		m := server.FindStringSubmatch(t.Text)
 		if m == nil || net.ParseIP(m[2]) != nil || isName(m[2]) {
 			continue

@@ -6,6 +6,7 @@ package setups
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -52,6 +53,21 @@ func (f Corefile) All(directives []string) (faults []Fault, err error) {
 	}
 	slices.SortStableFunc(faults, func(a, b Fault) int { return a.Line - b.Line })
 	return faults, nil
+}
+
+// Unsure returns the fault of err, an error of that plugin, and the places where it may be: those of all directives of the plugin. It
+// is for an error that no setup returns, or that First does not look for. There is no place if err names one.
+func (f Corefile) Unsure(directive string, err error) (fault Fault, places []Fault) {
+	message := pluginPrefix.ReplaceAllString(err.Error(), "")
+	if placed.MatchString(message) {
+		return Fault{}, nil
+	}
+	for _, b := range f.blocks {
+		for _, d := range split(b.Tokens[directive]) {
+			places = append(places, Fault{File: cmp.Or(d[0][0].File, f.path), Line: d[0][0].Line})
+		}
+	}
+	return Fault{Directive: directive, Cause: advise(message)}, places
 }
 
 // First returns the fault of the first server block whose directive is refused. ok is false if none is. It runs the setup of that
