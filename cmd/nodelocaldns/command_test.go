@@ -53,9 +53,18 @@ func TestCommandErrors(t *testing.T) {
 				fmt.Sprintf(" is held by pid %d (%.15s), user %d", os.Getpid(), filepath.Base(os.Args[0]), os.Getuid())},
 		{"foreign address", []string{off, "-conf", conf(".:0 {\n bind 192.0.2.1\n whoami\n}\n")}, 1,
 			"KEY:2: bind 192.0.2.1: no interface has this address, and no nodelocal stanza names it"},
-		{"plugin's syntax", []string{off, "-conf", conf(".:0 {\n whoami {\n}\n")}, 1, "plugin/whoami: KEY:2: Unexpected token '{', expecting argument"},
+		{"plugin's syntax", []string{off, "-conf", conf(".:0 {\n whoami {\n}\n")}, 1, "KEY:2: whoami: Unexpected token '{', expecting argument"},
 		{"plugin", []string{off, "-conf", conf(".:0 {\n bind 127.0.0.1\n cache {\n  success x\n }\n}\n")}, 1,
-			`KEY:4: plugin/cache: strconv.Atoi: parsing "x": invalid syntax`},
+			`KEY:4: cache: success x: "x" is not a number`},
+		{"plugin in a template", []string{off, "-localip", "127.0.0.1", "-link", "none", "-firewall", "none", "-fallback", "none", "-dns.port", "5353", "-basecorefile",
+			conf(". {\n    bind __PILLAR__LOCAL__DNS__\n    cache {\n        prefetch 500 5\n    }\n}\n")}, 1,
+			"KEY:4: cache: prefetch 500 5: a duration needs a unit, such as 5s"},
+		{"port", []string{off, "-conf", conf(".:0 {\n bind 127.0.0.1\n health A:99999\n whoami\n}\n")}, 1,
+			`KEY:3: health A:99999: "99999" is no port: want a number from 1 to 65535`},
+		{"removed directive", []string{off, "-conf", conf(".:0 {\n proxy . 1.2.3.4\n}\n")}, 1,
+			`KEY:2: unknown directive "proxy": use forward, which has taken its place (forward . 10.96.0.10)`},
+		{"two files to check", []string{"check", "a", "b"}, 2, `unexpected argument "b": want one FILE, behind all flags; see nodelocaldns -help`},
+		{"form of a check", []string{"check", "-o", "xml"}, 2, `invalid value "xml" for flag -o: want table or json; see nodelocaldns -help`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -98,6 +98,8 @@ func parseCommand(args []string) error {
 	switch {
 	case len(args) > 1 && args[0] == "render" && args[1] == "manifests":
 		err = clusterdns.RenderManifests(append(args[2:], "-help"), io.Discard, io.Discard)
+	case len(args) > 0 && args[0] == "check":
+		_, err = options.ParseCheck(args[1:])
 	case len(args) > 0 && args[0] == "render":
 		_, err = options.Parse(args[1:])
 	case len(args) > 0 && args[0] == "kubelet-dns":

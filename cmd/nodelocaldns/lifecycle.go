@@ -195,6 +195,18 @@ func (l *lifecycle) watch(load caddy.LoaderFunc, tick <-chan time.Time, always b
 	}
 }
 
+// refuse says where the fault is in a configuration that does not replace the one that serves. err is nil after a panic, which caddy
+// logs.
+func (l *lifecycle) refuse(err error, input caddy.Input) {
+	if err == nil {
+		theJournal.refused(errors.New("the reload broke off: see the log"))
+		return
+	}
+	err = rendering.Located(err, rendering.From(input))
+	log.Errorf("Keeping the running configuration: %v", err)
+	theJournal.refused(err)
+}
+
 // restart replaces the current instance, unless the process ends.
 func (l *lifecycle) restart(input caddy.Input) {
 	select {
@@ -215,7 +227,7 @@ func (l *lifecycle) restart(input caddy.Input) {
 		// does not tell the hooks of the new instance.
 		caddy.EmitEvent(caddy.InstanceStartupEvent, running[n-1])
 	default:
-		theJournal.refused(reloadFault(err, input))
+		l.refuse(err, input)
 		countRefused()
 	}
 }

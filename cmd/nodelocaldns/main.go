@@ -62,6 +62,8 @@ func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 		name, args = args[0], args[1:]
 	}
 	switch name {
+	case "check":
+		return check(args, stdout, stderr)
 	case "cleanup":
 		return exitOK, cleanup(args, stdout)
 	case "kubelet-dns":
@@ -118,6 +120,7 @@ Usage:
   nodelocaldns render [FLAG...]                 print the Corefile that these flags would run
   nodelocaldns render manifests [FLAG...]       print the manifest for a cluster; -help has its flags
   nodelocaldns status [-o json]                 say what is wrong with the cache of this node; -help has its flags
+  nodelocaldns check [-node] [FLAG...] [FILE]   look for faults in a configuration or on a node; -help has its flags
   nodelocaldns cleanup [-interfacename NAME]    remove the link, rules and tables that a cache left behind
   nodelocaldns kubelet-dns [FLAG...]            name the cache to new pods of this node; -help has its flags
   nodelocaldns wait                             do nothing until SIGTERM, for the pods of a DaemonSet

@@ -39,7 +39,7 @@ func Holder(network string, at netip.AddrPort) string {
 		if !s.Bound || s.Local.Port() != at.Port() || !here {
 			continue
 		}
-		if owner := s.owner(); !slices.Contains(who, owner) {
+		if owner := s.Owner(); !slices.Contains(who, owner) {
 			who = append(who, owner)
 		}
 	}
@@ -52,9 +52,9 @@ func Holder(network string, at netip.AddrPort) string {
 	return fmt.Sprintf("%s %s is held by %s", network, at, strings.Join(who, " and "))
 }
 
-// owner names the process that has s. Processes of other containers cannot be seen without the host's process
+// Owner names the process that has s. Processes of other containers cannot be seen without the host's process
 // namespace; the user always can.
-func (s Socket) owner() string {
+func (s Socket) Owner() string {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*") // no process at all is an answer, too
 	for _, fd := range fds {
 		if link, err := os.Readlink(fd); err != nil || link != fmt.Sprintf("socket:[%d]", s.inode) {

@@ -61,12 +61,19 @@ func setup(c *caddy.Controller) error {
 // the next configuration has started.
 func register(c *caddy.Controller, o options, where string, loopZones []string) {
 	config := dnsserver.GetConfig(c)
-	theNode.parsed(func() (settings, error) { return complete(o, config) })
+	completed := func() (settings, error) {
+		s, err := complete(o, config)
+		if err != nil {
+			err = plugin.Error("nodelocal", fmt.Errorf("%s: %w", where, err))
+		}
+		return s, err
+	}
+	theNode.parsed(completed)
 	with := func(begin func(settings) error) func() error {
 		return func() error {
-			s, err := complete(o, config)
+			s, err := completed()
 			if err != nil {
-				return plugin.Error("nodelocal", fmt.Errorf("%s: %w", where, err))
+				return err
 			}
 			s.loopZones = loopZones
 			if err := begin(s); err != nil {
