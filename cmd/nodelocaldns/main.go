@@ -26,6 +26,7 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/clusterdns"
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/top"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
@@ -67,6 +68,8 @@ func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 		return exitOK, clusterdns.KubeletDNS(args, stdout)
 	case "wait":
 		return exitOK, wait(args, stdout)
+	case "top":
+		return exitOK, top.Run(args, stdout, stderr)
 	case "help":
 		args = []string{"-help"}
 	case "version":
@@ -116,6 +119,7 @@ Usage:
   nodelocaldns render manifests [FLAG...]       print the manifest for a cluster; -help has its flags
   nodelocaldns cleanup [-interfacename NAME]    remove the link, rules and tables that a cache left behind
   nodelocaldns kubelet-dns [FLAG...]            name the cache to new pods of this node; -help has its flags
+  nodelocaldns top [FLAG...]                    show which clients ask most, and for which names; -help has its flags
   nodelocaldns wait                             do nothing until SIGTERM, for the pods of a DaemonSet
   nodelocaldns version                          print the version
 

@@ -20,6 +20,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
+	"github.com/nodelocaldns/nodelocaldns/internal/status"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal"
 )
 
@@ -49,6 +50,7 @@ func run(o *options.Options) (int, error) {
 		log.Warningf("Nothing is kept for the next start (-statedir): %v", err)
 		o.StateDir = ""
 	}
+	defer serveStatus(o.StateDir)()
 	if !o.Quiet {
 		log.Info(versionLine())
 	}
@@ -58,6 +60,19 @@ func run(o *options.Options) (int, error) {
 		err = errors.Join(err, lacking)
 	}
 	return code, err
+}
+
+// serveStatus answers the command top in the directory dir, until the returned function is called.
+func serveStatus(dir string) (stop func()) {
+	if dir == "" {
+		return func() {}
+	}
+	s, err := status.Serve(dir)
+	if err != nil {
+		log.Warningf("Nobody can ask this process for its status: %v", err)
+		return func() {}
+	}
+	return func() { _ = s.Close() } // the process ends
 }
 
 // foresee makes the fallback table before any file is read that may be at fault.
