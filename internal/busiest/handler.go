@@ -12,8 +12,11 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/shares"
 )
 
-// countedKey is the context key of a query that is counted.
+// countedKey is the context key of a query that is counted, or must not be.
 type countedKey struct{}
+
+// Own returns the context of a query that the process sends to itself. Handle does not count the query.
+func Own(ctx context.Context) context.Context { return context.WithValue(ctx, countedKey{}, true) }
 
 // Handle counts, in the ServeDNS of a plugin, a query that goes to the plugins, unless another plugin did so. A question that a plugin
 // asks the server with the context of a query is not counted. Handle returns what the plugin gives to the next one.
@@ -29,7 +32,7 @@ func (c *Count) Handle(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (c
 	c.Begin(time.Now())
 	c.Add(q)
 	c.End()
-	return context.WithValue(ctx, countedKey{}, true), &writer{w, c, q.Client}
+	return Own(ctx), &writer{w, c, q.Client}
 }
 
 // wireName writes a name to buf, in wire format and lower case. It returns nil if name is none.

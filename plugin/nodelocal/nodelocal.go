@@ -51,7 +51,7 @@ func (h *Nodelocal) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 	case probe:
 		// Nobody reads the answer. A server that ends must not wait for an upstream that does not answer it.
 		detached := &capture.Writer{Local: w.LocalAddr(), Remote: w.RemoteAddr()}
-		go func() { _, _ = plugin.NextOrFailure(h.Name(), h.Next, ctx, detached, r.Copy()) }()
+		go func() { _, _ = plugin.NextOrFailure(h.Name(), h.Next, busiest.Own(ctx), detached, r.Copy()) }()
 		return dns.RcodeSuccess, nil
 	}
 	ctx, w = busiest.Process.Handle(ctx, w, r)
