@@ -30,7 +30,7 @@ type Query struct {
 	Name     []byte     // in wire format and lower case (RFC 1035, 3.1); empty: the query has none
 	Miss     bool       // not answered by the packet cache
 	NXDomain bool       // answered with NXDOMAIN
-	Weight   uint64     // 0 is 1
+	Weight   uint32     // 0 is 1
 }
 
 // A Count counts queries. Between Begin, or TryBegin, and End one goroutine has it.
@@ -53,12 +53,12 @@ type period struct {
 // A client is what is counted for an address beside its queries.
 type client struct {
 	address          netip.Addr
-	misses, nxdomain uint64
+	misses, nxdomain uint32
 
 	// The majority vote of Boyer and Moore: a name that more than half of the queries have is the one that is left.
 	name     name
 	nameHash uint64
-	votes    uint64
+	votes    uint32
 }
 
 // A name is a domain name in wire format, cut at the front.
@@ -117,7 +117,7 @@ func (p *period) reset() {
 // Add counts q.
 func (c *Count) Add(q Query) {
 	weight, p := max(q.Weight, 1), c.current
-	p.queries += weight
+	p.queries += uint64(weight)
 	kept, cut := cut(q.Name)
 	var hash uint64
 	if len(kept) > 0 {

@@ -37,7 +37,7 @@ func (c *Count) Report(now time.Time) *status.Busiest {
 	current, last := *c.current, *c.last // copies, since others wait
 	passed := max(now.Sub(c.begun), 0)
 	c.End()
-	s := sums{clients: map[uint64]status.Client{}, votes: map[uint64]uint64{}, names: map[uint64]status.Name{}}
+	s := sums{clients: map[uint64]status.Client{}, votes: map[uint64]uint32{}, names: map[uint64]status.Name{}}
 	s.add(&current)
 	s.add(&last)
 	return &status.Busiest{
@@ -55,7 +55,7 @@ func (c *Count) Report(now time.Time) *status.Busiest {
 // sums are those of several periods, by the keys of the tables.
 type sums struct {
 	clients map[uint64]status.Client
-	votes   map[uint64]uint64 // for the name of the client
+	votes   map[uint64]uint32 // for the name of the client
 	names   map[uint64]status.Name
 }
 
@@ -63,7 +63,7 @@ func (s *sums) add(p *period) {
 	p.clients.each(func(key, count uint64, v *client) {
 		sum := s.clients[key]
 		sum.Address = v.address
-		sum.Queries, sum.Misses, sum.NXDomain = sum.Queries+count, sum.Misses+v.misses, sum.NXDomain+v.nxdomain
+		sum.Queries, sum.Misses, sum.NXDomain = sum.Queries+count, sum.Misses+uint64(v.misses), sum.NXDomain+uint64(v.nxdomain)
 		if sum.Name == "" || v.votes > s.votes[key] {
 			sum.Name, s.votes[key] = v.name.String(), v.votes
 		}

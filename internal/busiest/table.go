@@ -23,13 +23,13 @@ type table[T any] struct {
 
 type set struct {
 	keys   [ways]uint64
-	counts [ways]uint64 // 0: the place is free
-	before [ways]uint64 // the part of counts that belongs to earlier keys of the place
+	counts [ways]uint32 // 0: the place is free; a period is too short for more than 2^32
+	before [ways]uint32 // the part of counts that belongs to earlier keys of the place
 }
 
 // add counts weight for key, and returns the key's value; nil if the key was not let in. fresh says that the value is that of an
 // earlier key.
-func (t *table[T]) add(key, weight uint64) (value *T, fresh bool) {
+func (t *table[T]) add(key uint64, weight uint32) (value *T, fresh bool) {
 	s := &t.sets[key%sets]
 	least := 0
 	for i := range ways {
@@ -42,7 +42,7 @@ func (t *table[T]) add(key, weight uint64) (value *T, fresh bool) {
 		}
 	}
 	n := s.counts[least]
-	if n > 0 && rand.Uint64N(n+weight) >= weight {
+	if n > 0 && rand.Uint32N(n+weight) >= weight {
 		return nil, false
 	}
 	s.keys[least], s.counts[least], s.before[least] = key, n+weight, n
@@ -68,7 +68,7 @@ func (t *table[T]) each(f func(key, count uint64, value *T)) {
 		s := &t.sets[i]
 		for j, n := range s.counts {
 			if n > 0 {
-				f(s.keys[j], n-s.before[j], &t.values[i*ways+j])
+				f(s.keys[j], uint64(n-s.before[j]), &t.values[i*ways+j])
 			}
 		}
 	}

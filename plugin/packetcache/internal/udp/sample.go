@@ -14,17 +14,26 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wire"
 )
 
-// counted is how many packets of a batch are counted at most, for package busiest. Of a larger batch every second, third … eighth is,
-// from a random one on, and stands for the others.
-const counted = 4
+const (
+	// exact is the number of queries a second up to which a reader counts each hit, for package busiest. At a higher rate it counts as
+	// many, at random, and each stands for those in between. To count a hit takes at least 1 % of the time of the hit.
+	exact = 5000
+	// maxStride is the largest number of queries that one stands for.
+	maxStride = 16
+	// measured is the time over which the rate is measured.
+	measured = 100 * time.Millisecond
+)
 
-// A sample has the hits of a batch that are counted.
+// A sample has the hits of a batch that are to be counted.
 type sample struct {
-	hits   [counted]sampled
+	hits   [batch]sampled
 	n      int
-	next   int    // the packet to look at
-	stride int    // from one to the next
-	owed   uint64 // hits of earlier batches that are not counted yet, since another goroutine was counting
+	next   int // the packet of the batch to look at; beyond the batch: one of a later batch
+	stride int // from one to the next, on average
+	owed   int // hits of earlier batches that are not counted yet, since another goroutine was counting
+
+	seen  int           // packets
+	since time.Duration // the time of which they are counted
 }
 
 type sampled struct {
@@ -33,41 +42,54 @@ type sampled struct {
 }
 
 // begin begins a batch of n packets.
-func (s *sample) begin(n int) {
-	s.n, s.next, s.stride = 0, 0, (n+counted-1)/counted
-	if s.stride > 1 {
-		s.next = rand.IntN(s.stride)
+func (s *sample) begin(n int, now time.Duration) {
+	s.n, s.seen = 0, s.seen+n
+	passed := now - s.since
+	if passed < measured && s.stride > 0 {
+		return
 	}
+	s.stride = int(min(max(float64(s.seen)/passed.Seconds()/exact, 1), maxStride))
+	s.seen, s.since, s.next = 0, now, min(s.next, s.stride-1)
 }
 
-// hit is told that packet i is a hit on e. The packets come in their order.
+// takes reports whether packet i is to be counted if it is a hit. The distance to the next one is random: a fixed one could leave out
+// a client that asks at the same rate.
+func (s *sample) takes(i int) bool {
+	if i != s.next {
+		return false
+	}
+	s.next++
+	if s.stride > 1 {
+		s.next += rand.IntN(2*s.stride - 1)
+	}
+	return true
+}
+
+// hit notes that packet i is a hit on e.
 func (s *sample) hit(i int, e *store.Entry) {
-	for ; s.next < i; s.next += s.stride { // those were no hits
-	}
-	if s.next == i {
-		s.hits[s.n] = sampled{i, e}
-		s.n++
-	}
+	s.hits[s.n] = sampled{i, e}
+	s.n++
 }
 
 // count counts the hits of the sample.
 func (r *reader) count(now time.Time) {
 	s := &r.sample
+	s.next -= r.n
 	if s.n == 0 {
 		return
 	}
 	defer clear(s.hits[:s.n])
 	if !busiest.Process.TryBegin(now) {
-		s.owed += uint64(s.n * s.stride)
+		s.owed += s.n * s.stride
 		return
 	}
 	defer busiest.Process.End()
-	weight := uint64(s.stride) + s.owed/uint64(s.n)
-	s.owed %= uint64(s.n)
+	weight := s.stride + s.owed/s.n
+	s.owed %= s.n
 	for _, h := range s.hits[:s.n] {
 		busiest.Process.Add(busiest.Query{
 			Client: shares.Client(r.client(h.packet)), Name: wire.Name(h.entry.Key),
-			NXDomain: wire.Rcode(h.entry.Wire) == dns.RcodeNameError, Weight: weight,
+			NXDomain: wire.Rcode(h.entry.Wire) == dns.RcodeNameError, Weight: uint32(weight),
 		})
 	}
 }
