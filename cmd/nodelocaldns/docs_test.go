@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/clusterdns"
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/top"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 )
 
@@ -99,6 +100,8 @@ func parseCommand(args []string) error {
 		_, err = options.Parse(args[1:])
 	case len(args) > 0 && args[0] == "kubelet-dns":
 		err = clusterdns.KubeletDNS(append(args[1:], "-help"), io.Discard)
+	case len(args) > 0 && args[0] == "top":
+		err = top.Run(append(args[1:], "-help"), io.Discard, io.Discard)
 	case len(args) == 1 && (args[0] == "cleanup" || args[0] == "version" || args[0] == "wait"):
 	default:
 		_, err = options.Parse(args)

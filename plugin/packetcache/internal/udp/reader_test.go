@@ -4,13 +4,16 @@ package udp
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/busiest"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wire"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wiretest"
@@ -185,6 +188,70 @@ func TestStrayedDoesNotWait(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("a query waits for a reload")
 	}
+}
+
+// TestSample has batches at a low rate and at a high one: the weights of what is counted add up to what came, and no place in a batch is
+// left out.
+func TestSample(t *testing.T) {
+	for _, tt := range []struct {
+		rate, batch int // queries a second, and in a batch
+		stride      int
+	}{{100, 1, 1}, {4000, 32, 1}, {20_000, 1, 4}, {20_000, 32, 4}, {150_000, 1, 16}, {150_000, 32, 16}} {
+		var s sample
+		var places [batch]int
+		now, taken := time.Hour, 0
+		for range 400_000 / tt.batch {
+			now += time.Duration(tt.batch) * time.Second / time.Duration(tt.rate)
+			s.begin(tt.batch, now)
+			for i := range tt.batch {
+				if s.takes(i) {
+					s.hit(i, nil)
+					taken += s.stride
+					places[i]++
+				}
+			}
+			s.next -= tt.batch
+		}
+		if s.stride != tt.stride {
+			t.Errorf("%+v: one stands for %d", tt, s.stride)
+		}
+		if off := float64(taken)/400_000 - 1; math.Abs(off) > 0.03 {
+			t.Errorf("%+v: %d of 400,000", tt, taken)
+		}
+		least, most := slices.Min(places[:tt.batch]), slices.Max(places[:tt.batch])
+		if float64(most) > 1.3*float64(least) {
+			t.Errorf("%+v: a place of a batch is counted %d times, another one %d", tt, least, most)
+		}
+	}
+}
+
+// TestSampleLater has another goroutine count while a batch is answered: its hits are counted with a later batch.
+func TestSampleLater(t *testing.T) {
+	l, b := stand(t)
+	query := wiretest.Pack(t, "later.example.org.", 1, nil)
+	b.keep(t, query)
+	c := dial(t, l.addr.String())
+	r := newReader(l, false)
+	answer := func(n int) {
+		for range n {
+			if _, err := c.Write(query); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.receives(t, n)
+		r.answer()
+	}
+	busiest.Process.Begin(time.Now())
+	answer(5)
+	busiest.Process.End()
+	answer(2)
+	answer(1)
+	for _, n := range busiest.Process.Report(time.Now()).Names {
+		if n.Name == "later.example.org." && n.Queries == 8 {
+			return
+		}
+	}
+	t.Errorf("%+v", busiest.Process.Report(time.Now()).Names)
 }
 
 // BenchmarkReader answers a batch of hits each time, through the kernel. ns/hit is the CPU time of the reader alone, which other programs

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package packetcache
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/status"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wiretest"
+)
+
+// TestBusiest counts each query once: hits, misses, those over TCP, and those that the header rejects.
+func TestBusiest(t *testing.T) {
+	setDirectives()
+	addr := serve(t, `.:PORT {
+		bind 127.0.0.1
+		packetcache {
+			ttl 1h
+		}
+		prometheus 127.0.0.1:0
+		template IN A yes {
+			answer "{{ .Name }} 50 IN A 192.0.2.9"
+		}
+		template IN A no {
+			rcode NXDOMAIN
+			authority "no. 60 IN SOA ns.no. mail.no. 1 2 3 4 60"
+		}
+	}`)
+	client := netip.MustParseAddr("127.0.0.77")
+	ask := func(network string, times int, query []byte) {
+		for range times {
+			from := net.Addr(net.UDPAddrFromAddrPort(netip.AddrPortFrom(client, 0)))
+			if network == "tcp" {
+				from = net.TCPAddrFromAddrPort(netip.AddrPortFrom(client, 0))
+			}
+			c, err := (&net.Dialer{LocalAddr: from}).Dial(network, addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			co := dns.Conn{Conn: c}
+			_ = co.SetDeadline(time.Now().Add(5 * time.Second))
+			if _, err := co.Write(query); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := co.ReadMsgHeader(nil); err != nil {
+				t.Fatal(err)
+			}
+			co.Close()
+		}
+	}
+	rejected := wiretest.Pack(t, "www.yes.", dns.TypeA, nil)
+	rejected[5] = 2 // questions
+	ask("udp", 20, wiretest.Pack(t, "WWW.yes.", dns.TypeA, nil))
+	ask("udp", 10, wiretest.Pack(t, "www.no.", dns.TypeA, nil))
+	ask("udp", 1, rejected)
+	ask("tcp", 3, wiretest.Pack(t, "www.no.", dns.TypeA, nil))
+	misses := counted(t, "coredns_packetcache_misses_total", addr)
+	if misses < 3 || misses > 20 {
+		t.Errorf("%g misses over UDP", misses)
+	}
+	want := status.Client{Address: client, Queries: 34, Misses: uint64(misses) + 3, NXDomain: 13, Name: "www.yes."}
+	var got status.Client
+	for end := time.Now().Add(5 * time.Second); got != want && time.Now().Before(end); { // the last one is counted after its answer
+		for _, c := range status.Collect().Busiest.Clients {
+			if c.Address == client {
+				got = c
+			}
+		}
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
