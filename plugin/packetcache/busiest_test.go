@@ -3,7 +3,6 @@
 package packetcache
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"testing"
@@ -60,20 +59,21 @@ func TestBusiest(t *testing.T) {
 	ask("udp", 10, wiretest.Pack(t, "www.no.", dns.TypeA, nil))
 	ask("udp", 1, rejected)
 	ask("tcp", 3, wiretest.Pack(t, "www.no.", dns.TypeA, nil))
-	misses := counted(t, "coredns_packetcache_misses_total", addr)
-	if misses < 3 || misses > 20 {
-		t.Errorf("%g misses over UDP", misses)
-	}
-	want := status.Client{Address: client, Queries: 34, Misses: uint64(misses) + 3, NXDomain: 13, Name: "www.yes."}
-	var got status.Client
-	for end := time.Now().Add(5 * time.Second); got != want && time.Now().Before(end); { // the last one is counted after its answer
+	// A miss is what is no hit, also a query that came to the stock server's socket before that of the packet cache was open.
+	var got, want status.Client
+	for end := time.Now().Add(5 * time.Second); (got != want || !want.Address.IsValid()) && time.Now().Before(end); { // the last one is counted after its answer
+		hits := uint64(counted(t, "coredns_packetcache_hits_total", addr))
+		want = status.Client{Address: client, Queries: 34, Misses: 34 - hits, NXDomain: 13, Name: "www.yes."}
 		for _, c := range status.Collect().Busiest.Clients {
 			if c.Address == client {
 				got = c
 			}
 		}
 	}
-	if fmt.Sprint(got) != fmt.Sprint(want) {
+	if want.Misses > 20 {
+		t.Errorf("%d misses", want.Misses)
+	}
+	if got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
