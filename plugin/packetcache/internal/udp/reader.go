@@ -150,9 +150,9 @@ func (r *reader) answer() {
 	b, now := r.l.lease.backend, Clock()
 	st := b.Store()
 	r.answered = 0
-	r.sample.begin(r.n, now)
+	r.sample.begin(now)
 	for i := range r.n {
-		query, out, taken := r.queries[i][:r.in[i].len], r.answers[r.answered][:], r.sample.takes(i)
+		query, out := r.queries[i][:r.in[i].len], r.answers[r.answered][:]
 		var e *store.Entry
 		key, usual := wire.ParseQuery(query, r.key[:0])
 		if usual {
@@ -161,9 +161,7 @@ func (r *reader) answer() {
 		var n int
 		if e != nil && e.Fresh(now) {
 			n = e.Replay(out, query, now)
-			if taken {
-				r.sample.hit(i, e)
-			}
+			r.sample.hit(i, e)
 		} else {
 			r.query = Query{Packet: query, Key: key, Old: e, Sender: r.sender(i)}
 			n, e = b.Miss(&r.query, out)

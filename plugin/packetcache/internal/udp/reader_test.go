@@ -202,15 +202,14 @@ func TestSample(t *testing.T) {
 		now, taken := time.Hour, 0
 		for range 400_000 / tt.batch {
 			now += time.Duration(tt.batch) * time.Second / time.Duration(tt.rate)
-			s.begin(tt.batch, now)
+			s.begin(now)
 			for i := range tt.batch {
-				if s.takes(i) {
-					s.hit(i, nil)
-					taken += s.stride
-					places[i]++
-				}
+				s.hit(i, nil)
 			}
-			s.next -= tt.batch
+			for _, h := range s.hits[:s.n] {
+				taken += s.stride
+				places[h.packet]++
+			}
 		}
 		if s.stride != tt.stride {
 			t.Errorf("%+v: one stands for %d", tt, s.stride)

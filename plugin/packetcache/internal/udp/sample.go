@@ -28,11 +28,11 @@ const (
 type sample struct {
 	hits   [batch]sampled
 	n      int
-	next   int // the packet of the batch to look at; beyond the batch: one of a later batch
-	stride int // from one to the next, on average
+	skip   int // hits to leave out before the next one that is counted
+	stride int // one in so many is counted, on average
 	owed   int // hits of earlier batches that are not counted yet, since another goroutine was counting
 
-	seen  int           // packets
+	seen  int           // hits
 	since time.Duration // the time of which they are counted
 }
 
@@ -41,40 +41,35 @@ type sampled struct {
 	entry  *store.Entry
 }
 
-// begin begins a batch of n packets.
-func (s *sample) begin(n int, now time.Duration) {
-	s.n, s.seen = 0, s.seen+n
+// begin begins a batch.
+func (s *sample) begin(now time.Duration) {
+	s.n = 0
 	passed := now - s.since
 	if passed < measured && s.stride > 0 {
 		return
 	}
 	s.stride = int(min(max(float64(s.seen)/passed.Seconds()/exact, 1), maxStride))
-	s.seen, s.since, s.next = 0, now, min(s.next, s.stride-1)
+	s.seen, s.since, s.skip = 0, now, min(s.skip, s.stride-1)
 }
 
-// takes reports whether packet i is to be counted if it is a hit. The distance to the next one is random: a fixed one could leave out
-// a client that asks at the same rate.
-func (s *sample) takes(i int) bool {
-	if i != s.next {
-		return false
-	}
-	s.next++
-	if s.stride > 1 {
-		s.next += rand.IntN(2*s.stride - 1)
-	}
-	return true
-}
-
-// hit notes that packet i is a hit on e.
+// hit is told that packet i is a hit on e. The number of hits that are left out is random: a fixed one could leave out a client that asks
+// at the same rate.
 func (s *sample) hit(i int, e *store.Entry) {
+	s.seen++
+	if s.skip > 0 {
+		s.skip--
+		return
+	}
 	s.hits[s.n] = sampled{i, e}
 	s.n++
+	if s.stride > 1 {
+		s.skip = rand.IntN(2*s.stride - 1)
+	}
 }
 
 // count counts the hits of the sample.
 func (r *reader) count(now time.Time) {
 	s := &r.sample
-	s.next -= r.n
 	if s.n == 0 {
 		return
 	}
