@@ -15,6 +15,7 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/clusterdns"
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/statuscmd"
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/top"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 )
 
@@ -106,6 +107,8 @@ func parseCommand(args []string) error {
 		err = clusterdns.KubeletDNS(append(args[1:], "-help"), io.Discard)
 	case len(args) > 0 && args[0] == "status":
 		_, err = statuscmd.Run(append(args[1:], "-help"), io.Discard)
+	case len(args) > 0 && args[0] == "top":
+		err = top.Run(append(args[1:], "-help"), io.Discard, io.Discard)
 	case len(args) == 1 && (args[0] == "cleanup" || args[0] == "version" || args[0] == "wait"):
 	default:
 		_, err = options.Parse(args)

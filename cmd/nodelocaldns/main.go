@@ -27,6 +27,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/clusterdns"
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/statuscmd"
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/top"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
@@ -72,6 +73,8 @@ func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 		return statuscmd.Run(args, stdout)
 	case "wait":
 		return exitOK, wait(args, stdout)
+	case "top":
+		return exitOK, top.Run(args, stdout, stderr)
 	case "help":
 		args = []string{"-help"}
 	case "version":
@@ -123,6 +126,7 @@ Usage:
   nodelocaldns check [-node] [FLAG...] [FILE]   look for faults in a configuration or on a node; -help has its flags
   nodelocaldns cleanup [-interfacename NAME]    remove the link, rules and tables that a cache left behind
   nodelocaldns kubelet-dns [FLAG...]            name the cache to new pods of this node; -help has its flags
+  nodelocaldns top [FLAG...]                    show which clients ask most, and for which names; -help has its flags
   nodelocaldns wait                             do nothing until SIGTERM, for the pods of a DaemonSet
   nodelocaldns version                          print the version
 

@@ -9,8 +9,6 @@ import (
 	"syscall"
 	"testing"
 
-
-	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/internal/status"
 )
 

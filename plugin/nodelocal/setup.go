@@ -14,6 +14,7 @@ import (
 	"github.com/coredns/coredns/plugin"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/busiest"
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	table "github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/internal/serverblocks"
@@ -82,6 +83,7 @@ func register(c *caddy.Controller, o options, where string, loopZones []string) 
 			return nil
 		}
 	}
+	busiest.Provide(c)
 	c.OnStartup(with(theNode.start))
 	c.OnRestart(theNode.take(restarts))
 	c.OnRestartFailed(with(theNode.restore))

@@ -123,3 +123,6 @@ func questionLen(key []byte) int { return len(key) - tailLen }
 
 // DO reports whether the query with this key has EDNS's DO bit (RFC 3225).
 func DO(key []byte) bool { return key[len(key)-3]&hasDO != 0 }
+
+// Name returns the name at the start of key, in wire format and lower case.
+func Name(key []byte) []byte { return key[:len(key)-tailLen-4] }
