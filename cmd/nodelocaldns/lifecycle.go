@@ -53,6 +53,8 @@ type lifecycle struct {
 	tried   []byte // that of the last configuration that was to replace the current instance and that is not its own
 
 	validity *validity // is told which configuration serves
+
+	now func() time.Time // the clock between two signals
 }
 
 // newLifecycle returns a lifecycle that waits for the start to give the slot back.
@@ -64,6 +66,7 @@ func newLifecycle(v *validity) *lifecycle {
 		changes:  make(chan struct{}, 1),
 		serving:  make(chan struct{}),
 		validity: v,
+		now:      time.Now,
 	}
 	l.busy <- struct{}{}
 	return l
