@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,6 +120,8 @@ func (n *Network) have() have { return have{n.book, n.trust, n.fallback != nil} 
 type Status struct {
 	Addresses   Addresses
 	Network     string    // the link and the firewall backend
+	Link        string    // TUN, Dummy or None
+	Firewall    string    // the backend: iptables-nft, iptables-legacy, nftables or None
 	Renewed     time.Time // when the last renewal of the lease began. A lease that is over since then ran out as this process did not run.
 	TurnAwaited time.Time // since when another instance has had the turn at each attempt of this one; zero: it has not
 	Uplinks     []Uplink  // as last seen; none if the rules are somebody else's or Config.Uplink is UplinkOpen
@@ -130,10 +133,20 @@ type Status struct {
 func (n *Network) Status() Status {
 	s := Status{
 		Addresses: slices.Clone(n.addrs), Network: fmt.Sprintf("%s, %s", n.link, n.firewall), Renewed: n.renewed,
+		Link: kind(n.cfg.Link, n.link), Firewall: kind(n.cfg.Firewall, n.firewall),
 		TurnAwaited: n.missed.since(time.Now()), Uplinks: n.uplinks, Fallback: n.fallback.Addresses(), Warnings: n.warnings,
 	}
 	n.warnings = nil
 	return s
+}
+
+// kind returns the kind of a link or firewall, which the text of each begins with, or None if the configuration wants none.
+func kind(wanted string, what any) string {
+	if wanted == None {
+		return None
+	}
+	name, _, _ := strings.Cut(fmt.Sprint(what), " ")
+	return name
 }
 
 // alone reports whether no other instance runs on this node.

@@ -65,6 +65,7 @@ func (v *supervisor) stop() {
 	v.done.Wait()
 	v.node.checkForLoops(nil)
 	lastRound.Store(nil)
+	lastSync.Store(nil)
 }
 
 // rouse has the next round begin at once.
@@ -202,6 +203,6 @@ func (v *supervisor) publish() {
 	if v.bare {
 		believed = nil
 	}
-	belief.Store(&steering{v.s.Config, believed})
+	belief.Store(&steering{v.s.Config, believed, kinds(status)})
 	v.node.ready.Store(v.complete(status))
 }
