@@ -54,6 +54,8 @@ type lifecycle struct {
 
 	validity *validity // is told which configuration serves
 
+	metrics pluginMetrics
+
 	now func() time.Time // the clock between two signals
 }
 
@@ -83,6 +85,7 @@ func (l *lifecycle) hook(event caddy.EventName, info any) error {
 	l.runs, l.follows, l.tried = identity(inst.Caddyfile()), hasReload(inst.Caddyfile()), nil
 	l.mu.Unlock()
 	l.validity.serves(inst.Caddyfile().Body())
+	l.metrics.follow(inst.Caddyfile())
 	if first {
 		close(l.serving)
 		<-l.busy
