@@ -42,6 +42,8 @@ type Network struct {
 	putBack   bool            // the link had gone, which Renew has still to report
 	uplinks   []Uplink        // the interfaces of the default routes
 	arp       sync.Once       // the log says that the ARP table could not be set
+	changes   *nft.Changes    // who changed nf_tables since the last look; nil: nobody knows
+	culprit   string          // who broke what Check could not put back yet; empty: nobody knows
 	warnings  []string
 	events    chan Event
 	watcher   *link.Watcher // nil: nothing is watched
@@ -64,6 +66,9 @@ type Firewall interface {
 	String() string
 }
 
+// roomForEvents is as many events as come at once when somebody removes all addresses.
+const roomForEvents = 8
+
 // Open takes possession of the node's network. Open removes what dead predecessors and the reference left, sets the fallback table,
 // and then puts the addresses on the link. It steers nothing: all addresses are standing. Addresses without rules do no harm; rules
 // without a server would. After an error nothing is left but the fallback table.
@@ -75,7 +80,8 @@ func Open(cfg Config) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{book: book{cfg: cfg}, slot: slot, name: name, events: make(chan Event, 1)}
+	n := &Network{book: book{cfg: cfg}, slot: slot, name: name, events: make(chan Event, roomForEvents)}
+	n.changes, _ = nft.NewChanges() // only the log is poorer without it
 	if err := n.open(); err != nil {
 		return nil, errors.Join(err, n.abandon())
 	}

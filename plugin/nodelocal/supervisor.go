@@ -149,7 +149,7 @@ func (v *supervisor) check() bool {
 // rules could not be changed, come back: without them the reload, or another plugin's, would fail.
 func (v *supervisor) prepare(c hostnet.Config) (err error) {
 	v.awake()
-	v.renew("")
+	v.renew(hostnet.Event{})
 	waiting := v.waiting("change the node's network")
 	retry.Until(reloadPatience, startInterval, func() bool {
 		var change hostnet.Change
