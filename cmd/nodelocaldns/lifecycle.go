@@ -53,6 +53,10 @@ type lifecycle struct {
 	tried   []byte // that of the last configuration that was to replace the current instance and that is not its own
 
 	validity *validity // is told which configuration serves
+
+	metrics pluginMetrics
+
+	now func() time.Time // the clock between two signals
 }
 
 // newLifecycle returns a lifecycle that waits for the start to give the slot back.
@@ -64,6 +68,7 @@ func newLifecycle(v *validity) *lifecycle {
 		changes:  make(chan struct{}, 1),
 		serving:  make(chan struct{}),
 		validity: v,
+		now:      time.Now,
 	}
 	l.busy <- struct{}{}
 	return l
@@ -80,6 +85,7 @@ func (l *lifecycle) hook(event caddy.EventName, info any) error {
 	l.runs, l.follows, l.tried = identity(inst.Caddyfile()), hasReload(inst.Caddyfile()), nil
 	l.mu.Unlock()
 	l.validity.serves(inst.Caddyfile().Body())
+	l.metrics.follow(inst.Caddyfile())
 	if first {
 		close(l.serving)
 		<-l.busy

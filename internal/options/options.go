@@ -45,7 +45,7 @@ type Options struct {
 	StateDir string         // empty: nothing outlives the process
 	PIDFile  string
 
-	ReloadWithSignal, Quiet, Plugins, Version, Help bool
+	ReloadWithSignal, Quiet, LogTimestamps, Plugins, Version, Help bool
 
 	Mode Mode
 
