@@ -26,11 +26,11 @@ import (
 )
 
 // checkHead begins the help text of the subcommand.
-const checkHead = `Looks for what would keep the cache from serving, in a configuration or on a node, and changes nothing.
+const checkHead = `Usage:
+  nodelocaldns check [-node] [FLAG...] [FILE]
 
-Usage:
-  nodelocaldns check [FLAG...] [FILE]          the Corefile or template FILE, or what a start with these flags would run
-  nodelocaldns check -node [FLAG...] [FILE]    the node, too; without other flags and FILE the node alone
+It looks for what would keep the cache from serving, and changes nothing: in the Corefile or template FILE, or in what a start with
+these flags would run. With -node it looks at the node, too; without other flags and FILE at the node alone.
 
 The flags are those of a start (nodelocaldns -help), and:
 `

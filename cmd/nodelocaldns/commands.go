@@ -45,7 +45,7 @@ func subcommands() []subcommand {
 	return []subcommand{
 		{"render", "[FLAG...]", "print the Corefile that these flags would run", plain(render)},
 		{"render manifests", "[FLAG...]", "print the manifest for a cluster", plain(clusterdns.RenderManifests)},
-		{"status", "[-o json]", "say what is wrong with the cache of this node", judging(statuscmd.Run)},
+		{"status", "[FLAG...]", "say what is wrong with the cache of this node", judging(statuscmd.Run)},
 		{"check", "[-node] [FLAG...] [FILE]", "look for faults in a configuration or on a node", check},
 		{"top", "[FLAG...]", "show which clients ask most, and for which names", plain(top.Run)},
 		{"cleanup", "[-interfacename NAME]", "remove the link, rules and tables that a cache left behind", quiet(cleanup)},
