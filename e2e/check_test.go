@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -173,6 +174,9 @@ func wants(t *testing.T, found []string, id, says string) {
 	}
 }
 
+// notes are the lines that the command writes to stderr, which come at any place between those of stdout.
+var notes = regexp.MustCompile(`(?m)^nodelocaldns: .*\n?`)
+
 // runCheck runs the command on the lab's node, and returns its findings as "ID: WHAT".
 func runCheck(t *testing.T, l *lab.Lab, p planted, template string, args ...string) (found []string) {
 	t.Helper()
@@ -189,8 +193,8 @@ func runCheck(t *testing.T, l *lab.Lab, p planted, template string, args ...stri
 		t.Errorf("the check took %s", took)
 	}
 	var list []struct{ ID, Severity, What, Why, Do string }
-	output := run.Output() // with the notes on stderr
-	if err := json.Unmarshal([]byte(output[max(0, strings.Index(output, "[\n"), strings.Index(output, "[]")):]), &list); err != nil {
+	output := notes.ReplaceAllString(run.Output(), "")
+	if err := json.Unmarshal([]byte(output), &list); err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}
 	if want := min(len(list), 1); code != want {
