@@ -73,8 +73,11 @@ func (f Corefile) Unsure(directive string, err error) (fault Fault, places []Fau
 // First returns the fault of the first server block whose directive is refused. ok is false if none is. It runs the setup of that
 // plugin alone.
 func (f Corefile) First(directive string) (fault Fault, ok bool) {
-	if directive == "ready" { // its setup forgets who is asked whether the running servers are ready
+	switch directive {
+	case "ready", "hosts", "nodelocal": // their setups change what the process keeps, or start a goroutine
 		return Fault{}, false
+	case "forward": // its setup looks names up, which may take long
+		f = f.offline()
 	}
 	r, err := f.run()
 	if err != nil {
