@@ -170,8 +170,8 @@ func (n *Network) repair(broken []string) error {
 	return err
 }
 
-// forgetAnswers removes the connections that answers of the cache began while rules were missing. Once steering is off they
-// would keep the client's packets from the rules of kube-proxy and of the fallback table. Where the kernel cannot remove them,
+// forgetAnswers removes the connections that answers of the cache began while rules were missing. Once steering is off, the rules of
+// kube-proxy and of the fallback table would see no packet of such a connection. If the kernel cannot remove the connections,
 // clients lose what they ask from the same port until the connections have run out.
 func (n *Network) forgetAnswers() {
 	_ = n.whileRenewing(func() error {

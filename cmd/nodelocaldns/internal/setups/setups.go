@@ -38,7 +38,7 @@ func Parse(path string, text []byte) (Corefile, error) {
 }
 
 // All returns the faults of all directives, in the order of the Corefile: one for each directive of a server block at most. directives is
-// the order of the setups. No name is looked up: in the place of the names of servers stands an address.
+// the order of the setups. All looks no name up: the setups get an address in place of each server's name.
 //
 // All is for a process that serves nothing: a setup may change what a plugin keeps for the whole process (ready), or start a
 // goroutine that ends with the process (hosts).
