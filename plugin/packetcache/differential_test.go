@@ -142,6 +142,60 @@ func TestNSID(t *testing.T) {
 	}
 }
 
+// TestOptions asks with options that the packet cache reads. Behind cache no answer has options, and the second one is a hit. Without
+// cache the answer has the options of the upstream, for this client alone, and is no hit for anybody.
+func TestOptions(t *testing.T) {
+	addr := serve(t, corefile(upstream(t), true))
+	c := dial(t, addr)
+	cookie, another := wiretest.Cookie("01234567"), wiretest.Cookie("abcdefgh")
+	keepalive := &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}
+	padding := &dns.EDNS0_PADDING{Padding: make([]byte, 20)}
+	short, nsid := wiretest.Cookie("0123456"), &dns.EDNS0_NSID{Code: dns.EDNS0NSID}
+	for i, step := range []struct {
+		name    string
+		options []dns.EDNS0
+		rcode   int
+		want    []uint16 // the options in the answer
+		misses  float64
+	}{
+		{"a1.n1.test.", nil, 0, nil, 1},
+		{"a1.n1.test.", []dns.EDNS0{cookie}, 0, nil, 1},
+		{"a1.n1.test.", []dns.EDNS0{cookie}, 0, nil, 0},
+		{"a1.n1.test.", []dns.EDNS0{another}, 0, nil, 0},
+		{"a1.n1.test.", []dns.EDNS0{padding, another, keepalive}, 0, nil, 1},
+		{"a1.n1.test.", []dns.EDNS0{keepalive, cookie, padding}, 0, nil, 0},
+		{"a1.n1.test.", []dns.EDNS0{cookie, nsid}, 0, []uint16{dns.EDNS0NSID}, 1},
+		{"a1.n1.test.", []dns.EDNS0{cookie, nsid}, 0, []uint16{dns.EDNS0NSID}, 1},
+		{"a1.n1.test.", []dns.EDNS0{short}, 0, nil, 1},
+		{"a1.n1.test.", []dns.EDNS0{short}, 0, nil, 1},
+		{"a1.n1.test.", nil, 0, nil, 0},
+		{"a1.n1.own.test.", []dns.EDNS0{cookie}, 0, []uint16{dns.EDNS0COOKIE}, 1},
+		{"a1.n1.own.test.", []dns.EDNS0{cookie}, 0, []uint16{dns.EDNS0COOKIE}, 1},
+		{"a1.n1.own.test.", nil, 0, nil, 1},
+		{"a1.n1.own.test.", nil, 0, nil, 0},
+		{"a1.n1.own.test.", []dns.EDNS0{another}, 0, []uint16{dns.EDNS0COOKIE}, 1},
+		{"a1.n1.own.test.", []dns.EDNS0{padding, keepalive}, 0, []uint16{dns.EDNS0PADDING, dns.EDNS0TCPKEEPALIVE}, 1},
+		{"a1.n1.own.test.", []dns.EDNS0{short}, dns.RcodeFormatError, nil, 1},
+	} {
+		before := counted(t, "coredns_packetcache_misses_total", addr)
+		var m dns.Msg
+		if err := m.Unpack(ask(c, wiretest.Pack(t, step.name, dns.TypeA, wiretest.Option(step.options...)), time.Second)); err != nil {
+			t.Fatalf("step %d: %v", i, err)
+		}
+		var got []uint16
+		for _, o := range m.IsEdns0().Option {
+			got = append(got, o.Option())
+			if given, ok := o.(*dns.EDNS0_COOKIE); ok && given.Cookie[:16] != step.options[0].String() {
+				t.Errorf("step %d: the cookie of another client: %s", i, given)
+			}
+		}
+		misses := counted(t, "coredns_packetcache_misses_total", addr) - before
+		if m.Rcode != step.rcode || !slices.Equal(got, step.want) || misses != step.misses {
+			t.Errorf("step %d: %s, options %v, %g misses; want %v, %g", i, dns.RcodeToString[m.Rcode], got, misses, step.want, step.misses)
+		}
+	}
+}
+
 // question returns the i-th query, always the same one.
 func question(i int) []byte {
 	r := rand.New(rand.NewPCG(uint64(i), 4711))
@@ -183,8 +237,8 @@ func strange(r *rand.Rand, m *dns.Msg) {
 		o.SetVersion(uint8(1 + r.IntN(3)))
 	case 1:
 		o.SetZ(uint16(r.IntN(1 << 14)))
-	case 2:
-		o.Option = append(o.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"})
+	case 2, 6, 7, 8, 9:
+		o.Option = someOptions(r)
 	case 3:
 		o.Option = append(o.Option, &dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 24, Address: net.IPv4(192, 0, 2, 0)})
 	case 4:
@@ -192,6 +246,28 @@ func strange(r *rand.Rand, m *dns.Msg) {
 	case 5:
 		m.Extra = append(m.Extra, o) // twice
 	}
+}
+
+// someOptions returns up to three options that the packet cache reads, one in a few of them malformed, twice, or beside NSID.
+func someOptions(r *rand.Rand) (all []dns.EDNS0) {
+	octets := func(n int) string { return strings.Repeat(fmt.Sprint(r.IntN(10)), n) }
+	for range 1 + r.IntN(3) {
+		switch r.IntN(12) {
+		case 0:
+			all = append(all, wiretest.Cookie(octets(r.IntN(48))))
+		case 1:
+			all = append(all, wiretest.Cookie(octets(16+r.IntN(25))))
+		case 2, 3, 4:
+			all = append(all, &dns.EDNS0_PADDING{Padding: make([]byte, r.IntN(2)*r.IntN(140))})
+		case 5, 6:
+			all = append(all, &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE, Timeout: uint16(max(0, r.IntN(9)-7))})
+		case 7:
+			all = append(all, &dns.EDNS0_NSID{Code: dns.EDNS0NSID})
+		default:
+			all = append(all, wiretest.Cookie(octets(8)))
+		}
+	}
+	return all
 }
 
 // broken breaks some messages.
@@ -308,6 +384,9 @@ func reply(r *dns.Msg) *dns.Msg {
 	m, q := new(dns.Msg).SetReply(r), r.Question[0]
 	if o := r.IsEdns0(); o != nil {
 		m.SetEdns0(4096, o.Do())
+		if !answerOptions(m, o.Option) {
+			return m
+		}
 	}
 	kind, _, _ := strings.Cut(strings.ToLower(q.Name), ".")
 	ttl := uint32(40 + len(q.Name))
@@ -347,6 +426,26 @@ func reply(r *dns.Msg) *dns.Msg {
 		m.Ns = []dns.RR{soa}
 	}
 	return m
+}
+
+// answerOptions answers the options of a client as a server does that knows them. It returns false for a malformed cookie.
+func answerOptions(m *dns.Msg, options []dns.EDNS0) bool {
+	o := m.IsEdns0()
+	for _, option := range options {
+		switch option := option.(type) {
+		case *dns.EDNS0_COOKIE:
+			if n := len(option.Cookie) / 2; n < 8 || n > 8 && n < 16 || n > 40 {
+				m.Rcode = dns.RcodeFormatError
+				return false
+			}
+			o.Option = append(o.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: option.Cookie[:16] + "0011223344556677"})
+		case *dns.EDNS0_PADDING:
+			o.Option = append(o.Option, &dns.EDNS0_PADDING{Padding: make([]byte, 3)})
+		case *dns.EDNS0_TCP_KEEPALIVE:
+			o.Option = append(o.Option, &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE, Timeout: 100})
+		}
+	}
+	return true
 }
 
 func sscan(s, format string, n *int) bool {
