@@ -219,7 +219,7 @@ var floods = []attack{
 	flooding("two questions", 0, lab.ClusterIP, client.TwoQuestions(hotName)),
 	flooding("cut off", 0, lab.ClusterIP, client.Cut(hotName)),
 	flooding("1,400 octets", 0, lab.ClusterIP, client.Huge(hotName)),
-	flooding("cookies", 0, lab.ClusterIP, client.Cookies(hotName)),
+	flooding("malformed cookies", 0, lab.ClusterIP, client.Malformed(hotName)),
 	flooding("ANY", 0, lab.ClusterIP, client.One(hotName, dns.TypeANY)),
 	flooding("AXFR", 0, lab.ClusterIP, client.One("cluster.local.", dns.TypeAXFR)),
 	flooding("new names", 0, lab.ClusterIP, client.NewNames(3, "wild.cluster.local.")),

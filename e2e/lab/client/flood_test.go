@@ -96,7 +96,7 @@ func TestPayloads(t *testing.T) {
 		check   func(m *dns.Msg, size int, err error) bool
 	}{
 		{"one", client.One(name, dns.TypeANY), func(m *dns.Msg, _ int, err error) bool { return err == nil && m.Question[0].Qtype == dns.TypeANY }},
-		{"cookies", client.Cookies(name), func(m *dns.Msg, _ int, err error) bool { return err == nil && len(m.IsEdns0().Option) == 1 }},
+		{"malformed cookies", client.Malformed(name), func(m *dns.Msg, _ int, err error) bool { return err == nil && len(m.IsEdns0().Option) == 1 }},
 		{"two questions", client.TwoQuestions(name), func(m *dns.Msg, _ int, err error) bool { return err == nil && len(m.Question) == 2 }},
 		{"cut", client.Cut(name), func(_ *dns.Msg, _ int, err error) bool { return err != nil }},
 		{"huge", client.Huge(name), func(m *dns.Msg, size int, err error) bool { return err == nil && size == 1400 }},
