@@ -106,8 +106,11 @@ func (s *victim) round(t *testing.T, draw *rand.Rand) {
 	for _, end := range slices.Backward(ends) {
 		end()
 	}
-	s.recovers(t)
-	s.judge(t, drawn, stop(t, loads))
+	steering, state := s.recovers(t)
+	reports := stop(t, loads)
+	inTime(t, "steering again", steering, recovery, reports)
+	inTime(t, "the state of before", state, recovery, reports)
+	s.judge(t, drawn, reports)
 }
 
 // episodes draws what happens in a round, and has it happen. It returns what has not ended yet.
@@ -140,23 +143,27 @@ func (s *victim) episodes(t *testing.T, draw *rand.Rand) (drawn []episode, ends 
 	return drawn, ends
 }
 
-// recovers waits until all is as it was.
-func (s *victim) recovers(t *testing.T) {
+// recovers waits until all is as it was, and returns how long steering and what is configured on the node took.
+func (s *victim) recovers(t *testing.T) (steering, state time.Duration) {
 	t.Helper()
-	s.waitSteering(t, true, recovery)
-	harness.Until(t, recovery, "the state of before", func() error {
+	steering = s.waitSteering(t, true, againTimeout)
+	begin := time.Now()
+	harness.Until(t, againTimeout, "the state of before", func() error {
+		looked := time.Since(begin)
 		now := s.standing(t)
 		if missing, more := s.state.Without(now), now.Without(s.state); len(missing)+len(more) > 0 {
+			state = looked // the look takes its time
 			return fmt.Errorf("missing:\n%s\nmore than before:\n%s", missing, more)
 		}
 		return nil
 	})
-	harness.Until(t, tortureRecovery, "the needs of before", func() error {
+	harness.Until(t, tortureRecovery+20*time.Second, "the needs of before", func() error {
 		if now := s.Needs(s.page); now.Goroutines == 0 || now.Goroutines > s.needs.Goroutines+100 || now.Files > s.needs.Files+100 { // 64 connections to the cluster DNS are kept
 			return fmt.Errorf("%s, before %s", now, s.needs)
 		}
 		return nil
 	})
+	return steering, state
 }
 
 // trouble is what no program may ever print.
