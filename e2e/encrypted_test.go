@@ -43,7 +43,8 @@ func TestEncryptedUpstreams(t *testing.T) {
 		zone := fmt.Sprintf("step%d.test", i)
 		c.setBase(t, withForward(t, stanza)+zoneBlock(zone, ipv4))
 		waitZone(t, l, zone, ipv4...)
-		c.reload(t) // now the servers from before have stopped
+		c.reload(t) // a reload counts before the servers that it replaces have stopped,
+		c.reload(t) // and the next one begins after that
 		name := fmt.Sprintf("step%d.encrypted.test.", i)
 		msg, err := client.Ask(l.Pod, client.Query{Server: client.Port53(lab.LinkLocal), Name: name, Type: dns.TypeA, Timeout: 10 * time.Second})
 		if err != nil {

@@ -58,7 +58,7 @@ func hung(t *testing.T, c *cache) *cache {
 func outage(t *testing.T, reports []client.Report, begin, end time.Time) {
 	t.Helper()
 	for _, r := range reports {
-		hang := client.Window{Begin: begin.Add(-inFlight - r.Stall), End: begin.Add(hangTimeout + r.Stall)}
+		hang := client.Window{Begin: begin.Add(-flight(r)), End: begin.Add(hangTimeout + r.Stall)}
 		recovery := client.Window{Begin: end, End: end.Add(2*inFlight + r.Stall)}
 		if hang.End.After(end) {
 			hang.End = end

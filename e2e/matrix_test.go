@@ -133,7 +133,7 @@ func killed(t *testing.T, c *cache) *cache {
 		return c
 	}
 	for _, r := range reports {
-		if lost := r.Outside(client.Window{Begin: kill.Begin.Add(-inFlight - r.Stall), End: kill.Begin.Add(hangTimeout + r.Stall)}); len(lost.Failures) > 0 {
+		if lost := r.Outside(client.Window{Begin: kill.Begin.Add(-flight(r)), End: kill.Begin.Add(hangTimeout + r.Stall)}); len(lost.Failures) > 0 {
 			t.Errorf("killed at %s: %s", clock(kill.Begin), lost)
 		}
 	}

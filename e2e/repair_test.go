@@ -156,7 +156,7 @@ func repaired(t *testing.T, c *cache, d damage) {
 	whole := settledForm(l.Node.State(t).Without(l.Node.State(t).With("link ")))
 	loads := client.StartAll(t, clients(l, c.options.addrs...)...)
 	progress(t, loads, 4)
-	hit := client.Window{Begin: time.Now().Add(-inFlight)}
+	hit := client.Window{Begin: time.Now()}
 	d.do(t, c)
 	hit.End = time.Now()
 	var missed time.Duration // when something was still missing: the look takes its time
@@ -176,7 +176,7 @@ func repaired(t *testing.T, c *cache, d damage) {
 	inTime(t, "the repair", missed, repairTimeout, reports)
 	inTime(t, "steering after it", on, repairTimeout, reports)
 	for i, r := range reports {
-		hit := client.Window{Begin: hit.Begin.Add(-r.Stall), End: hit.End}
+		hit := client.Window{Begin: hit.Begin.Add(-flight(r)), End: hit.End}
 		if rejected(l, loads[i]) {
 			r = r.Outside(hit)
 		}
@@ -223,7 +223,7 @@ func TestFlushInFlight(t *testing.T) {
 			}
 			loads := client.StartAll(t, probes...)
 			progress(t, loads, 4)
-			hit := client.Window{Begin: time.Now().Add(-slowness - inFlight)}
+			hit := client.Window{Begin: time.Now().Add(-slowness)}
 			flushOf(firewall).do(t, c)
 			hit.End = time.Now()
 			progress(t, loads, 6)
@@ -231,7 +231,7 @@ func TestFlushInFlight(t *testing.T) {
 			progress(t, loads, 4)
 			for i, r := range stop(t, loads) {
 				if rejected(l, loads[i]) || !loads[i].TCP && loads[i].Socket != client.Fresh {
-					r = r.Outside(client.Window{Begin: hit.Begin.Add(-r.Stall), End: hit.End})
+					r = r.Outside(client.Window{Begin: hit.Begin.Add(-flight(r)), End: hit.End})
 				}
 				if len(r.Failures) > 0 {
 					t.Error(r)
