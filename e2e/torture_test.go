@@ -106,10 +106,11 @@ func (s *victim) round(t *testing.T, draw *rand.Rand) {
 	for _, end := range slices.Backward(ends) {
 		end()
 	}
-	steering, state := s.recovers(t)
+	steering, state, needs := s.recovers(t)
 	reports := stop(t, loads)
 	inTime(t, "steering again", steering, recovery, reports)
 	inTime(t, "the state of before", state, recovery, reports)
+	inTime(t, "the needs of before", needs, tortureRecovery, reports)
 	s.judge(t, drawn, reports)
 }
 
@@ -143,8 +144,9 @@ func (s *victim) episodes(t *testing.T, draw *rand.Rand) (drawn []episode, ends 
 	return drawn, ends
 }
 
-// recovers waits until all is as it was, and returns how long steering and what is configured on the node took.
-func (s *victim) recovers(t *testing.T) (steering, state time.Duration) {
+// recovers waits until all is as it was, and returns how long steering, what is configured on the node, and what the process needs
+// took.
+func (s *victim) recovers(t *testing.T) (steering, state, needs time.Duration) {
 	t.Helper()
 	steering = s.waitSteering(t, true, againTimeout)
 	begin := time.Now()
@@ -157,13 +159,13 @@ func (s *victim) recovers(t *testing.T) (steering, state time.Duration) {
 		}
 		return nil
 	})
-	harness.Until(t, tortureRecovery+20*time.Second, "the needs of before", func() error {
+	needs = harness.Until(t, 3*tortureRecovery, "the needs of before", func() error {
 		if now := s.Needs(s.page); now.Goroutines == 0 || now.Goroutines > s.needs.Goroutines+100 || now.Files > s.needs.Files+100 { // 64 connections to the cluster DNS are kept
 			return fmt.Errorf("%s, before %s", now, s.needs)
 		}
 		return nil
 	})
-	return steering, state
+	return steering, state, needs
 }
 
 // trouble is what no program may ever print.

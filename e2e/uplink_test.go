@@ -124,7 +124,7 @@ func neighbour(t *testing.T, l *lab.Lab, answers bool) {
 	t.Helper()
 	l.Outside.Exec(t, "", "ip", "route", "replace", lab.LinkLocal.String(), "dev", "eth0")
 	defer l.Outside.Exec(t, "", "ip", "route", "del", lab.LinkLocal.String())
-	_, err := client.Ask(l.Outside, client.Query{Server: client.Port53(lab.LinkLocal), Name: answersWanted[0].name, Type: dns.TypeA, Timeout: time.Second})
+	_, err := client.Ask(l.Outside, client.Query{Server: client.Port53(lab.LinkLocal), Name: answersWanted[0].name, Type: dns.TypeA, Timeout: patience})
 	if (err == nil) != answers {
 		t.Errorf("asked by a neighbour: %v", err)
 	}
