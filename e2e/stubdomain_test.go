@@ -136,6 +136,7 @@ func addStub(t *testing.T, dir string) {
 // slowly over TCP.
 func askAll(t *testing.T, l *lab.Lab, addrs []netip.Addr) []*client.Load {
 	t.Helper()
+	const patience = 5 * time.Second // that of a C library: many of these stories run at a time
 	var probes []client.Probe
 	for i, a := range addrs {
 		for _, zone := range []string{"wild.cluster.local", "world.example.org", corp} {
