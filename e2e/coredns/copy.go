@@ -14,8 +14,8 @@ import (
 
 const module = "github.com/nodelocaldns/nodelocaldns"
 
-// A copied is CoreDNS's sources in a scratch directory, with a second go.mod beside CoreDNS's own.
-type copied struct {
+// A tree is CoreDNS's sources in a scratch directory, with a second go.mod beside CoreDNS's own.
+type tree struct {
 	dir   string
 	tests string // the program with the tests of test/
 }
@@ -24,14 +24,14 @@ type copied struct {
 const modfile = "nodelocaldns.mod"
 
 // newCopy copies CoreDNS to dir, changes its directory test/, and builds the tests there.
-func newCopy(dir string, l lists) (*copied, error) {
+func newCopy(dir string, l lists) (*tree, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, err
 	}
 	if err := os.CopyFS(dir, os.DirFS(l.dir)); err != nil {
 		return nil, fmt.Errorf("copying CoreDNS: %w", err)
 	}
-	c := &copied{dir: dir, tests: filepath.Join(dir, "test.test")}
+	c := &tree{dir: dir, tests: filepath.Join(dir, "test.test")}
 	if err := c.require(); err != nil {
 		return nil, err
 	}
@@ -42,14 +42,14 @@ func newCopy(dir string, l lists) (*copied, error) {
 }
 
 // command returns a command that runs in the copy.
-func (c *copied) command(name string, args ...string) *exec.Cmd {
+func (c *tree) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
 	cmd.Dir, cmd.Stderr = c.dir, os.Stderr
 	return cmd
 }
 
 // require writes the second go.mod and go.sum.
-func (c *copied) require() error {
+func (c *tree) require() error {
 	root, err := os.Getwd()
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ var changes = []change{
 }
 
 // change makes the changes, and adds two files to the tests.
-func (c *copied) change(l lists) error {
+func (c *tree) change(l lists) error {
 	for _, ch := range changes {
 		if err := ch.in(filepath.Join(c.dir, "test")); err != nil {
 			return err

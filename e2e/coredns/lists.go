@@ -88,9 +88,10 @@ func merge(ours, stock []string) []string {
 
 // A variant is one way to run CoreDNS's tests.
 type variant struct {
-	name string
-	env  []string
-	base int // index of the variant that shows what fails without the plugins of this repository
+	name    string
+	env     []string
+	inFront bool // a plugin of this repository is in each Corefile
+	base    int  // index of the variant that shows what fails without the plugins of this repository
 }
 
 // runsOf returns the variants. The first is CoreDNS's own.
@@ -101,8 +102,8 @@ func runsOf(l lists) []variant {
 		{name: "stock"},
 		{name: "ours", env: []string{ours}},
 		{name: "ours and the rest", env: []string{all}},
-		{name: "ours in each Corefile", env: []string{all, front}},
+		{name: "ours in each Corefile", env: []string{all, front}, inFront: true},
 		{name: "stock, asked twice", env: []string{twice}, base: 4},
-		{name: "ours in each Corefile, asked twice", env: []string{all, front, twice}, base: 4},
+		{name: "ours in each Corefile, asked twice", env: []string{all, front, twice}, inFront: true, base: 4},
 	}
 }

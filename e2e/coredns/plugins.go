@@ -22,7 +22,7 @@ type tally struct {
 }
 
 // pluginTests runs the tests of CoreDNS's plugins that are compiled in, with the versions of modules that this repository selects.
-func (c *copied) pluginTests(l lists) (all []tally, err error) {
+func (c *tree) pluginTests(l lists) (all []tally, err error) {
 	for _, name := range l.built {
 		t, err := c.testPackage(name, "-modfile="+modfile, "-mod=mod")
 		if err != nil {
@@ -42,7 +42,7 @@ func (c *copied) pluginTests(l lists) (all []tally, err error) {
 }
 
 // testPackage runs the tests of one plugin. A test that fails runs again, as in runTest.
-func (c *copied) testPackage(name string, flags ...string) (tally, error) {
+func (c *tree) testPackage(name string, flags ...string) (tally, error) {
 	t, err := c.testOnce(name, ".", flags)
 	for try := 1; err == nil && len(t.failed) > 0 && try < attempts; try++ {
 		var again tally
@@ -52,7 +52,7 @@ func (c *copied) testPackage(name string, flags ...string) (tally, error) {
 	return t, err
 }
 
-func (c *copied) testOnce(name, run string, flags []string) (tally, error) {
+func (c *tree) testOnce(name, run string, flags []string) (tally, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return tally{}, err

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -47,7 +48,7 @@ type results struct {
 }
 
 // runAll runs each test of test/ whose name matches only in each variant.
-func (c *copied) runAll(variants []variant, only string) (*results, error) {
+func (c *tree) runAll(variants []variant, only string) (*results, error) {
 	out, err := c.command(c.tests, "-test.list", cmp.Or(only, ".")).Output()
 	if err != nil {
 		return nil, fmt.Errorf("listing the tests: %w", err)
@@ -76,7 +77,7 @@ func (c *copied) runAll(variants []variant, only string) (*results, error) {
 }
 
 // runVariant runs two tests at a time.
-func (c *copied) runVariant(v variant, tests []string) map[string]outcome {
+func (c *tree) runVariant(v variant, tests []string) map[string]outcome {
 	var (
 		mu    sync.Mutex
 		all   = map[string]outcome{}
@@ -102,7 +103,10 @@ func (c *copied) runVariant(v variant, tests []string) map[string]outcome {
 }
 
 // runTest runs one test, in a process and a network namespace of its own, until it does not fail.
-func (c *copied) runTest(v variant, name string) (o outcome) {
+func (c *tree) runTest(v variant, name string) (o outcome) {
+	if v.inFront && slices.Contains(notInFront, name) {
+		return outcome{status: skipped, output: "not run: " + reasons[name]}
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return outcome{status: failed, output: err.Error()}
@@ -146,7 +150,7 @@ func countedIn(output string) map[string]float64 {
 var testFunc = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 
 // tagged returns the tests that are only built with the tag etcd.
-func (c *copied) tagged() (names []string, err error) {
+func (c *tree) tagged() (names []string, err error) {
 	files, err := filepath.Glob(filepath.Join(c.dir, "test", "*_test.go"))
 	if err != nil {
 		return nil, err
