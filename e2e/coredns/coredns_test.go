@@ -63,11 +63,12 @@ func TestRead(t *testing.T) {
 {"Action":"pass","Test":"TestA/sub"}
 {"Action":"pass","Test":"TestA"}
 {"Action":"fail","Test":"TestB"}
+{"Action":"output","Test":"TestC","Output":"    c_test.go:7: no memory\n"}
 {"Action":"skip","Test":"TestC"}
 {"Action":"fail"}
 `
 	got, err := read("cache", []byte(out))
-	if err != nil || !slices.Equal(got.passed, []string{"TestA"}) || !slices.Equal(got.failed, []string{"TestB"}) || !slices.Equal(got.skipped, []string{"TestC"}) {
+	if err != nil || !slices.Equal(got.passed, []string{"TestA"}) || !slices.Equal(got.failed, []string{"TestB"}) || !slices.Equal(got.skipped, []string{"TestC"}) || got.why["TestC"] != "no memory" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if _, err := read("cache", []byte(`{"Action":"build-fail"}`)); err == nil {

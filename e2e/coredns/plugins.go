@@ -18,7 +18,8 @@ import (
 type tally struct {
 	plugin                  string
 	passed, skipped, failed []string
-	alike                   []string // those of failed that also fail with CoreDNS's own go.mod
+	alike                   []string          // those of failed that also fail with CoreDNS's own go.mod
+	why                     map[string]string // what a test said last
 }
 
 // pluginTests runs the tests of CoreDNS's plugins that are compiled in, with the versions of modules that this repository selects.
@@ -68,9 +69,9 @@ func (c *tree) testOnce(name, run string, flags []string) (tally, error) {
 
 // read reads the output of go test -json. Tests in tests do not count.
 func read(name string, out []byte) (tally, error) {
-	t := tally{plugin: name}
+	t := tally{plugin: name, why: map[string]string{}}
 	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
-		var e struct{ Action, Package, Test string }
+		var e struct{ Action, Test, Output string }
 		switch err := dec.Decode(&e); {
 		case errors.Is(err, io.EOF):
 			return t, nil
@@ -79,6 +80,10 @@ func read(name string, out []byte) (tally, error) {
 		case e.Action == "build-fail":
 			return t, fmt.Errorf("building the tests of plugin/%s fails", name)
 		case e.Test == "" || strings.Contains(e.Test, "/") || strings.HasPrefix(e.Test, "Example") || strings.HasPrefix(e.Test, "Fuzz"):
+		case e.Action == "output":
+			if m := message.FindStringSubmatch(e.Output); m != nil {
+				t.why[e.Test] = m[1]
+			}
 		case e.Action == "pass":
 			t.passed = append(t.passed, e.Test)
 		case e.Action == "skip":

@@ -231,8 +231,12 @@ func (r *results) pluginTable(complete bool) string {
 	fmt.Fprintf(&b, "| plugin | passed | skipped | failed | of them without this repository, too |\n|---|---|---|---|---|\n| *all %d* | %d | %d | %d | |\n",
 		len(r.packages), pass, skip, fail)
 	for _, t := range r.packages {
+		var skips []string
+		for _, test := range t.skipped {
+			skips = append(skips, test+": "+t.why[test])
+		}
 		if complete || len(t.skipped)+len(t.failed) > 0 {
-			fmt.Fprintf(&b, "| %s | %d | %s | %s | %s |\n", t.plugin, len(t.passed), strings.Join(t.skipped, ", "), strings.Join(t.failed, ", "),
+			fmt.Fprintf(&b, "| %s | %d | %s | %s | %s |\n", t.plugin, len(t.passed), strings.Join(skips, "; "), strings.Join(t.failed, ", "),
 				strings.Join(t.alike, ", "))
 		}
 	}
