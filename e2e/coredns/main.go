@@ -44,7 +44,9 @@ func run(scratch, doc, only string) error {
 	if err != nil {
 		return err
 	}
-	c, err := newCopy(filepath.Join(scratch, "coredns"), l)
+	dir := filepath.Join(scratch, "coredns")
+	defer os.RemoveAll(dir) // make lint looks at all files of this directory
+	c, err := newCopy(dir, l)
 	if err != nil {
 		return err
 	}
