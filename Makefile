@@ -21,7 +21,7 @@ BUILD_IMAGE := go run -C hack/image . -debs debian.lock -cache $(CURDIR)/bin/cac
 CONTENT     := -arch $(ARCH) -file $(CURDIR)/$(BIN)$(OF_ARCH)=/nodelocaldns -link /nodelocaldns=/node-cache
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: build generate test e2e e2e-vm torture lint size image image-binary image-lock rootfs release release-test fuzz run cost bench clean
+.PHONY: build generate test e2e e2e-vm torture conformance-coredns lint size image image-binary image-lock rootfs release release-test fuzz run cost bench clean
 
 # -mod=mod lets a line added to plugin.cfg bring its modules along.
 build: generate
@@ -47,6 +47,11 @@ e2e-vm:
 # Pods, upstreams and the host at their worst, drawn from SEED for MINUTES, 10 if not set; ROUND is a single one. As root, on Debian.
 torture:
 	hack/torture.sh
+
+# CoreDNS's own tests with our plugins, and the EDNS questions to stock CoreDNS and to us, into docs/conformance.md. As root.
+conformance-coredns: build
+	go run ./e2e/coredns
+	NODELOCALDNS_E2E=required NODELOCALDNS_BIN=$(CURDIR)/$(BIN) go test -count=1 ./e2e -run '^TestCompliance$$' -update
 
 lint:
 	go run directives_generate.go -check
