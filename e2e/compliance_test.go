@@ -99,7 +99,7 @@ func complianceTable(t *testing.T, n *netns.Namespace) string {
 			cells = append(cells, cell)
 		}
 		by := "plugins"
-		if packetHits(t, n) > before {
+		if packetHits(t, n) >= before+2 { // the last hit of the form before may be counted late
 			by, fromPackets = "packet cache", fromPackets+1
 		}
 		b.WriteString("| " + strings.Join(append(cells, by), " | ") + " |\n")
