@@ -123,3 +123,6 @@ func questionLen(key []byte) int { return len(key) - tailLen }
 
 // DO reports whether the query with this key has EDNS's DO bit (RFC 3225).
 func DO(key []byte) bool { return key[len(key)-3]&hasDO != 0 }
+
+// Parts returns the question of a key, and what an answer depends on beside the question.
+func Parts(key []byte) (question, tail []byte) { return key[:questionLen(key)], key[questionLen(key):] }
