@@ -112,6 +112,16 @@ type counters struct {
 // uncounted is for entries of a server block without prometheus.
 var uncounted = new(counters)
 
+// countersOf returns the counters for hits on e, an entry with the value o.
+func (o *origin) countersOf(e *store.Entry) *counters {
+	c := o.counters.Load()
+	if c == nil {
+		c = newCounters(e, o, o.server)
+		o.counters.Store(c)
+	}
+	return c
+}
+
 // newCounters returns the counters for hits on e, an entry of s.
 func newCounters(e *store.Entry, o *origin, s *server) *counters {
 	p := o.block.prometheus

@@ -70,8 +70,7 @@ struct entry {
 // A server is an address at which the process answers.
 struct server {
 	u32 answers;    // 0: all its queries are passed on
-	u32 unused;
-	u64 generation; // entries of others are void
+	u32 generation; // entries of others are void
 };
 
 // An address is one of IPv6, or one of IPv4 as ::ffff:a.b.c.d.
@@ -79,9 +78,11 @@ struct address {
 	u32 words[4];
 };
 
+// A client is who asks, by which interface, and whom: the index of a server.
 struct client {
 	struct address ip;
 	u32 interface;
+	u32 server;
 };
 
 struct {
@@ -119,7 +120,7 @@ struct scratch {
 	struct address to;
 	struct client from;
 	u64 fence;  // see load_fence
-	u8 unused[8];
+	u8 unused[4];
 	u8 packet[8 + DNS_HEADER + MAX_NAME + TYPE_CLASS + OPT + 17]; // UDP header and message, then zeros
 	u8 answer[MAX_ANSWER];
 	u16 ttl[MAX_TTLS];
@@ -232,7 +233,7 @@ static __always_inline bool parse_ipv6(struct __sk_buff *skb, struct query *q, s
 	} while (0)
 
 SEC("tc")
-int answer(struct __sk_buff *skb)
+int nodelocaldns(struct __sk_buff *skb)
 {
 	if (skb->vlan_present || skb->pkt_type != PACKET_HOST || skb->mark == mark)
 		return TCX_PASS;
@@ -268,6 +269,7 @@ int answer(struct __sk_buff *skb)
 		return TCX_PASS;
 	u64 now = bpf_ktime_get_ns();
 	s->from.interface = skb->ifindex;
+	s->from.server = number;
 	u64 *until = bpf_map_lookup_elem(&clients, &s->from);
 	if (!until || *until < now)
 		return TCX_PASS;
@@ -326,7 +328,7 @@ int answer(struct __sk_buff *skb)
 		h = mix(h, v);
 	}
 
-	u64 generation = server->generation;
+	u32 generation = server->generation;
 	for (u32 way = 0; way < WAYS; way++) {
 		u32 place = (u32)(h & (buckets - 1)) * WAYS + way;
 		struct entry *e = bpf_map_lookup_elem(&entries, &place);

@@ -22,6 +22,7 @@ type answerClient struct {
 	_         structs.HostLayout
 	Ip        answerAddress
 	Interface uint32
+	Server    uint32
 }
 
 type answerEntry struct {
@@ -49,35 +50,32 @@ type answerScratch struct {
 	_      structs.HostLayout
 	To     answerAddress
 	From   answerClient
-	_      [4]byte
 	Fence  uint64
-	Unused [8]uint8
+	Unused [4]uint8
 	Packet [180]uint8
 	Answer [448]uint8
 	Ttl    [8]uint16
-	_      [4]byte
 }
 
 type answerServer struct {
 	_          structs.HostLayout
 	Answers    uint32
-	Unused     uint32
-	Generation uint64
+	Generation uint32
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	answerMapAddresses = "addresses"
-	answerMapClients   = "clients"
-	answerMapEntries   = "entries"
-	answerMapScratches = "scratches"
-	answerMapServers   = "servers"
-	answerProgAnswer   = "answer"
-	answerVarBuckets   = "buckets"
-	answerVarMark      = "mark"
-	answerVarSeed      = "seed"
+	answerMapAddresses     = "addresses"
+	answerMapClients       = "clients"
+	answerMapEntries       = "entries"
+	answerMapScratches     = "scratches"
+	answerMapServers       = "servers"
+	answerProgNodelocaldns = "nodelocaldns"
+	answerVarBuckets       = "buckets"
+	answerVarMark          = "mark"
+	answerVarSeed          = "seed"
 )
 
 // loadAnswer returns the embedded CollectionSpec for answer.
@@ -122,7 +120,7 @@ type answerSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type answerProgramSpecs struct {
-	Answer *ebpf.ProgramSpec `ebpf:"answer"`
+	Nodelocaldns *ebpf.ProgramSpec `ebpf:"nodelocaldns"`
 }
 
 // answerMapSpecs contains maps before they are loaded into the kernel.
@@ -195,12 +193,12 @@ type answerVariables struct {
 //
 // It can be passed to loadAnswerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type answerPrograms struct {
-	Answer *ebpf.Program `ebpf:"answer"`
+	Nodelocaldns *ebpf.Program `ebpf:"nodelocaldns"`
 }
 
 func (p *answerPrograms) Close() error {
 	return _AnswerClose(
-		p.Answer,
+		p.Nodelocaldns,
 	)
 }
 

@@ -10,12 +10,15 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
 )
 
 // -mcpu=v3 has atomic operations that return a value (Linux 5.12). Both architectures are little-endian.
@@ -28,27 +31,31 @@ const (
 	maxServers = 64
 )
 
-// A Program is loaded into the kernel, and answers at the interfaces to which Attach attaches it.
+// Hits is told of answers that the program has given: the entry and how often. It must not wait.
+type Hits func(e *store.Entry, times uint64)
+
+// A Program is loaded into the kernel, and answers at the interfaces by which admitted clients ask.
 type Program struct {
 	objects answerObjects
-	seed    uint64
 	table   table
+	gate    gate
 
 	mu      sync.Mutex
 	servers []server // mapped: the program reads them
-	free    []uint16
-	links   map[int]*attachment // by interface
+	free    []uint16 // indices in servers
+	serving map[netip.Addr]*Server
 }
 
-// Load loads the program. selfQueryMark is the mark of packets that the program passes on. The error says what the kernel lacks.
-func Load(selfQueryMark uint32) (*Program, error) {
+// Load loads the program. The error says what the kernel lacks.
+func Load(o Options) (*Program, error) {
 	spec, err := loadAnswer()
 	if err != nil {
 		return nil, fmt.Errorf("reading the BPF program: %w", err)
 	}
-	p := &Program{seed: secret(), links: map[int]*attachment{}}
+	p := &Program{serving: map[netip.Addr]*Server{}}
+	seed := secret()
 	spec.Maps["entries"].MaxEntries = buckets * ways
-	for name, v := range map[string]any{"seed": p.seed, "mark": selfQueryMark, "buckets": uint32(buckets)} {
+	for name, v := range map[string]any{"seed": seed, "mark": o.SelfQueryMark, "buckets": uint32(buckets)} {
 		if err := spec.Variables[name].Set(v); err != nil {
 			return nil, fmt.Errorf("setting %s of the BPF program: %w", name, err)
 		}
@@ -61,13 +68,23 @@ func Load(selfQueryMark uint32) (*Program, error) {
 		p.servers, err = mapped[server](p.objects.Servers)
 	}
 	if err != nil {
-		return nil, errors.Join(err, p.Close())
+		return nil, errors.Join(err, p.objects.Close())
 	}
-	p.table.init(entries, p.seed)
 	for i := range p.servers {
 		p.free = append(p.free, uint16(i))
 	}
+	p.table = table{seed: seed, entries: entries, from: make([]*store.Entry, len(entries)), hits: o.Hits}
+	p.gate.open(p, o)
 	return p, nil
+}
+
+// Options are what a Program is loaded with.
+type Options struct {
+	SelfQueryMark uint32        // the mark of packets that the program passes on
+	Admit         time.Duration // how long a client is answered by the program after a query of its own came to the socket
+	Force         bool          // attach to interfaces that have programs of others, too
+	Hits          Hits
+	Logf          func(format string, args ...any) // what the log should say; it must not wait
 }
 
 // secret is a random number.
@@ -80,25 +97,29 @@ func secret() uint64 {
 // mapped maps the values of an array into this process's memory.
 func mapped[T any](m *ebpf.Map) ([]T, error) {
 	n := int(m.MaxEntries())
-	size := n * int(unsafe.Sizeof(*new(T)))
-	page := unix.Getpagesize()
-	mem, err := unix.Mmap(m.FD(), 0, (size+page-1)/page*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	mem, err := unix.MmapPtr(m.FD(), 0, nil, lengthOf[T](n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, fmt.Errorf("mapping a BPF map: %w", err)
 	}
-	return unsafe.Slice((*T)(unsafe.Pointer(&mem[0])), n), nil
+	return unsafe.Slice((*T)(mem), n), nil
 }
 
-// Close detaches the program and unloads it. No other method may be called any more.
+// unmap takes back what mapped did.
+func unmap[T any](values []T) error {
+	return os.NewSyscallError("munmap", unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(values)), lengthOf[T](len(values))))
+}
+
+// lengthOf returns the octets that n values take, in whole pages.
+func lengthOf[T any](n int) uintptr {
+	page := uintptr(unix.Getpagesize())
+	return (uintptr(n)*unsafe.Sizeof(*new(T)) + page - 1) / page * page
+}
+
+// Close detaches the program and unloads it. All Servers must be closed, and no other method may be called any more.
 func (p *Program) Close() error {
-	var errs []error
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, l := range p.links {
-		errs = append(errs, l.close())
-	}
-	p.links = nil
-	return errors.Join(append(errs, p.objects.Close())...)
+	err := p.gate.close()
+	p.table.harvest(clock())
+	return errors.Join(err, p.objects.Close(), unmap(p.table.entries), unmap(p.servers))
 }
 
 // clock is CLOCK_MONOTONIC, which the program reads, in ns.
@@ -106,13 +127,6 @@ func clock() uint64 {
 	var ts unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // it never fails
 	return uint64(ts.Nano())
-}
-
-// Admit makes the program answer the queries that come from client by an interface, for a time.
-func (p *Program) Admit(client netip.Addr, ifindex uint32, d time.Duration) error {
-	key := answerClient{Interface: ifindex}
-	key.Ip = wordsOf(client)
-	return p.objects.Clients.Put(&key, clock()+uint64(d))
 }
 
 // wordsOf is an address as the program has it.

@@ -27,7 +27,8 @@ type entry struct {
 	sequence                    uint32
 	server                      uint16
 	nameLen                     uint16
-	generation, stored, expires uint64
+	generation                  uint64
+	stored, expires             uint64 // ns, CLOCK_MONOTONIC
 	hits                        uint64
 	typeClass                   uint32
 	tail                        uint32
@@ -45,37 +46,37 @@ const words = int(unsafe.Sizeof(entry{}) / 8)
 type table struct {
 	seed    uint64
 	entries []entry // mapped: the program reads them, and counts hits
+	hits    Hits
 
 	mu   sync.Mutex
 	from []*store.Entry // what each of entries was made of; nil: it is free
 }
 
-func (t *table) init(entries []entry, seed uint64) {
-	t.entries, t.seed, t.from = entries, seed, make([]*store.Entry, len(entries))
-}
-
-// put copies e, an answer of a server's store, for the program. It returns the place, and what was there and how often the
-// program gave that since it was last harvested. put returns a place of -1 for an answer that the program cannot give.
-func (t *table) put(e *store.Entry, server uint16, generation uint64, toClock time.Duration) (place int, old *store.Entry, hits uint64) {
+// put copies e, an answer of a server's store, for the program. It does nothing with an answer that the program cannot give.
+// toClock is what to add to the entry's times for CLOCK_MONOTONIC.
+func (t *table) put(e *store.Entry, server uint16, generation uint32, toClock time.Duration) {
 	var v entry
 	if !v.fill(e, toClock) {
-		return -1, nil, 0
+		return
 	}
-	v.server, v.generation = server, generation
+	v.server, v.generation = server, uint64(generation)
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	place = t.place(&v, e, server)
-	old, t.from[place] = t.from[place], e
-	hits = t.write(place, &v)
-	return place, old, hits
+	place := t.place(&v, e)
+	old := t.from[place]
+	t.from[place] = e
+	times := t.write(place, &v)
+	t.mu.Unlock()
+	if times > 0 && old != nil {
+		t.hits(old, times)
+	}
 }
 
 // place returns where to put v: in the place of an earlier answer to the question, or of the one that ends first.
-func (t *table) place(v *entry, e *store.Entry, server uint16) int {
+func (t *table) place(v *entry, e *store.Entry) int {
 	first := int(v.hash(t.seed)&uint64(len(t.entries)/ways-1)) * ways
 	best := first
 	for i := first; i < first+ways; i++ {
-		if f := t.from[i]; f == nil || t.entries[i].server == server && bytes.Equal(f.Key, e.Key) {
+		if f := t.from[i]; f == nil || t.entries[i].server == v.server && bytes.Equal(f.Key, e.Key) {
 			return i
 		}
 		if t.entries[i].expires < t.entries[best].expires {
@@ -107,22 +108,20 @@ func (t *table) write(place int, v *entry) (hits uint64) {
 	return hits
 }
 
-// harvest calls f with each answer that the program has given since the last harvest, and how often. It forgets answers that
-// have expired.
-func (t *table) harvest(now uint64, f func(e *store.Entry, hits uint64)) {
+// harvest tells of the answers that the program has given since the last harvest. It forgets answers that have expired.
+func (t *table) harvest(now uint64) {
 	for i := range t.entries {
 		t.mu.Lock()
-		from := t.from[i]
-		hits := uint64(0)
+		from, times := t.from[i], uint64(0)
 		if from != nil {
-			hits = atomic.SwapUint64(&t.entries[i].hits, 0)
+			times = atomic.SwapUint64(&t.entries[i].hits, 0)
 			if t.entries[i].expires <= now {
 				t.from[i] = nil
 			}
 		}
 		t.mu.Unlock()
-		if hits > 0 {
-			f(from, hits)
+		if times > 0 {
+			t.hits(from, times)
 		}
 	}
 }
