@@ -29,6 +29,8 @@ build() {
 	go_build e2e/cluster/kubernetes kubernetes "-X $at.gitVersion=$version -X $at.gitMajor=1 -X $at.gitMinor=$(cut -d. -f2 <<<"$version") \
 		-X $at.gitTreeState=clean -X $at.buildDate=1970-01-01T00:00:00Z"
 	ln -sf kubernetes "$bin/kubectl"
+	# The helm of the release.
+	CGO_ENABLED=0 GOBIN=$bin go install -trimpath -ldflags "-s -w" "$(sed -n 's/^HELM=//p' hack/release.sh)"
 	go_build e2e/cluster/clusterdns clusterdns ""
 	go_build e2e/cluster/node node ""
 	go_build e2e/cluster/probe probe ""

@@ -14,13 +14,15 @@ import (
 	"testing"
 
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/clusterdns"
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/statuscmd"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 )
 
 // documents are the Markdown files for users, from the root of the repository.
 var documents = []string{"README.md", "README.zh-CN.md", "docs/operations.md", "docs/migration.md", "docs/design.md", "docs/plugins.md", "docs/process.md", "docs/manifests.md",
 	"docs/testing.md", "docs/performance.md",
-	"plugin/nodelocal/README.md", "plugin/packetcache/README.md", "plugin/searchpath/README.md", "plugin/fairshare/README.md"}
+	"plugin/nodelocal/README.md", "plugin/packetcache/README.md", "plugin/searchpath/README.md", "plugin/fairshare/README.md",
+	"charts/nodelocaldns/README.md"}
 
 const repository = "../../"
 
@@ -99,6 +101,8 @@ func parseCommand(args []string) error {
 		_, err = options.Parse(args[1:])
 	case len(args) > 0 && args[0] == "kubelet-dns":
 		err = clusterdns.KubeletDNS(append(args[1:], "-help"), io.Discard)
+	case len(args) > 0 && args[0] == "status":
+		_, err = statuscmd.Run(append(args[1:], "-help"), io.Discard)
 	case len(args) == 1 && (args[0] == "cleanup" || args[0] == "version" || args[0] == "wait"):
 	default:
 		_, err = options.Parse(args)

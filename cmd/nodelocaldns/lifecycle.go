@@ -215,6 +215,7 @@ func (l *lifecycle) restart(input caddy.Input) {
 		// does not tell the hooks of the new instance.
 		caddy.EmitEvent(caddy.InstanceStartupEvent, running[n-1])
 	default:
+		theJournal.refused(reloadFault(err, input))
 		countRefused()
 	}
 }

@@ -26,6 +26,7 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/clusterdns"
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/statuscmd"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
@@ -65,6 +66,8 @@ func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 		return exitOK, cleanup(args, stdout)
 	case "kubelet-dns":
 		return exitOK, clusterdns.KubeletDNS(args, stdout)
+	case "status":
+		return statuscmd.Run(args, stdout)
 	case "wait":
 		return exitOK, wait(args, stdout)
 	case "help":
@@ -114,6 +117,7 @@ Usage:
   nodelocaldns [FLAG...]                        run until SIGTERM; SIGUSR1 reloads
   nodelocaldns render [FLAG...]                 print the Corefile that these flags would run
   nodelocaldns render manifests [FLAG...]       print the manifest for a cluster; -help has its flags
+  nodelocaldns status [-o json]                 say what is wrong with the cache of this node; -help has its flags
   nodelocaldns cleanup [-interfacename NAME]    remove the link, rules and tables that a cache left behind
   nodelocaldns kubelet-dns [FLAG...]            name the cache to new pods of this node; -help has its flags
   nodelocaldns wait                             do nothing until SIGTERM, for the pods of a DaemonSet

@@ -48,6 +48,7 @@ func (l *loader) reload(string) (caddy.Input, error) {
 	c, err := l.Load()
 	l.report(c.Warnings)
 	if err == nil {
+		theJournal.loaded(c)
 		if l.failed != "" {
 			log.Info("Configuration is valid again")
 		}
@@ -58,6 +59,7 @@ func (l *loader) reload(string) (caddy.Input, error) {
 	l.validity.inputsSay(nil)
 	if l.failed != err.Error() {
 		l.failed = err.Error()
+		theJournal.refused(err)
 		log.Errorf("Keeping the running configuration: %v", err)
 		countRefused()
 		nodelocal.SetupErrors.WithLabelValues("configmap").Inc()
@@ -138,6 +140,7 @@ func (v *validity) serves(text []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.running = text
+	theJournal.serves(text)
 	if bytes.Equal(text, v.wanted) {
 		v.valid()
 	} else {
@@ -147,6 +150,7 @@ func (v *validity) serves(text []byte) {
 
 func (v *validity) valid() {
 	nodelocal.ConfigValid.Set(1)
+	theJournal.valid()
 	if v.keep != nil {
 		v.keep(v.running)
 	}

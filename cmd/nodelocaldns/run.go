@@ -46,9 +46,12 @@ func run(o *options.Options) (int, error) {
 	}
 	defer stopMetrics()
 	if err := rendering.MakeStateDir(o.StateDir); err != nil {
-		log.Warningf("Nothing is kept for the next start (-statedir): %v", err)
+		log.Warningf("Nothing is kept for the next start, and nodelocaldns status gets no answer (-statedir): %v", err)
 		o.StateDir = ""
+	} else if o.StateDir == "" {
+		log.Info("Without a directory (-statedir) nothing is kept for the next start, and nodelocaldns status gets no answer")
 	}
+	defer serveStatus(o.StateDir)()
 	if !o.Quiet {
 		log.Info(versionLine())
 	}

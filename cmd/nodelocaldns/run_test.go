@@ -228,7 +228,7 @@ func TestRunWithoutStateDir(t *testing.T) {
 	p := startProcess(t, "-conf", conf, "-p", port, "-statedir", conf+"/state", "-metrics-listen-address=")
 	awaitAnswer(t, port, "192.0.2.1")
 	eventually(t, "a warning", func() bool {
-		return p.said("[WARNING] plugin/nodelocal: Nothing is kept for the next start (-statedir): ")
+		return p.said("[WARNING] plugin/nodelocal: Nothing is kept for the next start, and nodelocaldns status gets no answer (-statedir): ")
 	})
 	if code := p.stop(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d", code)

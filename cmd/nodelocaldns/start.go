@@ -81,6 +81,7 @@ func (s *starter) first() (rendering.Corefile, error) {
 	if err != nil {
 		s.failed, c.Text = err.Error(), nil
 	}
+	theJournal.loaded(c)
 	s.validity.inputsSay(c.Text)
 	return c, err
 }
@@ -104,6 +105,7 @@ func (s *starter) tryStandIn(c standIn) (*caddy.Instance, error) {
 }
 
 func (s *starter) standsIn(c standIn) {
+	theJournal.standsIn(c)
 	nodelocal.SetupErrors.WithLabelValues("configmap").Inc()
 	log.Errorf("Running %s, as the configuration cannot be used: %v", c.name, c.fault)
 	s.mu.Lock()

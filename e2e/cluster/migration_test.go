@@ -29,19 +29,7 @@ func migration(t *testing.T, c *Cluster) {
 	ours := strings.Replace(reference, "image: e2e.local/reference:1", "image: ghcr.io/nodelocaldns/nodelocaldns:dev", 1)
 	c.Apply(t, ours)
 	c.WaitRollout(t, "daemonsets", "node-local-dns")
-	for i, n := range c.Nodes {
-		// This manifest has no readiness probe.
-		harness.Until(t, 30*time.Second, "steering on "+n.Name, func() error {
-			page, err := c.fabric.Get("http://" + nodeIP(i).String() + ":9253/metrics")
-			if err != nil {
-				return err
-			}
-			if on, err := process.Metric(page, "coredns_nodelocal_steering", `address="10.96.0.10"`); err != nil || on != 1 {
-				return fmt.Errorf("%v, %v", on, err)
-			}
-			return nil
-		})
-	}
+	c.waitSteering(t) // this manifest has no readiness probe
 	for i, n := range c.Nodes {
 		if err := n.referenceRules(0); err != nil {
 			t.Errorf("%s: %v", n.Name, err)
@@ -55,6 +43,23 @@ func migration(t *testing.T, c *Cluster) {
 	c.KubectlIn(t, readFile(t, c.singleFile(t)), "replace", "-f", "-")
 	c.WaitRollout(t, "daemonsets", "node-local-dns")
 	expect(t, "our manifest in the place of the reference's", d.stop(t), 0)
+}
+
+// waitSteering waits until the caches of all nodes serve kube-dns.
+func (c *Cluster) waitSteering(t *testing.T) {
+	t.Helper()
+	for i, n := range c.Nodes {
+		harness.Until(t, 30*time.Second, "steering on "+n.Name, func() error {
+			page, err := c.fabric.Get("http://" + nodeIP(i).String() + ":9253/metrics")
+			if err != nil {
+				return err
+			}
+			if on, err := process.Metric(page, "coredns_nodelocal_steering", `address="`+DNSService+`"`); err != nil || on != 1 {
+				return fmt.Errorf("%v, %v", on, err)
+			}
+			return nil
+		})
+	}
 }
 
 // referenceRules counts the reference's rules in the built-in chains. Ours are in chains of our own.

@@ -50,6 +50,7 @@ var (
 		{"NodeCut", nodeCut},
 		{"ConfigMaps", configMaps},
 		{"Uninstall", uninstall},
+		{"Helm", helm},
 		{"Migration", migration},
 	}
 )

@@ -34,23 +34,11 @@ func uninstall(t *testing.T, c *Cluster) {
 	if addrs, err := linkLocal.Lookup("kubernetes.default"); err != nil || len(addrs) == 0 {
 		t.Errorf("a pod with the nameserver %s after the uninstall: %v, %v", LinkLocal, addrs, err)
 	}
-	for _, n := range c.Nodes {
-		left := n.leftovers(t)
-		if len(left) == 0 || slices.ContainsFunc(left, func(s string) bool { return !strings.HasSuffix(s, "nodelocaldns_fallback") }) {
-			t.Errorf("left on %s, where the fallback table stays and nothing else: %q", n.Name, left)
-		}
-	}
+	c.onlyFallbackLeft(t)
 	if c.DualStack {
 		c.cleanOne(t, c.Nodes[0])
 	}
-	c.Kubectl(t, "apply", "-k", manifest(t, "cleanup"))
-	c.WaitRollout(t, "daemonsets", "node-local-dns-cleanup")
-	c.Kubectl(t, "delete", "-k", manifest(t, "cleanup"))
-	for _, n := range c.Nodes {
-		if left := n.leftovers(t); len(left) != 0 {
-			t.Errorf("left on %s after the cleanup: %q", n.Name, left)
-		}
-	}
+	c.cleanAll(t)
 }
 
 // cleanOne takes the fallback table away from one node, with the command of docs/operations.md.
@@ -63,6 +51,30 @@ func (c *Cluster) cleanOne(t *testing.T, n *Node) {
 		}
 		return nil
 	})
+}
+
+// onlyFallbackLeft looks for what an uninstalled cache leaves on the nodes.
+func (c *Cluster) onlyFallbackLeft(t *testing.T) {
+	t.Helper()
+	for _, n := range c.Nodes {
+		left := n.leftovers(t)
+		if len(left) == 0 || slices.ContainsFunc(left, func(s string) bool { return !strings.HasSuffix(s, "nodelocaldns_fallback") }) {
+			t.Errorf("left on %s, where the fallback table stays and nothing else: %q", n.Name, left)
+		}
+	}
+}
+
+// cleanAll has manifests/cleanup remove the rest.
+func (c *Cluster) cleanAll(t *testing.T) {
+	t.Helper()
+	c.Kubectl(t, "apply", "-k", manifest(t, "cleanup"))
+	c.WaitRollout(t, "daemonsets", "node-local-dns-cleanup")
+	c.Kubectl(t, "delete", "-k", manifest(t, "cleanup"))
+	for _, n := range c.Nodes {
+		if left := n.leftovers(t); len(left) != 0 {
+			t.Errorf("left on %s after the cleanup: %q", n.Name, left)
+		}
+	}
 }
 
 // waitGone waits until the caches have ended.

@@ -78,6 +78,10 @@ var ErrLocked = xtables.ErrLocked
 // IsLocal reports whether the kernel takes packets to a for its own.
 func IsLocal(a netip.Addr) bool { return link.IsLocal(a) }
 
+// Leases returns for how long the kernel will keep each of addrs that a link of this host carries, unless somebody renews its
+// lease; a negative time is for ever.
+func Leases(addrs []netip.Addr) map[netip.Addr]time.Duration { return link.Leases(addrs) }
+
 // The valid values of a Config.
 var (
 	Links     = []string{Auto, TUN, Dummy, None}

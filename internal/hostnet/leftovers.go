@@ -15,7 +15,6 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/instance"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/link"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/nftables"
-	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/uplink"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/xtables"
 	"github.com/nodelocaldns/nodelocaldns/internal/nft"
 	"github.com/nodelocaldns/nodelocaldns/internal/sockets"
@@ -73,10 +72,7 @@ func Cleanup(iface string) (removed []string, err error) {
 	removed, errs := link.RemoveLeftovers(names, reference)
 	rules, err := xtables.Clear(func(string, family.Family) bool { return false })
 	removed, errs = append(removed, rules...), append(errs, err)
-	for _, t := range []struct {
-		name string
-		fams []family.Family
-	}{{uplink.ARPTable, []family.Family{nft.ARP}}, {nftables.Table, family.Both}, {fallback.Name, family.Both}} {
+	for _, t := range ownTables {
 		for _, f := range t.fams {
 			if ok, err := nft.TableExists(f, t.name); err == nil && ok {
 				removed = append(removed, fmt.Sprintf("nftables table %s %s", f, t.name))

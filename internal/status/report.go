@@ -2,11 +2,19 @@
 
 package status
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // A Report is what a process says of itself. A part that nobody provides is nil.
 type Report struct {
-	Busiest *Busiest `json:"busiest,omitempty"`
+	Time      time.Time  `json:"time"` // when the process made the report
+	Process   *Process   `json:"process,omitempty"`
+	Node      *Node      `json:"node,omitempty"`
+	Upstreams []Upstream `json:"upstreams,omitempty"`
+	Caches    []Cache    `json:"caches,omitempty"`
+	Busiest   *Busiest   `json:"busiest,omitempty"`
 }
 
 // Busiest are the clients that asked most, and the names asked most, in the last Seconds. All figures are estimates, as the

@@ -22,13 +22,17 @@ import (
 // update, and each has process number 1 in its container.
 const pattern = "status-*.sock"
 
-// patience bounds a question to a process.
-const patience = 5 * time.Second
+// Patience bounds a question to a process. One that has not answered by then hangs.
+const Patience = 3 * time.Second
 
 // Serve answers at a new socket in dir, for root alone, until it is closed. Serve removes the sockets of processes that have gone.
 func Serve(dir string) (io.Closer, error) {
-	if _, err := Sockets(dir); err != nil {
+	_, dead, err := sockets(dir)
+	if err != nil {
 		return nil, err
+	}
+	for _, path := range dead {
+		_ = os.Remove(path) // another process may have been quicker
 	}
 	f, err := os.CreateTemp(dir, pattern)
 	if err != nil {
@@ -37,10 +41,7 @@ func Serve(dir string) (io.Closer, error) {
 	path := f.Name()
 	f.Close()
 	os.Remove(path) // the name is the process's own now
-	l, err := net.Listen("unix", path)
-	if err == nil {
-		err = os.Chmod(path, 0o600)
-	}
+	l, err := listen(path)
 	if err != nil {
 		return nil, fmt.Errorf("making a socket for the command status: %w", err)
 	}
@@ -49,27 +50,58 @@ func Serve(dir string) (io.Closer, error) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(Collect()) // the client may have gone
 	})
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: patience, WriteTimeout: patience}
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: Patience, WriteTimeout: Patience}
 	go func() { _ = s.Serve(l) }() // ErrServerClosed
-	return s, nil
+	return server{s, path}, nil
 }
 
-// Sockets returns the paths of the sockets in dir that a process answers at, and removes the others.
+// A server answers at a path.
+type server struct {
+	*http.Server
+	path string
+}
+
+// Close ends the answers, and removes the socket.
+func (s server) Close() error { return errors.Join(s.Server.Close(), os.Remove(s.path)) }
+
+// listen listens at path. The socket gets that name when it listens: before, another process would take it for a dead one.
+func listen(path string) (net.Listener, error) {
+	before := path + ".new"
+	l, err := net.Listen("unix", before)
+	if err != nil {
+		return nil, err
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	if err = errors.Join(os.Chmod(before, 0o600), os.Rename(before, path)); err != nil {
+		l.Close()
+	}
+	return l, err
+}
+
+// Sockets returns the paths of the sockets in dir that a process answers at.
 func Sockets(dir string) (live []string, err error) {
+	live, _, err = sockets(dir)
+	return live, err
+}
+
+// sockets returns those that a process answers at, and the others.
+func sockets(dir string) (live, dead []string, err error) {
 	all, err := filepath.Glob(filepath.Join(dir, pattern))
 	for _, path := range all {
-		c, err := net.DialTimeout("unix", path, patience)
+		c, err := net.DialTimeout("unix", path, Patience)
 		switch {
 		case err == nil:
 			c.Close()
 			live = append(live, path)
+		case errors.Is(err, unix.EAGAIN): // it hangs, and too many ask already
+			live = append(live, path)
 		case errors.Is(err, unix.ECONNREFUSED):
-			_ = os.Remove(path)
+			dead = append(dead, path)
 		case !errors.Is(err, fs.ErrNotExist):
-			return live, fmt.Errorf("asking a process of this node: %w", err)
+			return live, dead, fmt.Errorf("asking a process of this node: %w", err)
 		}
 	}
-	return live, err
+	return live, dead, err
 }
 
 // Ask asks the process at a socket for its report.
@@ -77,7 +109,7 @@ func Ask(path string) (r Report, err error) {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}
-	c := http.Client{Timeout: patience, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	c := http.Client{Timeout: Patience, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 	resp, err := c.Get("http://nodelocaldns/status")
 	if err != nil {
 		return r, fmt.Errorf("asking the process at %s: %w", path, err)

@@ -4,7 +4,10 @@
 // socket. A part is a plugin or the command itself. The socket belongs to the process: it stays through reloads.
 package status
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // A source fills its part of the report.
 type source struct{ fill func(*Report) }
@@ -39,7 +42,7 @@ func Collect() Report {
 		all = append(all, s)
 	}
 	mu.Unlock()
-	var r Report
+	r := Report{Time: time.Now()}
 	for _, s := range all {
 		s.fill(&r)
 	}

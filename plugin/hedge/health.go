@@ -30,7 +30,8 @@ type health struct {
 	changed func(verdict, time.Time)         // called on the way to silent and back, with the time of the last answer
 
 	state atomic.Int32
-	last  atomic.Int64 // time of the last answer since epoch; without an answer the time of newHealth
+	last  atomic.Int64 // time of the last answer since epoch; without an answer begun
+	begun int64        // the time of newHealth since epoch
 
 	mu     sync.Mutex // orders the changes of state
 	ending chan struct{}
@@ -47,7 +48,8 @@ func wall(since int64) time.Time {
 
 func newHealth(probe func(time.Duration) bool, changed func(verdict, time.Time)) *health {
 	h := &health{probe: probe, changed: changed, ending: make(chan struct{})}
-	h.last.Store(int64(time.Since(epoch)))
+	h.begun = int64(time.Since(epoch))
+	h.last.Store(h.begun)
 	return h
 }
 

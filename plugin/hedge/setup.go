@@ -54,9 +54,12 @@ func setup(c *caddy.Controller) error {
 	if !ok {
 		known = map[upstreamKey]*upstream{}
 		c.Set(upstreamsKey{}, known)
+		c.Set(tellerKey{}, register(c))
 	}
 	for _, o := range all {
 		h := &Hedge{options: o, budgets: newBudgets()}
+		tells, _ := c.Get(tellerKey{}).(*teller)
+		tells.all = append(tells.all, told{h, zonesOf(c, o.From), staleOf(c)})
 		for _, to := range o.To {
 			key := upstreamKey{to, o.MaxAge}
 			if known[key] == nil {

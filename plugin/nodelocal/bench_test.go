@@ -127,6 +127,16 @@ func (b *bench) host() host {
 			}
 			return verdicts
 		},
+		isLocal: func(a netip.Addr) bool { return b.fake.left(a) > 0 },
+		leases: func(all []netip.Addr) map[netip.Addr]time.Duration {
+			left := map[netip.Addr]time.Duration{}
+			for _, a := range all {
+				if d := b.fake.left(a); d > 0 {
+					left[a] = d
+				}
+			}
+			return left
+		},
 		guard: func(port uint16) (func(), error) {
 			if port == 0 {
 				return nil, errors.New("no /proc")

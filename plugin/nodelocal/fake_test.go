@@ -207,6 +207,14 @@ func (f *fakeNetwork) Status() hostnet.Status {
 	return s
 }
 
+// left returns what is left of the lease of an address on the link.
+func (f *fakeNetwork) left(a netip.Addr) time.Duration {
+	if s := f.states[a]; s == hostnet.Absent || s == hostnet.Forsaken {
+		return 0
+	}
+	return f.config.Lease - time.Since(f.renewed)
+}
+
 func (f *fakeNetwork) Events() <-chan hostnet.Event { return f.events }
 
 func (f *fakeNetwork) Leave(how hostnet.Leaving) error {

@@ -4,6 +4,7 @@ package nodelocal
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal/internal/guard"
@@ -36,6 +37,8 @@ type host struct {
 	turnHolder     func() string // who keeps the right to change rules; a look into /proc
 	ask            func(addrs []netip.Addr, port uint16, zone, token string) []verdict
 	guard          func(port uint16) (stop func(), err error)
+	leases         func([]netip.Addr) map[netip.Addr]time.Duration // hostnet.Leases
+	isLocal        func(netip.Addr) bool                           // hostnet.IsLocal
 }
 
 // thisHost is the machine that this process runs on.
@@ -47,6 +50,8 @@ var thisHost = host{
 	turnHolder:     hostnet.TurnHolder,
 	ask:            ask,
 	guard:          func(port uint16) (func(), error) { return guard.Start(port, connectionsClosed) },
+	leases:         hostnet.Leases,
+	isLocal:        hostnet.IsLocal,
 }
 
 // A NetworkError says that the node cannot have the network that the configuration asks for: another configuration with the

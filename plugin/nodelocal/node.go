@@ -5,6 +5,7 @@ package nodelocal
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/retry"
+	vitals "github.com/nodelocaldns/nodelocaldns/internal/status"
 	"github.com/nodelocaldns/nodelocaldns/plugin/nodelocal/internal/loopcheck"
 )
 
@@ -49,6 +51,7 @@ type node struct {
 	host      host
 	ready     atomic.Bool // all addresses are steered
 	loopCheck atomic.Pointer[loopcheck.Check]
+	seen      atomic.Pointer[vitals.Node] // as the last round left it, for the command status; nil: there was none
 
 	busy       lock // held over every use of what follows
 	phase      phase
@@ -83,6 +86,7 @@ func (n *node) start(s settings) error {
 		err := n.close()
 		n.phase, n.settings = before, s // close ends the network only: the configuration runs, so its phase stays
 		n.ready.Store(true)
+		n.seen.Store(&vitals.Node{})
 		n.unforesee()
 		n.watch(s.Port)
 		return err
@@ -121,6 +125,7 @@ func (n *node) open(c hostnet.Config) (opened network, err error) {
 			return true
 		}
 		SetupErrors.WithLabelValues("iptables_lock").Inc()
+		n.seen.Store(&vitals.Node{Owned: true, Waiting: fmt.Sprintf("to set up the node's network: %v", err)})
 		warn.Do(func() { log.Warningf("Waiting to set up the node's network: %v", err) })
 		return false
 	})

@@ -22,6 +22,7 @@ type history struct {
 	resync time.Time // of the last thorough look
 	bare   bool      // rules that steer are missing, as far as the last look and the last change know
 	shared bool      // another instance was seen, and no look since has found this one alone
+	notes  notes     // for the command status
 }
 
 func newHistory(turnHolder func() string) *history {
@@ -32,6 +33,7 @@ func newHistory(turnHolder func() string) *history {
 func (h *history) configure(s settings, status hostnet.Status, now time.Time) {
 	old, ruled := h.health, ruled(status)
 	h.s, h.health, h.begun, h.resync = s, map[netip.Addr]*health{}, now, now
+	h.notes.leaving = ""
 	for _, a := range s.Addresses {
 		h.health[a] = &health{}
 		if known := old[a]; known != nil && slices.Contains(ruled, a) {
@@ -124,6 +126,7 @@ func (h *history) aim(status hostnet.Status, reason, why string) decision {
 // applied counts and logs what became of a decision, and reports whether it is in effect.
 func (h *history) applied(d decision, change hostnet.Change, err error, status hostnet.Status) bool {
 	h.troubleWithRules(err)
+	h.notes.applied(d, change, err)
 	if len(change.Forsaken) > 0 {
 		h.count("withdrawals", d.reason)
 		h.say("warning", fmt.Sprintf("Steering off: %s: %s; the rules cannot be changed, so the address goes; the cluster DNS answers now", addrList(change.Forsaken), d.why))
@@ -153,6 +156,7 @@ func (h *history) thorough(now time.Time) bool { return now.Sub(h.resync) >= h.s
 // checked counts and logs what a look found and put back, and reports whether all is right. hostnet skips looks while other
 // instances are alive: their rules are for the same end, and two that correct each other would never come to rest.
 func (h *history) checked(f hostnet.Findings, err error, thorough bool, status hostnet.Status, now time.Time) bool {
+	h.notes.looked(f, err, now)
 	if f.Peers != "" && !h.shared {
 		h.shared = true
 		h.say("info", "Another instance runs on this node: "+f.Peers)

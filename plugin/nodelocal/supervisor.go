@@ -65,6 +65,7 @@ func (v *supervisor) stop() {
 	v.done.Wait()
 	v.node.checkForLoops(nil)
 	lastRound.Store(nil)
+	v.node.seen.Store(nil)
 }
 
 // rouse has the next round begin at once.
@@ -118,6 +119,7 @@ func (v *supervisor) round(event hostnet.Event) time.Duration {
 func (v *supervisor) awake() {
 	if d, slept := v.slept(v.status(), time.Now()); slept {
 		v.steer(d)
+		v.node.seen.Store(v.seen(v.status(), time.Now())) // before the addresses are back on the link
 	}
 }
 
@@ -168,6 +170,7 @@ func (v *supervisor) prepare(c hostnet.Config) (err error) {
 
 // leave takes steering off for good.
 func (v *supervisor) leave(reason, why string) {
+	v.notes.leaving = why
 	had := len(ruled(v.status())) > 0
 	err := v.node.network.Leave(hostnet.Leaving{
 		Patience: withdrawPatience,
@@ -203,5 +206,6 @@ func (v *supervisor) publish() {
 		believed = nil
 	}
 	belief.Store(&steering{v.s.Config, believed})
+	v.node.seen.Store(v.seen(status, time.Now()))
 	v.node.ready.Store(v.complete(status))
 }

@@ -67,3 +67,14 @@ ghcr.io/nodelocaldns/nodelocaldns:{{ .Chart.AppVersion }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
+
+{{/* strategy is the default updateStrategy. A program of the chart deliveryhero/node-local-dns must leave a node before this one comes: both
+make the same link. So the upgrade that takes its release over is without surge. */}}
+{{- define "nodelocaldns.strategy" -}}
+{{- $live := lookup "apps/v1" "DaemonSet" "kube-system" (include "nodelocaldns.fullname" .) -}}
+{{- if hasPrefix "node-local-dns-" (dig "spec" "template" "metadata" "labels" "helm.sh/chart" "" $live) -}}
+{{- toYaml (dict "type" "RollingUpdate" "rollingUpdate" (dict "maxSurge" 0 "maxUnavailable" "10%")) -}}
+{{- else -}}
+{{- toYaml (dict "type" "RollingUpdate" "rollingUpdate" (dict "maxSurge" "10%" "maxUnavailable" 0)) -}}
+{{- end -}}
+{{- end -}}

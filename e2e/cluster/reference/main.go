@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command reference stands in for k8s-dns-node-cache where that cannot be had: it takes its flags, makes its link and its rules
-// with their comments, and serves with CoreDNS. It takes nothing away at its end, like the original when it is killed. Where the
-// kernel makes no dummy link, its link is a TUN device.
+// with their comments, and serves with CoreDNS. It takes nothing away at its end, like the original when it is killed, except with
+// -skipteardown=false, which is the original's default. Where the kernel makes no dummy link, its link is a TUN device.
 package main
 
 import (
@@ -13,8 +13,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 
+	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/coremain"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -37,6 +39,9 @@ func main() {
 	base := set.String("basecorefile", "/etc/coredns/Corefile.base", "")
 	upstream := set.String("upstreamsvc", "kube-dns", "")
 	pidFile := set.String("pidfile", "", "")
+	skipTeardown := set.Bool("skipteardown", true, "")
+	set.Bool("setupinterface", true, "")
+	set.Bool("setupiptables", true, "")
 	if err := set.Parse(os.Args[1:]); err != nil {
 		log.Fatal(err)
 	}
@@ -44,16 +49,19 @@ func main() {
 	if err := writeCorefile(*base, *conf, *upstream, ips); err != nil {
 		log.Fatal(err)
 	}
-	if err := makeLink(ips); err != nil {
+	device, err := makeLink(ips)
+	if err != nil {
 		log.Fatal(err)
 	}
-	if err := makeRules(ips); err != nil {
+	if err := rules("-I", ips); err != nil {
 		log.Fatal(err)
 	}
-	if err := flag.CommandLine.Parse([]string{"-conf", *conf, "-pidfile", *pidFile}); err != nil { // coremain's
-		log.Fatal(err)
+	if !*skipTeardown {
+		caddy.OnProcessExit = append(caddy.OnProcessExit, func() { tearDown(ips) })
 	}
+	os.Args = []string{os.Args[0], "-conf", *conf, "-pidfile", *pidFile} // coremain's
 	coremain.Run()
+	runtime.KeepAlive(device)
 }
 
 func writeCorefile(base, conf, upstream string, ips []string) error {
@@ -67,31 +75,34 @@ func writeCorefile(base, conf, upstream string, ips []string) error {
 	return os.WriteFile(conf, []byte(filled), 0o644)
 }
 
-func makeLink(ips []string) error {
+// makeLink makes the link and adds the addresses. The link ends when the garbage collector closes the files that it returns.
+func makeLink(ips []string) ([]*os.File, error) {
+	var files []*os.File
 	attrs := netlink.LinkAttrs{Name: "nodelocaldns"}
 	if err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: attrs}); err != nil {
 		log.Printf("no dummy link (%v): using a TUN device", err)
 		if err := makeDevice(); err != nil {
-			return err
+			return nil, err
 		}
 		tun := &netlink.Tuntap{LinkAttrs: attrs, Mode: netlink.TUNTAP_MODE_TUN, NonPersist: true, Queues: 1}
 		if err := netlink.LinkAdd(tun); err != nil {
-			return fmt.Errorf("making the link: %w", err)
+			return nil, fmt.Errorf("making the link: %w", err)
 		}
+		files = tun.Fds
 	}
 	link, err := netlink.LinkByName(attrs.Name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
-		return err
+		return nil, err
 	}
 	for _, ip := range ips {
 		if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(ip), Mask: net.CIDRMask(32, 32)}}); err != nil {
-			return fmt.Errorf("adding %s: %w", ip, err)
+			return nil, fmt.Errorf("adding %s: %w", ip, err)
 		}
 	}
-	return nil
+	return files, nil
 }
 
 // makeDevice makes the file that the original's manifest does not mount, since a dummy link needs none.
@@ -105,8 +116,22 @@ func makeDevice() error {
 	return nil
 }
 
-// makeRules inserts the original's twelve rules for each address into the built-in chains.
-func makeRules(ips []string) error {
+// tearDown runs when the servers have stopped, as in the original. The process ends in any case.
+func tearDown(ips []string) {
+	if err := rules("-D", ips); err != nil {
+		log.Print(err)
+	}
+	link, err := netlink.LinkByName("nodelocaldns")
+	if err == nil {
+		err = netlink.LinkDel(link)
+	}
+	if err != nil {
+		log.Printf("removing the link: %v", err)
+	}
+}
+
+// rules inserts (-I) or deletes (-D) the original's twelve rules for each address, in the built-in chains.
+func rules(command string, ips []string) error {
 	skip := []string{"-m", "comment", "--comment", "NodeLocal DNS Cache: skip conntrack", "-j", "NOTRACK"}
 	allow := []string{"-m", "comment", "--comment", "NodeLocal DNS Cache: allow DNS traffic", "-j", "ACCEPT"}
 	for _, ip := range ips {
@@ -121,7 +146,7 @@ func makeRules(ips []string) error {
 			{"raw", "OUTPUT", "-p tcp -d %s --dport 53", skip}, {"raw", "OUTPUT", "-p udp -d %s --dport 53", skip},
 			{"raw", "OUTPUT", "-p tcp -d %s --dport 8080", skip}, {"raw", "OUTPUT", "-p tcp -s %s --sport 8080", skip},
 		} {
-			args := append([]string{"-w", "5", "-t", rule.table, "-I", rule.chain}, strings.Fields(fmt.Sprintf(rule.match, ip))...)
+			args := append([]string{"-w", "5", "-t", rule.table, command, rule.chain}, strings.Fields(fmt.Sprintf(rule.match, ip))...)
 			if out, err := exec.Command("iptables", append(args, rule.target...)...).CombinedOutput(); err != nil {
 				return fmt.Errorf("iptables %v: %w: %s", args, err, out)
 			}

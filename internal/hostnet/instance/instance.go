@@ -130,6 +130,16 @@ func PeerHolders(own int) string {
 	return strings.Join(who, "; ")
 }
 
+// Holders says which processes hold a number of an instance. Unlike Peers it needs no privilege and takes no name.
+func Holders() (who []string) {
+	for slot := range Max {
+		if h := sockets.Holder("udp", slotName(slot).at()); h != "" {
+			who = append(who, h)
+		}
+	}
+	return who
+}
+
 // TakeTurn takes the right to change rules that instances share; nil without an error if another instance has it. An
 // instance that leaves keeps the turn until its sockets are closed, so that nobody steers to them again. Nobody looks
 // at this name.

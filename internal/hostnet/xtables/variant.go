@@ -149,6 +149,20 @@ func Clear(skip func(variant string, fam family.Family) bool) (removed []string,
 	return removed, unreadable
 }
 
+// Look says which variants of iptables have rules of ours, or the reference's. It changes nothing.
+func Look() (found []string) {
+	for _, x := range installedXtables() {
+		saved, err := x.read()
+		switch {
+		case errors.As(err, new(UnreadableError)):
+			found = append(found, fmt.Sprintf("%s rules that cannot all be read: %v", x.command(""), err))
+		case err == nil && removeInput(saved) != "":
+			found = append(found, x.command("")+" rules")
+		}
+	}
+	return found
+}
+
 // removeEach does one by one what removeInput returned: a rule that another program has removed meanwhile is no error.
 // It begins nothing more after execTimeout. A command that hangs is not ended, as go-iptables bounds only the wait for
 // the lock; but the same variant's iptables-save, which is ended, has just succeeded.

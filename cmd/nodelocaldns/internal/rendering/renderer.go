@@ -4,6 +4,7 @@ package rendering
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -31,6 +32,9 @@ type Corefile struct {
 
 	template string // what it was rendered from; empty: nothing
 }
+
+// Source returns the path of what c was rendered from: the template, or the Corefile itself. It names an embedded template.
+func (c Corefile) Source() string { return cmp.Or(c.template, c.Path) }
 
 // Input returns c as caddy takes it.
 func (c Corefile) Input() caddy.Input {

@@ -44,7 +44,12 @@ func find(t *testing.T, name string) (dirs []string) {
 // build is kubectl kustomize.
 func build(t *testing.T, dir string) []runtime.Object {
 	t.Helper()
-	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(root, dir))
+	return decode(t, kustomize(t, filepath.Join(root, dir)))
+}
+
+func kustomize(t *testing.T, dir string) string {
+	t.Helper()
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +57,7 @@ func build(t *testing.T, dir string) []runtime.Object {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return decode(t, string(text))
+	return string(text)
 }
 
 // file decodes a file after it went through r.

@@ -5,7 +5,6 @@ package manifests
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -17,47 +16,49 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-const (
-	helmModule = "helm.sh/helm/v3/cmd/helm@v3.18.6"
-	release    = "node-local-dns"
-	theirs     = "testdata/deliveryhero-2.9.2.yaml"
-)
-
-// helm runs helm, outside of any module.
-func helm(t *testing.T, args ...string) string {
-	t.Helper()
-	c := exec.CommandContext(t.Context(), "go", append([]string{"run", helmModule}, args...)...)
-	c.Dir = t.TempDir()
-	var stderr strings.Builder
-	c.Stderr = &stderr
-	out, err := c.Output()
-	if err != nil {
-		t.Fatalf("helm %s: %v\n%s%s", strings.Join(args, " "), err, stderr.String(), out)
-	}
-	return string(out)
-}
-
-func chart(t *testing.T) string { return absolute(t, root+"/../charts/nodelocaldns") }
-
-func absolute(t *testing.T, path string) string {
-	t.Helper()
-	path, err := filepath.Abs(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// template is helm template, with more flags.
-func template(t *testing.T, flags ...string) []runtime.Object {
-	t.Helper()
-	return decode(t, helm(t, append([]string{"template", release, chart(t), "-n", "kube-system", "--kube-version", "1.37.0"}, flags...)...))
-}
-
 func TestChartLint(t *testing.T) {
 	if out := helm(t, "lint", "--strict", chart(t)); strings.Contains(out, "[ERROR]") || strings.Contains(out, "[WARNING]") {
 		t.Error(out)
 	}
+}
+
+// helmDocs writes a chart's README from README.md.gotmpl and the comments of values.yaml.
+const helmDocs = "github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2"
+
+// TestChartREADME compares the chart's README with what helm-docs makes, and finds values that it does not describe.
+func TestChartREADME(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(chart(t))); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(t.Context(), "go", "run", helmDocs, "--chart-search-root", dir)
+	c.Dir = dir // outside of any module
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("helm-docs: %v\n%s", err, out)
+	}
+	want, got := read(t, dir+"/README.md"), read(t, chart(t)+"/README.md")
+	switch {
+	case *update:
+		if err := os.WriteFile(chart(t)+"/README.md", []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	case got != want:
+		t.Error("charts/nodelocaldns/README.md is not what its template and values.yaml say: run go test ./manifests -run TestChartREADME -update")
+	}
+	for line := range strings.Lines(want) {
+		if strings.HasSuffix(strings.TrimSpace(line), "|  |") {
+			t.Errorf("values.yaml does not describe this key: %s", line)
+		}
+	}
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // TestChartIsTheManifests compares what the chart renders with what kustomize builds. The labels of Helm, which select the pods, and
@@ -114,59 +115,9 @@ func neutral(o runtime.Object) {
 	}
 }
 
-// TestChartTakesOtherValues renders a values file of the chart that most clusters have, and each group of its keys.
-func TestChartTakesOtherValues(t *testing.T) {
-	for name, c := range map[string]struct {
-		set  []string
-		want []string // in the Corefile, the arguments or the pod's template
-	}{
-		"as it is": {nil, []string{"-localip 169.254.20.25,172.20.0.10", "-upstreamsvc node-local-dns-upstream", "ghcr.io/nodelocaldns/nodelocaldns:dev", "128Mi"}},
-		"logging":  {[]string{"config.enableLogging=true"}, []string{"__PILLAR__DNS__DOMAIN__ {\n    log\n", "\n. {\n    log\n"}},
-		"no AAAA":  {[]string{"config.noIPv6Lookups=true"}, []string{"template IN AAAA"}},
-		"prefetch": {[]string{"config.prefetch.enabled=true"}, []string{"prefetch 3 30s 20%"}},
-		"stale":    {[]string{"config.serveStale.enabled=true"}, []string{"serve_stale 1h verify 700ms"}},
-		"UDP":      {[]string{"config.commProtocol=prefer_udp"}, []string{"forward . __PILLAR__CLUSTER__DNS__ {\n        prefer_udp\n    }"}},
-		"upstream": {[]string{"config.upstreamServers=192.0.2.1", "config.upstreamForwardConfig={force_tcp,expire 20s}", "config.cacheTTL=60"},
-			[]string{"forward . 192.0.2.1 {\n        force_tcp\n        expire 20s\n    }", "success __NODELOCALDNS__CACHE__9984__ 60"}},
-		"addresses": {[]string{"config.localDns=169.254.20.11", "config.dnsServer=10.96.0.10", "config.dnsDomain=example.org", "config.healthPort=8090"},
-			[]string{"-localip 169.254.20.11,10.96.0.10", "-clusterdomain example.org", "-health-port 8090", "__PILLAR__LOCAL__DNS__:8090"}},
-		"blocks":    {[]string{"config.extraServerBlocks=example.org {\n}\n"}, []string{"\nexample.org {\n}"}},
-		"own":       {[]string{"config.customConfig=. { whoami }"}, []string{". { whoami }"}},
-		"switches":  {[]string{"config.setupInterface=false", "config.skipTeardown=true", "config.customUpstreamsvc=mine"}, []string{"-setupinterface=false", "-skipteardown", "-upstreamsvc mine"}},
-		"no rules":  {[]string{"config.setupIptables=false"}, []string{"-localip $(POD_IPS)", "-setupiptables=false"}},
-		"resources": {[]string{"resources.limits.memory=64Mi", "resources.requests.memory=64Mi", "image.repository=registry.example/dns", "image.tag=1"}, []string{"registry.example/dns:1", "64Mi"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			flags := []string{"-f", absolute(t, theirs)}
-			for _, s := range c.set {
-				flags = append(flags, "--set", s)
-			}
-			objects := template(t, flags...)
-			ds := one[*appsv1.DaemonSet](t, objects)
-			checkValid(t, &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "other", Namespace: ds.Namespace}, Spec: ds.Spec})
-			container := ds.Spec.Template.Spec.Containers[0]
-			text := strings.Join([]string{one[*corev1.ConfigMap](t, objects).Data["Corefile"], strings.Join(container.Args, " "), container.Image,
-				container.Resources.Limits.Memory().String()}, "\n")
-			if name == "as it is" && (strings.Contains(text, "        prefetch ") || strings.Contains(text, "popular name")) {
-				t.Errorf("prefetch is off, and the Corefile speaks of it:\n%s", text)
-			}
-			for _, want := range c.want {
-				if !strings.Contains(text, want) {
-					t.Errorf("no %q in\n%s", want, text)
-				}
-			}
-			for _, needed := range []corev1.Capability{"NET_BIND_SERVICE"} {
-				if !slices.Contains(container.SecurityContext.Capabilities.Add, needed) {
-					t.Errorf("capability %s is missing: %v", needed, container.SecurityContext.Capabilities)
-				}
-			}
-		})
-	}
-}
-
 // TestChartKeepsNames: helm upgrade cannot change what selects the pods of a DaemonSet, and finds objects by their names.
 func TestChartKeepsNames(t *testing.T) {
-	objects := template(t, "-f", absolute(t, theirs))
+	objects := template(t, "-f", absolute(t, theirs+"/values.yaml"))
 	ds := one[*appsv1.DaemonSet](t, objects)
 	want := map[string]string{"app.kubernetes.io/name": release, "app.kubernetes.io/instance": release}
 	if !reflect.DeepEqual(ds.Spec.Selector.MatchLabels, want) || ds.Name != release {
@@ -182,32 +133,32 @@ func TestChartKeepsNames(t *testing.T) {
 	}
 }
 
-// TestChartRefuses a key that there is not, and a value that makes no sense.
+// TestChartRefuses a key that there is not, and a value that makes no sense, with the name of the key.
 func TestChartRefuses(t *testing.T) {
-	for _, set := range []string{"config.localDNS=169.254.20.10", "mode=nftables", "config.commProtocol=tcp", "config.healthPort=0"} {
-		c := exec.CommandContext(t.Context(), "go", "run", helmModule, "template", release, chart(t), "--kube-version", "1.37.0", "--set", set)
-		c.Dir = t.TempDir()
-		if out, err := c.CombinedOutput(); err == nil || !strings.Contains(string(out), "schema") {
-			t.Errorf("%s: %v\n%s", set, err, out)
+	for set, want := range map[string]string{
+		"config.localDNS=169.254.20.10":    "at '/config': additional properties 'localDNS' not allowed",
+		"tolerance=1":                      "additional properties 'tolerance' not allowed",
+		"serviceMonitor.enable=true":       "at '/serviceMonitor': additional properties 'enable' not allowed",
+		"config.serveStale.time=1h":        "at '/config/serveStale': additional properties 'time' not allowed",
+		"mode=nftables":                    "at '/mode': value must be one of '', 'iptables', 'ipvs', 'auto', 'cilium'",
+		"config.commProtocol=tcp":          "at '/config/commProtocol': value must be one of 'force_tcp', 'prefer_udp'",
+		"config.healthPort=0":              "at '/config/healthPort': minimum: got 0, want 1",
+		"config.cacheTTL=30s":              "at '/config/cacheTTL': got string, want null or integer",
+		"config.enableLogging=maybe":       "at '/config/enableLogging': got string, want boolean",
+		"config.upstreamForwardConfig.a=b": "at '/config/upstreamForwardConfig': maxProperties: got 1, want 0",
+	} {
+		_, err := tryHelm(t, "template", release, chart(t), "--kube-version", "1.37.0", "--set", set)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: want %q, got %v", set, want, err)
 		}
 	}
 }
 
 // TestComponents builds an overlay with each component.
 func TestComponents(t *testing.T) {
-	here := absolute(t, root)
 	for _, name := range []string{"monitoring", "no-aaaa"} {
 		t.Run(name, func(t *testing.T) {
-			dir, err := os.MkdirTemp(here+"/overlays", "test")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer os.RemoveAll(dir) //nolint:errcheck // a directory of the test's own
-			text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../iptables]\ncomponents: [../../components/" + name + "]\n"
-			if err := os.WriteFile(dir+"/kustomization.yaml", []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			objects, plain := build(t, "overlays/"+filepath.Base(dir)), build(t, "overlays/iptables")
+			objects, plain := decode(t, withComponent(t, name)), build(t, "overlays/iptables")
 			checkObjects(t, objects)
 			switch name {
 			case "monitoring":
@@ -221,4 +172,22 @@ func TestComponents(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withComponent builds the overlay iptables with a component. Kustomize takes relative paths alone, so it sees a copy of the manifests.
+func withComponent(t *testing.T, name string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(root)); err != nil {
+		t.Fatal(err)
+	}
+	overlay := dir + "/overlays/with-component"
+	if err := os.Mkdir(overlay, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../iptables]\ncomponents: [../../components/" + name + "]\n"
+	if err := os.WriteFile(overlay+"/kustomization.yaml", []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return kustomize(t, overlay)
 }

@@ -46,15 +46,24 @@ type serviceMonitor struct {
 		NamespaceSelector struct {
 			MatchNames []string `json:"matchNames"`
 		} `json:"namespaceSelector"`
+		JobLabel  string `json:"jobLabel"`
 		Endpoints []struct {
-			Port        string `json:"port"`
-			Interval    string `json:"interval"`
-			Relabelings []struct {
-				SourceLabels []string `json:"sourceLabels"`
-				TargetLabel  string   `json:"targetLabel"`
-			} `json:"relabelings"`
+			Port              string       `json:"port"`
+			Path              string       `json:"path"`
+			HonorLabels       bool         `json:"honorLabels"`
+			Interval          string       `json:"interval"`
+			ScrapeTimeout     string       `json:"scrapeTimeout"`
+			Relabelings       []relabeling `json:"relabelings"`
+			MetricRelabelings []relabeling `json:"metricRelabelings"`
 		} `json:"endpoints"`
 	} `json:"spec"`
+}
+
+type relabeling struct {
+	SourceLabels []string `json:"sourceLabels"`
+	TargetLabel  string   `json:"targetLabel"`
+	Action       string   `json:"action"`
+	Regex        string   `json:"regex"`
 }
 
 func (m *serviceMonitor) DeepCopyObject() runtime.Object { c := *m; return &c }
