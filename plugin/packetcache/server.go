@@ -49,6 +49,7 @@ type servers struct {
 	mu      sync.Mutex
 	all     []*server
 	phase   phase
+	load    sync.Once
 	program *kernel.Program // nil: it is not wanted, not loaded yet, or cannot be
 }
 
@@ -105,6 +106,9 @@ func (ss *servers) listen(s *dnsserver.Server, addr netip.AddrPort) error {
 	defer ss.mu.Unlock()
 	if ss.phase == replaced {
 		return nil
+	}
+	if ss.Kernel != kernelOff {
+		ss.load.Do(func() { go ss.loadKernel() }) // not before: a configuration that is refused gets no further than its startup
 	}
 	return listeners.Listen(addr, func(l *udp.Lease) udp.Backend {
 		srv := newServer(s, ss.options, l)

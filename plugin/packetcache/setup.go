@@ -61,12 +61,6 @@ func setup(c *caddy.Controller) error {
 	if !ok {
 		all = &servers{options: o}
 		c.Set(serversKey{}, all)
-		c.OnStartup(func() error {
-			if all.Kernel != kernelOff {
-				go all.loadKernel()
-			}
-			return nil
-		})
 		c.OnShutdown(all.close)
 		c.OnRestartFailed(forgetExpected)
 	}

@@ -16,6 +16,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
@@ -46,8 +47,28 @@ type Program struct {
 	serving map[netip.Addr]*Server
 }
 
-// Load loads the program. The error says what the kernel lacks.
+// supported is nil if programs can be attached by tcx.
+func supported() error {
+	_, err := link.QueryPrograms(link.QueryOptions{Target: loopback, Attach: ebpf.AttachTCXIngress})
+	return err
+}
+
+// lacking names what the kernel or the process lacks for err, which asking for programs or loading one gave.
+func lacking(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("the process needs CAP_BPF and CAP_NET_ADMIN, and a host that allows BPF: %w", err)
+	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("BPF programs at interfaces (tcx) need Linux 6.6: %w", err)
+	}
+	return err
+}
+
+// Load loads the program. The error says what the kernel or the process lacks.
 func Load(o Options) (*Program, error) {
+	if err := supported(); err != nil {
+		return nil, lacking(err)
+	}
 	spec, err := loadAnswer()
 	if err != nil {
 		return nil, fmt.Errorf("reading the BPF program: %w", err)
@@ -61,7 +82,7 @@ func Load(o Options) (*Program, error) {
 		}
 	}
 	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
-		return nil, fmt.Errorf("loading the BPF program: %w", err)
+		return nil, fmt.Errorf("loading the BPF program: %w", lacking(err))
 	}
 	entries, err := mapped[entry](p.objects.Entries)
 	if err == nil {
@@ -115,11 +136,10 @@ func lengthOf[T any](n int) uintptr {
 	return (uintptr(n)*unsafe.Sizeof(*new(T)) + page - 1) / page * page
 }
 
-// Close detaches the program and unloads it. All Servers must be closed, and no other method may be called any more.
+// Close detaches the program, tells of its last answers and unloads it. All Servers must be stopped. Of the other methods only a
+// Server's Put and Came may be called later; they do nothing then.
 func (p *Program) Close() error {
-	err := p.gate.close()
-	p.table.harvest(clock())
-	return errors.Join(err, p.objects.Close(), unmap(p.table.entries), unmap(p.servers))
+	return errors.Join(p.gate.close(), p.table.close(), p.objects.Close(), unmap(p.servers))
 }
 
 // clock is CLOCK_MONOTONIC, which the program reads, in ns.

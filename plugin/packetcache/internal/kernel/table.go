@@ -48,8 +48,9 @@ type table struct {
 	entries []entry // mapped: the program reads them, and counts hits
 	hits    Hits
 
-	mu   sync.Mutex
-	from []*store.Entry // what each of entries was made of; nil: it is free
+	mu     sync.Mutex
+	from   []*store.Entry // what each of entries was made of; nil: it is free
+	closed bool           // entries are no longer mapped
 }
 
 // put copies e, an answer of a server's store, for the program. It does nothing with an answer that the program cannot give.
@@ -60,15 +61,30 @@ func (t *table) put(e *store.Entry, server uint16, generation uint32, toClock ti
 		return
 	}
 	v.server, v.generation = server, uint64(generation)
-	t.mu.Lock()
-	place := t.place(&v, e)
-	old := t.from[place]
-	t.from[place] = e
-	times := t.write(place, &v)
-	t.mu.Unlock()
-	if times > 0 && old != nil {
+	if old, times := t.replace(&v, e); times > 0 && old != nil {
 		t.hits(old, times)
 	}
+}
+
+// replace writes v, which was made of e. It returns the answer that was in its place, and how often the program gave that answer.
+func (t *table) replace(v *entry, e *store.Entry) (old *store.Entry, times uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, 0
+	}
+	place := t.place(v, e)
+	old, t.from[place] = t.from[place], e
+	return old, t.write(place, v)
+}
+
+// close tells of the last answers that the program has given, and takes back the mapping. A put that comes later does nothing.
+func (t *table) close() error {
+	t.harvest(clock())
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	return unmap(t.entries)
 }
 
 // place returns where to put v: in the place of an earlier answer to the question, or of the one that ends first.
