@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -99,6 +100,9 @@ func TestHitsInKernel(t *testing.T) {
 		after = append(after, r.Outside(client.Window{End: begin.Add(-inFlight)}))
 	}
 	inFlightOnly(t, before, loads, []client.Window{killed})
+	for i := range after { // of a burst in the moment of the recovery one failure counts: these clients ask ten times as often as others
+		after[i].Failures = slices.CompactFunc(after[i].Failures, func(a, b client.Failure) bool { return a.At.Sub(b.At).Abs() < inFlight/2 })
+	}
 	outage(t, after, begin, end)
 }
 
@@ -137,8 +141,9 @@ func TestKernelForgets(t *testing.T) {
 				return errors.New("no answer")
 			}
 			got := m.Answer[0].(*dns.A).A.To4()[3]
-			for _, at := range reloaded[got+1:] {
-				if age := time.Since(time.Unix(0, at.Load())); at.Load() != 0 && age > 1500*time.Millisecond {
+			for n := int(got) + 1; n < len(reloaded); n++ {
+				at := reloaded[n].Load()
+				if age := time.Since(time.Unix(0, at)); at != 0 && age > 1500*time.Millisecond {
 					return fmt.Errorf("record %d, %s after it was replaced", got, age)
 				}
 			}
@@ -200,7 +205,7 @@ func TestKernelPodsComeAndGo(t *testing.T) {
 	lab.NeedsKernel(t, lab.HasTCX())
 	l := lab.New(t, lab.NFTables)
 	c := start(t, l, options{firewall: lab.NFTables, addrs: ipv4, base: inKernel(ipv4)})
-	const pods = 30
+	const pods = 15
 	for i := range pods {
 		pod := l.NewPod(t, fmt.Sprintf("p%d", i), byte(20+i))
 		first := client.Probe{From: pod, Target: lab.LinkLocal, Timeout: 100 * time.Millisecond, Interval: 10 * time.Millisecond}.Start(t)

@@ -3,7 +3,7 @@
 //go:build ignore
 
 // The program answers queries that it knows the answer to, at the interface by which they came in. It passes everything else on
-// to the kernel's stack as if the program were not there. The Go package writes the maps; entry.go has the same structures.
+// to the kernel's stack as if the program were not there. The Go package writes the maps; table.go has the same structures.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -115,7 +115,7 @@ struct {
 	__type(value, u64); // until when the client is answered here, in ns of CLOCK_MONOTONIC
 } clients SEC(".maps");
 
-// A scratch is what does not fit on the stack. The packet begins so that the name has an address that is a multiple of 8.
+// A scratch is what does not fit on the stack.
 struct scratch {
 	struct address to;
 	struct client from;
@@ -123,6 +123,7 @@ struct scratch {
 	u8 unused[4];
 	u8 packet[8 + DNS_HEADER + MAX_NAME + TYPE_CLASS + OPT + 17]; // UDP header and message, then zeros
 	u8 answer[MAX_ANSWER];
+	u64 name[MAX_NAME / 8]; // in lower case, then zeros
 	u16 ttl[MAX_TTLS];
 };
 
@@ -148,6 +149,15 @@ static __always_inline u32 swapped(u32 sum)
 {
 	return (sum & 0xff) << 8 | sum >> 8;
 }
+
+// turned is sum for a turn of 0, and swapped for one of 8. It has no branch, for the verifier's sake.
+static __always_inline u32 turned(u32 sum, u32 turn)
+{
+	return (sum << turn & 0xffff) | sum >> (16 - turn);
+}
+
+// Loops are unrolled, so that the offsets are constants: without CAP_PERFMON the verifier allows no arithmetic of pointers with
+// operands that differ (kernel/bpf/verifier.c, sanitize_ptr_alu).
 
 // lower makes the letters of eight octets lower case.
 static __always_inline u64 lower(u64 w)
@@ -316,15 +326,16 @@ int nodelocaldns(struct __sk_buff *skb)
 	__builtin_memcpy(&type_class, m + DNS_HEADER + name_len, 4);
 
 	u64 h = mix(mix(seed, (u64)number << 32 | name_len), (u64)type_class << 32 | tail);
+	// All of the 128 octets are hashed and compared: the verifier would go into each length.
+#pragma unroll
+	for (u32 i = 0; i < MAX_NAME / 8; i++)
+		s->name[i] = 0;
+	if (bpf_skb_load_bytes(skb, q.l4 + 8 + DNS_HEADER, s->name, name_len))
+		return TCX_PASS;
+#pragma unroll
 	for (u32 i = 0; i < MAX_NAME / 8; i++) {
-		u32 left = name_len - i * 8;
-		if ((s32)left <= 0)
-			break;
-		u64 *w = (u64 *)(m + DNS_HEADER) + i;
-		u64 v = lower(*w);
-		if (left < 8)
-			v &= (1ULL << left * 8) - 1;
-		*w = v;
+		u64 v = lower(s->name[i]);
+		s->name[i] = v;
 		h = mix(h, v);
 	}
 
@@ -339,26 +350,20 @@ int nodelocaldns(struct __sk_buff *skb)
 		if (sequence & 1 || e->server != number || e->generation != generation || e->type_class != type_class ||
 		    e->tail != tail || e->name_len != name_len || e->expires <= now)
 			continue;
-		bool same = true;
-		for (u32 i = 0; i < MAX_NAME / 8; i++) {
-			if (i * 8 >= name_len)
-				break;
-			if (((u64 *)(m + DNS_HEADER))[i] != ((u64 *)e->name)[i]) {
-				same = false;
-				break;
-			}
-		}
-		if (!same)
+		u64 different = 0;
+#pragma unroll
+		for (u32 i = 0; i < MAX_NAME / 8; i++)
+			different |= s->name[i] ^ ((u64 *)e->name)[i];
+		if (different)
 			continue;
 		u32 answer_len = e->answer_len, answer_sum = e->sum, answer_flags = e->flags, ttls = e->ttls;
 		u64 answer_counts = e->counts, stored = e->stored;
 		if (answer_len < 1 || answer_len > MAX_ANSWER)
 			return TCX_PASS;
-		for (u32 i = 0; i < MAX_ANSWER / 8; i++) {
-			if (i * 8 >= answer_len)
-				break;
+#pragma unroll
+		for (u32 i = 0; i < MAX_ANSWER / 8; i++) // all of it: the verifier would go into each length
 			((u64 *)s->answer)[i] = ((u64 *)e->answer)[i];
-		}
+#pragma unroll
 		for (u32 i = 0; i < MAX_TTLS; i++)
 			s->ttl[i] = e->ttl[i];
 		load_fence(s);
@@ -368,6 +373,7 @@ int nodelocaldns(struct __sk_buff *skb)
 		u32 age = now > stored ? (now - stored) / 1000000000 : 0;
 		u64 change = answer_sum;
 		if (age) {
+#pragma unroll
 			for (u32 i = 0; i < MAX_TTLS; i++) {
 				u32 off = s->ttl[i];
 				if (i >= ttls)
@@ -378,10 +384,8 @@ int nodelocaldns(struct __sk_buff *skb)
 				__builtin_memcpy(&ttl, s->answer + off, 4);
 				next = bpf_htonl(bpf_ntohl(ttl) - age);
 				__builtin_memcpy(s->answer + off, &next, 4);
-				u32 before = fold(ttl), after = fold(next);
-				if (off & 1)
-					before = swapped(before), after = swapped(after);
-				change += 0xffff - before + after;
+				u32 turn = (off & 1) * 8;
+				change += 0xffff - turned(fold(ttl), turn) + turned(fold(next), turn);
 			}
 		}
 		u32 fresh = fold(change);

@@ -54,6 +54,7 @@ type answerScratch struct {
 	Unused [4]uint8
 	Packet [180]uint8
 	Answer [448]uint8
+	Name   [16]uint64
 	Ttl    [8]uint16
 }
 

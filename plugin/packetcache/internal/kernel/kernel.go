@@ -47,17 +47,30 @@ type Program struct {
 	serving map[netip.Addr]*Server
 }
 
-// supported is nil if programs can be attached by tcx.
+// needed are the capabilities that the program takes.
+var needed = map[string]uint{"CAP_BPF": unix.CAP_BPF, "CAP_NET_ADMIN": unix.CAP_NET_ADMIN}
+
+// supported is nil if programs can be attached by tcx. Else it says what the process or the kernel lacks.
 func supported() error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var has [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &has[0]); err != nil {
+		return fmt.Errorf("asking for this process's capabilities: %w", err)
+	}
+	for name, c := range needed {
+		if has[c/32].Effective&(1<<(c%32)) == 0 {
+			return fmt.Errorf("%s is missing: run as root, or add it to the container's capabilities", name)
+		}
+	}
 	_, err := link.QueryPrograms(link.QueryOptions{Target: loopback, Attach: ebpf.AttachTCXIngress})
-	return err
+	return lacking(err)
 }
 
-// lacking names what the kernel or the process lacks for err, which asking for programs or loading one gave.
+// lacking names what is missing for err, which asking for programs or loading one gave.
 func lacking(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("the process needs CAP_BPF and CAP_NET_ADMIN, and a host that allows BPF: %w", err)
+		return fmt.Errorf("the host forbids BPF: %w", err)
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("BPF programs at interfaces (tcx) need Linux 6.6: %w", err)
 	}
@@ -67,7 +80,7 @@ func lacking(err error) error {
 // Load loads the program. The error says what the kernel or the process lacks.
 func Load(o Options) (*Program, error) {
 	if err := supported(); err != nil {
-		return nil, lacking(err)
+		return nil, err
 	}
 	spec, err := loadAnswer()
 	if err != nil {

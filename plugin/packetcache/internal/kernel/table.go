@@ -182,7 +182,7 @@ func sum(b []byte) uint16 {
 // hash is the program's.
 func (v *entry) hash(seed uint64) uint64 {
 	h := mix(mix(seed, uint64(v.server)<<32|uint64(v.nameLen)), uint64(v.typeClass)<<32|uint64(v.tail))
-	for i := 0; i < int(v.nameLen); i += 8 {
+	for i := 0; i < maxName; i += 8 {
 		h = mix(h, binary.LittleEndian.Uint64(v.name[i:]))
 	}
 	return h
