@@ -28,8 +28,6 @@ import (
 const (
 	// buckets is the number of buckets of the table, a power of two. 16,384 entries take 10.7 MB.
 	buckets = 8192
-	// maxServers is the number of addresses, as in the program.
-	maxServers = 64
 )
 
 // Hits is told of answers that the program has given: the entry and how often. It must not wait.
