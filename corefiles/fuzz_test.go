@@ -70,7 +70,7 @@ func FuzzRender(f *testing.F) {
 		got, err := Render(template, p)
 		again, errAgain := Render(template, fuzzParams(flags, resolv, domain, server))
 		if !reflect.DeepEqual(got, again) || errText(err) != errText(errAgain) {
-			t.Fatalf("%q gives %q, %v\nand then %q, %v", text, got, err, again, errAgain)
+			t.Fatalf("%q gives %q, %v\nand then %q, %v", text, got.Text, err, again.Text, errAgain)
 		}
 		if err != nil {
 			return

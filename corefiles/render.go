@@ -62,6 +62,9 @@ type Params struct {
 type Result struct {
 	Text     []byte
 	Warnings []string
+	// Lines has for each line of Text the line of the template that the line was made from, from 1; 0 for a line that the template
+	// does not have.
+	Lines []int
 }
 
 func (p Params) port() uint16 { return cmp.Or(p.Port, 53) }
@@ -79,7 +82,7 @@ func Render(template Template, p Params) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return Result{Text: apply(r.text, r.edits), Warnings: r.warnings}, nil
+	return Result{Text: apply(r.text, r.edits), Warnings: r.warnings, Lines: r.lines(template.Text)}, nil
 }
 
 // rendering holds the results of the two steps of Render. The structure of a Corefile is known only after the first step, because

@@ -67,7 +67,7 @@ func (l layout) stubs(t Template, text []byte, p Params, end int) (e edit, err e
 // stub returns the lines of the server block of a stub domain of p.
 func (m model) stub(domain string, p Params) []string {
 	lines := []string{"", "# A stub domain of the kube-dns ConfigMap.", fmt.Sprintf("%s:%d {", words.Normal(domain), p.port())}
-	for _, directive := range []string{"packetcache", "keep"} {
+	for _, directive := range []string{"packetcache", "nsid", "keep"} {
 		if Has(m.blocks, directive) {
 			lines = append(lines, "    "+directive)
 		}

@@ -88,8 +88,12 @@ const crowdTime = 8 * time.Second
 // limitFiles changes how many descriptors the process may have.
 func (c *cache) limitFiles(t *testing.T, n uint64) {
 	t.Helper()
-	limit := unix.Rlimit{Cur: n, Max: n}
-	if err := unix.Prlimit(c.Pid(), unix.RLIMIT_NOFILE, &limit, nil); err != nil {
+	var limit unix.Rlimit
+	err := unix.Prlimit(c.Pid(), unix.RLIMIT_NOFILE, nil, &limit)
+	if limit.Cur = n; err == nil {
+		err = unix.Prlimit(c.Pid(), unix.RLIMIT_NOFILE, &limit, nil)
+	}
+	if err != nil {
 		t.Fatalf("limiting the descriptors of process %d: %v", c.Pid(), err)
 	}
 }

@@ -5,12 +5,14 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 
+	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
@@ -53,6 +55,44 @@ func TestPacketCacheBeside(t *testing.T) {
 	with.term(t)
 	without.waitSteering(t, true, steeringTimeout)
 	servedAgain(t, without)
+}
+
+// TestWhoAnswered asks the embedded template for the name of the server, in each server block, at each address and over both
+// protocols. It is this host's name, and the packet cache is no worse for it. The cluster DNS, which answers after a kill, gives
+// no name.
+func TestWhoAnswered(t *testing.T) {
+	l := lab.New(t, lab.NFTables)
+	c := start(t, l, options{firewall: lab.NFTables, addrs: dual, base: string(corefiles.Kubernetes)})
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := client.Query{Type: dns.TypeA, NSID: true}
+	for _, a := range dual {
+		q.Server = client.Port53(a)
+		hitsAt(t, c, a)
+		for _, q.Name = range []string{"web.default.svc.cluster.local.", "7.7.96.10.in-addr.arpa.", "7.7.0.0.ip6.arpa.", "www.example.org."} {
+			for _, q.TCP = range []bool{false, true} {
+				m, err := client.Ask(l.Pod, q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := client.NSID(m); got != host {
+					t.Errorf("%s at %s: answered by %q, want %q", q.Name, a, got, host)
+				}
+			}
+		}
+		hitsAt(t, c, a)
+	}
+	c.kill(t)
+	q.Server, q.Name, q.TCP = client.Port53(lab.LinkLocal), "web.default.svc.cluster.local.", false
+	harness.Until(t, 10*time.Second, "an answer of the cluster DNS", func() error {
+		m, err := client.Ask(l.Pod, q)
+		if err == nil && client.NSID(m) != "" {
+			err = fmt.Errorf("answered by %q", client.NSID(m))
+		}
+		return err
+	})
 }
 
 // hitsAt waits until, of the queries for one name, only the first goes through the plugins.

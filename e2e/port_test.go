@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"fmt"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -70,4 +72,28 @@ func askOver(t *testing.T, conn *dns.Conn, when string) {
 	if err != nil {
 		t.Errorf("%s, %s: %v", when, conn.RemoteAddr(), err)
 	}
+}
+
+// TestMetricsPort has another program listen at the metrics' port when the cache starts. The log names the program, DNS does not
+// wait, and the metrics come when the port is free. They stay over a reload.
+func TestMetricsPort(t *testing.T) {
+	l := lab.New(t, lab.NFTables)
+	var other net.Listener
+	err := l.Node.Run(func() (err error) {
+		other, err = net.Listen("tcp", ":9253")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = other.Close() })
+	c := launch(t, l, options{firewall: lab.NFTables})
+	c.WaitOutput(t, steeringTimeout, "Metrics of the directive prometheus are not served, and tried again each 5s: listen tcp :9253: bind: address already in use; "+
+		fmt.Sprintf("tcp [::]:9253 is held by pid %d (", os.Getpid()))
+	c.WaitOutput(t, steeringTimeout, "Steering on: "+lab.LinkLocal.String())
+	_ = other.Close()
+	c.waitSteering(t, true, 10*time.Second)
+	c.reload(t)
+	c.waitSteering(t, true, steeringTimeout)
+	c.term(t)
 }

@@ -24,21 +24,22 @@ var repairTimeout = either(2*time.Second, 30*time.Second)
 type damage struct {
 	name string
 	do   func(t *testing.T, c *cache)
-	lost int // queries that each client may lose
+	lost int    // queries that each client may lose
+	said string // in the log; for changes of nftables the kernel knows the process
 }
 
 // damages lists what can be done with the backend. While the link is up, no query may fail. A link that goes takes what is in
 // flight with it, and so it does over TCP when it comes back.
 func damages(firewall lab.Backend) []damage {
 	list := []damage{
-		{"link deleted", command("ip link delete nodelocaldns"), 2},
-		{"link down", command("ip link set nodelocaldns down"), 2},
-		{"IPv4 address deleted", command("ip addr del 10.96.0.10/32 dev nodelocaldns"), 2},
-		{"IPv6 address deleted", command("ip addr del fd00:96::a/128 dev nodelocaldns"), 2},
-		{"fallback table deleted", deleteTables(true), 0},
+		{"link deleted", command("ip link delete nodelocaldns"), 2, "Link put back: "},
+		{"link down", command("ip link set nodelocaldns down"), 2, "Address put back: fd00:96::a "},
+		{"IPv4 address deleted", command("ip addr del 10.96.0.10/32 dev nodelocaldns"), 2, "Address put back: 10.96.0.10 "},
+		{"IPv6 address deleted", command("ip addr del fd00:96::a/128 dev nodelocaldns"), 2, "Address put back: fd00:96::a "},
+		{"fallback table deleted", deleteTables(true), 0, byNFT + "table nodelocaldns_fallback"},
 	}
 	if firewall == lab.NFTables {
-		return append(list, damage{"table deleted", deleteTables(false), 0}, flushOf(firewall))
+		return append(list, damage{"table deleted", deleteTables(false), 0, byNFT + `table nodelocaldns \(`}, flushOf(firewall))
 	}
 	variant := strings.TrimPrefix(string(firewall), "iptables-")
 	for _, c := range []string{
@@ -46,20 +47,32 @@ func damages(firewall lab.Backend) []damage {
 		"iptables-$ -F INPUT", "ip6tables-$ -t filter -F NODELOCALDNS-IN",
 	} {
 		c = strings.ReplaceAll(c, "$", variant)
-		list = append(list, damage{c, command(c), 0})
+		list = append(list, damage{c, command(c), 0, byIPTables(c)})
 	}
 	// Without this chain alone, queries come untracked and answers leave tracked. One that connection tracking takes for another
 	// flow between the same ports leaves from another port.
 	out := strings.ReplaceAll("iptables-$ -t raw -F NODELOCALDNS-OUT", "$", variant)
-	return append(list, damage{out, command(out), 1})
+	return append(list, damage{out, command(out), 1, byIPTables(out)})
 }
 
 // flushOf is what a restart of the host's own firewall does.
 func flushOf(firewall lab.Backend) damage {
 	if variant, ok := strings.CutPrefix(string(firewall), "iptables-"); ok {
-		return damage{"raw table flushed", command("iptables-" + variant + " -t raw -F"), 0}
+		return damage{"raw table flushed", command("iptables-" + variant + " -t raw -F"), 0, byIPTables("iptables-" + variant)}
 	}
-	return damage{"ruleset flushed", flushTables, 0}
+	return damage{"ruleset flushed", flushTables, 0, byNFT + "table nodelocaldns, table nodelocaldns_fallback"}
+}
+
+// byNFT begins what the log says of a change that the command nft has made.
+const byNFT = `Put back what nft \(pid \d+\)( and nft \(pid \d+\))* removed or changed: `
+
+// byIPTables returns what the log says of a change by a command of iptables. Of iptables-legacy the kernel does not tell who.
+func byIPTables(line string) string {
+	name, _, _ := strings.Cut(line, " ")
+	if strings.HasSuffix(name, "-legacy") {
+		return `Put back what something removed or changed: chains NODELOCALDNS-\*`
+	}
+	return "Put back what " + name + ` \(pid \d+\) removed or changed: chains NODELOCALDNS-\*`
 }
 
 func command(line string) func(*testing.T, *cache) {
@@ -106,7 +119,17 @@ func TestRepair(t *testing.T) {
 			l := lab.New(t, firewall)
 			c := start(t, l, options{firewall: firewall, addrs: dual})
 			for _, d := range damages(firewall) {
-				t.Run(d.name, func(t *testing.T) { repaired(t, c, d) })
+				t.Run(d.name, func(t *testing.T) {
+					before := len(c.Output())
+					repaired(t, c, d)
+					said := regexp.MustCompile(d.said)
+					harness.Until(t, repairTimeout, d.said, func() error {
+						if out := c.Output()[before:]; !said.MatchString(out) {
+							return fmt.Errorf("not in the log:\n%s", out)
+						}
+						return nil
+					})
+				})
 			}
 		})
 	}

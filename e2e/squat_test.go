@@ -150,7 +150,7 @@ func TestSquatTurn(t *testing.T) {
 	c.waitMetric(t, 2*time.Second, 1, "coredns_nodecache_setup_errors_total", `errortype="turn"`)
 	release()
 	c.waitSteering(t, true, againTimeout)
-	c.WaitOutput(t, 2*time.Second, "Over: the trouble with the right to change rules")
+	c.WaitOutput(t, 2*time.Second, "Resolved: the trouble with the right to change rules")
 	c.settle(t)
 
 	release = holdName(t, l, turnName)

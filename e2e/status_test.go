@@ -69,7 +69,7 @@ func TestStatus(t *testing.T) {
 	c.setBase(t, unknownDirective)
 	c.statusSays(t, 5*time.Second, 1, "Degraded: the configuration cannot be used, and the one before runs: "+c.base()+`:2: unknown directive "nosuchdirective"`, "Last reload     failed ")
 	c.setBase(t, strings.Replace(c.options.base, "cache {", "cache {\n        prefetch 500 5\n", 1))
-	c.statusSays(t, 5*time.Second, 1, "Degraded: the configuration cannot be used, and the one before runs: "+c.conf()+":", `: plugin/cache: time: missing unit in duration "5"`)
+	c.statusSays(t, 5*time.Second, 1, "Degraded: the configuration cannot be used, and the one before runs: "+c.base()+":", ": cache: prefetch 500 5: a duration needs a unit, such as 5s")
 	c.setBase(t, c.options.base+extraBlock(ipv4))
 	c.statusSays(t, 10*time.Second, 0, well, "Last reload     ok, ")
 

@@ -18,6 +18,7 @@ func TestCurrent(t *testing.T) {
 	golden(t, "common/configmap.yaml", configMap(configMapHead, template()))
 	golden(t, "components/no-aaaa/configmap.yaml", configMap(noAAAAHead, withoutAAAA(template())))
 	golden(t, "nodelocaldns.yaml", singleFile())
+	golden(t, monitoring+"dashboard.json", dashboard())
 	const chart = "../charts/nodelocaldns/files/"
 	golden(t, chart+"kubernetes.corefile", template())
 	golden(t, chart+"no-aaaa.corefile", noAAAA)

@@ -7,8 +7,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/options"
 )
 
 // TestCommandErrors looks at what a mistake looks like from outside: one line,
@@ -33,8 +36,10 @@ func TestCommandErrors(t *testing.T) {
 		{"flag", []string{"-foo"}, 2, "unknown flag -foo; see nodelocaldns -help"},
 		{"command", []string{"start"}, 2, `unknown command "start"; see nodelocaldns -help`},
 		{"near command", []string{"verison"}, 2, `unknown command "verison" (did you mean "version"?); see nodelocaldns -help`},
-		{"version with arguments", []string{"version", "-v"}, 2, `unexpected argument "-v"; see nodelocaldns -help`},
+		{"version with arguments", []string{"version", "-v"}, 2, `unknown flag -v; see nodelocaldns -help`},
 		{"render flag", []string{"render", "-localip", "x"}, 2, `invalid value "x" for flag -localip: "x" is not an IP address; see nodelocaldns -help`},
+		{"near word", []string{"render", "manifest"}, 2, `unexpected argument "manifest" (did you mean "manifests"?); see nodelocaldns -help`},
+		{"help of nothing", []string{"help", "manifests"}, 2, `unknown command "manifests"; see nodelocaldns -help`},
 		{"cleanup flag", []string{"cleanup", "-force"}, 2, "unknown flag -force; see nodelocaldns -help"},
 		{"cleanup argument", []string{"cleanup", "eth0"}, 2, `unexpected argument "eth0"; see nodelocaldns -help`},
 		{"metrics address", []string{"-metrics-listen-address", "192.0.2.1:9353"}, 1,
@@ -53,9 +58,18 @@ func TestCommandErrors(t *testing.T) {
 				fmt.Sprintf(" is held by pid %d (%.15s), user %d", os.Getpid(), filepath.Base(os.Args[0]), os.Getuid())},
 		{"foreign address", []string{off, "-conf", conf(".:0 {\n bind 192.0.2.1\n whoami\n}\n")}, 1,
 			"KEY:2: bind 192.0.2.1: no interface has this address, and no nodelocal stanza names it"},
-		{"plugin's syntax", []string{off, "-conf", conf(".:0 {\n whoami {\n}\n")}, 1, "plugin/whoami: KEY:2: Unexpected token '{', expecting argument"},
+		{"plugin's syntax", []string{off, "-conf", conf(".:0 {\n whoami {\n}\n")}, 1, "KEY:2: whoami: Unexpected token '{', expecting argument"},
 		{"plugin", []string{off, "-conf", conf(".:0 {\n bind 127.0.0.1\n cache {\n  success x\n }\n}\n")}, 1,
-			`KEY:4: plugin/cache: strconv.Atoi: parsing "x": invalid syntax`},
+			`KEY:4: cache: success x: "x" is not a number`},
+		{"plugin in a template", []string{off, "-localip", "127.0.0.1", "-link", "none", "-firewall", "none", "-fallback", "none", "-dns.port", "5353", "-basecorefile",
+			conf(". {\n    bind __PILLAR__LOCAL__DNS__\n    cache {\n        prefetch 500 5\n    }\n}\n")}, 1,
+			"KEY:4: cache: prefetch 500 5: a duration needs a unit, such as 5s"},
+		{"port", []string{off, "-conf", conf(".:0 {\n bind 127.0.0.1\n health A:99999\n whoami\n}\n")}, 1,
+			`KEY:3: health A:99999: "99999" is no port: want a number from 1 to 65535`},
+		{"removed directive", []string{off, "-conf", conf(".:0 {\n proxy . 1.2.3.4\n}\n")}, 1,
+			`KEY:2: unknown directive "proxy": use forward, which has taken its place (forward . 10.96.0.10)`},
+		{"two files to check", []string{"check", "a", "b"}, 2, `unexpected argument "b": want one FILE, behind all flags; see nodelocaldns -help`},
+		{"form of a check", []string{"check", "-o", "xml"}, 2, `invalid value "xml" for flag -o: want table or json; see nodelocaldns -help`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -90,6 +104,42 @@ func TestCommandOutput(t *testing.T) {
 			}
 			contains(t, stdout, tt.want...)
 		})
+	}
+}
+
+// TestHelp: each command has a help text of its own, which is short, and a row in README.md.
+func TestHelp(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, whole, _ := strings.Cut(string(readme), "| subcommand | |\n|---|---|\n")
+	table, _, _ := strings.Cut(whole, "\n\n")
+	var names []string
+	for _, c := range subcommands() {
+		if name, more, _ := strings.Cut(c.name, " "); more == "" {
+			names = append(names, name)
+		}
+		if c.name == "help" {
+			continue
+		}
+		if !strings.Contains(table, "| `"+c.name+"` |") {
+			t.Errorf("README.md has no row for %s", c.name)
+		}
+		for _, line := range []string{c.name + " -help", c.name + " -h", "help " + c.name} {
+			var stdout, stderr strings.Builder
+			code, err := dispatch(strings.Fields(line), &stdout, &stderr)
+			if code != exitOK || err != nil || stderr.String() != "" {
+				t.Errorf("%s: exit code %d, %v, %s", line, code, err, &stderr)
+			}
+			want := strings.TrimSpace("Usage:\n  nodelocaldns " + c.name + " " + c.args)
+			if got := stdout.String(); !strings.HasPrefix(got, want) || strings.Count(got, "\n") > 30 {
+				t.Errorf("%s: want a short text that begins with %q; got\n%s", line, want, got)
+			}
+		}
+	}
+	if !slices.Equal(names, options.Commands) {
+		t.Errorf("options.Commands has %q, want %q", options.Commands, names)
 	}
 }
 

@@ -15,12 +15,14 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/clusterdns"
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/statuscmd"
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/top"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 )
 
 // documents are the Markdown files for users, from the root of the repository.
 var documents = []string{"README.md", "README.zh-CN.md", "docs/operations.md", "docs/migration.md", "docs/design.md", "docs/plugins.md", "docs/process.md", "docs/manifests.md",
-	"docs/testing.md", "docs/performance.md",
+	"docs/testing.md", "docs/performance.md", "docs/alternatives.md", "docs/operations.zh-CN.md", "docs/install/kubeadm.md", "docs/install/k3s.md", "docs/install/rke2.md",
+	"docs/install/tke.md", "docs/install/eks.md", "docs/install/aks-gke.md",
 	"plugin/nodelocal/README.md", "plugin/packetcache/README.md", "plugin/searchpath/README.md", "plugin/fairshare/README.md",
 	"charts/nodelocaldns/README.md"}
 
@@ -97,12 +99,16 @@ func parseCommand(args []string) error {
 	switch {
 	case len(args) > 1 && args[0] == "render" && args[1] == "manifests":
 		err = clusterdns.RenderManifests(append(args[2:], "-help"), io.Discard, io.Discard)
+	case len(args) > 0 && args[0] == "check":
+		_, err = options.ParseCheck(args[1:])
 	case len(args) > 0 && args[0] == "render":
 		_, err = options.Parse(args[1:])
 	case len(args) > 0 && args[0] == "kubelet-dns":
 		err = clusterdns.KubeletDNS(append(args[1:], "-help"), io.Discard)
 	case len(args) > 0 && args[0] == "status":
 		_, err = statuscmd.Run(append(args[1:], "-help"), io.Discard)
+	case len(args) > 0 && args[0] == "top":
+		err = top.Run(append(args[1:], "-help"), io.Discard, io.Discard)
 	case len(args) == 1 && (args[0] == "cleanup" || args[0] == "version" || args[0] == "wait"):
 	default:
 		_, err = options.Parse(args)
@@ -331,7 +337,9 @@ func TestTranslation(t *testing.T) {
 		},
 		"links": func(_, text string) []string {
 			links := ones(text, `\]\(([^)]*)\)`)
-			return slices.DeleteFunc(links, func(l string) bool { return strings.HasPrefix(l, "README") || strings.HasPrefix(l, "#") })
+			return slices.DeleteFunc(links, func(l string) bool {
+				return strings.HasPrefix(l, "README") || strings.HasPrefix(l, "#") || strings.HasSuffix(l, ".zh-CN.md")
+			})
 		},
 		"figures": func(_, text string) []string {
 			figures := ones(text, `(\d{1,2},\d{3})`)

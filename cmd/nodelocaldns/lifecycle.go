@@ -53,6 +53,10 @@ type lifecycle struct {
 	tried   []byte // that of the last configuration that was to replace the current instance and that is not its own
 
 	validity *validity // is told which configuration serves
+
+	metrics pluginMetrics
+
+	now func() time.Time // the clock between two signals
 }
 
 // newLifecycle returns a lifecycle that waits for the start to give the slot back.
@@ -64,6 +68,7 @@ func newLifecycle(v *validity) *lifecycle {
 		changes:  make(chan struct{}, 1),
 		serving:  make(chan struct{}),
 		validity: v,
+		now:      time.Now,
 	}
 	l.busy <- struct{}{}
 	return l
@@ -80,6 +85,7 @@ func (l *lifecycle) hook(event caddy.EventName, info any) error {
 	l.runs, l.follows, l.tried = identity(inst.Caddyfile()), hasReload(inst.Caddyfile()), nil
 	l.mu.Unlock()
 	l.validity.serves(inst.Caddyfile().Body())
+	l.metrics.follow(inst.Caddyfile())
 	if first {
 		close(l.serving)
 		<-l.busy
@@ -195,6 +201,18 @@ func (l *lifecycle) watch(load caddy.LoaderFunc, tick <-chan time.Time, always b
 	}
 }
 
+// refuse says where the fault is in a configuration that does not replace the one that serves. err is nil after a panic, which caddy
+// logs.
+func (l *lifecycle) refuse(err error, input caddy.Input) {
+	if err == nil {
+		theJournal.refused(errors.New("the reload broke off: see the log"))
+		return
+	}
+	err = rendering.Located(err, rendering.From(input))
+	log.Errorf("Keeping the running configuration: %v", err)
+	theJournal.refused(err)
+}
+
 // restart replaces the current instance, unless the process ends.
 func (l *lifecycle) restart(input caddy.Input) {
 	select {
@@ -215,7 +233,7 @@ func (l *lifecycle) restart(input caddy.Input) {
 		// does not tell the hooks of the new instance.
 		caddy.EmitEvent(caddy.InstanceStartupEvent, running[n-1])
 	default:
-		theJournal.refused(reloadFault(err, input))
+		l.refuse(err, input)
 		countRefused()
 	}
 }

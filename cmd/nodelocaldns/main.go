@@ -13,34 +13,26 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime"
 	"strings"
-	"syscall"
 
 	"github.com/coredns/coredns/coremain"
 
-	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/clusterdns"
-	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
-	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/statuscmd"
-	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
-	"github.com/nodelocaldns/nodelocaldns/internal/suggest"
 )
 
 func main() {
-	code := command(os.Args[1:], os.Stdout, os.Stderr)
+	code := execute(os.Args[1:], os.Stdout, os.Stderr)
 	logwriter.Flush()
 	os.Exit(code)
 }
 
-// command runs the command line and returns the exit code.
-func command(args []string, stdout, stderr io.Writer) int {
+// execute runs the command line and returns the exit code.
+func execute(args []string, stdout, stderr io.Writer) int {
 	code, err := dispatch(args, stdout, stderr)
 	if err == nil {
 		return code
@@ -57,34 +49,12 @@ func command(args []string, stdout, stderr io.Writer) int {
 // dispatch runs the subcommand. If the error is nil, the code is the exit code. Else it is the exit code where that is higher
 // than exitFailure.
 func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
-	name := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		name, args = args[0], args[1:]
-	}
-	switch name {
-	case "cleanup":
-		return exitOK, cleanup(args, stdout)
-	case "kubelet-dns":
-		return exitOK, clusterdns.KubeletDNS(args, stdout)
-	case "status":
-		return statuscmd.Run(args, stdout)
-	case "wait":
-		return exitOK, wait(args, stdout)
-	case "help":
-		args = []string{"-help"}
-	case "version":
-		if len(args) > 0 {
-			return exitUsage, options.UsageError{Err: fmt.Errorf("unexpected argument %q", args[0])}
+		c, rest, err := findSubcommand(args)
+		if err != nil {
+			return exitUsage, err
 		}
-		args = []string{"-version"}
-	case "render":
-		if len(args) > 0 && args[0] == "manifests" {
-			return exitOK, clusterdns.RenderManifests(args[1:], stdout, stderr)
-		}
-	case "":
-	default:
-		hint := suggest.Hint(" (did you mean %q?)", name, options.Commands)
-		return exitUsage, options.UsageError{Err: fmt.Errorf("unknown command %q%s", name, hint)}
+		return c.run(rest, stdout, stderr)
 	}
 	o, err := options.Parse(args)
 	if err != nil {
@@ -97,8 +67,6 @@ func dispatch(args []string, stdout, stderr io.Writer) (int, error) {
 		fmt.Fprint(stdout, versionText())
 	case o.Plugins:
 		fmt.Fprintln(stdout, strings.Join(directives, "\n"))
-	case name == "render":
-		return exitOK, render(o, stdout, stderr)
 	default:
 		return run(o)
 	}
@@ -111,24 +79,15 @@ var (
 	commit  = "unknown"
 )
 
-const usageHead = `nodelocaldns is the DNS cache of a Kubernetes node.
-
-Usage:
-  nodelocaldns [FLAG...]                        run until SIGTERM; SIGUSR1 reloads
-  nodelocaldns render [FLAG...]                 print the Corefile that these flags would run
-  nodelocaldns render manifests [FLAG...]       print the manifest for a cluster; -help has its flags
-  nodelocaldns status [-o json]                 say what is wrong with the cache of this node; -help has its flags
-  nodelocaldns cleanup [-interfacename NAME]    remove the link, rules and tables that a cache left behind
-  nodelocaldns kubelet-dns [FLAG...]            name the cache to new pods of this node; -help has its flags
-  nodelocaldns wait                             do nothing until SIGTERM, for the pods of a DaemonSet
-  nodelocaldns version                          print the version
-
-Without any flag it serves on 169.254.20.10 and asks the servers of /etc/resolv.conf.
-`
-
 // usage prints the help text.
 func usage(w io.Writer) {
-	fmt.Fprint(w, usageHead)
+	fmt.Fprint(w, "nodelocaldns is the DNS cache of a Kubernetes node.\n\nUsage:\n")
+	line := func(call, does string) { fmt.Fprintf(w, "  %-45s %s\n", strings.TrimSpace("nodelocaldns "+call), does) }
+	line("[FLAG...]", "run until SIGTERM; SIGUSR1 reloads")
+	for _, c := range subcommands() {
+		line(strings.TrimSpace(c.name+" "+c.args), c.does)
+	}
+	fmt.Fprint(w, "\nWithout any flag it serves on 169.254.20.10 and asks the servers of /etc/resolv.conf. Each command has a -help of its own.\n")
 	options.PrintFlags(w)
 }
 
@@ -141,56 +100,4 @@ func versionLine() string {
 func versionText() string {
 	return fmt.Sprintf("nodelocaldns %s (commit %s)\n%s %s\n%s %s/%s\n", version, commit,
 		coremain.CoreName, coremain.CoreVersion, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-}
-
-// render prints the Corefile that o would run, and writes no file.
-func render(o *options.Options, stdout, stderr io.Writer) error {
-	note := func(s string) { fmt.Fprintln(stderr, "nodelocaldns:", s) }
-	if err := rendering.NewFinder(o, 0, note).Resolve(); err != nil {
-		return err
-	}
-	c, err := rendering.New(o, thePlugins).Render()
-	if err != nil {
-		return err
-	}
-	for _, w := range c.Warnings {
-		note("warning: " + w)
-	}
-	_, err = stdout.Write(c.Text)
-	return err
-}
-
-// cleanup removes what a cache of this project, or the reference, left on this node.
-func cleanup(args []string, stdout io.Writer) error {
-	var name string
-	fs := options.NewFlagSet("cleanup")
-	options.Define(fs, "interfacename", hostnet.DefaultInterface, options.InterfaceName, &name, "`NAME` of the link")
-	switch err := options.ParseArgs(fs, args); {
-	case errors.Is(err, flag.ErrHelp):
-		usage(stdout)
-		return nil
-	case err != nil:
-		return options.UsageError{Err: err}
-	}
-	removed, err := hostnet.Cleanup(name)
-	for _, what := range removed {
-		fmt.Fprintln(stdout, "removed", what)
-	}
-	if len(removed) == 0 && err == nil {
-		fmt.Fprintln(stdout, "nothing to remove")
-	}
-	return err
-}
-
-// wait does nothing until a signal ends it. It is for the main container of a DaemonSet whose init container does all the work:
-// the image has no shell, and Kubernetes restarts a container that ends.
-func wait(args []string, stdout io.Writer) error {
-	if len(args) > 0 {
-		return options.UsageError{Err: fmt.Errorf("unexpected argument %q", args[0])}
-	}
-	sigs := make(chan os.Signal, 1)
-	signal.Notify(sigs, syscall.SIGINT, syscall.SIGTERM)
-	fmt.Fprintln(stdout, "waiting for SIGTERM")
-	<-sigs
-	return nil
 }

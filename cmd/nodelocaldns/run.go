@@ -155,12 +155,12 @@ func (l *lifecycle) serve(start func() (*caddy.Instance, error), load caddy.Load
 
 // configure sets what caddy and CoreDNS keep in package variables.
 func configure(o *options.Options) error {
-	if err := logwriter.Install(); err != nil {
+	if err := logwriter.Install(o.LogTimestamps); err != nil {
 		return fmt.Errorf("setting up the log: %w", err)
 	}
 	o.Memory = memlimit.Set(o.Memory)
 	signal.Ignore(syscall.SIGPIPE) // when nobody reads stdout or stderr any more, the cache serves on
-	golog.SetFlags(0)              // as CoreDNS; who collects the logs adds the time
+	golog.SetFlags(0)              // as CoreDNS; who collects the logs adds the time, or logwriter
 	caddy.Quiet = true
 	caddy.PidFile = o.PIDFile
 	dnsserver.Quiet = o.Quiet

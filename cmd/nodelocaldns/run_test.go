@@ -186,7 +186,7 @@ func TestRunLastGood(t *testing.T) {
 	p.stop(t, syscall.SIGKILL)
 	for _, broken := range []struct{ more, fault string }{
 		{"nonsense", base + `:7: unknown directive "nonsense"`}, // found before the start
-		{"forward .", "plugin/forward: "},                       // by the start
+		{"forward .", base + ":7: forward .: arguments are"},    // by the start
 	} {
 		writeFile(t, dir, "Corefile.base", text("192.0.2.2", broken.more))
 		p = start()
@@ -201,6 +201,10 @@ func TestRunLastGood(t *testing.T) {
 		writeFile(t, dir, "Corefile.base", text("192.0.2.1", ""))
 		awaitAnswer(t, port, "192.0.2.1")
 		valid("1")
+		writeFile(t, dir, "Corefile.base", text("192.0.2.1", "cache {\n        prefetch 5 5\n    }"))
+		eventually(t, "a reload that is refused", func() bool {
+			return p.said("[ERROR] plugin/nodelocal: Keeping the running configuration: " + base + ":8: cache: prefetch 5 5: a duration needs a unit, such as 5s")
+		})
 		if code := p.stop(t, syscall.SIGTERM); code != 0 {
 			t.Errorf("exit code %d", code)
 		}

@@ -25,17 +25,23 @@ func notify() chan os.Signal {
 	return sigs
 }
 
+// sameSignal is the time after a signal in which another one is the same wish: timeout(1) signals its child and then the
+// child's group.
+const sameSignal = time.Second
+
 // handle acts on signals until sigs is closed, and sends exit codes. It never blocks, so it notices a second SIGTERM while the
 // shutdown by the first is under way. exit needs room for all codes that can come.
 func (l *lifecycle) handle(sigs <-chan os.Signal, exit chan<- int) {
+	var first time.Time
 	forced := false
 	for sig := range sigs {
 		switch sig {
 		case syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT:
 			if l.end() {
+				first = l.now()
 				go func() { exit <- l.shutdown(sig.String()) }()
 				log.Infof("Shutting down: %s", sig)
-			} else if !forced {
+			} else if !forced && l.now().Sub(first) >= sameSignal {
 				forced = true
 				log.Warningf("Shutting down at once: a second signal (%s)", sig)
 				exit <- exitForced

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/coredns/caddy"
 )
@@ -61,9 +62,49 @@ func TestShutdownCallbackFails(t *testing.T) {
 	}
 }
 
+// clock returns a clock that says, at each look, the next of the given times after the first look.
+func clock(after ...time.Duration) func() time.Time {
+	begin, looks := time.Now(), -1
+	return func() time.Time {
+		if looks++; looks == 0 {
+			return begin
+		}
+		return begin.Add(after[looks-1])
+	}
+}
+
+// TestSignalTwice: what timeout(1) sends is one SIGTERM. A signal after more than a second ends the process at once.
+func TestSignalTwice(t *testing.T) {
+	l, p := newLife(t)
+	l.now = clock(time.Millisecond, sameSignal-1, sameSignal)
+	logs := captureLogs(t)
+	mustStart(t, l)
+	reached, hang := make(chan struct{}), make(chan struct{})
+	p.do("final 1", func() error { close(reached); <-hang; return nil })
+	send, exit := signaled(t, l)
+	send(syscall.SIGTERM)
+	<-reached
+	send(syscall.SIGTERM)
+	send(syscall.SIGTERM)
+	send(syscall.SIGHUP) // has been received when the one before has been acted on
+	if len(exit) > 0 {
+		t.Errorf("exit code %d within a second", <-exit)
+	}
+	if text := logs.take(); strings.Contains(text, "at once") {
+		t.Errorf("within a second the log says %q", text)
+	}
+	send(syscall.SIGTERM)
+	if code := <-exit; code != exitForced {
+		t.Errorf("exit code %d", code)
+	}
+	close(hang)
+	<-exit
+}
+
 // TestSecondSignal must not wait for the first.
 func TestSecondSignal(t *testing.T) {
 	l, p := newLife(t)
+	l.now = clock(sameSignal)
 	captureLogs(t)
 	mustStart(t, l)
 	reached, hang := make(chan struct{}), make(chan struct{})
@@ -164,6 +205,7 @@ func TestSignalDuringStart(t *testing.T) {
 func TestHangingStart(t *testing.T) {
 	hang := make(chan struct{})
 	code, err := serve(t, func(send func(os.Signal)) error {
+		theLifecycle.now = clock(sameSignal)
 		send(syscall.SIGTERM)
 		send(syscall.SIGTERM)
 		<-hang

@@ -99,7 +99,7 @@ func (s *starter) tryStandIn(c standIn) (*caddy.Instance, error) {
 	}
 	inst, err := s.launch(c.Input())
 	if err != nil {
-		return nil, rendering.Explain(err, s.Opts.Port)
+		return nil, explained(err, c.Corefile, s.Opts.Port)
 	}
 	return inst, nil
 }

@@ -205,7 +205,7 @@ func TestStandInFails(t *testing.T) {
 	writeFile(t, n.dir, "Corefile.base", ".:53 {\n    nothing\n}\n")
 	s, _ = startOn(t, n, flags, refuseWord("forward", errors.New("plugin/forward: as the test wants")))
 	_, err := s.start()
-	want := path + `:2: unknown directive "nothing"` + "\nthe last configuration that worked cannot run either: plugin/forward: as the test wants"
+	want := path + `:2: unknown directive "nothing"` + "\nthe last configuration that worked cannot run either: Corefile:6: forward: as the test wants"
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
@@ -290,7 +290,7 @@ func TestKeeperWithoutNameservers(t *testing.T) {
 func TestExplained(t *testing.T) {
 	c := rendering.Corefile{Path: "Corefile", Text: []byte(".:53 {\n    prometheus 9253\n}\n")}
 	for err, want := range map[error]string{
-		errors.New("plugin/prometheus: address 9253: missing port in address"):                         "Corefile:2: plugin/prometheus: address 9253: missing port in address",
+		errors.New("plugin/prometheus: address 9253: missing port in address"):                         `Corefile:2: prometheus 9253: "9253" lacks a port: want ADDRESS:PORT, or :PORT for all addresses`,
 		fmt.Errorf("plugin/prometheus: %w", nodelocal.NetworkError{Err: errors.New("no such device")}): "plugin/prometheus: no such device",
 		errors.New("Listen: listen tcp 10.0.0.1:53: bind: permission denied"):                          "listening on 10.0.0.1:53 (tcp): permission denied: this port needs root or CAP_NET_BIND_SERVICE",
 	} {

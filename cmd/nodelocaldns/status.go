@@ -4,14 +4,12 @@ package main
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/coremain"
 
 	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
@@ -91,20 +89,6 @@ func (j *journal) refused(err error) {
 // standsIn notes that c serves in place of what the files say.
 func (j *journal) standsIn(c standIn) {
 	j.note(func(p *status.Process) { p.StandIn, p.Fault = c.name, oneLine(c.fault) })
-}
-
-// caddyStep is what caddy puts in front of an error of a reload.
-const caddyStep = "starting with listener file descriptors: "
-
-// reloadFault returns the error of a reload to input, with file and line. err is nil after a panic, which caddy logs.
-func reloadFault(err error, input caddy.Input) error {
-	if err == nil {
-		return errors.New("the reload broke off: see the log")
-	}
-	if text, cut := strings.CutPrefix(err.Error(), caddyStep); cut {
-		err = errors.New(text)
-	}
-	return rendering.Located(err, rendering.Corefile{Path: input.Path(), Text: input.Body()})
 }
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -9,9 +9,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/coredns/caddy"
-
-	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/rendering"
 	"github.com/nodelocaldns/nodelocaldns/internal/status"
 )
 
@@ -42,23 +39,6 @@ func TestJournal(t *testing.T) {
 	at("refused", "3e23e8160039, okCorefile:3: worse, , Corefile:3: worse")
 	j.valid()
 	at("mended without a reload", "3e23e8160039, okCorefile:3: worse, , ")
-}
-
-func TestReloadFault(t *testing.T) {
-	input := caddy.CaddyfileInput{Filepath: "/etc/Corefile", Contents: []byte(".:53 {\n    cache {\n        prefetch 500 5\n    }\n}\n"), ServerTypeName: rendering.ServerType}
-	for text, want := range map[string]string{
-		"": "the reload broke off: see the log",
-		"starting with listener file descriptors: plugin/cache: missing unit": "/etc/Corefile:2: plugin/cache: missing unit",
-		"/etc/Corefile:2: any": "/etc/Corefile:2: any",
-	} {
-		var err error
-		if text != "" {
-			err = errors.New(text)
-		}
-		if got := reloadFault(err, input).Error(); got != want {
-			t.Errorf("%s: got %s, want %s", text, got, want)
-		}
-	}
 }
 
 // TestRunStatus asks a process with a state directory, and one with none.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/status"
 )
 
 func TestKubeletDNSCommandErrors(t *testing.T) {
@@ -44,4 +46,34 @@ func TestWait(t *testing.T) {
 	if _, stderr, code := result(t, program(t, "wait", "1")); code != exitUsage {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
+}
+
+// TestTop reads two tables.
+func TestTop(t *testing.T) {
+	dir := t.TempDir()
+	defer status.Provide("busiest", func(r *status.Report) { r.Busiest = &status.Busiest{Seconds: 10, Queries: 30} })()
+	s, err := status.Serve(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	cmd := program(t, "top", "-statedir", dir, "-interval", "100ms")
+	cmd.Env = append(cmd.Env, "PATH=") // no kubectl
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	tables := 0
+	for lines := bufio.NewScanner(stdout); tables < 2 && lines.Scan(); {
+		if lines.Text() == "3.0 queries/s in the last 10.0 s" {
+			tables++
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil || tables < 2 {
+		t.Errorf("%d tables; %v", tables, err)
+	}
+	_ = cmd.Wait() // ended by the signal
 }

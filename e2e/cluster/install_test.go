@@ -62,6 +62,17 @@ func (c *Cluster) installCache(t *testing.T) {
 	}
 	took := c.WaitRollout(t, "daemonsets", "node-local-dns")
 	t.Logf("all caches ready after %s", took)
+	c.isOn(t)
+}
+
+// isOn asks as the README tells a user to.
+func (c *Cluster) isOn(t *testing.T) {
+	t.Helper()
+	c.Kubectl(t, "-n", "kube-system", "rollout", "status", "daemonset/node-local-dns")
+	c.Kubectl(t, "-n", "kube-system", "get", "pods", "-l", "k8s-app=node-local-dns", "-o", "wide")
+	if log := c.Kubectl(t, "-n", "kube-system", "logs", "-l", "k8s-app=node-local-dns", "--prefix", "--tail=-1"); !strings.Contains(log, "Steering on: ") {
+		t.Errorf("the log does not say that steering is on:\n%s", log)
+	}
 }
 
 // singleFile runs the guide's lines for kube-proxy in iptables mode, word for word, on a copy of the file.

@@ -120,6 +120,9 @@ func (n *Network) takeTurn() (*instance.Claim, error) {
 
 // carryOut does steps until one fails, and returns how many it has done.
 func (n *Network) carryOut(steps []step) (done int, err error) {
+	if changesRules(steps) {
+		defer n.forgetOwn()
+	}
 	for i, s := range steps {
 		if err := n.do(s); err != nil {
 			return i, err
@@ -127,6 +130,9 @@ func (n *Network) carryOut(steps []step) (done int, err error) {
 	}
 	return len(steps), nil
 }
+
+// forgetOwn forgets the changes of nf_tables until now: this instance has made some.
+func (n *Network) forgetOwn() { n.changes.Forget(n.changes.Seen()) }
 
 // do does one step. The book follows when rules or link have.
 func (n *Network) do(s step) error {

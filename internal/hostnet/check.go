@@ -9,7 +9,10 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/conntrack"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/fallback"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/instance"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/nftables"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
 )
 
 // Findings are what a Check saw. They hold after an error, too.
@@ -17,7 +20,19 @@ type Findings struct {
 	Peers   string   // who the other instances on the node are; empty: there is none
 	Skipped bool     // rules and fallback table were not looked at, as they are another instance's business, too
 	Broken  []string // what somebody has changed: "rules", "fallback"; it was put back, if there is no error
+	By      string   // the processes that may have done it, as "nft (pid 4711)", of the host; empty: the kernel does not tell
 	Bare    bool     // rules were seen to be missing, and are not back
+}
+
+// NameOf returns where an object of Findings.Broken is, for the log; firewall is that of the Status.
+func NameOf(object, firewall string) string {
+	switch {
+	case object == "fallback":
+		return "table " + fallback.Name
+	case firewall == NFTables:
+		return "table " + nftables.Table
+	}
+	return "chains " + steering.ChainPrefix + "*"
 }
 
 // Check looks whether rules and fallback table are as Apply left them, and puts back what somebody has changed. With thorough it
@@ -30,6 +45,7 @@ func (n *Network) Check(thorough bool) (f Findings, err error) {
 	f.Peers = n.peerNames(alone)
 	if !alone && (!thorough || len(n.steered()) == 0) {
 		f.Skipped, f.Bare = true, n.trust == bare
+		n.forgetOwn()
 		return f, nil
 	}
 	err = n.inherit()
@@ -37,7 +53,9 @@ func (n *Network) Check(thorough bool) (f Findings, err error) {
 		err = n.followUplinks()
 	}
 	if err == nil {
+		seen := n.changes.Seen() // these cannot have broken what is intact below
 		f.Broken, err = n.intact(thorough)
+		f.By = n.blame(seen, f.Broken)
 	}
 	if err == nil && n.trust <= bare {
 		n.trust = sure
@@ -50,6 +68,17 @@ func (n *Network) Check(thorough bool) (f Findings, err error) {
 	}
 	f.Bare = n.trust == bare
 	return f, err
+}
+
+// blame returns who may have broken something. A thing that could not be put back was broken by whom an earlier look has found.
+func (n *Network) blame(seen int, broken []string) string {
+	if len(broken) == 0 {
+		n.changes.Forget(seen)
+		n.culprit = ""
+	} else if by := n.changes.By(); by != "" {
+		n.culprit = by
+	}
+	return n.culprit
 }
 
 // peerNames asks for the holders of the names once: it takes a look at all descriptors of all processes.
@@ -77,6 +106,7 @@ func (n *Network) inherit() error {
 		return nil // one that has come since
 	}
 	err = n.whileRenewing(n.clearLeftovers)
+	n.forgetOwn()
 	n.leftovers = err != nil
 	return err
 }

@@ -5,6 +5,7 @@ package hostnet
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ func finding(n *Network, thorough bool) string {
 	if f.Peers != "" {
 		f.Peers = "a peer"
 	}
+	f.By = regexp.MustCompile(`\d+`).ReplaceAllString(f.By, "PID")
 	return fmt.Sprintf("%+v %v", f, err != nil)
 }
 
@@ -42,12 +44,12 @@ func TestCheck(t *testing.T) {
 		want  string
 		state State
 	}{
-		{"true", nil, "{Peers: Skipped:false Broken:[] Bare:false} false", Steered},
-		{"nft delete table ip " + fallback.Name, nil, "{Peers: Skipped:false Broken:[fallback] Bare:false} false", Steered},
-		{"nft flush ruleset", ErrLocked, "{Peers: Skipped:false Broken:[rules fallback] Bare:true} true", Steered},
-		{"true", ErrLocked, "{Peers: Skipped:false Broken:[rules] Bare:true} true", Steered},
-		{"true", nil, "{Peers: Skipped:false Broken:[rules] Bare:false} false", Settling},
-		{"true", nil, "{Peers: Skipped:false Broken:[] Bare:false} false", Settling},
+		{"true", nil, "{Peers: Skipped:false Broken:[] By: Bare:false} false", Steered},
+		{"nft delete table ip " + fallback.Name, nil, "{Peers: Skipped:false Broken:[fallback] By:nft (pid PID) Bare:false} false", Steered},
+		{"nft flush ruleset", ErrLocked, "{Peers: Skipped:false Broken:[rules fallback] By:nft (pid PID) Bare:true} true", Steered},
+		{"true", ErrLocked, "{Peers: Skipped:false Broken:[rules] By:nft (pid PID) Bare:true} true", Steered},
+		{"true", nil, "{Peers: Skipped:false Broken:[rules] By:nft (pid PID) Bare:false} false", Settling},
+		{"true", nil, "{Peers: Skipped:false Broken:[] By: Bare:false} false", Settling},
 	} {
 		nettest.Command(t, "sh", "-c", step.flush)
 		if step.flush == "nft flush ruleset" { // an answer leaves without rules
@@ -75,7 +77,7 @@ func TestCheckBesideAPeer(t *testing.T) {
 	n := open(t, testConfig())
 	defer closeNetwork(t, n)
 	other := open(t, testConfig())
-	const skipped = "{Peers:a peer Skipped:true Broken:[] Bare:false} false"
+	const skipped = "{Peers:a peer Skipped:true Broken:[] By: Bare:false} false"
 	for _, thorough := range []bool{false, true} {
 		if got := finding(n, thorough); got != skipped {
 			t.Errorf("it steers nothing, thorough %t: %s", thorough, got)
@@ -87,7 +89,7 @@ func TestCheckBesideAPeer(t *testing.T) {
 	if got := finding(n, false); got != skipped {
 		t.Errorf("it steers: %s", got)
 	}
-	if got := finding(n, true); got != "{Peers:a peer Skipped:false Broken:[] Bare:false} false" {
+	if got := finding(n, true); got != "{Peers:a peer Skipped:false Broken:[] By: Bare:false} false" {
 		t.Errorf("a thorough look: %s", got)
 	}
 	if f, err := n.Check(true); err != nil || !strings.HasPrefix(f.Peers, "udp 127.53.0.2:60 is held by pid ") {
@@ -103,8 +105,8 @@ func TestCheckBesideAPeer(t *testing.T) {
 	}
 	closeNetwork(t, other)
 	for _, want := range []string{
-		"{Peers: Skipped:false Broken:[rules fallback] Bare:false} false",
-		"{Peers: Skipped:false Broken:[] Bare:false} false",
+		"{Peers: Skipped:false Broken:[rules fallback] By: Bare:false} false", // by this process, too
+		"{Peers: Skipped:false Broken:[] By: Bare:false} false",
 	} {
 		if got := finding(n, false); got != want {
 			t.Errorf("alone again: got %s\nwant %s", got, want)

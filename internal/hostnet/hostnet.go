@@ -65,7 +65,7 @@ type (
 	Uplink = uplink.Uplink
 )
 
-// What an Event reports: the link has gone, one of its addresses, or link or address of another instance.
+// What an Event says is gone: the link has gone, one of its addresses, or link or address of another instance.
 const (
 	LinkGone    = link.LinkGone
 	AddressGone = link.AddressGone

@@ -114,7 +114,8 @@ func (n *Network) abandon() error {
 // release ends the watch, and gives back the turn and then the name.
 func (n *Network) release() {
 	n.watcher.Stop()
+	n.changes.Close()
 	n.turn.Release()
 	n.name.Release()
-	n.watcher, n.turn, n.name = nil, nil, nil
+	n.watcher, n.changes, n.turn, n.name = nil, nil, nil, nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,8 @@ type Network struct {
 	putBack   bool            // the link had gone, which Renew has still to report
 	uplinks   []Uplink        // the interfaces of the default routes
 	arp       sync.Once       // the log says that the ARP table could not be set
+	changes   *nft.Changes    // who changed nf_tables since the last look; nil: nobody knows
+	culprit   string          // who broke what Check could not put back yet; empty: nobody knows
 	warnings  []string
 	events    chan Event
 	watcher   *link.Watcher // nil: nothing is watched
@@ -63,6 +66,9 @@ type Firewall interface {
 	String() string
 }
 
+// roomForEvents is as many events as come at once when somebody removes all addresses.
+const roomForEvents = 8
+
 // Open takes possession of the node's network. Open removes what dead predecessors and the reference left, sets the fallback table,
 // and then puts the addresses on the link. It steers nothing: all addresses are standing. Addresses without rules do no harm; rules
 // without a server would. After an error nothing is left but the fallback table.
@@ -74,7 +80,8 @@ func Open(cfg Config) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{book: book{cfg: cfg}, slot: slot, name: name, events: make(chan Event, 1)}
+	n := &Network{book: book{cfg: cfg}, slot: slot, name: name, events: make(chan Event, roomForEvents)}
+	n.changes, _ = nft.NewChanges() // only the log is poorer without it
 	if err := n.open(); err != nil {
 		return nil, errors.Join(err, n.abandon())
 	}
@@ -119,6 +126,8 @@ func (n *Network) have() have { return have{n.book, n.trust, n.fallback != nil} 
 type Status struct {
 	Addresses   Addresses
 	Network     string    // the link and the firewall backend
+	Link        string    // TUN, Dummy or None
+	Firewall    string    // the backend: iptables-nft, iptables-legacy, nftables or None
 	Renewed     time.Time // when the last renewal of the lease began. A lease that is over since then ran out as this process did not run.
 	TurnAwaited time.Time // since when another instance has had the turn at each attempt of this one; zero: it has not
 	Uplinks     []Uplink  // as last seen; none if the rules are somebody else's or Config.Uplink is UplinkOpen
@@ -130,10 +139,20 @@ type Status struct {
 func (n *Network) Status() Status {
 	s := Status{
 		Addresses: slices.Clone(n.addrs), Network: fmt.Sprintf("%s, %s", n.link, n.firewall), Renewed: n.renewed,
+		Link: kind(n.cfg.Link, n.link), Firewall: kind(n.cfg.Firewall, n.firewall),
 		TurnAwaited: n.missed.since(time.Now()), Uplinks: n.uplinks, Fallback: n.fallback.Addresses(), Warnings: n.warnings,
 	}
 	n.warnings = nil
 	return s
+}
+
+// kind returns the kind of a link or firewall, which the text of each begins with, or None if the configuration wants none.
+func kind(wanted string, what any) string {
+	if wanted == None {
+		return None
+	}
+	name, _, _ := strings.Cut(fmt.Sprint(what), " ")
+	return name
 }
 
 // alone reports whether no other instance runs on this node.

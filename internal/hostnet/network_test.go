@@ -122,7 +122,7 @@ func TestRepairsLink(t *testing.T) {
 	defer closeNetwork(t, n)
 	nettest.Command(t, "ip", "link", "del", "nodelocaldns")
 	eventually(t, "an event", func() bool { return len(n.Events()) > 0 })
-	if e := <-n.Events(); e != LinkGone && e != AddressGone {
+	if e := <-n.Events(); e.Gone != LinkGone && e.Gone != AddressGone {
 		t.Errorf("event %q", e)
 	}
 	if repaired, err := n.Renew(); !repaired || err != nil {
@@ -132,7 +132,7 @@ func TestRepairsLink(t *testing.T) {
 	eventually(t, "an event", func() bool {
 		select {
 		case e := <-n.Events():
-			return e == AddressGone
+			return e.Gone == AddressGone
 		default:
 			return false
 		}
@@ -167,7 +167,7 @@ func TestTwoInstances(t *testing.T) {
 	}
 	closeNetwork(t, a)
 	eventually(t, "an event", func() bool { return len(b.Events()) > 0 })
-	if e := <-b.Events(); e != PeerGone {
+	if e := <-b.Events(); e.Gone != PeerGone {
 		t.Errorf("event %q", e)
 	}
 	if broken, err := b.intact(false); len(broken) == 0 || err != nil {

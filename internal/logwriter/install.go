@@ -22,8 +22,9 @@ var (
 )
 
 // Install lets the loggers of CoreDNS and of package log write to os.Stdout through a Writer. Output on os.Stdout goes through the
-// Writer, too. The program that owns the log calls Install. A second call changes nothing.
-func Install() error {
+// Writer, too. With stamps each line begins with its time (RFC 3339, UTC, milliseconds). The program that owns the log calls
+// Install. A second call changes nothing.
+func Install(stamps bool) error {
 	mu.Lock()
 	defer mu.Unlock()
 	if installed != nil {
@@ -33,7 +34,7 @@ func Install() error {
 	if err != nil {
 		return err
 	}
-	installed = New(os.Stdout)
+	installed = newWriter(os.Stdout, stamps)
 	os.Stdout = to // CoreDNS prints its zones to os.Stdout at each load
 	go relay(from, installed)
 	clog.SetOutput(installed)

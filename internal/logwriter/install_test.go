@@ -42,7 +42,7 @@ func expect(t *testing.T, s *bufio.Scanner, want string) {
 func TestInstall(t *testing.T) {
 	s := uninstalled(t)
 	for range 2 {
-		if err := Install(); err != nil {
+		if err := Install(false); err != nil {
 			t.Fatal(err)
 		}
 	}

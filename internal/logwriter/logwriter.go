@@ -46,17 +46,22 @@ type Writer struct {
 	out  io.Writer
 	rate rate
 	wake chan struct{} // a line or a flush waits
+	// stamps says that each line begins with its time. It does not change.
+	stamps bool
 
 	mu     sync.Mutex // not held during a write
 	lines  [][]byte
 	octets int             // sum of the lengths of lines
+	begun  bool            // the last of lines has no end yet: relay copies long lines in pieces
 	lost   int             // lines that were dropped since the queue was full; all lines are dropped until half of it is free
 	idle   []chan struct{} // closed when all lines are written
 }
 
 // New returns a Writer to out. Its goroutine lives as long as the process.
-func New(out io.Writer) *Writer {
-	w := &Writer{out: out, wake: make(chan struct{}, 1)}
+func New(out io.Writer) *Writer { return newWriter(out, false) }
+
+func newWriter(out io.Writer, stamps bool) *Writer {
+	w := &Writer{out: out, wake: make(chan struct{}, 1), stamps: stamps}
 	w.rate = rate{report: func(line string) { w.put([]byte(line)) }, kinds: map[string]*bucket{}}
 	go w.run()
 	return w
@@ -100,8 +105,15 @@ func (w *Writer) mention() {
 	}
 }
 
+// stampLayout is RFC 3339 with milliseconds, in UTC.
+const stampLayout = "2006-01-02T15:04:05.000Z "
+
 // queue appends a line. The caller holds mu.
 func (w *Writer) queue(line []byte) {
+	if w.stamps && !w.begun {
+		line = append(time.Now().UTC().AppendFormat(nil, stampLayout), line...)
+	}
+	w.begun = !bytes.HasSuffix(line, []byte("\n"))
 	w.lines = append(w.lines, line)
 	w.octets += len(line)
 	w.awake()

@@ -172,6 +172,19 @@ func Drop() []Expr {
 		nested(unix.NFTA_IMMEDIATE_DATA, nested(unix.NFTA_DATA_VERDICT, num(unix.NFTA_VERDICT_CODE, 0))))}
 }
 
+// Reject answers a packet of protocol udp or tcp that the host does not want, as a host does on which nobody listens. In
+// prerouting it needs Linux 5.9.
+func Reject(f family.Family, proto string) Expr {
+	if proto == "tcp" {
+		return expr("reject", num(unix.NFTA_REJECT_TYPE, unix.NFT_REJECT_TCP_RST))
+	}
+	code := byte(3) // ICMP_PORT_UNREACH
+	if f == family.IPv6 {
+		code = 4 // ICMPV6_PORT_UNREACH
+	}
+	return expr("reject", num(unix.NFTA_REJECT_TYPE, unix.NFT_REJECT_ICMP_UNREACH), raw(unix.NFTA_REJECT_ICMP_CODE, []byte{code}))
+}
+
 // DestinationNAT maps the connection to a.
 func DestinationNAT(a netip.Addr) []Expr {
 	return []Expr{exprImmediate(a.AsSlice()), expr("nat", num(unix.NFTA_NAT_TYPE, unix.NFT_NAT_DNAT),

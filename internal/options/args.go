@@ -16,7 +16,7 @@ import (
 )
 
 // Commands are the words that may be the first argument.
-var Commands = []string{"render", "status", "cleanup", "kubelet-dns", "wait", "version", "help"}
+var Commands = []string{"render", "status", "check", "top", "cleanup", "kubelet-dns", "wait", "version", "help"}
 
 // ParseSub parses the args of a subcommand. For -help it prints head and the flags, and returns true. The error is a UsageError.
 func ParseSub(fs *flag.FlagSet, args []string, head string, stdout io.Writer) (helped bool, err error) {

@@ -45,7 +45,7 @@ type Options struct {
 	StateDir string         // empty: nothing outlives the process
 	PIDFile  string
 
-	ReloadWithSignal, Quiet, Plugins, Version, Help bool
+	ReloadWithSignal, Quiet, LogTimestamps, Plugins, Version, Help bool
 
 	Mode Mode
 
@@ -100,6 +100,11 @@ func Parse(args []string) (*Options, error) {
 	case err != nil:
 		return nil, UsageError{err}
 	}
+	return o, o.parsed(fs)
+}
+
+// parsed notes which flags of fs were given, and resolves what they say together. Its error is a UsageError.
+func (o *Options) parsed(fs *flag.FlagSet) error {
 	fs.Visit(func(f *flag.Flag) { o.Given[f.Name] = true })
 	for _, row := range Table {
 		if o.Given[row.Flag] && row.effect != process {
@@ -108,9 +113,9 @@ func Parse(args []string) (*Options, error) {
 	}
 	slices.Sort(o.Words)
 	if err := o.reconcile(); err != nil {
-		return nil, UsageError{err}
+		return UsageError{err}
 	}
-	return o, nil
+	return nil
 }
 
 // FlagSet declares the flags of Table, and sets the defaults. It is a set of its own since the prometheus plugin imports

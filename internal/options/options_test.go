@@ -80,6 +80,7 @@ func TestOptions(t *testing.T) {
 		{"-fallback 10.96.0.10,fd00::1", func(o *Options) { o.Fallback = addrs("10.96.0.10", "fd00::1") }},
 		{"-fallback-zone 700", func(o *Options) { o.FallbackZone = 700 }},
 		{"-skipteardown -reloadwithsignal -quiet", func(o *Options) { o.SkipTeardown, o.ReloadWithSignal, o.Quiet = true, true, true }},
+		{"-log-timestamps", func(o *Options) { o.LogTimestamps = true }},
 		{"-dns.port 5353", func(o *Options) { o.Port = 5353 }},
 		{"-p 5353", func(o *Options) { o.Port = 5353 }},
 		{"-health-port 8081", func(o *Options) { o.HealthPort = 8081 }},

@@ -110,6 +110,8 @@ var Table = []Option{
 		Help: "write the process id to `FILE` when serving"},
 	{Flag: "quiet", Group: groupProcess, effect: process, bind: to(func(o *Options) *bool { return &o.Quiet }, boolean),
 		Help: "do not print zones and version at start"},
+	{Flag: "log-timestamps", Group: groupProcess, effect: process, bind: to(func(o *Options) *bool { return &o.LogTimestamps }, boolean),
+		Help: "begin each line of the log with its time, where nothing that collects the log adds one"},
 	{Flag: "plugins", Group: groupProcess, effect: process, bind: to(func(o *Options) *bool { return &o.Plugins }, boolean),
 		Help: "list the plugins of this binary and exit"},
 	{Flag: "version", Group: groupProcess, effect: process, bind: to(func(o *Options) *bool { return &o.Version }, boolean),

@@ -55,16 +55,23 @@ func PrintFlag(w io.Writer, f *flag.Flag) {
 	fmt.Fprintf(w, "  -%s%s\n      %s\n", f.Name, strings.TrimSuffix(arg, "value"), text)
 }
 
+// PrintCorefileFlags prints the help text of the flags of Table that the Corefile depends on most.
+func PrintCorefileFlags(w io.Writer) { printGroup(w, new(Options).FlagSet(), groupCorefile) }
+
+func printGroup(w io.Writer, fs *flag.FlagSet, group string) {
+	fmt.Fprintf(w, "\n%s:\n", group)
+	for _, row := range Table {
+		if row.Group == group {
+			PrintFlag(w, fs.Lookup(row.Flag))
+		}
+	}
+}
+
 // PrintFlags prints the help text of all flags of Table.
 func PrintFlags(w io.Writer) {
 	fs := new(Options).FlagSet()
 	for _, group := range []string{groupCorefile, groupNetwork, groupPorts, groupProcess} {
-		fmt.Fprintf(w, "\n%s:\n", group)
-		for _, row := range Table {
-			if row.Group == group {
-				PrintFlag(w, fs.Lookup(row.Flag))
-			}
-		}
+		printGroup(w, fs, group)
 	}
 	fmt.Fprint(w, "  -help\n      print this text and exit\n") // known to package flag, but not in the set
 }

@@ -33,3 +33,6 @@ func Of(c *caddy.Controller) ([]caddyfile.ServerBlock, error) {
 	c.Set(key{}, blocks)
 	return blocks, nil
 }
+
+// Give has Of return blocks for the configuration of c, which caddy does not start.
+func Give(c *caddy.Controller, blocks []caddyfile.ServerBlock) { c.Set(key{}, blocks) }

@@ -5,6 +5,7 @@
 package shares
 
 import (
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -52,6 +53,16 @@ func New(max int, tell func(client netip.Addr, refused int)) *Places {
 // places of an IPv6 /64 are not counted together, since all pods of a Kubernetes node are in one /64 (kube-controller-manager,
 // -node-cidr-mask-size-ipv6).
 func Client(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+
+// Address returns the IP address of a. The zero address is the server itself: the questions with which cache, keep and
+// searchpath renew answers have no address.
+func Address(a net.Addr) netip.Addr {
+	if with, ok := a.(interface{ AddrPort() netip.AddrPort }); ok { // *net.UDPAddr, *net.TCPAddr
+		return with.AddrPort().Addr()
+	}
+	ap, _ := netip.ParseAddrPort(a.String()) // after an error ap has the zero address
+	return ap.Addr()
+}
 
 // Enter takes a place for client, a result of Client. A favoured query may use half of the reserve although its client holds its
 // share. After Admitted the caller must call Leave once.

@@ -5,6 +5,7 @@ package shares
 import (
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -185,5 +186,23 @@ func BenchmarkEnterLeave(b *testing.B) {
 		c := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
 		p.Enter(c, false)
 		p.Leave(c)
+	}
+}
+
+// other is an address that is no *net.UDPAddr.
+type other string
+
+func (o other) Network() string { return "" }
+func (o other) String() string  { return string(o) }
+
+func TestAddress(t *testing.T) {
+	udp := &net.UDPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 53}
+	for want, a := range map[string]net.Addr{"10.0.0.1": udp, "10.0.0.2": other("10.0.0.2:53"), "fd00::1": other("[fd00::1]:53"), "invalid IP": other("pipe")} {
+		if got := Address(a).Unmap().String(); got != want {
+			t.Errorf("%v: %s, want %s", a, got, want)
+		}
+	}
+	if a := Address(&net.UDPAddr{}); a.IsValid() {
+		t.Errorf("the server itself has the address %s", a)
 	}
 }

@@ -4,6 +4,7 @@ package sockets
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -39,7 +40,7 @@ func Holder(network string, at netip.AddrPort) string {
 		if !s.Bound || s.Local.Port() != at.Port() || !here {
 			continue
 		}
-		if owner := s.owner(); !slices.Contains(who, owner) {
+		if owner := s.Owner(); !slices.Contains(who, owner) {
 			who = append(who, owner)
 		}
 	}
@@ -52,9 +53,38 @@ func Holder(network string, at netip.AddrPort) string {
 	return fmt.Sprintf("%s %s is held by %s", network, at, strings.Join(who, " and "))
 }
 
-// owner names the process that has s. Processes of other containers cannot be seen without the host's process
+// Of returns the address that a listener at addr has; without an IP address that of all addresses.
+func Of(addr *net.TCPAddr) netip.AddrPort {
+	ip, ok := netip.AddrFromSlice(addr.IP)
+	if !ok {
+		ip = netip.IPv6Unspecified()
+	}
+	return netip.AddrPortFrom(ip.Unmap(), uint16(addr.Port))
+}
+
+// Listens reports whether this process listens for TCP connections at an address, or at that port of all addresses. Where /proc
+// does not say so, the answer is yes.
+func Listens(at netip.AddrPort) bool {
+	all, err := List("tcp")
+	if err != nil {
+		return true
+	}
+	own := map[string]bool{}
+	fds, _ := filepath.Glob("/proc/self/fd/*") // those of /proc/self/fd itself are gone by now
+	for _, fd := range fds {
+		if link, err := os.Readlink(fd); err == nil {
+			own[link] = true
+		}
+	}
+	return slices.ContainsFunc(all, func(s Socket) bool {
+		here := s.Local.Addr() == at.Addr() || s.Local.Addr().IsUnspecified()
+		return s.Bound && here && s.Local.Port() == at.Port() && own[fmt.Sprintf("socket:[%d]", s.inode)]
+	})
+}
+
+// Owner names the process that has s. Processes of other containers cannot be seen without the host's process
 // namespace; the user always can.
-func (s Socket) owner() string {
+func (s Socket) Owner() string {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*") // no process at all is an answer, too
 	for _, fd := range fds {
 		if link, err := os.Readlink(fd); err != nil || link != fmt.Sprintf("socket:[%d]", s.inode) {

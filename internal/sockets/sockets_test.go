@@ -53,3 +53,28 @@ func TestList(t *testing.T) {
 		}
 	}
 }
+
+func TestListens(t *testing.T) {
+	nettest.InNamespace(t)
+	for _, tt := range []struct{ listener, at string }{{"127.0.0.1:9253", "127.0.0.1:9253"}, {":9253", ":9253"}, {":9253", "127.0.0.1:9253"}, {"[::1]:9253", "[::1]:9253"}} {
+		addr, err := net.ResolveTCPAddr("tcp", tt.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		listener, err := net.Listen("tcp", tt.listener)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !Listens(Of(addr)) {
+			t.Errorf("%s: nobody listens at %s", tt.listener, tt.at)
+		}
+		other := Of(addr)
+		if other = netip.AddrPortFrom(other.Addr(), 9254); Listens(other) {
+			t.Errorf("%s: somebody listens at %s", tt.listener, other)
+		}
+		listener.Close()
+		if Listens(Of(addr)) {
+			t.Errorf("%s has been closed, and somebody listens at %s", tt.listener, tt.at)
+		}
+	}
+}

@@ -4,7 +4,6 @@ package fairshare
 
 import (
 	"context"
-	"net"
 	"net/netip"
 
 	"github.com/coredns/coredns/plugin"
@@ -39,7 +38,7 @@ func (f *Fairshare) Name() string { return "fairshare" }
 // the upstream, and with its option servfail answer other clients with SERVFAIL for the same name. The plugin errors would log
 // each refusal.
 func (f *Fairshare) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
-	client := shares.Client(addressOf(w.RemoteAddr()))
+	client := shares.Client(shares.Address(w.RemoteAddr()))
 	if v := f.places.Enter(client, false); v != shares.Admitted {
 		refusedTotal.WithLabelValues(f.zone, v.String()).Inc()
 		return dns.RcodeServerFailure, nil
@@ -48,16 +47,6 @@ func (f *Fairshare) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 	defer f.waiting.Dec()
 	defer f.places.Leave(client)
 	return plugin.NextOrFailure(f.Name(), f.Next, ctx, w, r)
-}
-
-// addressOf returns the IP address of a. The zero address is the server itself: the questions with which cache, keep and
-// searchpath renew answers have no address.
-func addressOf(a net.Addr) netip.Addr {
-	if with, ok := a.(interface{ AddrPort() netip.AddrPort }); ok { // *net.UDPAddr, *net.TCPAddr
-		return with.AddrPort().Addr()
-	}
-	ap, _ := netip.ParseAddrPort(a.String()) // after an error ap has the zero address
-	return ap.Addr()
 }
 
 // tell logs the client with the most refusals.

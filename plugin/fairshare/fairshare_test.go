@@ -103,25 +103,6 @@ func TestWhoHasItsShareIsRefused(t *testing.T) {
 	}
 }
 
-// other is an address that is no *net.UDPAddr.
-type other string
-
-func (o other) Network() string { return "" }
-func (o other) String() string  { return string(o) }
-
-func TestAddressOf(t *testing.T) {
-	for want, a := range map[string]net.Addr{
-		"10.0.0.1": udp("10.0.0.1"), "10.0.0.2": other("10.0.0.2:53"), "fd00::1": other("[fd00::1]:53"), "invalid IP": other("pipe"),
-	} {
-		if got := addressOf(a).Unmap().String(); got != want {
-			t.Errorf("%v: %s, want %s", a, got, want)
-		}
-	}
-	if a := addressOf(&net.UDPAddr{}); a.IsValid() {
-		t.Errorf("the server itself has the address %s", a)
-	}
-}
-
 func TestParse(t *testing.T) {
 	for text, want := range map[string]struct {
 		most int

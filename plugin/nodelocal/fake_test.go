@@ -198,7 +198,7 @@ func (f *fakeNetwork) Check(thorough bool) (found hostnet.Findings, err error) {
 }
 
 func (f *fakeNetwork) Status() hostnet.Status {
-	s := hostnet.Status{Network: "fake link, fake rules", Renewed: f.renewed, TurnAwaited: f.awaited, Uplinks: f.uplinks,
+	s := hostnet.Status{Network: "fake link, fake rules", Link: "fake", Firewall: "fake", Renewed: f.renewed, TurnAwaited: f.awaited, Uplinks: f.uplinks,
 		Fallback: f.fallback, Warnings: f.warnings}
 	f.warnings = nil
 	for _, a := range f.config.Addresses {

@@ -3,6 +3,7 @@
 package nodelocal
 
 import (
+	"cmp"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -59,28 +60,27 @@ var counters = map[string]*prometheus.CounterVec{
 }
 
 var (
-	// lastSync is when link, rules and fallback were last seen to be right.
+	// lastSync is when link, rules and fallback were last seen to be right; nil: they were not yet, or there is nothing to supervise.
 	lastSync atomic.Pointer[time.Time]
 	// lastRound is when the supervisor's last round ended; nil: it has done none, or there is nothing to supervise.
 	lastRound atomic.Pointer[time.Time]
 )
 
-// moment declares a gauge whose value is of a time, or, while there is none, never.
-func moment(at *atomic.Pointer[time.Time], name, help string, never float64, value func(time.Time) float64) {
+// moment declares a gauge of a time, in seconds since 1970; 0 while there is none.
+func moment(at *atomic.Pointer[time.Time], name, help string) {
 	promauto.NewGaugeFunc(prometheus.GaugeOpts{Namespace: plugin.Namespace, Subsystem: string(own), Name: name, Help: help}, func() float64 {
 		if t := at.Load(); t != nil {
-			return value(*t)
+			return float64(t.UnixMilli()) / 1000
 		}
-		return never
+		return 0
 	})
 }
 
 func init() {
-	moment(&lastSync, "last_sync_age_seconds", "Seconds since link, rules and fallback were last seen to be right; -1 before the first time.",
-		-1, func(t time.Time) float64 { return time.Since(t).Seconds() })
+	moment(&lastSync, "last_sync_timestamp_seconds",
+		"Unix time at which link, rules and fallback were last seen to be right; 0 before the first time, and if there is nothing to supervise.")
 	moment(&lastRound, "last_round_timestamp_seconds",
-		"Unix time of the end of the supervisor's last round, of which there is one a second; 0 if there is nothing to supervise.",
-		0, func(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 })
+		"Unix time of the end of the supervisor's last round, of which there is one a second; 0 if there is nothing to supervise.")
 	prometheus.MustRegister(steeringCollector{hostnet.IsLocal})
 	ConfigValid.Set(1)
 	leaseFailures.WithLabelValues()
@@ -105,13 +105,24 @@ func SetBuildInfo(version, revision string) {
 type steering struct {
 	config  hostnet.Config
 	steered []netip.Addr
+	kinds   []string // of link, firewall and fallback: the labels of infoDesc
 }
 
 // belief is the supervisor's last word on the steering; nil: there was none.
 var belief atomic.Pointer[steering]
 
-var steeringDesc = prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, string(own), "steering"),
-	"Whether DNS to the address is steered to this cache (1) or goes to the cluster DNS (0).", []string{"address"}, nil)
+// kinds returns what the metric info says of a network.
+func kinds(s hostnet.Status) []string {
+	return []string{s.Link, s.Firewall, cmp.Or(addrList(s.Fallback), hostnet.None)}
+}
+
+var (
+	steeringDesc = prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, string(own), "steering"),
+		"Whether DNS to the address is steered to this cache (1) or goes to the cluster DNS (0).", []string{"address"}, nil)
+	infoDesc = prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, string(own), "info"),
+		"A metric with a constant '1' value labeled by kind of link, firewall backend, and addresses for which the cluster DNS answers while the cache is away (fallback).",
+		[]string{"link", "firewall", "fallback"}, nil)
+)
 
 // A steeringCollector asks the kernel at each scrape, so that the metric is right while the supervisor stands still.
 type steeringCollector struct {
@@ -119,7 +130,10 @@ type steeringCollector struct {
 }
 
 // Describe implements prometheus.Collector.
-func (steeringCollector) Describe(out chan<- *prometheus.Desc) { out <- steeringDesc }
+func (steeringCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- steeringDesc
+	out <- infoDesc
+}
 
 // Collect implements prometheus.Collector.
 func (c steeringCollector) Collect(out chan<- prometheus.Metric) {
@@ -127,6 +141,7 @@ func (c steeringCollector) Collect(out chan<- prometheus.Metric) {
 	if s == nil {
 		return
 	}
+	out <- prometheus.MustNewConstMetric(infoDesc, prometheus.GaugeValue, 1, s.kinds...)
 	for _, a := range s.config.Addresses {
 		on := 0.0
 		if slices.Contains(s.steered, a) && s.leased() && c.isLocal(a) {

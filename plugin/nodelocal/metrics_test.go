@@ -26,7 +26,7 @@ func addrs(s string) (list []netip.Addr) {
 // believe publishes a steering until the end of the test.
 func believe(t *testing.T, c hostnet.Config, steered string) {
 	t.Helper()
-	old := belief.Swap(&steering{c, addrs(steered)})
+	old := belief.Swap(&steering{c, addrs(steered), []string{"tun", "nftables", "none"}})
 	t.Cleanup(func() { belief.Store(old) })
 }
 
@@ -61,13 +61,29 @@ func TestSteeringMetric(t *testing.T) {
 			r := prometheus.NewPedanticRegistry()
 			r.MustRegister(steeringCollector{func(a netip.Addr) bool { return slices.Contains(local, a) }})
 			families, err := r.Gather()
-			if err != nil || len(families) != 1 || len(families[0].Metric) != 2 {
+			if err != nil || len(families) != 2 || len(families[1].Metric) != 2 {
 				t.Fatalf("%v, %v", families, err)
 			}
-			if got := steeredOf(families[0]); got != tt.want {
+			if got := steeredOf(families[1]); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestInfoMetric: the labels say what the network is made of.
+func TestInfoMetric(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		status hostnet.Status
+		want   []string
+	}{
+		{"all", hostnet.Status{Link: hostnet.TUN, Firewall: "iptables-nft", Fallback: addrs("169.254.20.10 fd00::10")}, []string{"tun", "iptables-nft", "169.254.20.10 fd00::10"}},
+		{"nothing", hostnet.Status{Link: hostnet.None, Firewall: hostnet.None}, []string{"none", "none", "none"}},
+	} {
+		if got := kinds(tt.status); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
 	}
 }
 

@@ -116,6 +116,18 @@ func (n *node) parsed(stanza func() (settings, error)) {
 	n.stanza = stanza
 }
 
+// Parsed returns what is wrong with the stanza that was parsed last, beside its server block; nil: nothing is, or none was parsed.
+// A start finds the same fault when it begins to serve.
+func Parsed() error {
+	theNode.busy.lock()
+	defer theNode.busy.unlock()
+	if theNode.stanza == nil {
+		return nil
+	}
+	_, err := theNode.stanza()
+	return err
+}
+
 // fallbackOfStanza makes the fallback table that the stanza asks for, if there is one that can be read.
 func (n *node) fallbackOfStanza() ([]netip.Addr, error) {
 	if n.stanza == nil {

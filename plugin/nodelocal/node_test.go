@@ -494,7 +494,7 @@ func TestLeavingRenews(t *testing.T) {
 		b.must(b.n.take(leaves)())
 		b.pass(time.Second)
 		b.do(func() { b.fake.linkGone = true })
-		b.fake.events <- hostnet.LinkGone
+		b.fake.events <- hostnet.Event{Gone: hostnet.LinkGone}
 		b.pass(5 * time.Second)
 		if age := time.Since(b.fake.renewed); age > interval {
 			t.Errorf("the lease was last renewed %s ago", age)

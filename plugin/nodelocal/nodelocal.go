@@ -20,8 +20,10 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/busiest"
 	"github.com/nodelocaldns/nodelocaldns/internal/capture"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/shares"
 )
 
 // Nodelocal is the plugin's handler, in each server block of a Corefile that has the stanza. It answers the
@@ -38,6 +40,9 @@ func (*Nodelocal) Name() string { return "nodelocal" }
 // plugin counts or logs them.
 func (h *Nodelocal) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	if isSelfQuery(r) {
+		if !fromItself(w) {
+			busiest.Process.Handle(ctx, w, r) // a client that could hide a flood otherwise
+		}
 		return dns.RcodeSuccess, w.WriteMsg(selfAnswer(r, h.node.token))
 	}
 	switch probe, tooOften := h.node.loopCheck.Load().Note(w.RemoteAddr(), r); {
@@ -46,10 +51,17 @@ func (h *Nodelocal) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 	case probe:
 		// Nobody reads the answer. A server that ends must not wait for an upstream that does not answer it.
 		detached := &capture.Writer{Local: w.LocalAddr(), Remote: w.RemoteAddr()}
-		go func() { _, _ = plugin.NextOrFailure(h.Name(), h.Next, ctx, detached, r.Copy()) }()
+		go func() { _, _ = plugin.NextOrFailure(h.Name(), h.Next, busiest.Own(ctx), detached, r.Copy()) }()
 		return dns.RcodeSuccess, nil
 	}
+	ctx, w = busiest.Process.Handle(ctx, w, r)
 	return plugin.NextOrFailure(h.Name(), h.Next, ctx, w, r)
+}
+
+// fromItself reports whether a query comes from the address that it went to, as a self-query does: the kernel takes the target's
+// address for the source if the host has it.
+func fromItself(w dns.ResponseWriter) bool {
+	return shares.Client(shares.Address(w.RemoteAddr())) == shares.Client(shares.Address(w.LocalAddr()))
 }
 
 // Ready implements ready.Readiness. It returns true while every address is steered.

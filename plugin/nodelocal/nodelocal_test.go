@@ -4,11 +4,13 @@ package nodelocal
 
 import (
 	"context"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/dnstest"
@@ -19,7 +21,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/busiest"
+	"github.com/nodelocaldns/nodelocaldns/internal/capture"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/status"
 )
 
 func TestServeDNS(t *testing.T) {
@@ -46,6 +51,49 @@ func TestServeDNS(t *testing.T) {
 		if own != tc.own || err != nil || !own && rcode != dns.RcodeRefused {
 			t.Errorf("%s %s: own %v, rcode %d, %v", tc.name, dns.TypeToString[tc.qtype], own, rcode, err)
 		}
+	}
+}
+
+// TestBusiest counts what a client asks for, by whatever name, and not what the process asks itself.
+func TestBusiest(t *testing.T) {
+	nxdomain := plugin.HandlerFunc(func(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+		_, again := busiest.Process.Handle(ctx, w, r) // as another plugin
+		if again != w {
+			t.Error("counted twice")
+		}
+		return dns.RcodeSuccess, w.WriteMsg(new(dns.Msg).SetRcode(r, dns.RcodeNameError))
+	})
+	h := &Nodelocal{Next: nxdomain, node: &node{token: "me"}}
+	n := rand.Uint32() // each run of the test has its own client: the counts are the process's
+	client := netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)})
+	local := &net.UDPAddr{IP: net.IPv4(198, 51, 100, 7), Port: 53}
+	for _, q := range []struct {
+		from string
+		name string
+		kind uint16
+	}{
+		{"198.51.100.7", "a.selfquery.nodelocaldns.", dns.TypeTXT},
+		{client.String(), "a.selfquery.nodelocaldns.", dns.TypeTXT},
+		{client.String(), "www.example.", dns.TypeA},
+		{client.String(), "www.example.", dns.TypeA},
+	} {
+		w := &capture.Writer{Local: local, Remote: &net.UDPAddr{IP: net.ParseIP(q.from), Port: 1234}}
+		if _, err := h.ServeDNS(t.Context(), w, new(dns.Msg).SetQuestion(q.name, q.kind)); err != nil || w.Msg == nil {
+			t.Errorf("%+v: %v, %v", q, w.Msg, err)
+		}
+	}
+	want := status.Client{Address: client, Queries: 3, Misses: 3, NXDomain: 2, Name: "www.example."}
+	var got status.Client
+	for _, c := range busiest.Process.Report(time.Now()).Clients {
+		switch c.Address {
+		case want.Address:
+			got = c
+		case netip.MustParseAddr("198.51.100.7"):
+			t.Errorf("the process itself: %+v", c)
+		}
+	}
+	if got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
 
@@ -139,7 +187,7 @@ func ownMetrics(t *testing.T) []*dto.MetricFamily {
 
 func TestMetricsAreNamedWellAndDocumented(t *testing.T) {
 	own := ownMetrics(t)
-	if len(own) != 15 {
+	if len(own) != 16 {
 		t.Errorf("%d metrics", len(own))
 	}
 	problems, err := promlint.NewWithMetricFamilies(own).Lint()

@@ -52,7 +52,7 @@ func (r *report) trouble(subject string, err error) {
 		r.sayOnce(subject, err.Error(), "error", err.Error())
 	} else if _, ok := r.said[subject]; ok {
 		delete(r.said, subject)
-		r.say("info", "Over: the trouble with "+subject)
+		r.say("info", "Resolved: the trouble with "+subject)
 	}
 }
 

@@ -27,9 +27,9 @@ func TestTrouble(t *testing.T) {
 		{"lease", broken, ""},
 		{"rules", broken, "error: broken"},
 		{"lease", worse, "error: worse"},
-		{"lease", nil, "info: Over: the trouble with lease"},
+		{"lease", nil, "info: Resolved: the trouble with lease"},
 		{"lease", nil, ""},
-		{"rules", nil, "info: Over: the trouble with rules"},
+		{"rules", nil, "info: Resolved: the trouble with rules"},
 		{"lease", worse, "error: worse"},
 	} {
 		if r.trouble(step.subject, step.err); r.text() != step.want {
@@ -48,7 +48,7 @@ func TestTroubleWithRules(t *testing.T) {
 		{errBroken, "setup_errors: iptables"},
 		{hostnet.ErrTurn, ""},
 		{hostnet.ErrLocked, "setup_errors: iptables_lock\nerror: another program holds the xtables lock"},
-		{nil, "info: Over: the trouble with rules"},
+		{nil, "info: Resolved: the trouble with rules"},
 	} {
 		r.troubleWithRules(step.err)
 		if got := r.text(); got != step.want {
@@ -69,7 +69,7 @@ func TestTurnIsAwaited(t *testing.T) {
 		{1, 4, ""},
 		{1, 4.5, line},
 		{1, 5.5, "setup_errors: turn"},
-		{0, 6, "info: Over: the trouble with the right to change rules"},
+		{0, 6, "info: Resolved: the trouble with the right to change rules"},
 		{7, 11, line},
 	} {
 		since := time.Time{}

@@ -3,9 +3,11 @@
 package nodelocal
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
@@ -74,9 +76,9 @@ func (h *history) renewed(repaired bool, err error, event hostnet.Event, status 
 	case repaired:
 		h.count("repairs", string(hostnet.LinkGone))
 		h.say("warning", fmt.Sprintf("Link put back: something removed it (%s)", status.Network))
-	case event == hostnet.AddressGone && len(status.Addresses.In(hostnet.Forsaken)) == 0:
+	case event.Gone == hostnet.AddressGone && len(status.Addresses.In(hostnet.Forsaken)) == 0:
 		h.count("repairs", string(hostnet.AddressGone))
-		h.say("warning", fmt.Sprintf("Address put back: it had been removed, or not been renewed in time (%s)", status.Network))
+		h.say("warning", fmt.Sprintf("Address put back: %s had been removed, or not been renewed in time (%s)", event.Address, status.Network))
 	}
 }
 
@@ -144,8 +146,13 @@ func (h *history) applied(d decision, change hostnet.Change, err error, status h
 		h.count("withdrawals", d.reason)
 		h.say("warning", fmt.Sprintf("Steering off: %s: %s; the cluster DNS answers now", addrList(change.Off), d.why))
 	}
-	if len(d.steered) > 0 {
+	off := slices.DeleteFunc(slices.Clone(h.s.Addresses), func(a netip.Addr) bool { return slices.Contains(d.steered, a) })
+	switch {
+	case len(d.steered) == 0:
+	case len(off) == 0:
 		h.say("info", fmt.Sprintf("Steering on: %s (%s)", addrList(d.steered), status.Network))
+	default:
+		h.say("info", fmt.Sprintf("Steering: %s on, %s off (%s)", addrList(d.steered), addrList(off), status.Network))
 	}
 	return true
 }
@@ -168,7 +175,7 @@ func (h *history) checked(f hostnet.Findings, err error, thorough bool, status h
 		h.resync = now
 	}
 	if err == nil && len(f.Broken) > 0 {
-		h.repaired(f.Broken, status.Network)
+		h.repaired(f, status)
 	}
 	h.shared = h.shared && (err != nil || f.Peers != "")
 	h.bare = f.Bare
@@ -179,15 +186,18 @@ func (h *history) checked(f hostnet.Findings, err error, thorough bool, status h
 
 // repaired tells of rules that were put back. One instance changes those of the other when it starts or leaves, and that is
 // nobody's fault.
-func (h *history) repaired(objects []string, network string) {
+func (h *history) repaired(f hostnet.Findings, status hostnet.Status) {
+	var what []string
+	for _, object := range f.Broken {
+		if what = append(what, hostnet.NameOf(object, status.Firewall)); !h.shared {
+			h.count("repairs", object)
+		}
+	}
 	if h.shared {
-		h.say("info", fmt.Sprintf("Put back what another instance changed: %v (%s)", objects, network))
+		h.say("info", fmt.Sprintf("Put back what another instance changed: %s (%s)", strings.Join(what, ", "), status.Network))
 		return
 	}
-	for _, object := range objects {
-		h.count("repairs", object)
-	}
-	h.say("warning", fmt.Sprintf("Put back what something removed or changed: %v (%s)", objects, network))
+	h.say("warning", fmt.Sprintf("Put back what %s removed or changed: %s (%s)", cmp.Or(f.By, "something"), strings.Join(what, ", "), status.Network))
 }
 
 // conclude tells what the end of a round shows, and returns the time from the beginning of that round to the next.

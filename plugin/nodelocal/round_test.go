@@ -129,14 +129,14 @@ func TestRenewed(t *testing.T) {
 		states   string
 		want     string
 	}{
-		{"renewed", false, nil, "", "ss", "link_present: 1"},
-		{"peer gone", false, nil, hostnet.PeerGone, "ss", "link_present: 1"},
-		{"error", false, gone, hostnet.AddressGone, "ss", "error: no such device\nlink_present: 0\nlease_failures:\nsetup_errors: interface_check"},
-		{"error of one address", true, gone, "", "ss", "error: no such device\nlink_present: 0\nlease_failures:\nsetup_errors: interface_check"},
-		{"link", true, nil, hostnet.LinkGone, "ss", "link_present: 1\nrepairs: link\nwarning: Link put back: something removed it (a link, rules)"},
-		{"address", false, nil, hostnet.AddressGone, "ss",
-			"link_present: 1\nrepairs: address\nwarning: Address put back: it had been removed, or not been renewed in time (a link, rules)"},
-		{"an address that was forsaken", false, nil, hostnet.AddressGone, "sf", "link_present: 1"},
+		{"renewed", false, nil, hostnet.Event{}, "ss", "link_present: 1"},
+		{"peer gone", false, nil, hostnet.Event{Gone: hostnet.PeerGone}, "ss", "link_present: 1"},
+		{"error", false, gone, hostnet.Event{Gone: hostnet.AddressGone, Address: one}, "ss", "error: no such device\nlink_present: 0\nlease_failures:\nsetup_errors: interface_check"},
+		{"error of one address", true, gone, hostnet.Event{}, "ss", "error: no such device\nlink_present: 0\nlease_failures:\nsetup_errors: interface_check"},
+		{"link", true, nil, hostnet.Event{Gone: hostnet.LinkGone}, "ss", "link_present: 1\nrepairs: link\nwarning: Link put back: something removed it (a link, rules)"},
+		{"address", false, nil, hostnet.Event{Gone: hostnet.AddressGone, Address: one}, "ss",
+			"link_present: 1\nrepairs: address\nwarning: Address put back: 10.0.0.1 had been removed, or not been renewed in time (a link, rules)"},
+		{"an address that was forsaken", false, nil, hostnet.Event{Gone: hostnet.AddressGone, Address: one}, "sf", "link_present: 1"},
 	} {
 		h := historyOf("aa")
 		h.renewed(tc.repaired, tc.err, tc.event, statusOf(tc.states))
@@ -190,9 +190,9 @@ func TestApplied(t *testing.T) {
 	}{
 		{"nothing", false, hostnet.Change{}, nil, true, ""},
 		{"settling", false, hostnet.Change{}, errBroken, true, "setup_errors: iptables\nerror: it is broken"},
-		{"on, or back from forsaken", true, hostnet.Change{}, nil, false, "info: Steering on: 10.0.0.2 (a link, rules)"},
+		{"on, or back from forsaken", true, hostnet.Change{}, nil, false, "info: Steering: 10.0.0.2 on, 10.0.0.1 off (a link, rules)"},
 		{"off", true, hostnet.Change{Off: off}, nil, false,
-			"withdrawals: self_query\nwarning: Steering off: 10.0.0.1: why; the cluster DNS answers now\ninfo: Steering on: 10.0.0.2 (a link, rules)"},
+			"withdrawals: self_query\nwarning: Steering off: 10.0.0.1: why; the cluster DNS answers now\ninfo: Steering: 10.0.0.2 on, 10.0.0.1 off (a link, rules)"},
 		{"turn", true, hostnet.Change{}, hostnet.ErrTurn, true, "rules_present: 0"},
 		{"lock", true, hostnet.Change{}, hostnet.RulesError{Err: hostnet.ErrLocked}, true,
 			"setup_errors: iptables_lock\nerror: another program holds the xtables lock\nrules_present: 0"},
@@ -231,9 +231,11 @@ func TestChecked(t *testing.T) {
 		{"right", false, hostnet.Findings{}, nil, false, "rules_present: 1", ""},
 		{"right, thorough", false, hostnet.Findings{}, nil, true, "rules_present: 1", "resync"},
 		{"put back", false, hostnet.Findings{Broken: rules}, nil, false,
-			"repairs: rules\nwarning: Put back what something removed or changed: [rules] (a link, rules)\nrules_present: 1", ""},
+			"repairs: rules\nwarning: Put back what something removed or changed: chains NODELOCALDNS-* (a link, rules)\nrules_present: 1", ""},
+		{"put back, and the kernel says after whom", false, hostnet.Findings{Broken: []string{"rules", "fallback"}, By: "nft (pid 7)"}, nil, false,
+			"repairs: rules\nrepairs: fallback\nwarning: Put back what nft (pid 7) removed or changed: chains NODELOCALDNS-*, table nodelocaldns_fallback (a link, rules)\nrules_present: 1", ""},
 		{"put back after a peer", true, hostnet.Findings{Broken: rules}, nil, true,
-			"info: Put back what another instance changed: [rules] (a link, rules)\nrules_present: 1", "resync"},
+			"info: Put back what another instance changed: chains NODELOCALDNS-* (a link, rules)\nrules_present: 1", "resync"},
 		{"cannot be looked at", true, hostnet.Findings{}, errBroken, true, "rules_present: 0\nsetup_errors: iptables\nerror: it is broken", "shared"},
 		{"cannot be put back", false, hostnet.Findings{Broken: rules, Bare: true}, errBroken, true,
 			"rules_present: 0\nsetup_errors: iptables\nerror: it is broken", "bare resync"},

@@ -14,6 +14,7 @@ import (
 	"github.com/coredns/coredns/plugin"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/busiest"
 	"github.com/nodelocaldns/nodelocaldns/internal/logwriter"
 	table "github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/internal/serverblocks"
@@ -61,12 +62,19 @@ func setup(c *caddy.Controller) error {
 // the next configuration has started.
 func register(c *caddy.Controller, o options, where string, loopZones []string) {
 	config := dnsserver.GetConfig(c)
-	theNode.parsed(func() (settings, error) { return complete(o, config) })
+	completed := func() (settings, error) {
+		s, err := complete(o, config)
+		if err != nil {
+			err = plugin.Error("nodelocal", fmt.Errorf("%s: %w", where, err))
+		}
+		return s, err
+	}
+	theNode.parsed(completed)
 	with := func(begin func(settings) error) func() error {
 		return func() error {
-			s, err := complete(o, config)
+			s, err := completed()
 			if err != nil {
-				return plugin.Error("nodelocal", fmt.Errorf("%s: %w", where, err))
+				return err
 			}
 			s.loopZones = loopZones
 			if err := begin(s); err != nil {
@@ -75,6 +83,7 @@ func register(c *caddy.Controller, o options, where string, loopZones []string) 
 			return nil
 		}
 	}
+	busiest.Provide(c)
 	c.OnStartup(with(theNode.start))
 	c.OnRestart(theNode.take(restarts))
 	c.OnRestartFailed(with(theNode.restore))

@@ -66,6 +66,7 @@ func (v *supervisor) stop() {
 	v.node.checkForLoops(nil)
 	lastRound.Store(nil)
 	v.node.seen.Store(nil)
+	lastSync.Store(nil)
 }
 
 // rouse has the next round begin at once.
@@ -150,7 +151,7 @@ func (v *supervisor) check() bool {
 // rules could not be changed, come back: without them the reload, or another plugin's, would fail.
 func (v *supervisor) prepare(c hostnet.Config) (err error) {
 	v.awake()
-	v.renew("")
+	v.renew(hostnet.Event{})
 	waiting := v.waiting("change the node's network")
 	retry.Until(reloadPatience, startInterval, func() bool {
 		var change hostnet.Change
@@ -205,7 +206,7 @@ func (v *supervisor) publish() {
 	if v.bare {
 		believed = nil
 	}
-	belief.Store(&steering{v.s.Config, believed})
+	belief.Store(&steering{v.s.Config, believed, kinds(status)})
 	v.node.seen.Store(v.seen(status, time.Now()))
 	v.node.ready.Store(v.complete(status))
 }

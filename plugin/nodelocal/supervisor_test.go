@@ -17,7 +17,7 @@ func TestFirstAnswers(t *testing.T) {
 	play(t, `
 		0s open: [10.0.0.1 10.0.0.2]
 		3s apply: steer [10.0.0.2]
-		3s info: Steering on: 10.0.0.2 (fake link, fake rules)
+		3s info: Steering: 10.0.0.2 on, 10.0.0.1 off (fake link, fake rules)
 		6s apply: settle 10.0.0.2
 		6s error: Steering stays off: the cache does not answer at 10.0.0.1
 		9.5s apply: steer [10.0.0.1 10.0.0.2]
@@ -47,13 +47,13 @@ func TestDeafAddress(t *testing.T) {
 	play(t, `
 		2.5s apply: steer [10.0.0.2]
 		2.5s warning: Steering off: 10.0.0.1: no answer to 3 self-queries in a row; the cluster DNS answers now
-		2.5s info: Steering on: 10.0.0.2 (fake link, fake rules)
+		2.5s info: Steering: 10.0.0.2 on, 10.0.0.1 off (fake link, fake rules)
 		3s error: Steering stays off: the cache does not answer at 10.0.0.1
 		4s apply: steer [10.0.0.1 10.0.0.2]
 		4s info: Steering on: 10.0.0.1 10.0.0.2 (fake link, fake rules)
 		6.5s apply: steer [10.0.0.2]
 		6.5s warning: Steering off: 10.0.0.1: no answer to 3 self-queries in a row; the cluster DNS answers now
-		6.5s info: Steering on: 10.0.0.2 (fake link, fake rules)
+		6.5s info: Steering: 10.0.0.2 on, 10.0.0.1 off (fake link, fake rules)
 		7.5s error: Steering stays off: the cache does not answer at 10.0.0.1
 		12s apply: steer [10.0.0.1 10.0.0.2]
 		12s info: Steering on: 10.0.0.1 10.0.0.2 (fake link, fake rules)
@@ -122,7 +122,7 @@ func TestWakeLocked(t *testing.T) {
 		4s warning: Steering off: 10.0.0.1 10.0.0.2: the lease ran out, this process did not run for 4s; the rules cannot be changed, so the address goes; the cluster DNS answers now
 		4.5s apply: steering cannot be changed: another program holds the xtables lock
 		6s apply: steer []
-		6s info: Over: the trouble with rules
+		6s info: Resolved: the trouble with rules
 		6s apply: steer [10.0.0.1 10.0.0.2]
 		6s info: Steering on: 10.0.0.1 10.0.0.2 (fake link, fake rules)
 		9s apply: settle 10.0.0.1
@@ -159,8 +159,8 @@ func TestLocked(t *testing.T) {
 		3s 10.0.0.1 forsaken, 10.0.0.2 steered
 		3.5s apply: steering cannot be changed: another program holds the xtables lock
 		4.5s apply: steer [10.0.0.2]
-		4.5s info: Over: the trouble with rules
-		4.5s info: Steering on: 10.0.0.2 (fake link, fake rules)
+		4.5s info: Resolved: the trouble with rules
+		4.5s info: Steering: 10.0.0.2 on, 10.0.0.1 off (fake link, fake rules)
 		5.5s error: Steering stays off: the cache does not answer at 10.0.0.1
 		8s apply: steer [10.0.0.1 10.0.0.2]
 		8s info: Steering on: 10.0.0.1 10.0.0.2 (fake link, fake rules)
@@ -189,7 +189,7 @@ func TestSettlingLocked(t *testing.T) {
 		3s error: it is broken
 		5s apply: settle 10.0.0.1
 		5s apply: settle 10.0.0.2
-		5s info: Over: the trouble with rules
+		5s info: Resolved: the trouble with rules
 		7s counted setup_errors iptables: 2
 		`, func(b *bench) {
 		b.must(b.n.start(both))
@@ -208,7 +208,7 @@ func TestTurnAwaited(t *testing.T) {
 		3.04s apply: steering cannot be changed: another instance on this node is leaving
 		5s apply: steer [10.0.0.1 10.0.0.2]
 		5s info: Steering on: 10.0.0.1 10.0.0.2 (fake link, fake rules)
-		7s info: Over: the trouble with the right to change rules
+		7s info: Resolved: the trouble with the right to change rules
 		8s apply: settle 10.0.0.1
 		8s apply: settle 10.0.0.2
 		10s counted setup_errors turn: 101
@@ -225,22 +225,22 @@ func TestTurnAwaited(t *testing.T) {
 func TestLinkGone(t *testing.T) {
 	play(t, `
 		0s warning: Link put back: something removed it (fake link, fake rules)
-		100ms warning: Address put back: it had been removed, or not been renewed in time (fake link, fake rules)
+		100ms warning: Address put back: 10.0.0.1 had been removed, or not been renewed in time (fake link, fake rules)
 		300ms error: no such device
-		2.3s info: Over: the trouble with lease
+		2.3s info: Resolved: the trouble with lease
 		3.3s counted lease_failures: 2, repairs address: 1, repairs link: 1, setup_errors interface_check: 2
 		`, func(b *bench) {
 		b.serve(both)
 		b.do(func() { b.fake.linkGone = true })
-		b.fake.events <- hostnet.LinkGone
+		b.fake.events <- hostnet.Event{Gone: hostnet.LinkGone}
 		b.pass(100 * time.Millisecond)
-		b.fake.events <- hostnet.AddressGone
+		b.fake.events <- hostnet.Event{Gone: hostnet.AddressGone, Address: one}
 		b.pass(100 * time.Millisecond)
-		b.fake.events <- hostnet.PeerGone
+		b.fake.events <- hostnet.Event{Gone: hostnet.PeerGone}
 		b.pass(100 * time.Millisecond)
 		b.fail("renew", errors.New("no such device"), 2*time.Second)
 		synced := *lastSync.Load()
-		b.fake.events <- hostnet.AddressGone
+		b.fake.events <- hostnet.Event{Gone: hostnet.AddressGone, Address: one}
 		b.pass(time.Second)
 		if !lastSync.Load().Equal(synced) {
 			t.Error("all is said to be right while the lease cannot be renewed")
@@ -256,13 +256,13 @@ func TestLinkGone(t *testing.T) {
 func TestRulesChanged(t *testing.T) {
 	play(t, `
 		1s check: put back [rules fallback]
-		1s warning: Put back what something removed or changed: [rules fallback] (fake link, fake rules)
+		1s warning: Put back what something removed or changed: chains NODELOCALDNS-*, table nodelocaldns_fallback (fake link, fake rules)
 		3s error: it is broken
-		4s info: Over: the trouble with rules
+		4s info: Resolved: the trouble with rules
 		4s check: put back [rules]
-		4s warning: Put back what something removed or changed: [rules] (fake link, fake rules)
+		4s warning: Put back what something removed or changed: chains NODELOCALDNS-* (fake link, fake rules)
 		6s error: another program holds the xtables lock
-		7s info: Over: the trouble with rules
+		7s info: Resolved: the trouble with rules
 		8s counted repairs fallback: 1, repairs rules: 2, setup_errors iptables: 1, setup_errors iptables_lock: 1
 		`, func(b *bench) {
 		b.serve(both)
@@ -288,12 +288,12 @@ func TestPeer(t *testing.T) {
 	play(t, `
 		1s info: Another instance runs on this node: udp 127.53.0.2:60 is held by pid 7
 		26s check: put back [rules]
-		26s info: Put back what another instance changed: [rules] (fake link, fake rules)
+		26s info: Put back what another instance changed: chains NODELOCALDNS-* (fake link, fake rules)
 		1m2s the peer leaves
 		1m3s check: put back [rules]
-		1m3s info: Put back what another instance changed: [rules] (fake link, fake rules)
+		1m3s info: Put back what another instance changed: chains NODELOCALDNS-* (fake link, fake rules)
 		1m5s check: put back [rules]
-		1m5s warning: Put back what something removed or changed: [rules] (fake link, fake rules)
+		1m5s warning: Put back what something removed or changed: chains NODELOCALDNS-* (fake link, fake rules)
 		1m6s counted repairs rules: 1
 		`, func(b *bench) {
 		b.serve(both)

@@ -4,6 +4,7 @@ package packetcache
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -103,6 +104,41 @@ func TestRotation(t *testing.T) {
 	}
 	if len(first) < 2 {
 		t.Errorf("always %v first", first)
+	}
+}
+
+// TestNSID asks for the name of the server (RFC 5001) while the answer is in the packet cache. Only an answer to such a query has
+// the name, and the other queries are hits as before.
+func TestNSID(t *testing.T) {
+	addr := serve(t, corefile(upstream(t), true))
+	c := dial(t, addr)
+	plain := new(dns.Msg).SetQuestion("a1.n1.test.", dns.TypeA).SetEdns0(1232, false)
+	named := plain.Copy()
+	named.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
+	for i, step := range []struct {
+		query  *dns.Msg
+		want   string // in the answer
+		misses float64
+	}{{named, "a node", 1}, {plain, "", 1}, {plain, "", 0}, {named, "a node", 1}, {named, "a node", 1}, {plain, "", 0}} {
+		before := counted(t, "coredns_packetcache_misses_total", addr)
+		query, err := step.query.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m dns.Msg
+		if err := m.Unpack(ask(c, query, time.Second)); err != nil || len(m.Answer) != 1 {
+			t.Fatalf("step %d: %v, %v", i, &m, err)
+		}
+		got := ""
+		for _, o := range m.IsEdns0().Option {
+			name, err := hex.DecodeString(o.(*dns.EDNS0_NSID).Nsid)
+			if got = string(name); err != nil {
+				t.Error(err)
+			}
+		}
+		if misses := counted(t, "coredns_packetcache_misses_total", addr) - before; got != step.want || misses != step.misses {
+			t.Errorf("step %d: name %q, %g misses; want %q, %g", i, got, misses, step.want, step.misses)
+		}
 	}
 }
 

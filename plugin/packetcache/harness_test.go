@@ -19,6 +19,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/forward"
 	_ "github.com/coredns/coredns/plugin/loadbalance"
 	_ "github.com/coredns/coredns/plugin/metrics"
+	_ "github.com/coredns/coredns/plugin/nsid"
 	_ "github.com/coredns/coredns/plugin/rewrite"
 	_ "github.com/coredns/coredns/plugin/template"
 
@@ -30,7 +31,7 @@ import (
 
 // setDirectives orders the plugins as plugin.cfg does.
 func setDirectives() {
-	dnsserver.Directives = []string{"packetcache", "bind", "prometheus", "loadbalance", "rewrite", "acl", "cache", "template", "forward"}
+	dnsserver.Directives = []string{"packetcache", "nsid", "bind", "prometheus", "loadbalance", "rewrite", "acl", "cache", "template", "forward"}
 	dnsserver.Quiet, caddy.Quiet = true, true
 }
 
@@ -52,7 +53,7 @@ func corefile(upstream string, packetCache bool) string {
 		if zone != "own.test" { // without cache, an answer has the upstream's OPT record on its way through the plugins
 			more += "\n cache 3600"
 		}
-		fmt.Fprintf(&b, "%s:PORT {\n bind 127.0.0.1\n %s\n prometheus 127.0.0.1:0\n %s\n forward . %s {\n force_tcp\n }\n}\n", zone, directive, more, upstream)
+		fmt.Fprintf(&b, "%s:PORT {\n bind 127.0.0.1\n nsid a node\n %s\n prometheus 127.0.0.1:0\n %s\n forward . %s {\n force_tcp\n }\n}\n", zone, directive, more, upstream)
 	}
 	return b.String()
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/busiest"
 	"github.com/nodelocaldns/nodelocaldns/internal/capture"
 	"github.com/nodelocaldns/nodelocaldns/internal/shares"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
@@ -37,6 +38,7 @@ func (p *Packetcache) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns
 	} else if local, ok := w.LocalAddr().(*net.UDPAddr); ok && p.block.safe && fromStock(ctx) {
 		listeners.Strayed(local.AddrPort())
 	}
+	ctx, w = busiest.Process.Handle(ctx, w, r)
 	return plugin.NextOrFailure(p.Name(), p.Next, ctx, w, r)
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/busiest"
 	"github.com/nodelocaldns/nodelocaldns/internal/capture"
 	"github.com/nodelocaldns/nodelocaldns/internal/shares"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/kernel"
@@ -182,9 +183,11 @@ func (s *server) Miss(q *udp.Query, out []byte) (int, *store.Entry) {
 		switch screen(q.Packet) {
 		case dns.MsgReject:
 			s.misses.Inc()
+			count(q, nil)
 			return wire.Reject(out, q.Packet, dns.RcodeFormatError), nil
 		case dns.MsgRejectNotImplemented:
 			s.misses.Inc()
+			count(q, nil)
 			return wire.Reject(out, q.Packet, dns.RcodeNotImplemented), nil
 		case dns.MsgIgnore:
 			return 0, nil
@@ -204,13 +207,30 @@ func (s *server) Miss(q *udp.Query, out []byte) (int, *store.Entry) {
 // It drops a query of an unusual form.
 func (s *server) refuse(v shares.Verdict, q *udp.Query, out []byte) (int, *store.Entry) {
 	if now := udp.Clock(); q.Old != nil && !q.Old.Ended(now) {
+		count(q, q.Old)
 		return q.Old.Replay(out, q.Packet, now), q.Old
 	}
+	count(q, nil)
 	s.refused[v].Inc()
 	if q.Key == nil {
 		return 0, nil
 	}
 	return wire.Refuse(out, q.Packet), nil
+}
+
+// count counts a query that does not go to the plugins, unless another goroutine is counting: the caller must not wait. e is the entry
+// of the answer; nil: it has none.
+func count(q *udp.Query, e *store.Entry) {
+	if !busiest.Process.TryBegin(time.Now()) {
+		return
+	}
+	defer busiest.Process.End()
+	one := busiest.Query{Client: shares.Client(q.Sender.Addr()), Miss: e == nil}
+	if q.Key != nil {
+		one.Name = wire.Name(q.Key)
+	}
+	one.NXDomain = e != nil && wire.Rcode(e.Wire) == dns.RcodeNameError
+	busiest.Process.Add(one)
 }
 
 // Sent implements udp.Backend. It counts the answers.

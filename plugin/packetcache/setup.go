@@ -17,6 +17,7 @@ import (
 	"github.com/coredns/coredns/plugin/metrics"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/busiest"
 	"github.com/nodelocaldns/nodelocaldns/internal/memlimit"
 	"github.com/nodelocaldns/nodelocaldns/internal/serverblocks"
 )
@@ -61,6 +62,7 @@ func setup(c *caddy.Controller) error {
 	if !ok {
 		all = &servers{options: o}
 		c.Set(serversKey{}, all)
+		busiest.Provide(c)
 		c.OnShutdown(all.close)
 		c.OnRestartFailed(forgetExpected)
 	}

@@ -5,6 +5,7 @@
 package client
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -23,6 +24,7 @@ type Query struct {
 	Name    string
 	Type    uint16
 	Size    uint16        // UDP size to advertise by EDNS; 0: no EDNS
+	NSID    bool          // ask for the name of the server (RFC 5001)
 	Timeout time.Duration // 0: 2 s
 }
 
@@ -72,7 +74,24 @@ func (q Query) message() *dns.Msg {
 	if q.Size > 0 {
 		msg.SetEdns0(q.Size, false)
 	}
+	if q.NSID {
+		msg.SetEdns0(dns.DefaultMsgSize, false)
+		msg.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
+	}
 	return msg
+}
+
+// NSID returns the name that the server of an answer gives itself; empty: it gives none.
+func NSID(m *dns.Msg) string {
+	if opt := m.IsEdns0(); opt != nil {
+		for _, o := range opt.Option {
+			if id, ok := o.(*dns.EDNS0_NSID); ok {
+				name, _ := hex.DecodeString(id.Nsid) // as package dns has written it
+				return string(name)
+			}
+		}
+	}
+	return ""
 }
 
 // answers says whether answer has the ID, the type and the name of question.

@@ -43,8 +43,13 @@ const commentAway = "NodeLocal DNS Cache: while it is away"
 // off. While an address is local, queries of the host itself have that address as their source. They would leave the
 // node with it where kube-proxy knows no cluster CIDR to masquerade by (kubernetes#134239), so the table masquerades
 // them.
+//
+// Nobody else answers for a link-local address without a Service. While such an address is not on this host, its queries are
+// refused, so that a client asks its next nameserver at once. Other addresses are never refused: without the address of the
+// cluster DNS nobody knows whether a Service is behind them.
 type Table struct {
 	routes []route
+	refuse []netip.Addr
 	addrs  []netip.Addr
 	port   uint16
 	keeps  bool // no client of the cache is forgotten before its time: the kernel cannot
@@ -65,6 +70,8 @@ func New(addrs []netip.Addr, port uint16, services []netip.Addr, zone uint16) *T
 		target := family.Of(a).Only(services)
 		if len(target) > 0 && !slices.Contains(services, a) && NothingBehind(a, addrs, target[0]) {
 			f.routes = append(f.routes, route{a, target[0], zone + uint16(i)})
+		} else if len(target) == 0 && a.IsLinkLocalUnicast() {
+			f.refuse = append(f.refuse, a)
 		}
 	}
 	return f
@@ -115,16 +122,28 @@ func (f *Table) Leave() error { return f.set(f.addrs, nil) }
 // set makes the table keep no connection to the addresses in away, and rewrite queries to those in answered in any case.
 func (f *Table) set(away, answered []netip.Addr) error {
 	err := f.setAnyForm(away, answered)
-	if errors.Is(err, unix.EOPNOTSUPP) && !f.keeps {
-		f.keeps = true
-		if f.keeps = f.setAnyForm(away, answered) == nil; f.keeps {
-			err = nil
-		}
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) {
+		err = f.setLess(away, answered, err)
 	}
 	if err != nil {
 		return fmt.Errorf("setting nftables table %s: %w", Name, err)
 	}
 	return f.watch.Record()
+}
+
+// setLess sets the table without what an older kernel cannot do, and remembers that. If the kernel can do nothing of the table,
+// setLess returns err.
+func (f *Table) setLess(away, answered []netip.Addr, err error) error {
+	refuse, keeps := f.refuse, f.keeps
+	for _, f.keeps = range []bool{keeps, true} {
+		for _, f.refuse = range [][]netip.Addr{refuse, nil} {
+			if f.setAnyForm(away, answered) == nil {
+				return nil
+			}
+		}
+	}
+	f.refuse, f.keeps = refuse, keeps
+	return err
 }
 
 func (f *Table) setAnyForm(away, answered []netip.Addr) error {
@@ -157,6 +176,12 @@ func (f *Table) write(t *nft.Table, away, answered []netip.Addr) {
 		for _, a := range own {
 			for _, rule := range f.hold(a, f.held(a), slices.Contains(away, a)) {
 				t.Rule(rule...)
+			}
+		}
+		for _, a := range t.Family.Only(f.refuse) {
+			for _, proto := range []string{"udp", "tcp"} {
+				t.Rule(slices.Concat(nft.MatchAddr(a, false), nft.MatchProto(proto), nft.MatchPort(f.port, false),
+					nft.MatchLocal(unix.NFT_CMP_NEQ), []nft.Expr{nft.Reject(t.Family, proto)})...)
 			}
 		}
 		t.Chain("pin_"+h.name, "nat", h.num, priorityPin)

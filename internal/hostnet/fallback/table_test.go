@@ -60,6 +60,11 @@ func TestText(t *testing.T) {
 		t.Fatal(err)
 	}
 	shows("fallback-left.nft")
+	f = New(nettest.Addrs("169.254.20.10 10.96.0.10 fe80::10 fd00:96::a fd00::10"), 53, nil, 20)
+	if err := f.Set(nettest.Addrs("169.254.20.10")); err != nil {
+		t.Fatal(err)
+	}
+	shows("fallback-none.nft")
 	if err := table(65532).Set(nil); err != nil {
 		t.Fatal(err)
 	}

@@ -283,3 +283,15 @@ func (dummy) destroy(name string) error {
 	}
 	return netlink.LinkDel(link)
 }
+
+// HasTUN returns why this process could not make a TUN link; nil: it could. It makes none.
+func HasTUN() error {
+	fd, err := openTUN()
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
+// Ours reports whether a link with that alias (ip link shows it) was made by an instance of this program.
+func Ours(mark string) bool { return mark == alias }

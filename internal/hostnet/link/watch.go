@@ -14,13 +14,19 @@ import (
 )
 
 // An Event says what went of what the cache needs.
-type Event string
+type Event struct {
+	Gone    Thing
+	Address netip.Addr // with AddressGone
+}
 
-// What an Event names: the link, one of its addresses, or the like of another instance.
+// A Thing is what an Event names; the zero Thing is nothing.
+type Thing string
+
+// The link, one of its addresses, or the like of another instance.
 const (
-	LinkGone    Event = "link"
-	AddressGone Event = "address"
-	PeerGone    Event = "peer"
+	LinkGone    Thing = "link"
+	AddressGone Thing = "address"
+	PeerGone    Thing = "peer"
 )
 
 // A Watcher turns the kernel's messages about all links of the node into events about ours.
@@ -28,7 +34,7 @@ type Watcher struct {
 	Prefix    string        // of the names of our links and our peers'
 	Index     *atomic.Int64 // our link's
 	Addresses []netip.Addr
-	Out       chan Event // has room for one; a second event before the first was read adds nothing
+	Out       chan Event // an event for which there is no room is dropped
 
 	done chan struct{} // ends the watch
 	lost atomic.Bool
@@ -73,9 +79,9 @@ func (w *Watcher) Start() error {
 func (w *Watcher) linkChanged(u netlink.LinkUpdate) {
 	switch gone := u.Header.Type == unix.RTM_DELLINK; {
 	case int64(u.Index) == w.Index.Load() && (gone || u.IfInfomsg.Flags&unix.IFF_UP == 0):
-		w.notify(LinkGone)
+		w.notify(Event{Gone: LinkGone})
 	case gone && strings.HasPrefix(u.Attrs().Name, w.Prefix):
-		w.notify(PeerGone)
+		w.notify(Event{Gone: PeerGone})
 	}
 }
 
@@ -84,9 +90,9 @@ func (w *Watcher) addressChanged(u netlink.AddrUpdate) {
 	switch {
 	case u.NewAddr || !slices.Contains(w.Addresses, ip.Unmap()):
 	case int64(u.LinkIndex) == w.Index.Load():
-		w.notify(AddressGone)
+		w.notify(Event{Gone: AddressGone, Address: ip.Unmap()})
 	default:
-		w.notify(PeerGone)
+		w.notify(Event{Gone: PeerGone})
 	}
 }
 

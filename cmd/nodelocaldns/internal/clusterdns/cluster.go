@@ -5,17 +5,16 @@
 package clusterdns
 
 import (
-	"bytes"
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/kubectl"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/internal/words"
 	"github.com/nodelocaldns/nodelocaldns/manifests"
@@ -23,7 +22,7 @@ import (
 
 // cluster finds out what a manifest depends on.
 type cluster struct {
-	kubectl kubectl
+	kubectl kubectl.Kubectl
 	found   func(what, where string) // is told of each find
 }
 
@@ -36,7 +35,7 @@ var (
 
 // mode finds out who balances Services. Cilium comes first: where it does, a ConfigMap of kube-proxy may be left from before.
 func (c cluster) mode() (manifests.Mode, error) {
-	maps, err := c.kubectl.objects("configmap", "cilium-config", "kube-proxy", "kube-proxy-config")
+	maps, err := objects(c.kubectl, "configmap", "cilium-config", "kube-proxy", "kube-proxy-config")
 	if err != nil {
 		return "", err
 	}
@@ -76,7 +75,7 @@ func (c cluster) proxyMode(config, where string) (manifests.Mode, error) {
 
 // dnsService finds the Service of the cluster DNS and its ClusterIPs.
 func (c cluster) dnsService() (name string, addrs []netip.Addr, err error) {
-	all, err := c.kubectl.objects("service", "--selector", "k8s-app=kube-dns")
+	all, err := objects(c.kubectl, "service", "--selector", "k8s-app=kube-dns")
 	if err != nil {
 		return "", nil, err
 	}
@@ -102,7 +101,7 @@ func (c cluster) dnsService() (name string, addrs []netip.Addr, err error) {
 
 // domain finds the cluster domain: CoreDNS serves it, and the kubelet tells it to the pods.
 func (c cluster) domain() (string, error) {
-	maps, err := c.kubectl.objects("configmap", "coredns")
+	maps, err := objects(c.kubectl, "configmap", "coredns")
 	if err != nil {
 		return "", err
 	}
@@ -120,7 +119,7 @@ func (c cluster) domain() (string, error) {
 // kubeletDomain asks the kubelet of some node for its configuration.
 func (c cluster) kubeletDomain() (string, error) {
 	var nodes list
-	if err := c.kubectl.get(&nodes, "--raw", "/api/v1/nodes?limit=1"); err != nil {
+	if err := c.kubectl.Get(context.Background(), &nodes, "--raw", "/api/v1/nodes?limit=1"); err != nil {
 		return "", err
 	}
 	if len(nodes.Items) == 0 {
@@ -130,7 +129,7 @@ func (c cluster) kubeletDomain() (string, error) {
 	var config struct {
 		KubeletConfig struct{ ClusterDomain string }
 	}
-	if err := c.kubectl.get(&config, "--raw", "/api/v1/nodes/"+url.PathEscape(name)+"/proxy/configz"); err != nil {
+	if err := c.kubectl.Get(context.Background(), &config, "--raw", "/api/v1/nodes/"+url.PathEscape(name)+"/proxy/configz"); err != nil {
 		return "", err
 	}
 	domain, err := options.Domain(config.KubeletConfig.ClusterDomain)
@@ -139,46 +138,6 @@ func (c cluster) kubeletDomain() (string, error) {
 	}
 	c.found("cluster domain "+domain, "the kubelet of node "+name)
 	return domain, nil
-}
-
-// kubectl asks a cluster through the command of that name, which knows how its user gets there.
-type kubectl struct{ kubeconfig, context string }
-
-// get decodes what "kubectl get" prints; v stays as it is if there is nothing.
-func (k kubectl) get(v any, args ...string) error {
-	args = append([]string{"get", "--request-timeout=10s"}, args...)
-	if k.kubeconfig != "" {
-		args = append(args, "--kubeconfig", k.kubeconfig)
-	}
-	if k.context != "" {
-		args = append(args, "--context", k.context)
-	}
-	var stdout, stderr bytes.Buffer
-	cmd := exec.Command("kubectl", args...)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	switch err := cmd.Run(); {
-	case errors.Is(err, exec.ErrNotFound):
-		return errors.New("there is no kubectl in PATH")
-	case err != nil:
-		return fmt.Errorf("asking the cluster: %w", said(stderr.String(), err))
-	}
-	if len(bytes.TrimSpace(stdout.Bytes())) == 0 {
-		return nil
-	}
-	if err := json.Unmarshal(stdout.Bytes(), v); err != nil {
-		return fmt.Errorf("reading what kubectl printed: %w", err)
-	}
-	return nil
-}
-
-// said returns the last line that kubectl printed, which is its error after warnings and retries. Without a line it returns the
-// exit status.
-func said(text string, err error) error {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	if last := strings.TrimSpace(lines[len(lines)-1]); last != "" {
-		return errors.New("kubectl: " + last)
-	}
-	return fmt.Errorf("kubectl: %w", err)
 }
 
 // object has those fields of the API's objects that are used here.
@@ -198,9 +157,9 @@ type list struct {
 }
 
 // objects asks for objects of kube-system, and ignores those that do not exist.
-func (k kubectl) objects(args ...string) ([]object, error) {
+func objects(k kubectl.Kubectl, args ...string) ([]object, error) {
 	var l list
-	err := k.get(&l, append(args, "--namespace", "kube-system", "--ignore-not-found", "--output", "json")...)
+	err := k.Get(context.Background(), &l, append(args, "--namespace", "kube-system", "--ignore-not-found", "--output", "json")...)
 	if l.Metadata.Name != "" {
 		return []object{l.object}, err
 	}

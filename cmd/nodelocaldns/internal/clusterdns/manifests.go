@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nodelocaldns/nodelocaldns/cmd/nodelocaldns/internal/kubectl"
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
 	"github.com/nodelocaldns/nodelocaldns/manifests"
 )
@@ -52,7 +53,7 @@ func RenderManifests(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
-	c := cluster{kubectl: kubectl{o.kubeconfig, o.context}, found: func(what, where string) {
+	c := cluster{kubectl: kubectl.Kubectl{Config: o.kubeconfig, Context: o.context}, found: func(what, where string) {
 		fmt.Fprintf(stderr, "nodelocaldns: found %s in %s\n", what, where)
 	}}
 	v, err := o.values(c)

@@ -81,7 +81,7 @@ func autoAddrs(mode proxymode.Mode, clusterIP netip.Addr) (addrs []netip.Addr, w
 	taken := mode == proxymode.IPVS || mode == proxymode.Cilium
 	switch {
 	case !clusterIP.IsValid():
-		return own, fmt.Sprintf("%s, and %s is not set", mode, serviceEnv("kube-dns")), nil
+		return own, fmt.Sprintf("%s, and %s is not set", mode, ServiceEnv("kube-dns")), nil
 	case taken && clusterIP.Is6():
 		return nil, "", fmt.Errorf("-localip auto: %s answers for %s itself, and %s is IPv4: give a unique local address (fd00::/8), such as -localip fd00::10",
 			mode, clusterIP, options.StandaloneIP)

@@ -4,6 +4,7 @@ package rendering
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -76,42 +77,10 @@ func (p Plugins) missing(directive string) error {
 		return fmt.Errorf("directive %q is part of CoreDNS but not of this binary: add the line %q to plugin.cfg and run make build",
 			directive, line)
 	}
+	if directive == "proxy" {
+		return errors.New(`unknown directive "proxy": use forward, which has taken its place (forward . 10.96.0.10)`)
+	}
 	return fmt.Errorf("unknown directive %q%s", directive, suggest.Hint(" (did you mean %q?)", directive, p.Known))
-}
-
-// pluginError is how plugin.Error of CoreDNS begins a message.
-var pluginError = regexp.MustCompile(`^plugin/(\S+): `)
-
-// Located puts FILE:LINE in front of a plugin's error that does not have it. The line is that of the word which the message
-// quotes, or of each directive of the plugin.
-func Located(err error, c Corefile) error {
-	m := pluginError.FindStringSubmatch(err.Error())
-	if m == nil || strings.Contains(err.Error(), c.Path+":") {
-		return err
-	}
-	blocks, perr := caddyfile.Parse(c.Path, bytes.NewReader(c.Text), nil)
-	if perr != nil {
-		return err // of a Corefile that cannot be parsed, nothing better can be said
-	}
-	var quoting, all []string
-	for _, b := range blocks {
-		for _, t := range b.Tokens[m[1]] {
-			at := position(c.Path, t)
-			if t.Text == m[1] && !slices.Contains(all, at) {
-				all = append(all, at)
-			}
-			if strings.Contains(err.Error(), fmt.Sprintf("%q", t.Text)) && !slices.Contains(quoting, at) {
-				quoting = append(quoting, at)
-			}
-		}
-	}
-	if len(quoting) > 0 {
-		all = quoting
-	}
-	if len(all) == 0 {
-		return err
-	}
-	return fmt.Errorf("%s: %w", strings.Join(all, " or "), err)
 }
 
 // bindError matches the text of package net for a failed bind. Caddy passes errors on as text only.

@@ -14,7 +14,7 @@ import (
 // testPlugins is a binary that lacks one of CoreDNS's plugins.
 var testPlugins = Plugins{
 	Known: []string{"nodelocal", "packetcache", "metadata", "reload", "bind", "health", "ready", "prometheus", "errors", "log", "cache", "keep", "hosts",
-		"template", "loop", "searchpath", "fairshare", "hedge", "forward", "whoami", "chaos", "local", "loadbalance", "shed", "tls", "quic"},
+		"template", "nsid", "loop", "searchpath", "fairshare", "hedge", "forward", "whoami", "chaos", "local", "loadbalance", "shed", "tls", "quic"},
 	NotCompiledIn: map[string]string{"trace": "trace:trace"},
 }
 

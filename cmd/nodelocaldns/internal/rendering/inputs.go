@@ -127,15 +127,15 @@ func (in *Inputs) params(t corefiles.Template, skip []string) (p corefiles.Param
 	return p, notes, nil
 }
 
-// serviceEnv is the environment variable in which Kubernetes tells a pod the ClusterIP of Service name.
-func serviceEnv(name string) string {
+// ServiceEnv is the environment variable in which Kubernetes tells a pod the ClusterIP of Service name.
+func ServiceEnv(name string) string {
 	return strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + "_SERVICE_HOST"
 }
 
 // serviceIP returns the ClusterIP of Service name in the pod's namespace, or the zero Addr if the environment does not have it:
 // only some templates need it.
 func (in *Inputs) serviceIP(name string) (netip.Addr, error) {
-	env := serviceEnv(name)
+	env := ServiceEnv(name)
 	text := in.Getenv(env)
 	if text == "" {
 		return netip.Addr{}, nil
@@ -208,7 +208,7 @@ func (in *Inputs) fallback(localIPs []netip.Addr, clusterIP netip.Addr) (addrs [
 			words.Join(bare), ask)
 	case !clusterIP.IsValid():
 		return nil, fmt.Sprintf("No fallback: %s is not set, so nothing answers at %s while the cache is away; see -upstreamsvc and -fallback",
-			serviceEnv(o.UpstreamService), words.Join(localIPs))
+			ServiceEnv(o.UpstreamService), words.Join(localIPs))
 	case !slices.ContainsFunc(localIPs, func(a netip.Addr) bool { return a.Is4() == clusterIP.Is4() }):
 		return nil, fmt.Sprintf("No fallback: %s is not of the family of %s, at which nothing answers while the cache is away; see -fallback",
 			clusterIP, words.Join(localIPs))

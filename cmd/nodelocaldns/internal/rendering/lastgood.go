@@ -40,7 +40,7 @@ func NewLastGood(o *options.Options, getenv func(string) string) LastGood {
 	made := slices.Clone(o.Words)
 	made = append(made, "addresses="+words.Join(o.Addresses))
 	for _, service := range []string{"kube-dns", o.UpstreamService} {
-		made = append(made, serviceEnv(service)+"="+getenv(serviceEnv(service)))
+		made = append(made, ServiceEnv(service)+"="+getenv(ServiceEnv(service)))
 	}
 	return LastGood{filepath.Join(o.StateDir, "Corefile.last-good"), strings.Join(made, "\n")}
 }

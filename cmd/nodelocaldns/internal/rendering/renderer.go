@@ -31,6 +31,13 @@ type Corefile struct {
 	Warnings []string // for the operator
 
 	template string // what it was rendered from; empty: nothing
+	lines    []int  // by line of Text: the line of the template, 0: none; nil: Text was not rendered
+}
+
+// input is a Corefile as caddy takes it.
+type input struct {
+	caddy.CaddyfileInput
+	from Corefile
 }
 
 // Source returns the path of what c was rendered from: the template, or the Corefile itself. It names an embedded template.
@@ -38,7 +45,15 @@ func (c Corefile) Source() string { return cmp.Or(c.template, c.Path) }
 
 // Input returns c as caddy takes it.
 func (c Corefile) Input() caddy.Input {
-	return caddy.CaddyfileInput{Filepath: c.Path, Contents: c.Text, ServerTypeName: ServerType}
+	return input{caddy.CaddyfileInput{Filepath: c.Path, Contents: c.Text, ServerTypeName: ServerType}, c}
+}
+
+// From returns the Corefile that in was made from.
+func From(in caddy.Input) Corefile {
+	if i, ok := in.(input); ok {
+		return i.from
+	}
+	return Corefile{Path: in.Path(), Text: in.Body()}
 }
 
 // A Renderer makes the Corefile from the flags, the environment and the files that the flags name, anew each time.
@@ -107,7 +122,7 @@ func (r *Renderer) corefile(skip []string) (Corefile, error) {
 	if err != nil {
 		return c, err
 	}
-	c.Text, c.Warnings = result.Text, append(c.Warnings, result.Warnings...)
+	c.Text, c.lines, c.Warnings = result.Text, result.Lines, append(c.Warnings, result.Warnings...)
 	// The template is checked before the result: its author sees the template's lines.
 	return c, r.Plugins.checkTemplate(template.Path, template.Text)
 }

@@ -58,6 +58,7 @@ type reader struct {
 	key         [wire.MaxKey]byte
 	query       Query // the one that Backend.Miss has
 	n, answered int
+	sample      sample
 	warned      unix.Errno
 }
 
@@ -153,6 +154,7 @@ func (r *reader) answer() {
 	b, now := r.l.lease.backend, Clock()
 	st := b.Store()
 	r.answered = 0
+	r.sample.begin(now)
 	for i := range r.n {
 		query, out := r.queries[i][:r.in[i].len], r.answers[r.answered][:]
 		var e *store.Entry
@@ -166,6 +168,7 @@ func (r *reader) answer() {
 		var n int
 		if e != nil && e.Fresh(now) {
 			n = e.Replay(out, query, now)
+			r.sample.hit(i, e)
 		} else {
 			r.query = Query{Packet: query, Key: key, Old: e, Sender: r.sender(i)}
 			n, e = b.Miss(&r.query, out)
@@ -183,6 +186,7 @@ func (r *reader) answer() {
 		b.Sent(r.hits[:r.answered], unsent, Clock()-now)
 		clear(r.hits[:r.answered])
 	}
+	r.count(start.Add(now))
 }
 
 // send sends the answers, and returns the number that the kernel took. It does not wait for room: a few readers answer all
@@ -203,13 +207,19 @@ func (r *reader) send() (sent int) {
 	return sent
 }
 
+// client returns the address of the sender of the i-th packet, without its zone.
+func (r *reader) client(i int) netip.Addr {
+	name := &r.names[i]
+	if name.Family == unix.AF_INET {
+		return netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(name)).Addr)
+	}
+	return netip.AddrFrom16(name.Addr)
+}
+
 // sender returns the sender of the i-th packet.
 func (r *reader) sender(i int) netip.AddrPort {
-	name := &r.names[i]
-	addr := netip.AddrFrom16(name.Addr)
-	if name.Family == unix.AF_INET {
-		addr = netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(name)).Addr)
-	} else if name.Scope_id != 0 {
+	name, addr := &r.names[i], r.client(i)
+	if addr.Is6() && name.Scope_id != 0 {
 		addr = addr.WithZone(strconv.Itoa(int(name.Scope_id)))
 	}
 	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&name.Port))[:]))

@@ -69,6 +69,9 @@ func ReadAnswer(wire, key []byte) (a Answer, ok bool) {
 	return a, off == len(wire) && a.TTL > 0
 }
 
+// Rcode returns the rcode of answer, without the part that an OPT record has.
+func Rcode(answer []byte) int { return int(answer[3] & rcodeMask) }
+
 // Replay writes to out the answer to query from an earlier answer to the same question, and returns its length: with the ID
 // and the spelling of query, and TTLs that are smaller by age, in seconds. out must hold MaxAnswer octets. ttls is Answer.TTLs.
 func Replay(out, query, answer, key []byte, ttls []uint16, age uint32) int {

@@ -126,3 +126,6 @@ func DO(key []byte) bool { return key[len(key)-3]&hasDO != 0 }
 
 // Parts returns the question of a key, and what an answer depends on beside the question.
 func Parts(key []byte) (question, tail []byte) { return key[:questionLen(key)], key[questionLen(key):] }
+
+// Name returns the name at the start of key, in wire format and lower case.
+func Name(key []byte) []byte { return key[:len(key)-tailLen-4] }
