@@ -19,7 +19,9 @@ import (
 )
 
 // modes are what this program does beside the comparison. All but cost are processes of a measurement.
-var modes = map[string]func(args []string) error{"cost": cost, "generate": generate, "upstream": upstream, "floor": floor, "awake": awake}
+var modes = map[string]func(args []string) error{
+	"cost": cost, "generate": generate, "upstream": upstream, "floor": floor, "mirror": reflect, "awake": awake,
+}
 
 func main() {
 	err := error(nil)
