@@ -45,7 +45,7 @@ func reflect(args []string) error {
 	if err := mirror.Attach(args[0]); err != nil {
 		return err
 	}
-	select {} // until it is killed
+	return unix.Pause() // until it is killed
 }
 
 func listenAddress(args []string) (netip.AddrPort, error) {
