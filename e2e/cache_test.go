@@ -213,6 +213,15 @@ func (c *cache) settle(t testing.TB) {
 	})
 }
 
+// said waits until the log has the text, and checks that it is there once. The log comes after the metric of the same event.
+func (c *cache) said(t testing.TB, text string) {
+	t.Helper()
+	c.WaitOutput(t, saidTimeout, text)
+	if n := strings.Count(c.Output(), text); n != 1 {
+		t.Errorf("said %d times: %q:\n%s", n, text, c.Output())
+	}
+}
+
 // page is the cache's metrics.
 func (c *cache) page() (string, error) {
 	return c.lab.Node.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", c.options.metrics))

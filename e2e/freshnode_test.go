@@ -129,8 +129,9 @@ func TestFreshNode(t *testing.T) {
 			c.waitSteering(t, true, steeringTimeout)
 			answered(t, l, ipv4)
 			c.validIs(t, 0)
-			if line := lastError(c.Output()); !strings.Contains(line, "Running what the files say without ") || strings.Count(c.Output(), "[ERROR]") != 1 {
-				t.Errorf("errors:\n%s", c.Output())
+			c.said(t, "Running what the files say without ")
+			if n := strings.Count(c.Output(), "[ERROR]"); n != 1 {
+				t.Errorf("%d errors:\n%s", n, c.Output())
 			}
 			t.Log(lastError(c.Output()))
 			for name := range f.files {

@@ -62,6 +62,9 @@ func answered(t *testing.T, l *lab.Lab, addrs []netip.Addr) {
 // warned checks that the log has these warnings, each once, and no other.
 func warned(t *testing.T, c *cache, want []string) {
 	t.Helper()
+	for _, text := range want {
+		c.WaitOutput(t, saidTimeout, text)
+	}
 	var got []string
 	for line := range strings.Lines(c.Output()) {
 		for _, level := range []string{"[WARNING] plugin/nodelocal: ", "[ERROR] plugin/nodelocal: ", "[WARNING] ", "[ERROR] "} {

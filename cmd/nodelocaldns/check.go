@@ -30,12 +30,12 @@ const checkHead = `Usage:
   nodelocaldns check [-node] [FLAG...] [FILE]
 
 It looks for what would keep the cache from serving, and changes nothing: in the Corefile or template FILE, or in what a start with
-these flags would run. With -node it looks at the node, too; without other flags and FILE at the node alone.
+these flags would run. With -node it looks at the node, too; without -localip, -conf and FILE at the node alone.
 
 The flags are those of a start (nodelocaldns -help), and:
 `
 
-// check finds faults, prints them, and returns exitFailure if there are some.
+// check finds faults, prints them, and returns exitFailure if one of them is more than advice.
 func check(args []string, stdout, stderr io.Writer) (int, error) {
 	began := time.Now()
 	c, err := options.ParseCheck(args)
@@ -170,7 +170,7 @@ func nodeOf(o *options.Options) *nodecheck.Env {
 
 // listeners are the ports of the cache, with those of the embedded template.
 func listeners(o *options.Options) []nodecheck.Listener {
-	all := []nodecheck.Listener{{Port: o.Port, For: nodecheck.DNS}, {Port: o.HealthPort, For: "health"}, {Port: 8181, All: true, For: "ready"}}
+	all := []nodecheck.Listener{{Port: o.Port, For: nodecheck.DNS}, {Port: o.HealthPort, For: "health"}, {Port: 8181, For: "ready"}}
 	for addr, what := range map[string]string{o.PrometheusAddr: "the metrics of DNS", o.MetricsAddr: "the metrics of the set-up"} {
 		_, text, err := net.SplitHostPort(addr)
 		if port, perr := strconv.ParseUint(text, 10, 16); errors.Join(err, perr) == nil {

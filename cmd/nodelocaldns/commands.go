@@ -114,8 +114,8 @@ func render(args []string, stdout, stderr io.Writer) error {
 const cleanupHead = `Usage:
   nodelocaldns cleanup [-interfacename NAME]
 
-It removes the link, rules and tables that a cache of this project, or k8s-dns-node-cache, left on this node. A cache that runs
-puts its own back.
+It removes the link, rules and tables that a cache of this project, or k8s-dns-node-cache, left on this node. It
+refuses while such a cache runs.
 
 `
 

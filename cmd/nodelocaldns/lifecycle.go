@@ -84,7 +84,7 @@ func (l *lifecycle) hook(event caddy.EventName, info any) error {
 	first := l.current.Swap(inst) == nil
 	l.runs, l.follows, l.tried = identity(inst.Caddyfile()), hasReload(inst.Caddyfile()), nil
 	l.mu.Unlock()
-	l.validity.serves(inst.Caddyfile().Body())
+	l.validity.serves(inst.Caddyfile().Body(), identity(inst.Caddyfile()))
 	l.metrics.follow(inst.Caddyfile())
 	if first {
 		close(l.serving)

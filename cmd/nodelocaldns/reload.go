@@ -53,7 +53,7 @@ func (l *loader) reload(string) (caddy.Input, error) {
 			log.Info("Configuration is valid again")
 		}
 		l.failed = ""
-		l.validity.inputsSay(c.Text)
+		l.validity.inputsSay(identity(c.Input()))
 		return c.Input(), nil
 	}
 	l.validity.inputsSay(nil)
@@ -118,30 +118,31 @@ func (l *loader) report(warnings []string) {
 // configuration kept for the next start. The metric does not change between a change of the files and the reload.
 type validity struct {
 	mu      sync.Mutex
-	wanted  []byte            // what the inputs said last; nil: they cannot be used
-	running []byte            // nil: nothing runs yet
+	wanted  []byte            // the identity of what the inputs said last; nil: they cannot be used
+	runs    []byte            // the identity of what runs; nil: nothing runs yet
+	running []byte            // the text of what runs
 	keep    func(text []byte) // keeps a configuration that works
 }
 
-// inputsSay notes what the inputs say: nil if they cannot be used.
-func (v *validity) inputsSay(text []byte) {
+// inputsSay notes the identity of what the inputs say: nil if they cannot be used.
+func (v *validity) inputsSay(id []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.wanted = text
-	if text == nil {
+	v.wanted = id
+	if id == nil {
 		nodelocal.ConfigValid.Set(0)
-	} else if bytes.Equal(text, v.running) {
+	} else if bytes.Equal(id, v.runs) {
 		v.valid()
 	}
 }
 
-// serves notes that the configuration text serves.
-func (v *validity) serves(text []byte) {
+// serves notes that the configuration with this text and identity serves.
+func (v *validity) serves(text, id []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.running = text
+	v.running, v.runs = text, id
 	theJournal.serves(text)
-	if bytes.Equal(text, v.wanted) {
+	if bytes.Equal(id, v.wanted) {
 		v.valid()
 	} else {
 		nodelocal.ConfigValid.Set(0)

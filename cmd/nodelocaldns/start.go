@@ -82,7 +82,7 @@ func (s *starter) first() (rendering.Corefile, error) {
 		s.failed, c.Text = err.Error(), nil
 	}
 	theJournal.loaded(c)
-	s.validity.inputsSay(c.Text)
+	s.validity.inputsSay(identity(c.Input()))
 	return c, err
 }
 

@@ -32,7 +32,7 @@ func startOn(t *testing.T, n node, flags string, refuse func(string) error) (*st
 		if err := refuse(text); err != nil {
 			return nil, err
 		}
-		l.validity.serves(input.Body())
+		l.validity.serves(input.Body(), identity(input))
 		return &caddy.Instance{}, nil
 	}, func() bool { return false }}, launched
 }
@@ -159,7 +159,7 @@ func mended(t *testing.T, n node, s *starter, file, template, stubs string) {
 		}
 		return
 	}
-	s.validity.serves(input.Body())
+	s.validity.serves(input.Body(), identity(input))
 	if !configValid(t) {
 		t.Error("not valid after the reload")
 	}

@@ -46,7 +46,7 @@ func TestValidity(t *testing.T) {
 				case do == "say":
 					v.inputsSay([]byte(text))
 				case do == "serve":
-					v.serves([]byte(text))
+					v.serves([]byte(text), []byte(text))
 				default:
 					countRefused()
 				}
@@ -60,6 +60,23 @@ func TestValidity(t *testing.T) {
 		})
 	}
 	nodelocal.ConfigValid.Set(1)
+}
+
+// TestValidityOfImports has a reload refused whose fault is in an imported file: the text stays the same.
+func TestValidityOfImports(t *testing.T) {
+	v := validity{}
+	v.inputsSay([]byte("text, import 1"))
+	v.serves([]byte("text"), []byte("text, import 1"))
+	v.inputsSay([]byte("text, import 2"))
+	countRefused()
+	v.inputsSay([]byte("text, import 2"))
+	if configValid(t) {
+		t.Error("valid, while what serves is not what the inputs say")
+	}
+	v.inputsSay([]byte("text, import 1"))
+	if !configValid(t) {
+		t.Error("not valid, although the inputs say again what serves")
+	}
 }
 
 // TestLifecycleTellsValidity has a reload that is refused, and one that is not.

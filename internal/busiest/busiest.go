@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package busiest counts which clients ask most and which names are asked most, in memory of a fixed size, whatever clients send.
-// The plugins packetcache and nodelocal count each query once: packetcache what it answers, and the first of both that a query
-// passes on its way what goes to the plugins.
+// The plugins packetcache and nodelocal count each query once. packetcache counts the queries that it answers. The first of the two
+// plugins counts a query that goes on to the other plugins.
 package busiest
 
 import (

@@ -14,8 +14,8 @@ const (
 // new key takes the place of the key with the smallest count, by a chance of one in that count. So keys that come once, as in a
 // flood of random names, seldom push out a key that comes often.
 //
-// A key is a hash with a secret seed, so that nobody can choose keys of one set. A new key takes over the count of the key before it,
-// as the rule needs it, but that part is not reported: what is reported was counted for the key itself.
+// A key is a hash with a secret seed, so that nobody can choose keys of one set. A new key begins with the count of the key whose
+// place it takes, since the chance for the next new key depends on that count. A report leaves that beginning out.
 type table[T any] struct {
 	sets   [sets]set
 	values [sets * ways]T // of the keys

@@ -33,11 +33,11 @@ const (
 const headerLength = 4
 
 // Forget removes the entries of connections that one of addrs began from port, and returns how many there were. Nobody begins a
-// connection from the address and port of a DNS server: such an entry was made by an answer whose query was not tracked. To the
-// kernel the client's next packets are replies to that answer, and no NAT rule sees them.
+// connection from the address and port of a DNS server: an answer made such an entry whose query was not tracked. The kernel takes
+// the client's next packets for replies to that answer, and no NAT rule sees these packets.
 //
-// The kernel's table is read piece by piece: it can have hundreds of thousands of entries. It may change meanwhile, so an entry
-// can be missed. An error is one of netlink, and holds also where the kernel has no connection tracking.
+// Forget reads the kernel's table piece by piece, since the table can have hundreds of thousands of entries. The table may change
+// meanwhile, so Forget can miss an entry. The error is netlink's. A kernel without connection tracking gives an error, too.
 func Forget(addrs []netip.Addr, port uint16) (removed int, err error) {
 	for _, f := range family.Among(addrs) {
 		var wrong [][]byte

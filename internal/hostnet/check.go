@@ -13,6 +13,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/instance"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/nftables"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/steering"
+	"github.com/nodelocaldns/nodelocaldns/internal/hostnet/xtables"
 )
 
 // Findings are what a Check saw. They hold after an error, too.
@@ -55,7 +56,7 @@ func (n *Network) Check(thorough bool) (f Findings, err error) {
 	if err == nil {
 		seen := n.changes.Seen() // these cannot have broken what is intact below
 		f.Broken, err = n.intact(thorough)
-		f.By = n.blame(seen, f.Broken)
+		f.By = n.blame(seen, n.inNFTables(f.Broken))
 	}
 	if err == nil && n.trust <= bare {
 		n.trust = sure
@@ -79,6 +80,14 @@ func (n *Network) blame(seen int, broken []string) string {
 		n.culprit = by
 	}
 	return n.culprit
+}
+
+// inNFTables returns what of broken is in nf_tables, whose changes the kernel tells of. The rules of iptables-legacy are not.
+func (n *Network) inNFTables(broken []string) []string {
+	if n.firewall.String() != xtables.Legacy {
+		return broken
+	}
+	return slices.DeleteFunc(slices.Clone(broken), func(what string) bool { return what == "rules" })
 }
 
 // peerNames asks for the holders of the names once: it takes a look at all descriptors of all processes.
@@ -161,8 +170,8 @@ func (n *Network) repair(broken []string) error {
 	return err
 }
 
-// forgetAnswers removes the connections that answers of the cache began while rules were missing. Once steering is off they
-// would keep the client's packets from the rules of kube-proxy and of the fallback table. Where the kernel cannot remove them,
+// forgetAnswers removes the connections that answers of the cache began while rules were missing. Once steering is off, the rules of
+// kube-proxy and of the fallback table would see no packet of such a connection. If the kernel cannot remove the connections,
 // clients lose what they ask from the same port until the connections have run out.
 func (n *Network) forgetAnswers() {
 	_ = n.whileRenewing(func() error {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/words"
 )
 
 // newGeneration is the type of the message that ends each transaction's notifications.
@@ -96,7 +98,7 @@ func (c *Changes) By() string {
 	own, _ := os.ReadFile("/proc/thread-self/comm")
 	var who []string
 	for _, ch := range c.seen {
-		text := fmt.Sprintf("%s (pid %d)", ch.name, ch.pid)
+		text := fmt.Sprintf("%s (pid %d)", words.Printable(ch.name), ch.pid)
 		if ch.name != strings.TrimSpace(string(own)) && !slices.Contains(who, text) {
 			who = append(who, text)
 		}

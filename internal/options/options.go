@@ -42,7 +42,7 @@ type Options struct {
 	MetricsAddr, PrometheusAddr   string
 
 	Memory   memlimit.Limit // 0: the container's limit, if it has one
-	StateDir string         // empty: nothing outlives the process
+	StateDir string         // empty: nothing outlives the process, and there is no socket for status and top
 	PIDFile  string
 
 	ReloadWithSignal, Quiet, LogTimestamps, Plugins, Version, Help bool

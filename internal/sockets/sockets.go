@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/prometheus/procfs"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/words"
 )
 
 // tcpListen is TCP_LISTEN of include/net/tcp_states.h.
@@ -95,7 +97,7 @@ func (s Socket) Owner() string {
 		if err != nil {
 			continue // it ended meanwhile
 		}
-		return fmt.Sprintf("pid %s (%s), user %d", pid, strings.TrimSpace(string(comm)), s.uid)
+		return fmt.Sprintf("pid %s (%s), user %d", pid, words.Printable(strings.TrimSpace(string(comm))), s.uid)
 	}
 	return fmt.Sprintf("a process of user %d that cannot be seen from here (on the node: ss -antup | grep :%d)", s.uid, s.Local.Port())
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,14 +35,7 @@ func Serve(dir string) (io.Closer, error) {
 	for _, path := range dead {
 		_ = os.Remove(path) // another process may have been quicker
 	}
-	f, err := os.CreateTemp(dir, pattern)
-	if err != nil {
-		return nil, fmt.Errorf("making a socket for the command status: %w", err)
-	}
-	path := f.Name()
-	f.Close()
-	os.Remove(path) // the name is the process's own now
-	l, err := listen(path)
+	l, path, err := listen(dir)
 	if err != nil {
 		return nil, fmt.Errorf("making a socket for the command status: %w", err)
 	}
@@ -64,18 +58,30 @@ type server struct {
 // Close ends the answers, and removes the socket.
 func (s server) Close() error { return errors.Join(s.Server.Close(), os.Remove(s.path)) }
 
-// listen listens at path. The socket gets that name when it listens: before, another process would take it for a dead one.
-func listen(path string) (net.Listener, error) {
-	before := path + ".new"
+// begun ends the name of a socket at which nobody listens yet.
+const begun = ".new"
+
+// listen listens at a new socket in dir. The socket gets its last name when it listens: before, another process would take it
+// for a dead one.
+func listen(dir string) (net.Listener, string, error) {
+	f, err := os.CreateTemp(dir, pattern+begun)
+	if err != nil {
+		return nil, "", err
+	}
+	before := f.Name()
+	path := strings.TrimSuffix(before, begun)
+	f.Close()
+	os.Remove(before) // the name is the process's own now
 	l, err := net.Listen("unix", before)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	if err = errors.Join(os.Chmod(before, 0o600), os.Rename(before, path)); err != nil {
 		l.Close()
+		os.Remove(before)
 	}
-	return l, err
+	return l, path, err
 }
 
 // Sockets returns the paths of the sockets in dir that a process answers at.

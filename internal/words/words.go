@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package words checks the words that come from outside and go into a Corefile: domain names, servers, and all others.
+// Package words checks the words that come from outside: those that go into a Corefile, and names that are printed.
 package words
 
 import (
@@ -145,4 +145,15 @@ func ZoneWarning(addr netip.Addr, source string) []string {
 	}
 	return []string{fmt.Sprintf("nameserver %s of %s will not answer: CoreDNS's forward drops the zone %%%s",
 		addr, source, addr.Zone())}
+}
+
+// Printable returns the name of a process without what a terminal would obey, or a log would take for a further line: a process
+// chooses its name.
+func Printable(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, name)
 }

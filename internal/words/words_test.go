@@ -135,3 +135,16 @@ func TestParseServerErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestPrintable(t *testing.T) {
+	for name, want := range map[string]string{
+		"nft":                   "nft",
+		"\x1b[2J\nERROR  port":  "?[2J?ERROR  port",
+		"a\xff\tb\x7fü\u202ec":  "a??b???c",
+		"(sd-pam) kubelet~v1.2": "(sd-pam) kubelet~v1.2",
+	} {
+		if got := Printable(name); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}

@@ -129,6 +129,9 @@ func (n *node) open(c hostnet.Config) (opened network, err error) {
 		warn.Do(func() { log.Warningf("Waiting to set up the node's network: %v", err) })
 		return false
 	})
+	if err != nil {
+		n.seen.Store(nil) // nobody waits any more
+	}
 	return opened, err
 }
 

@@ -40,6 +40,9 @@ type ruleWatch interface {
 	Intact() (bool, error)
 }
 
+// Legacy is the name of a Firewall whose rules are not in nf_tables.
+const Legacy = "iptables-legacy"
+
 // New returns an error if the commands of variant ("" is the plain ones) do not work in one of the families.
 func New(variant string, fams []family.Family) (*Firewall, error) {
 	f := &Firewall{}
@@ -54,7 +57,7 @@ func New(variant string, fams []family.Family) (*Firewall, error) {
 		}
 		rules := &familyRules{xtables: x}
 		if legacy {
-			f.label, rules.watch = "iptables-legacy", &legacyWatch{fam: fam}
+			f.label, rules.watch = Legacy, &legacyWatch{fam: fam}
 		} else {
 			f.label, rules.watch = "iptables-nft", nftWatch(fam)
 		}

@@ -67,7 +67,7 @@ func (e *Env) ThisNode() {
 		// In a container with the host's processes this is the host. In any other it is the container.
 		e.Root = "/proc/1/root"
 	}
-	e.Running = instance.Peers(-1) > 0
+	e.Running = len(instance.Holders()) > 0
 	e.Mode, e.Links, e.Sockets, e.LookPath = proxymode.Detect, links, sockets.List, exec.LookPath
 	e.Owner = func(s sockets.Socket) string { return s.Owner() }
 	e.HasTUN, e.HasDummy = link.HasTUN, hasDummy

@@ -82,7 +82,7 @@ func kubeProxy(_ context.Context, e *Env) []Finding {
 // otherCache looks for another program's node cache.
 func otherCache(_ context.Context, e *Env) (found []Finding) {
 	for _, p := range e.processes() {
-		if p.name == "node-cache" {
+		if p.name == alias {
 			found = append(found, Finding{Severity: Error, What: fmt.Sprintf("%s runs on this node (pid %s)", p.name, p.pid),
 				Why: "two node caches on one node change each other's link and rules", Do: "remove its DaemonSet first, or take its place: docs/migration.md"})
 		}

@@ -105,6 +105,8 @@ func TestNode(t *testing.T) {
 				return []Link{{Name: "nodelocaldns", Type: "dummy", Addresses: e.Addresses}}, nil
 			}
 		}, "other-cache warning: the link nodelocaldns is one of k8s-dns-node-cache"},
+		{"k8s-dns-node-cache", func(t *testing.T, e *Env) { runs(t, e, "/node-cache") }, "other-cache error: node-cache runs on this node (pid 7)"},
+		{"own process by its alias", func(t *testing.T, e *Env) { runs(t, e, "/nodelocaldns") }, ""},
 		{"own link", func(_ *testing.T, e *Env) {
 			e.Links = func() ([]Link, error) {
 				return []Link{{Name: "nodelocaldns", Type: "tuntap", Ours: true, Addresses: e.Addresses}}, nil
@@ -204,5 +206,14 @@ func TestOutput(t *testing.T) {
 	b.Reset()
 	if err := JSON(&b, nil); err != nil || b.String() != "[]\n" {
 		t.Errorf("got %q, %v", b.String(), err)
+	}
+}
+
+// runs makes a process seen that was started as node-cache, from a file.
+func runs(t *testing.T, e *Env, file string) {
+	t.Helper()
+	put(t, e.Proc+"/7/comm", "node-cache\n")
+	if err := os.Symlink(file, e.Proc+"/7/exe"); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -45,7 +45,7 @@ func (e *Env) conflict(s sockets.Socket, l Listener) string {
 		return ""
 	}
 	owner := e.Owner(s)
-	if strings.Contains(owner, "(nodelocaldns)") || e.Running && strings.Contains(owner, "cannot be seen") {
+	if strings.Contains(owner, "(nodelocaldns)") || e.Running && (strings.Contains(owner, "cannot be seen") || strings.Contains(owner, "("+alias+")")) {
 		return ""
 	}
 	return owner
@@ -67,6 +67,9 @@ func taken(network string, s sockets.Socket, l Listener, owner string) Finding {
 
 type process struct{ pid, name string }
 
+// alias is the name of k8s-dns-node-cache's program. The image has a link of that name to this one.
+const alias = "node-cache"
+
 // processes lists the processes in this network namespace that can be seen.
 func (e *Env) processes() (all []process) {
 	own, _ := os.Readlink(e.Proc + "/thread-self/ns/net")
@@ -74,8 +77,16 @@ func (e *Env) processes() (all []process) {
 	for _, dir := range dirs {
 		name, err := os.ReadFile(dir + "/comm")
 		if other, _ := os.Readlink(dir + "/ns/net"); err == nil && own == other {
-			all = append(all, process{filepath.Base(dir), strings.TrimSpace(string(name))})
+			all = append(all, process{filepath.Base(dir), nameOf(dir, strings.TrimSpace(string(name)))})
 		}
 	}
 	return all
+}
+
+// nameOf returns the name of a process, for this program that of its file: it may run by its alias.
+func nameOf(dir, comm string) string {
+	if file, _ := os.Readlink(dir + "/exe"); comm == alias && filepath.Base(file) == "nodelocaldns" {
+		return "nodelocaldns"
+	}
+	return comm
 }

@@ -38,7 +38,7 @@ func Parse(path string, text []byte) (Corefile, error) {
 }
 
 // All returns the faults of all directives, in the order of the Corefile: one for each directive of a server block at most. directives is
-// the order of the setups. No name is looked up: in the place of the names of servers stands an address.
+// the order of the setups. All looks no name up: the setups get an address in place of each server's name.
 //
 // All is for a process that serves nothing: a setup may change what a plugin keeps for the whole process (ready), or start a
 // goroutine that ends with the process (hosts).
@@ -73,8 +73,11 @@ func (f Corefile) Unsure(directive string, err error) (fault Fault, places []Fau
 // First returns the fault of the first server block whose directive is refused. ok is false if none is. It runs the setup of that
 // plugin alone.
 func (f Corefile) First(directive string) (fault Fault, ok bool) {
-	if directive == "ready" { // its setup forgets who is asked whether the running servers are ready
+	switch directive {
+	case "ready", "hosts", "nodelocal": // their setups change what the process keeps, or start a goroutine
 		return Fault{}, false
+	case "forward": // its setup looks names up, which may take long
+		f = f.offline()
 	}
 	r, err := f.run()
 	if err != nil {

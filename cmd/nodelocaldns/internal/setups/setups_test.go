@@ -103,13 +103,18 @@ func TestSafe(t *testing.T) {
 	}
 }
 
-// TestReady: no setup of ready runs beside servers, whose readiness it would forget.
-func TestReady(t *testing.T) {
-	f, err := Parse("Corefile", []byte(". {\n    ready 1\n}\n"))
+// TestFirstBesideServers: First runs no setup that changes what the servers of the process use, and none that looks names up.
+func TestFirstBesideServers(t *testing.T) {
+	f, err := Parse("Corefile", []byte(". {\n    ready 1\n    hosts {\n        nonsense\n    }\n    forward . nameserver.invalid {\n        frobnicate\n    }\n}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fault, ok := f.First("ready"); ok {
-		t.Errorf("got %+v", fault)
+	for _, directive := range []string{"ready", "hosts", "nodelocal"} {
+		if fault, ok := f.First(directive); ok {
+			t.Errorf("%s: %v", directive, fault)
+		}
+	}
+	if fault, ok := f.First("forward"); !ok || fault.Line != 7 { // the name is in line 6
+		t.Errorf("forward: %v, %v; want the option", fault, ok)
 	}
 }

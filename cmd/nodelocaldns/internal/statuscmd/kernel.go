@@ -3,6 +3,7 @@
 package statuscmd
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
@@ -32,10 +33,12 @@ func look() *kernel {
 		if err != nil {
 			k.errors = append(k.errors, err)
 		}
+		seen := map[netip.AddrPort]bool{} // Holder looks at the descriptors of all processes
 		for _, s := range all {
-			if !s.Bound || s.Local.Port() != port {
+			if !s.Bound || s.Local.Port() != port || seen[s.Local] {
 				continue
 			}
+			seen[s.Local] = true
 			if who := sockets.Holder(network, s.Local); who != "" && !slices.Contains(k.servers, who) {
 				k.servers = append(k.servers, who)
 			}

@@ -45,7 +45,7 @@ type instance struct {
 func Run(args []string, stdout io.Writer) (int, error) {
 	var dir, form string
 	fs := options.NewFlagSet("status")
-	fs.StringVar(&dir, "statedir", "/run/nodelocaldns", "`DIR` that the caches have as -statedir")
+	fs.StringVar(&dir, "statedir", options.Defaults().StateDir, "`DIR` that the caches have as -statedir")
 	options.Define(fs, "o", "text", options.OneOf("text", "json"), &form, "`FORM` of the answer: text or json")
 	if helped, err := options.ParseSub(fs, args, head, stdout); helped || err != nil {
 		return allWell, err
