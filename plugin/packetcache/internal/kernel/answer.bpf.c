@@ -85,6 +85,7 @@ struct admission {
 	u64 until; // ns, CLOCK_MONOTONIC
 	u64 hits;
 	u64 nxdomain; // hits with that answer
+	u64 mac;      // the client's; queries from another one are passed on
 	u32 last;     // index of the entry that was hit last
 	u32 unused;
 };
@@ -191,6 +192,7 @@ struct query {
 	u32 l4;      // offset of the UDP header in the packet
 	u32 len;     // octets from the UDP header on
 	u64 pseudo;  // sum of the pseudo-header without the length
+	u64 mac;     // of the sender
 	bool v6;
 };
 
@@ -209,6 +211,7 @@ static __always_inline bool parse_ipv4(struct __sk_buff *skb, struct query *q, s
 	struct iphdr *ip = data + sizeof(struct ethhdr);
 	if ((void *)(ip + 1) > end)
 		return false;
+	__builtin_memcpy(&q->mac, ((struct ethhdr *)data)->h_source, ETH_ALEN);
 	if (*(u8 *)ip != 0x45 || ip->protocol != IPPROTO_UDP || ip->frag_off & bpf_htons(IP_OFFSET | IP_MORE))
 		return false;
 	u32 length = bpf_ntohs(ip->tot_len);
@@ -234,6 +237,7 @@ static __always_inline bool parse_ipv6(struct __sk_buff *skb, struct query *q, s
 	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
 	if ((void *)(ip + 1) > end)
 		return false;
+	__builtin_memcpy(&q->mac, ((struct ethhdr *)data)->h_source, ETH_ALEN);
 	if (ip->version != 6 || ip->nexthdr != IPPROTO_UDP)
 		return false;
 	q->len = bpf_ntohs(ip->payload_len);
@@ -297,7 +301,7 @@ int nodelocaldns(struct __sk_buff *skb)
 		return TCX_PASS;
 	u32 slot = *admitted;
 	struct admission *client = bpf_map_lookup_elem(&admissions, &slot);
-	if (!client || client->until < now)
+	if (!client || client->until < now || client->mac != q.mac)
 		return TCX_PASS;
 
 	// The sums are of little-endian words, which give the same checksum (RFC 1071, 2 (B)).

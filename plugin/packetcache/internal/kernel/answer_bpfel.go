@@ -23,6 +23,7 @@ type answerAdmission struct {
 	Until    uint64
 	Hits     uint64
 	Nxdomain uint64
+	Mac      uint64
 	Last     uint32
 	Unused   uint32
 }

@@ -136,6 +136,7 @@ func TestGate(t *testing.T) {
 	g := &gate{p: p, links: map[uint32]*attachment{}, clients: newClients(p.objects.Clients, make([]admission, 8)), o: Options{Admit: time.Minute, Logf: func(format string, args ...any) {
 		log = append(log, fmt.Sprintf(format, args...))
 	}}}
+	nettest.Command(t, "ip", "addr", "add", server4.String()+"/32", "dev", "lo")
 	index := servers[server4].index
 	admitted := func(client netip.Addr) bool {
 		var slot uint32
@@ -144,6 +145,7 @@ func TestGate(t *testing.T) {
 	}
 	for range 3 {
 		l := added(t, "pod index 4242 type veth peer name eth")
+		connect(t)
 		for range 2 {
 			g.admit(arrival{client4, 4242, index})
 		}

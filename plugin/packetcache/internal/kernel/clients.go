@@ -21,8 +21,8 @@ type Asked struct {
 
 // An admission is the structure of that name of the program.
 type admission struct {
-	until, hits, nxdomain uint64
-	last, _               uint32
+	until, hits, nxdomain, mac uint64
+	last, _                    uint32
 }
 
 // clients are those that the program answers. All else is as if they had no room: they are answered by the process.
@@ -47,24 +47,29 @@ func newClients(m *ebpf.Map, slots []admission) clients {
 	return c
 }
 
-// admit has the program answer a client until a time of CLOCK_MONOTONIC, in ns. It does nothing if there is no room for a further
+// admit has the program answer a client, from an Ethernet address, until a time of CLOCK_MONOTONIC, in ns. It does nothing if there is no room for a further
 // client: others make room when their time is over.
-func (c *clients) admit(client netip.Addr, ifindex uint32, server uint16, until uint64) error {
+func (c *clients) admit(client netip.Addr, ifindex uint32, server uint16, mac, until uint64) error {
 	key := answerClient{Ip: wordsOf(client), Interface: ifindex, Server: uint32(server)}
 	if a, ok := c.of[key]; ok {
-		atomic.StoreUint64(&c.slots[a.slot].until, until)
+		c.slots[a.slot].admit(mac, until)
 		return nil
 	}
 	if len(c.free) == 0 {
 		return nil
 	}
 	slot := c.free[0]
-	atomic.StoreUint64(&c.slots[slot].until, until)
+	c.slots[slot].admit(mac, until)
 	if err := c.m.Put(&key, slot); err != nil {
 		return err
 	}
 	c.of[key], c.free = admitted{client, slot}, c.free[1:]
 	return nil
+}
+
+func (a *admission) admit(mac, until uint64) {
+	atomic.StoreUint64(&a.mac, mac)
+	atomic.StoreUint64(&a.until, until)
 }
 
 // harvest tells what each client was answered since the last harvest, and forgets the clients whose time is over.

@@ -31,7 +31,7 @@ func TestClients(t *testing.T) {
 	c.free = []uint32{100, 101}
 	admit := func(client netip.Addr, until uint64) bool {
 		t.Helper()
-		if err := c.admit(client, 1, s.index, until); err != nil {
+		if err := c.admit(client, 1, s.index, testMAC, until); err != nil {
 			t.Fatal(err)
 		}
 		_, ok := c.of[answerClient{Ip: wordsOf(client), Interface: 1, Server: uint32(s.index)}]

@@ -22,6 +22,8 @@ const (
 	queue = 256
 	// round is the time between two looks at what the program has answered.
 	round = time.Second
+	// maxAdmissions bounds the admissions of a round. Each takes some 30 µs, and a client can invent addresses.
+	maxAdmissions = 4096
 	// maxInterfaces bounds the interfaces that have the program.
 	maxInterfaces = 1024
 )
@@ -65,20 +67,25 @@ func (g *gate) open(p *Program, o Options, admissions []admission) {
 func (g *gate) run(gone <-chan netlink.LinkUpdate) {
 	tick := time.NewTicker(round)
 	defer tick.Stop()
+	came, budget := g.came, maxAdmissions
 	for {
 		select {
 		case <-g.done:
 			return
-		case a := <-g.came:
+		case a := <-came:
 			g.admit(a)
+			if budget--; budget == 0 {
+				came = nil // blocks for ever
+			}
 		case u, ok := <-gone:
 			if !ok {
-				gone = nil // nil blocks for ever
+				gone = nil
 			} else if u.Header.Type == unix.RTM_DELLINK {
 				g.forget(uint32(u.Index))
 			}
 		case <-tick.C:
 			g.harvest(clock())
+			came, budget = g.came, maxAdmissions
 		}
 	}
 }
@@ -139,7 +146,11 @@ func (g *gate) admitAt(l *attachment, client netip.Addr, ifindex uint32, server 
 	if !l.attached() {
 		return
 	}
-	if err := g.clients.admit(client, ifindex, server, clock()+uint64(g.o.Admit)); err != nil {
+	mac, ok := pathTo(client, g.p.addressOf(server), ifindex)
+	if !ok {
+		return
+	}
+	if err := g.clients.admit(client, ifindex, server, mac, clock()+uint64(g.o.Admit)); err != nil {
 		g.o.Logf("Not answered in the kernel: %s: %v", client, err)
 	}
 }
@@ -148,8 +159,9 @@ func (g *gate) admitAt(l *attachment, client netip.Addr, ifindex uint32, server 
 func (g *gate) at(ifindex uint32) *attachment {
 	l := g.links[ifindex]
 	if l == nil && len(g.links) < maxInterfaces {
-		l = attach(g.p.objects.Nodelocaldns, ifindex, g.o.Force, g.o.Logf)
-		g.links[ifindex] = l
+		if l = attach(g.p.objects.Nodelocaldns, ifindex, g.o.Force, g.o.Logf); l.of != nil { // else it has gone, and nobody will say so
+			g.links[ifindex] = l
+		}
 	}
 	return l
 }

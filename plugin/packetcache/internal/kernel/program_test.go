@@ -23,7 +23,10 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wire"
 )
 
-const testMark = 0x4e4c
+const (
+	testMark = 0x4e4c
+	testMAC  = 2 // 02:00:00:00:00:00, the sender of all frames
+)
 
 var (
 	server4, client4 = netip.MustParseAddr("169.254.20.10"), netip.MustParseAddr("10.244.1.2")
@@ -66,7 +69,7 @@ func loaded(t testing.TB) (*Program, map[netip.Addr]*Server, *atomic.Uint64) {
 func admitUntil(t testing.TB, p *Program, client netip.Addr, s *Server, until uint64) {
 	t.Helper()
 	key, slot := answerClient{Ip: wordsOf(client), Interface: 1, Server: uint32(s.index)}, uint32(s.index)
-	atomic.StoreUint64(&p.gate.clients.slots[slot].until, until)
+	p.gate.clients.slots[slot].admit(testMAC, until)
 	if err := p.objects.Clients.Put(&key, slot); err != nil {
 		t.Fatal(err)
 	}
