@@ -224,6 +224,38 @@ func TestKernelPodsComeAndGo(t *testing.T) {
 	})
 }
 
+// TestKernelTop has one pod of three ask for one name all the time, answered in the kernel. top names the pod first, with the name.
+func TestKernelTop(t *testing.T) {
+	lab.NeedsKernel(t, lab.HasTCX())
+	l, state := lab.New(t, lab.NFTables), harness.Dir(t)+"/state"
+	c := start(t, l, options{firewall: lab.NFTables, addrs: ipv4, base: inKernel(ipv4), args: []string{"-statedir", state}})
+	var others []client.Probe
+	for i := range 2 {
+		others = append(others, ordinary(l.NewPod(t, fmt.Sprintf("other%d", i), byte(20+i)), i)...)
+	}
+	loads := client.StartAll(t, others...)
+	progress(t, loads, 4)
+	flood := client.Flood{From: l.Pod, Target: lab.ClusterIP, Sources: []netip.Addr{lab.PodIP}, Rate: 5000, Payload: client.One(busyName, dns.TypeA)}
+	flooding := flood.Start(t)
+	waitKernelHits(t, c, lab.ClusterIP)
+	var b busiest
+	found := harness.Until(t, foundWithin, "name of the flood", func() error {
+		b = c.top(t, state)
+		if len(b.Clients) < 3 || b.Clients[0].Address != lab.PodIP || b.Clients[0].Name != busyName || b.Names[0].Name != busyName {
+			return fmt.Errorf("%+v, %+v", b.Clients, b.Names)
+		}
+		return nil
+	})
+	kernel, all := c.counter(kernelHits), c.counter("coredns_packetcache_hits_total")
+	t.Logf("found after %s: %s", found, describe(b, client.StopAll(loads)))
+	if flooding.Stop(t); kernel < all/2 {
+		t.Errorf("%g of %g hits were in the kernel", kernel, all)
+	}
+	if first := b.Clients[0]; first.NXDomain > 0 || first.Queries < b.Queries/2 || b.Names[0].Queries < b.Queries/2 {
+		t.Errorf("first is %+v, %+v of %d queries", first, b.Names[0], b.Queries)
+	}
+}
+
 // linksOf counts the BPF links of the cache's process.
 func linksOf(t *testing.T, c *cache) (n int) {
 	t.Helper()

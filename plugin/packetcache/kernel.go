@@ -3,13 +3,17 @@
 package packetcache
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/busiest"
 	"github.com/nodelocaldns/nodelocaldns/internal/hostnet"
+	"github.com/nodelocaldns/nodelocaldns/internal/shares"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/kernel"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/udp"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wire"
 )
 
 // kernelHits is the number of hits after which the BPF program gets an answer: most answers are not asked for again within their
@@ -29,7 +33,8 @@ const (
 // second, in which the servers answer alone. Without the program they answer alone as well.
 func (ss *servers) loadKernel() {
 	p, err := kernel.Load(kernel.Options{
-		SelfQueryMark: hostnet.SelfQueryMark, Admit: ss.Admit, Force: ss.Kernel == kernelForce, Hits: countKernel, Logf: log.Warningf,
+		SelfQueryMark: hostnet.SelfQueryMark, Admit: ss.Admit, Force: ss.Kernel == kernelForce,
+		Hits: countKernel, Asked: countAsked, Logf: log.Warningf,
 	})
 	if err != nil {
 		log.Warningf("Hits are answered by the process, not in the kernel: %v", err)
@@ -47,9 +52,13 @@ func (ss *servers) loadKernel() {
 	}
 }
 
-// answerInKernel makes the BPF program answer at the address of s from now on.
+// answerInKernel makes the BPF program answer at the address of s from now on. The program knows port 53 alone.
 func (s *server) answerInKernel(p *kernel.Program) {
-	k, err := p.Serve(s.lease.Addr().AddrPort().Addr().Unmap())
+	addr := s.lease.Addr().AddrPort()
+	if addr.Port() != 53 {
+		return
+	}
+	k, err := p.Serve(addr.Addr().Unmap())
 	if err != nil {
 		log.Warningf("Hits at %s are answered by the process, not in the kernel: %v", s.dns.Addr, err)
 		return
@@ -63,12 +72,17 @@ func closeKernel(p *kernel.Program, all []*server) {
 		return
 	}
 	for _, s := range all {
-		if k := s.kernel.Swap(nil); k != nil {
-			k.Stop()
-		}
+		s.Replaced()
 	}
 	if err := p.Close(); err != nil {
 		log.Warningf("Ending the BPF program: %v", err)
+	}
+}
+
+// Replaced implements udp.Backend. The BPF program gives no answer of s any more.
+func (s *server) Replaced() {
+	if k := s.kernel.Swap(nil); k != nil {
+		k.Stop()
 	}
 }
 
@@ -99,10 +113,29 @@ const kernelTook = time.Microsecond
 // countKernel counts what the BPF program has answered.
 func countKernel(e *store.Entry, times uint64) {
 	o := e.Value.(*origin)
-	c := o.countersOf(e)
-	for range times {
-		c.hit(o, kernelTook)
-	}
+	o.countersOf(e).hit(o, kernelTook, times)
 	o.server.hits.Add(float64(times))
 	o.server.kernelHits.Add(float64(times))
+	busiest.Process.Begin(time.Now())
+	defer busiest.Process.End()
+	busiest.Process.AddName(wire.Name(e.Key), clamped(times))
 }
+
+// countAsked counts the same hits for the clients that asked.
+func countAsked(a kernel.Asked) {
+	q := busiest.Query{Client: shares.Client(a.Client), Weight: clamped(a.Hits - a.NXDomain)}
+	if a.Last != nil {
+		q.Name = wire.Name(a.Last.Key)
+	}
+	busiest.Process.Begin(time.Now())
+	defer busiest.Process.End()
+	if q.Weight > 0 {
+		busiest.Process.AddClient(q)
+	}
+	if q.Weight, q.NXDomain = clamped(a.NXDomain), true; q.Weight > 0 {
+		busiest.Process.AddClient(q)
+	}
+}
+
+// clamped is n as the weight of a query.
+func clamped(n uint64) uint32 { return uint32(min(n, math.MaxUint32)) }

@@ -245,7 +245,7 @@ func (s *server) Sent(from []*store.Entry, unsent int, took time.Duration) {
 		}
 		hits++
 		o := e.Value.(*origin)
-		o.countersOf(e).hit(o, took)
+		o.countersOf(e).hit(o, took, 1)
 		s.promote(e, o)
 	}
 	s.hits.Add(float64(hits))

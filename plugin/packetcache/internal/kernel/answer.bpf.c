@@ -33,10 +33,12 @@ typedef __s32 s32;
 #define MAX_ANSWER 448 // octets behind the question, a multiple of 8
 #define MAX_TTLS 8
 #define WAYS 2 // entries of one bucket
+#define MAX_CLIENTS 4096
 
 #define DNS_HEADER 12
 #define OPT 11           // octets of an OPT record without options
 #define TYPE_OPT 41
+#define RCODE_NXDOMAIN 3
 #define TYPE_CLASS 4     // octets of a question's type and class
 #define IP_OFFSET 0x1fff // of a fragment
 #define IP_MORE 0x2000   // fragments follow
@@ -51,7 +53,6 @@ struct entry {
 	u32 sequence;
 	u16 server;     // index of the address that was asked
 	u16 name_len;   // octets
-	u64 generation; // of the server's answers
 	u64 stored;     // ns, CLOCK_MONOTONIC
 	u64 expires;    // ns
 	u64 hits;
@@ -67,12 +68,6 @@ struct entry {
 	u8 answer[MAX_ANSWER];
 };
 
-// A server is an address at which the process answers.
-struct server {
-	u32 answers;    // 0: all its queries are passed on
-	u32 generation; // entries of others are void
-};
-
 // An address is one of IPv6, or one of IPv4 as ::ffff:a.b.c.d.
 struct address {
 	u32 words[4];
@@ -83,6 +78,16 @@ struct client {
 	struct address ip;
 	u32 interface;
 	u32 server;
+};
+
+// An admission says until when a client is answered here, and what was.
+struct admission {
+	u64 until; // ns, CLOCK_MONOTONIC
+	u64 hits;
+	u64 nxdomain; // hits with that answer
+	u64 mac;      // the client's; queries from another one are passed on
+	u32 last;     // index of the entry that was hit last
+	u32 unused;
 };
 
 struct {
@@ -98,7 +103,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 64);
 	__type(key, u32);
-	__type(value, struct server);
+	__type(value, u64); // 0: the process does not answer there any more; all queries are passed on
 } servers SEC(".maps");
 
 struct {
@@ -109,11 +114,19 @@ struct {
 } addresses SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_CLIENTS);
 	__type(key, struct client);
-	__type(value, u64); // until when the client is answered here, in ns of CLOCK_MONOTONIC
+	__type(value, u32); // index in admissions
 } clients SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MAX_CLIENTS);
+	__type(key, u32);
+	__type(value, struct admission);
+} admissions SEC(".maps");
 
 // A scratch is what does not fit on the stack.
 struct scratch {
@@ -179,6 +192,7 @@ struct query {
 	u32 l4;      // offset of the UDP header in the packet
 	u32 len;     // octets from the UDP header on
 	u64 pseudo;  // sum of the pseudo-header without the length
+	u64 mac;     // of the sender
 	bool v6;
 };
 
@@ -197,6 +211,7 @@ static __always_inline bool parse_ipv4(struct __sk_buff *skb, struct query *q, s
 	struct iphdr *ip = data + sizeof(struct ethhdr);
 	if ((void *)(ip + 1) > end)
 		return false;
+	__builtin_memcpy(&q->mac, ((struct ethhdr *)data)->h_source, ETH_ALEN);
 	if (*(u8 *)ip != 0x45 || ip->protocol != IPPROTO_UDP || ip->frag_off & bpf_htons(IP_OFFSET | IP_MORE))
 		return false;
 	u32 length = bpf_ntohs(ip->tot_len);
@@ -222,6 +237,7 @@ static __always_inline bool parse_ipv6(struct __sk_buff *skb, struct query *q, s
 	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
 	if ((void *)(ip + 1) > end)
 		return false;
+	__builtin_memcpy(&q->mac, ((struct ethhdr *)data)->h_source, ETH_ALEN);
 	if (ip->version != 6 || ip->nexthdr != IPPROTO_UDP)
 		return false;
 	q->len = bpf_ntohs(ip->payload_len);
@@ -274,14 +290,18 @@ int nodelocaldns(struct __sk_buff *skb)
 	if (!index)
 		return TCX_PASS;
 	u32 number = *index;
-	struct server *server = bpf_map_lookup_elem(&servers, &number);
-	if (!server || !server->answers)
+	u64 *answers = bpf_map_lookup_elem(&servers, &number);
+	if (!answers || !*answers)
 		return TCX_PASS;
 	u64 now = bpf_ktime_get_ns();
 	s->from.interface = skb->ifindex;
 	s->from.server = number;
-	u64 *until = bpf_map_lookup_elem(&clients, &s->from);
-	if (!until || *until < now)
+	u32 *admitted = bpf_map_lookup_elem(&clients, &s->from);
+	if (!admitted)
+		return TCX_PASS;
+	u32 slot = *admitted;
+	struct admission *client = bpf_map_lookup_elem(&admissions, &slot);
+	if (!client || client->until < now || client->mac != q.mac)
 		return TCX_PASS;
 
 	// The sums are of little-endian words, which give the same checksum (RFC 1071, 2 (B)).
@@ -339,7 +359,6 @@ int nodelocaldns(struct __sk_buff *skb)
 		h = mix(h, v);
 	}
 
-	u32 generation = server->generation;
 	for (u32 way = 0; way < WAYS; way++) {
 		u32 place = (u32)(h & (buckets - 1)) * WAYS + way;
 		struct entry *e = bpf_map_lookup_elem(&entries, &place);
@@ -347,8 +366,7 @@ int nodelocaldns(struct __sk_buff *skb)
 			return TCX_PASS;
 		u32 sequence = *(volatile u32 *)&e->sequence;
 		load_fence(s);
-		if (sequence & 1 || e->server != number || e->generation != generation || e->type_class != type_class ||
-		    e->tail != tail || e->name_len != name_len || e->expires <= now)
+		if (sequence & 1 || e->server != number || e->type_class != type_class || e->tail != tail || e->name_len != name_len || e->expires <= now)
 			continue;
 		u64 different = 0;
 #pragma unroll
@@ -452,6 +470,10 @@ int nodelocaldns(struct __sk_buff *skb)
 		*(u32 *)(header + 4) = (u32)answer_counts;
 		*(u32 *)(header + 8) = answer_counts >> 32;
 		__sync_fetch_and_add(&e->hits, 1);
+		__sync_fetch_and_add(&client->hits, 1);
+		if ((answer_flags >> 8 & 0x0f) == RCODE_NXDOMAIN)
+			__sync_fetch_and_add(&client->nxdomain, 1);
+		client->last = place;
 		return bpf_redirect(skb->ifindex, 0);
 	}
 	return TCX_PASS;

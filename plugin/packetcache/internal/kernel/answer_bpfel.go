@@ -18,6 +18,16 @@ type answerAddress struct {
 	Words [4]uint32
 }
 
+type answerAdmission struct {
+	_        structs.HostLayout
+	Until    uint64
+	Hits     uint64
+	Nxdomain uint64
+	Mac      uint64
+	Last     uint32
+	Unused   uint32
+}
+
 type answerClient struct {
 	_         structs.HostLayout
 	Ip        answerAddress
@@ -26,24 +36,23 @@ type answerClient struct {
 }
 
 type answerEntry struct {
-	_          structs.HostLayout
-	Sequence   uint32
-	Server     uint16
-	NameLen    uint16
-	Generation uint64
-	Stored     uint64
-	Expires    uint64
-	Hits       uint64
-	TypeClass  uint32
-	Tail       uint32
-	Counts     uint64
-	Flags      uint16
-	AnswerLen  uint16
-	Sum        uint16
-	Ttls       uint16
-	Ttl        [8]uint16
-	Name       [128]uint8
-	Answer     [448]uint8
+	_         structs.HostLayout
+	Sequence  uint32
+	Server    uint16
+	NameLen   uint16
+	Stored    uint64
+	Expires   uint64
+	Hits      uint64
+	TypeClass uint32
+	Tail      uint32
+	Counts    uint64
+	Flags     uint16
+	AnswerLen uint16
+	Sum       uint16
+	Ttls      uint16
+	Ttl       [8]uint16
+	Name      [128]uint8
+	Answer    [448]uint8
 }
 
 type answerScratch struct {
@@ -58,17 +67,12 @@ type answerScratch struct {
 	Ttl    [8]uint16
 }
 
-type answerServer struct {
-	_          structs.HostLayout
-	Answers    uint32
-	Generation uint32
-}
-
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	answerMapAddresses     = "addresses"
+	answerMapAdmissions    = "admissions"
 	answerMapClients       = "clients"
 	answerMapEntries       = "entries"
 	answerMapScratches     = "scratches"
@@ -128,11 +132,12 @@ type answerProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type answerMapSpecs struct {
-	Addresses *ebpf.MapSpec `ebpf:"addresses"`
-	Clients   *ebpf.MapSpec `ebpf:"clients"`
-	Entries   *ebpf.MapSpec `ebpf:"entries"`
-	Scratches *ebpf.MapSpec `ebpf:"scratches"`
-	Servers   *ebpf.MapSpec `ebpf:"servers"`
+	Addresses  *ebpf.MapSpec `ebpf:"addresses"`
+	Admissions *ebpf.MapSpec `ebpf:"admissions"`
+	Clients    *ebpf.MapSpec `ebpf:"clients"`
+	Entries    *ebpf.MapSpec `ebpf:"entries"`
+	Scratches  *ebpf.MapSpec `ebpf:"scratches"`
+	Servers    *ebpf.MapSpec `ebpf:"servers"`
 }
 
 // answerVariableSpecs contains global variables before they are loaded into the kernel.
@@ -164,16 +169,18 @@ func (o *answerObjects) Close() error {
 //
 // It can be passed to loadAnswerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type answerMaps struct {
-	Addresses *ebpf.Map `ebpf:"addresses"`
-	Clients   *ebpf.Map `ebpf:"clients"`
-	Entries   *ebpf.Map `ebpf:"entries"`
-	Scratches *ebpf.Map `ebpf:"scratches"`
-	Servers   *ebpf.Map `ebpf:"servers"`
+	Addresses  *ebpf.Map `ebpf:"addresses"`
+	Admissions *ebpf.Map `ebpf:"admissions"`
+	Clients    *ebpf.Map `ebpf:"clients"`
+	Entries    *ebpf.Map `ebpf:"entries"`
+	Scratches  *ebpf.Map `ebpf:"scratches"`
+	Servers    *ebpf.Map `ebpf:"servers"`
 }
 
 func (m *answerMaps) Close() error {
 	return _AnswerClose(
 		m.Addresses,
+		m.Admissions,
 		m.Clients,
 		m.Entries,
 		m.Scratches,

@@ -133,17 +133,19 @@ func TestGate(t *testing.T) {
 	p, servers, _ := loaded(t)
 	var log []string
 	// In place of the program's own gate, which sees the namespace of another thread.
-	g := &gate{p: p, links: map[uint32]*attachment{}, o: Options{Admit: time.Minute, Logf: func(format string, args ...any) {
+	g := &gate{p: p, links: map[uint32]*attachment{}, clients: newClients(p.objects.Clients, make([]admission, 8)), o: Options{Admit: time.Minute, Logf: func(format string, args ...any) {
 		log = append(log, fmt.Sprintf(format, args...))
 	}}}
+	nettest.Command(t, "ip", "addr", "add", server4.String()+"/32", "dev", "lo")
 	index := servers[server4].index
 	admitted := func(client netip.Addr) bool {
-		var until uint64
+		var slot uint32
 		key := answerClient{Ip: wordsOf(client), Interface: 4242, Server: uint32(index)}
-		return p.objects.Clients.Lookup(&key, &until) == nil && until > clock()
+		return p.objects.Clients.Lookup(&key, &slot) == nil && g.clients.slots[slot].until > clock()
 	}
 	for range 3 {
 		l := added(t, "pod index 4242 type veth peer name eth")
+		connect(t)
 		for range 2 {
 			g.admit(arrival{client4, 4242, index})
 		}

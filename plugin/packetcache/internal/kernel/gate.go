@@ -22,6 +22,8 @@ const (
 	queue = 256
 	// round is the time between two looks at what the program has answered.
 	round = time.Second
+	// maxAdmissions bounds the admissions of a round. Each takes some 30 µs, and a client can invent addresses.
+	maxAdmissions = 4096
 	// maxInterfaces bounds the interfaces that have the program.
 	maxInterfaces = 1024
 )
@@ -37,7 +39,10 @@ type gate struct {
 	came  chan arrival
 	done  chan struct{}
 	ended sync.WaitGroup
-	links map[uint32]*attachment // by interface; only for the goroutine
+
+	// Only for the goroutine.
+	links   map[uint32]*attachment // by interface
+	clients clients
 }
 
 // An arrival is where a query came from, and the server that was asked.
@@ -47,9 +52,10 @@ type arrival struct {
 	server  uint16 // index
 }
 
-func (g *gate) open(p *Program, o Options) {
+func (g *gate) open(p *Program, o Options, admissions []admission) {
 	g.p, g.o, g.seed, g.links = p, o, maphash.MakeSeed(), map[uint32]*attachment{}
 	g.came, g.done = make(chan arrival, queue), make(chan struct{})
+	g.clients = newClients(p.objects.Clients, admissions)
 	gone := make(chan netlink.LinkUpdate)
 	if err := netlink.LinkSubscribe(gone, g.done); err != nil {
 		o.Logf("Interfaces that have gone are not noticed: %v", err)
@@ -61,25 +67,38 @@ func (g *gate) open(p *Program, o Options) {
 func (g *gate) run(gone <-chan netlink.LinkUpdate) {
 	tick := time.NewTicker(round)
 	defer tick.Stop()
+	came, budget := g.came, maxAdmissions
 	for {
 		select {
 		case <-g.done:
 			return
-		case a := <-g.came:
+		case a := <-came:
 			g.admit(a)
+			if budget--; budget == 0 {
+				came = nil // blocks for ever
+			}
 		case u, ok := <-gone:
 			if !ok {
-				gone = nil // nil blocks for ever
+				gone = nil
 			} else if u.Header.Type == unix.RTM_DELLINK {
 				g.forget(uint32(u.Index))
 			}
 		case <-tick.C:
-			g.p.table.harvest(clock())
+			g.harvest(clock())
+			came, budget = g.came, maxAdmissions
 		}
 	}
 }
 
-// close ends the goroutine and detaches the program.
+// harvest tells of what the program has answered since the last harvest. The clients come first, since the table forgets answers.
+func (g *gate) harvest(now uint64) {
+	g.clients.harvest(now, func(client netip.Addr, a *admission) {
+		g.o.Asked(Asked{Client: client, Last: g.p.table.at(a.last), Hits: a.hits, NXDomain: a.nxdomain})
+	})
+	g.p.table.harvest(now)
+}
+
+// close ends the goroutine, detaches the program and tells of its last answers.
 func (g *gate) close() error {
 	close(g.done)
 	g.ended.Wait()
@@ -87,7 +106,8 @@ func (g *gate) close() error {
 	for _, l := range g.links {
 		errs = append(errs, l.close())
 	}
-	return errors.Join(errs...)
+	g.harvest(clock())
+	return errors.Join(append(errs, unmap(g.clients.slots))...)
 }
 
 // Came is told that a query of a client came to the socket by an interface. It does not wait. Now is the caller's clock: it
@@ -126,8 +146,11 @@ func (g *gate) admitAt(l *attachment, client netip.Addr, ifindex uint32, server 
 	if !l.attached() {
 		return
 	}
-	key := answerClient{Ip: wordsOf(client), Interface: ifindex, Server: uint32(server)}
-	if err := g.p.objects.Clients.Put(&key, clock()+uint64(g.o.Admit)); err != nil {
+	mac, ok := pathTo(client, g.p.addressOf(server), ifindex)
+	if !ok {
+		return
+	}
+	if err := g.clients.admit(client, ifindex, server, mac, clock()+uint64(g.o.Admit)); err != nil {
 		g.o.Logf("Not answered in the kernel: %s: %v", client, err)
 	}
 }
@@ -136,8 +159,9 @@ func (g *gate) admitAt(l *attachment, client netip.Addr, ifindex uint32, server 
 func (g *gate) at(ifindex uint32) *attachment {
 	l := g.links[ifindex]
 	if l == nil && len(g.links) < maxInterfaces {
-		l = attach(g.p.objects.Nodelocaldns, ifindex, g.o.Force, g.o.Logf)
-		g.links[ifindex] = l
+		if l = attach(g.p.objects.Nodelocaldns, ifindex, g.o.Force, g.o.Logf); l.of != nil { // else it has gone, and nobody will say so
+			g.links[ifindex] = l
+		}
 	}
 	return l
 }

@@ -30,9 +30,6 @@ const (
 	buckets = 8192
 )
 
-// Hits is told of answers that the program has given: the entry and how often. It must not wait.
-type Hits func(e *store.Entry, times uint64)
-
 // A Program is loaded into the kernel, and answers at the interfaces by which admitted clients ask.
 type Program struct {
 	objects answerObjects
@@ -40,9 +37,9 @@ type Program struct {
 	gate    gate
 
 	mu      sync.Mutex
-	servers []server // mapped: the program reads them
-	free    []uint16 // indices in servers
-	serving map[netip.Addr]*Server
+	answers []uint64  // mapped: for each of serving, whether the program answers
+	serving []*Server // in the order of their indices
+	closed  bool      // answers is no longer mapped
 }
 
 // needed are the capabilities that the program takes.
@@ -84,7 +81,7 @@ func Load(o Options) (*Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the BPF program: %w", err)
 	}
-	p := &Program{serving: map[netip.Addr]*Server{}}
+	p := new(Program)
 	seed := secret()
 	spec.Maps["entries"].MaxEntries = buckets * ways
 	for name, v := range map[string]any{"seed": seed, "mark": o.SelfQueryMark, "buckets": uint32(buckets)} {
@@ -95,28 +92,37 @@ func Load(o Options) (*Program, error) {
 	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
 		return nil, fmt.Errorf("loading the BPF program: %w", lacking(err))
 	}
-	entries, err := mapped[entry](p.objects.Entries)
-	if err == nil {
-		p.servers, err = mapped[server](p.objects.Servers)
-	}
-	if err != nil {
+	if err := p.open(seed, o); err != nil {
 		return nil, errors.Join(err, p.objects.Close())
 	}
-	for i := range p.servers {
-		p.free = append(p.free, uint16(i))
-	}
-	p.table = table{seed: seed, entries: entries, from: make([]*store.Entry, len(entries)), hits: o.Hits}
-	p.gate.open(p, o)
 	return p, nil
+}
+
+// open begins to use the maps of a program that is loaded.
+func (p *Program) open(seed uint64, o Options) (err error) {
+	if p.table.entries, err = mapped[entry](p.objects.Entries); err != nil {
+		return err
+	}
+	if p.answers, err = mapped[uint64](p.objects.Servers); err != nil {
+		return errors.Join(err, unmap(p.table.entries))
+	}
+	admissions, err := mapped[admission](p.objects.Admissions)
+	if err != nil {
+		return errors.Join(err, unmap(p.table.entries), unmap(p.answers))
+	}
+	p.table.seed, p.table.hits, p.table.from = seed, o.Hits, make([]*store.Entry, len(p.table.entries))
+	p.gate.open(p, o, admissions)
+	return nil
 }
 
 // Options are what a Program is loaded with.
 type Options struct {
-	SelfQueryMark uint32        // the mark of packets that the program passes on
-	Admit         time.Duration // how long a client is answered by the program after a query of its own came to the socket
-	Force         bool          // attach to interfaces that have programs of others, too
-	Hits          Hits
-	Logf          func(format string, args ...any) // what the log should say; it must not wait
+	SelfQueryMark uint32                             // the mark of packets that the program passes on
+	Admit         time.Duration                      // how long a client is answered by the program after a query of its own came to the socket
+	Force         bool                               // attach to interfaces that have programs of others, too
+	Hits          func(e *store.Entry, times uint64) // is told how often the program gave an answer
+	Asked         func(a Asked)                      // is told of the same hits, by the clients that asked
+	Logf          func(format string, args ...any)   // what the log should say; it must not wait
 }
 
 // secret is a random number.
@@ -147,10 +153,13 @@ func lengthOf[T any](n int) uintptr {
 	return (uintptr(n)*unsafe.Sizeof(*new(T)) + page - 1) / page * page
 }
 
-// Close detaches the program, tells of its last answers and unloads it. All Servers must be stopped. Of the other methods only a
-// Server's Put and Came may be called later; they do nothing then.
+// Close detaches the program, tells of its last answers and unloads it. A Server's methods may be called later; they do nothing then.
 func (p *Program) Close() error {
-	return errors.Join(p.gate.close(), p.table.close(), p.objects.Close(), unmap(p.servers))
+	err := errors.Join(p.gate.close(), p.table.close(), p.objects.Close())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	return errors.Join(err, unmap(p.answers))
 }
 
 // clock is CLOCK_MONOTONIC, which the program reads, in ns.

@@ -79,7 +79,7 @@ func withCapabilities(t *testing.T, has []uint, f func() error) error {
 	return <-done
 }
 
-// TestClose has the last answers counted, and a late Put and Came do nothing.
+// TestClose has the last answers counted, and late calls do nothing.
 func TestClose(t *testing.T) {
 	nettest.InNamespace(t)
 	var counted uint64
@@ -91,10 +91,7 @@ func TestClose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := answerClient{Ip: wordsOf(client4), Interface: 1, Server: uint32(s.index)}
-	if err := p.objects.Clients.Put(&key, clock()+uint64(time.Hour)); err != nil {
-		t.Fatal(err)
-	}
+	admitUntil(t, p, client4, s, clock()+uint64(time.Hour))
 	query, err := new(dns.Msg).SetQuestion("www.example.org.", dns.TypeA).Pack()
 	if err != nil {
 		t.Fatal(err)
@@ -115,4 +112,5 @@ func TestClose(t *testing.T) {
 	}
 	s.Put(e, 0)
 	s.Came(client4, 1, 0)
+	s.Stop()
 }

@@ -23,7 +23,10 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wire"
 )
 
-const testMark = 0x4e4c
+const (
+	testMark = 0x4e4c
+	testMAC  = 2 // 02:00:00:00:00:00, the sender of all frames
+)
 
 var (
 	server4, client4 = netip.MustParseAddr("169.254.20.10"), netip.MustParseAddr("10.244.1.2")
@@ -57,12 +60,19 @@ func loaded(t testing.TB) (*Program, map[netip.Addr]*Server, *atomic.Uint64) {
 			t.Fatal(err)
 		}
 		servers[server] = s
-		key := answerClient{Ip: wordsOf(client), Interface: 1, Server: uint32(s.index)}
-		if err := p.objects.Clients.Put(&key, clock()+uint64(time.Hour)); err != nil {
-			t.Fatal(err)
-		}
+		admitUntil(t, p, client, s, clock()+uint64(time.Hour))
 	}
 	return p, servers, &answered
+}
+
+// admitUntil admits a client at lo without the gate, whose goroutine harvests at times of its own.
+func admitUntil(t testing.TB, p *Program, client netip.Addr, s *Server, until uint64) {
+	t.Helper()
+	key, slot := answerClient{Ip: wordsOf(client), Interface: 1, Server: uint32(s.index)}, uint32(s.index)
+	p.gate.clients.slots[slot].admit(testMAC, until)
+	if err := p.objects.Clients.Put(&key, slot); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A checksum is what the UDP header has.

@@ -27,7 +27,6 @@ type entry struct {
 	sequence                    uint32
 	server                      uint16
 	nameLen                     uint16
-	generation                  uint64
 	stored, expires             uint64 // ns, CLOCK_MONOTONIC
 	hits                        uint64
 	typeClass                   uint32
@@ -46,41 +45,50 @@ const words = int(unsafe.Sizeof(entry{}) / 8)
 type table struct {
 	seed    uint64
 	entries []entry // mapped: the program reads them, and counts hits
-	hits    Hits
+	hits    func(e *store.Entry, times uint64)
 
 	mu     sync.Mutex
 	from   []*store.Entry // what each of entries was made of; nil: it is free
+	owed   []given        // answers that were replaced, for the next harvest
 	closed bool           // entries are no longer mapped
+}
+
+// given is how often the program gave an answer.
+type given struct {
+	entry *store.Entry
+	times uint64
 }
 
 // put copies e, an answer of a server's store, for the program. It does nothing with an answer that the program cannot give.
 // toClock is what to add to the entry's times for CLOCK_MONOTONIC.
-func (t *table) put(e *store.Entry, server uint16, generation uint32, toClock time.Duration) {
+func (t *table) put(e *store.Entry, server uint16, toClock time.Duration) {
 	var v entry
 	if !v.fill(e, toClock) {
 		return
 	}
-	v.server, v.generation = server, uint64(generation)
-	if old, times := t.replace(&v, e); times > 0 && old != nil {
-		t.hits(old, times)
-	}
-}
-
-// replace writes v, which was made of e. It returns the answer that was in its place, and how often the program gave that answer.
-func (t *table) replace(v *entry, e *store.Entry) (old *store.Entry, times uint64) {
+	v.server = server
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
-		return nil, 0
+		return
 	}
-	place := t.place(v, e)
-	old, t.from[place] = t.from[place], e
-	return old, t.write(place, v)
+	place := t.place(&v, e)
+	old := t.from[place]
+	t.from[place] = e
+	if times := t.write(place, &v); times > 0 && old != nil {
+		t.owed = append(t.owed, given{old, times})
+	}
 }
 
-// close tells of the last answers that the program has given, and takes back the mapping. A put that comes later does nothing.
+// at returns the answer at a place of entries; nil: none.
+func (t *table) at(place uint32) *store.Entry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.from[place]
+}
+
+// close takes back the mapping. A put that comes later does nothing.
 func (t *table) close() error {
-	t.harvest(clock())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
@@ -126,6 +134,13 @@ func (t *table) write(place int, v *entry) (hits uint64) {
 
 // harvest tells of the answers that the program has given since the last harvest. It forgets answers that have expired.
 func (t *table) harvest(now uint64) {
+	t.mu.Lock()
+	owed := t.owed
+	t.owed = nil
+	t.mu.Unlock()
+	for _, g := range owed {
+		t.hits(g.entry, g.times)
+	}
 	for i := range t.entries {
 		t.mu.Lock()
 		from, times := t.from[i], uint64(0)

@@ -34,6 +34,8 @@ type Backend interface {
 	// Miss takes a query that Store has no fresh answer to. It returns the length of the answer that it wrote to out, which has
 	// wire.MaxAnswer octets, and the entry that the answer comes from, if any; 0 if there is no answer now.
 	Miss(q *Query, out []byte) (n int, from *store.Entry)
+	// Replaced is told that the queries go to a later lease's backend from now on.
+	Replaced()
 	// Interfaces reports whether the backend wants to know where queries come from. It is asked once, when the backend begins.
 	Interfaces() bool
 	// Came is told of a query of the usual form: its sender, and the index of the interface by which it came in.
@@ -104,6 +106,7 @@ func (ls *Listeners) Listen(addr netip.AddrPort, newBackend func(*Lease) Backend
 	defer ls.mu.Unlock()
 	if l := ls.at[addr]; l != nil {
 		next := newLease(l, newBackend)
+		l.lease.backend.Replaced()
 		l.swap.Lock()
 		last := l.lease
 		l.lease = next

@@ -24,6 +24,7 @@ type fakeBackend struct {
 	store        *store.Store
 	misses       []Query
 	hits, unsent int
+	replaced     int
 	interfaces   bool
 	came         map[uint32]int // by interface
 }
@@ -34,6 +35,8 @@ func (b *fakeBackend) Miss(q *Query, _ []byte) (int, *store.Entry) {
 	b.misses = append(b.misses, *q)
 	return 0, nil
 }
+
+func (b *fakeBackend) Replaced() { b.replaced++ }
 
 func (b *fakeBackend) Interfaces() bool { return b.interfaces }
 
