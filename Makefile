@@ -14,6 +14,7 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 # The image's; ARCH is amd64 or arm64, whatever this machine is.
 ARCH        ?= $(shell go env GOHOSTARCH)
 OF_ARCH     := $(if $(filter-out $(shell go env GOHOSTARCH),$(ARCH)),-$(ARCH))
+ROOTFS      ?= bin/rootfs
 IMAGE       ?= ghcr.io/nodelocaldns/nodelocaldns:$(VERSION)
 NAME_IMAGE  := -X github.com/nodelocaldns/nodelocaldns/manifests.DefaultImage=$(IMAGE)
 BUILD_IMAGE := go run -C hack/image . -debs debian.lock -cache $(CURDIR)/bin/cache
@@ -38,7 +39,8 @@ test: lint size
 e2e:
 	hack/e2e.sh
 
-# The same promises on another kernel, Debian's in a virtual machine: IPVS, dummy links, features that are missing.
+# The same promises on another kernel, Debian's in a virtual machine: IPVS, dummy links, features that are missing. And the image for
+# arm64, in emulation.
 e2e-vm:
 	hack/e2e-vm.sh
 
@@ -69,9 +71,9 @@ image: image-binary
 		-label org.opencontainers.image.source=https://github.com/nodelocaldns/nodelocaldns \
 		-label 'org.opencontainers.image.licenses=Apache-2.0 AND GPL-2.0-or-later AND LGPL-2.1-or-later AND MPL-2.0'
 
-# The files of the image in bin/rootfs, for the Dockerfile.
+# The files of the image in ROOTFS, for the Dockerfile.
 rootfs: image-binary
-	rm -rf bin/rootfs && $(BUILD_IMAGE) $(CONTENT) -rootfs $(CURDIR)/bin/rootfs
+	rm -rf $(ROOTFS) && $(BUILD_IMAGE) $(CONTENT) -rootfs $(CURDIR)/$(ROOTFS)
 
 image-binary: generate
 	CGO_ENABLED=0 GOARCH=$(ARCH) go build -mod=mod -trimpath -ldflags '$(LDFLAGS) $(NAME_IMAGE)' -o $(BIN)$(OF_ARCH) ./cmd/nodelocaldns
