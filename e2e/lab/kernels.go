@@ -7,6 +7,8 @@ import (
 	"os"
 	"testing"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
@@ -62,6 +64,14 @@ func HasDummy(t testing.TB) error {
 	n := netns.New(t, "scratch")
 	if err := n.Netlink.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "probe"}}); err != nil {
 		return fmt.Errorf("making a dummy link: %w", err)
+	}
+	return nil
+}
+
+// HasTCX is nil if BPF programs can be attached to interfaces by tcx (Linux 6.6), and else says why not.
+func HasTCX() error {
+	if _, err := link.QueryPrograms(link.QueryOptions{Target: 1, Attach: ebpf.AttachTCXIngress}); err != nil {
+		return fmt.Errorf("asking for BPF programs of tcx: %w", err)
 	}
 	return nil
 }

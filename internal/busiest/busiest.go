@@ -115,18 +115,42 @@ func (p *period) reset() {
 }
 
 // Add counts q.
-func (c *Count) Add(q Query) {
-	weight, p := max(q.Weight, 1), c.current
-	p.queries += uint64(weight)
-	kept, cut := cut(q.Name)
-	var hash uint64
-	if len(kept) > 0 {
-		hash = maphash.Bytes(c.seed, kept)
-		if n, fresh := p.names.add(hash, weight); fresh {
-			n.set(kept, cut)
+func (c *Count) Add(q Query) { c.addClient(q, c.addName(q.Name, max(q.Weight, 1))) }
+
+// AddClient counts q but for its name, which AddName has counted or will count: of hits in the kernel it is not known who asked for what.
+func (c *Count) AddClient(q Query) { c.addClient(q, c.keyOf(q.Name)) }
+
+// AddName counts a name, in wire format and lower case, for so many queries that AddClient has counted or will count.
+func (c *Count) AddName(wire []byte, times uint32) { c.addName(wire, times) }
+
+// A key is what is kept of a name, and its hash.
+type key struct {
+	kept []byte
+	cut  bool
+	hash uint64
+}
+
+func (c *Count) keyOf(wire []byte) (k key) {
+	if k.kept, k.cut = cut(wire); len(k.kept) > 0 {
+		k.hash = maphash.Bytes(c.seed, k.kept)
+	}
+	return k
+}
+
+func (c *Count) addName(wire []byte, weight uint32) key {
+	k := c.keyOf(wire)
+	if len(k.kept) > 0 {
+		if n, fresh := c.current.names.add(k.hash, weight); fresh {
+			n.set(k.kept, k.cut)
 		}
 	}
-	cl, fresh := p.clients.add(c.hash(q.Client), weight)
+	return k
+}
+
+func (c *Count) addClient(q Query, k key) {
+	weight := max(q.Weight, 1)
+	c.current.queries += uint64(weight)
+	cl, fresh := c.current.clients.add(c.hash(q.Client), weight)
 	if cl == nil {
 		return
 	}
@@ -140,14 +164,14 @@ func (c *Count) Add(q Query) {
 		cl.nxdomain += weight
 	}
 	switch {
-	case len(kept) == 0:
-	case cl.votes > 0 && cl.nameHash == hash:
+	case len(k.kept) == 0:
+	case cl.votes > 0 && cl.nameHash == k.hash:
 		cl.votes += weight
 	case cl.votes >= weight:
 		cl.votes -= weight
 	default:
-		cl.nameHash, cl.votes = hash, weight-cl.votes
-		cl.name.set(kept, cut)
+		cl.nameHash, cl.votes = k.hash, weight-cl.votes
+		cl.name.set(k.kept, k.cut)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -199,6 +200,26 @@ func TestVote(t *testing.T) {
 	}
 	if got := of(b, pod(2)); got.Name != "" || got.Queries != 300 {
 		t.Errorf("a client without names: %+v", got)
+	}
+}
+
+// TestApart counts queries of which it is not known who asked for what, beside one of which it is.
+func TestApart(t *testing.T) {
+	c := New()
+	c.Begin(c.born)
+	c.Add(Query{Client: pod(1), Name: wireOf("www.example.org.")})
+	c.AddClient(Query{Client: pod(1), Name: wireOf("www.example.org."), Weight: 6})
+	c.AddClient(Query{Client: pod(1), Name: wireOf("none.example.org."), Weight: 4, NXDomain: true})
+	c.AddClient(Query{Client: pod(2), Weight: 20})
+	c.AddName(wireOf("www.example.org."), 25)
+	c.AddName(wireOf("none.example.org."), 5)
+	c.AddName(nil, 5)
+	c.End()
+	b := c.Report(c.born)
+	clients := []status.Client{{Address: pod(2), Queries: 20}, {Address: pod(1), Queries: 11, NXDomain: 4, Name: "www.example.org."}}
+	names := []status.Name{{Name: "www.example.org.", Queries: 26}, {Name: "none.example.org.", Queries: 5}}
+	if b.Queries != 31 || !slices.Equal(b.Clients, clients) || !slices.Equal(b.Names, names) {
+		t.Errorf("%+v", b)
 	}
 }
 

@@ -141,7 +141,7 @@ func (m *miss) keep(data []byte, b *blockInfo) {
 	now := udp.Clock()
 	m.server.store.Put(&store.Entry{
 		Key: m.key, Wire: bytes.Clone(data), TTLs: a.TTLs, Stored: now, Expires: now + min(a.TTL/4, m.server.ttl), Ends: now + a.TTL,
-		Value: &origin{query: len(m.query), size: m.size, block: b},
+		Value: &origin{query: len(m.query), size: m.size, block: b, server: m.server},
 	})
 }
 
@@ -150,6 +150,8 @@ type origin struct {
 	query    int // length of the query that was answered
 	size     int // of the answer, as the prometheus plugin counts it
 	block    *blockInfo
+	server   *server                  // that has the entry
+	hits     atomic.Uint32            // by the process, up to kernelHits
 	counters atomic.Pointer[counters] // made for the first hit; nil: not yet
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 func TestExamplesOfTheREADME(t *testing.T) {
-	for _, e := range manpage.Examples(t, 2) {
+	for _, e := range manpage.Examples(t, 3) {
 		if reason := checkBlock(e.Block, []caddyfile.ServerBlock{e.Block}); reason != "" {
 			t.Errorf("not used in an example: %s", reason)
 		}
@@ -23,6 +23,9 @@ func TestExamplesOfTheREADME(t *testing.T) {
 		if strings.Contains(e.Text, "ttl 5s") && (o.TTL != 5*defaultTTL || o.Size != 32<<20) {
 			t.Errorf("%+v", o)
 		}
+		if strings.Contains(e.Text, "kernel\n") != (o.Kernel == kernelOn) {
+			t.Errorf("%+v", o)
+		}
 	}
 }
 
@@ -30,6 +33,7 @@ func TestMetricsAreNamedWellAndDocumented(t *testing.T) {
 	hitsTotal.WithLabelValues("dns://127.0.0.1:53").Inc()
 	missesTotal.WithLabelValues("dns://127.0.0.1:53").Inc()
 	refusedTotal.WithLabelValues("dns://127.0.0.1:53", "full").Inc()
+	kernelHitsTotal.WithLabelValues("dns://127.0.0.1:53").Inc()
 	unsentTotal.WithLabelValues("dns://127.0.0.1:53").Inc()
-	manpage.CheckMetrics(t, "packetcache", 4)
+	manpage.CheckMetrics(t, "packetcache", 5)
 }

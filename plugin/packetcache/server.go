@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
@@ -19,6 +20,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/busiest"
 	"github.com/nodelocaldns/nodelocaldns/internal/capture"
 	"github.com/nodelocaldns/nodelocaldns/internal/shares"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/kernel"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/udp"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wire"
@@ -44,10 +46,12 @@ func tellBusiest(client netip.Addr, refused int) {
 // addresses.
 type servers struct {
 	options
-	where string // file and line of the last directive with options; empty: none so far
-	mu    sync.Mutex
-	all   []*server
-	phase phase
+	where   string // file and line of the last directive with options; empty: none so far
+	mu      sync.Mutex
+	all     []*server
+	phase   phase
+	load    sync.Once
+	program *kernel.Program // nil: it is not wanted, not loaded yet, or cannot be
 }
 
 // A phase is a part of the life of a configuration's servers.
@@ -104,9 +108,15 @@ func (ss *servers) listen(s *dnsserver.Server, addr netip.AddrPort) error {
 	if ss.phase == replaced {
 		return nil
 	}
+	if ss.Kernel != kernelOff {
+		ss.load.Do(func() { go ss.loadKernel() }) // not before: a configuration that is refused gets no further than its startup
+	}
 	return listeners.Listen(addr, func(l *udp.Lease) udp.Backend {
 		srv := newServer(s, ss.options, l)
 		ss.all = append(ss.all, srv)
+		if ss.program != nil {
+			srv.answerInKernel(ss.program)
+		}
 		return srv
 	})
 }
@@ -115,9 +125,10 @@ func (ss *servers) listen(s *dnsserver.Server, addr netip.AddrPort) error {
 // plugins, since caddy ends the plugins next.
 func (ss *servers) close() error {
 	ss.mu.Lock()
-	all := ss.all
-	ss.all, ss.phase = nil, replaced
+	all, program := ss.all, ss.program
+	ss.all, ss.program, ss.phase = nil, nil, replaced
 	ss.mu.Unlock()
+	closeKernel(program, all)
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
 	for _, s := range all {
@@ -139,8 +150,11 @@ type server struct {
 	ttl   time.Duration
 	ctx   context.Context // of every query
 
-	hits, misses, unsent prometheus.Counter
-	refused              map[shares.Verdict]prometheus.Counter
+	useKernel bool
+	kernel    atomic.Pointer[kernel.Server] // nil: the BPF program does not answer at this address
+
+	hits, kernelHits, misses, unsent prometheus.Counter
+	refused                          map[shares.Verdict]prometheus.Counter
 
 	places  *shares.Places
 	queries sync.WaitGroup // the misses that are with the plugins
@@ -149,7 +163,8 @@ type server struct {
 func newServer(s *dnsserver.Server, o options, l *udp.Lease) *server {
 	srv := &server{
 		dns: s, lease: l, store: store.New(o.Size), ttl: o.TTL, ctx: contextOf(s), places: places,
-		hits: hitsTotal.WithLabelValues(s.Addr), misses: missesTotal.WithLabelValues(s.Addr), unsent: unsentTotal.WithLabelValues(s.Addr),
+		useKernel: o.Kernel != kernelOff,
+		hits:      hitsTotal.WithLabelValues(s.Addr), kernelHits: kernelHitsTotal.WithLabelValues(s.Addr), misses: missesTotal.WithLabelValues(s.Addr), unsent: unsentTotal.WithLabelValues(s.Addr),
 		refused: map[shares.Verdict]prometheus.Counter{},
 	}
 	for _, v := range []shares.Verdict{shares.OverShare, shares.Full} {
@@ -230,12 +245,8 @@ func (s *server) Sent(from []*store.Entry, unsent int, took time.Duration) {
 		}
 		hits++
 		o := e.Value.(*origin)
-		c := o.counters.Load()
-		if c == nil {
-			c = newCounters(e, o, s)
-			o.counters.Store(c)
-		}
-		c.hit(o, took)
+		o.countersOf(e).hit(o, took, 1)
+		s.promote(e, o)
 	}
 	s.hits.Add(float64(hits))
 }

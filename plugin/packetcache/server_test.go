@@ -28,7 +28,7 @@ func stand(t testing.TB) *server {
 	count := func() prometheus.Counter { return prometheus.NewCounter(prometheus.CounterOpts{}) }
 	var s *server
 	err := udp.New(t.Logf).Listen(addr, func(l *udp.Lease) udp.Backend {
-		s = newServer(&dnsserver.Server{Addr: "dns://" + addr.String()}, options{defaultTTL, defaultSize}, l)
+		s = newServer(&dnsserver.Server{Addr: "dns://" + addr.String()}, options{TTL: defaultTTL, Size: defaultSize}, l)
 		s.places, s.hits, s.misses, s.unsent = shares.New(4, nil), count(), count(), count()
 		s.refused = map[shares.Verdict]prometheus.Counter{shares.OverShare: count(), shares.Full: count()}
 		return s
@@ -139,7 +139,7 @@ func TestUnsentAnswer(t *testing.T) {
 // TestServeAfterClose has a server's goroutine come late, when its configuration has been replaced.
 func TestServeAfterClose(t *testing.T) {
 	addr := netip.MustParseAddrPort(wiretest.FreePort(t))
-	ss := &servers{options: options{defaultTTL, minSize}}
+	ss := &servers{options: options{TTL: defaultTTL, Size: minSize}}
 	if err := ss.close(); err != nil {
 		t.Fatal(err)
 	}

@@ -32,12 +32,18 @@ const (
 	defaultSize = 8 << 20 // without a memory limit
 	minSize     = 256 << 10
 	maxSize     = 1 << 30
+
+	defaultAdmit       = 5 * time.Second
+	minAdmit, maxAdmit = 100 * time.Millisecond, time.Minute
 )
 
 // options is what one directive says.
 type options struct {
 	TTL  time.Duration // how long an answer is used at most
 	Size int           // octets of memory for each address
+
+	Kernel kernelUse
+	Admit  time.Duration // how long the kernel answers a client after a query that came to the socket
 }
 
 // serversKey is the key under which caddy keeps the *servers of a configuration.
@@ -94,7 +100,7 @@ func setup(c *caddy.Controller) error {
 
 // parse reads one directive. where is the file and line of the directive; empty: the directive has no options.
 func parse(c *caddy.Controller) (o options, where string, err error) {
-	o = options{defaultTTL, memlimit.Process().Share(defaultSize)}
+	o = options{TTL: defaultTTL, Size: memlimit.Process().Share(defaultSize), Admit: defaultAdmit}
 	for i := 0; c.Next(); i++ {
 		line := fmt.Sprintf("%s:%d", c.File(), c.Line())
 		if i > 0 {
@@ -106,6 +112,10 @@ func parse(c *caddy.Controller) (o options, where string, err error) {
 		for c.NextBlock() {
 			where = line
 			name, args := c.Val(), c.RemainingArgs()
+			if name == "kernel" && len(args) == 0 {
+				o.Kernel = kernelOn
+				continue
+			}
 			if len(args) != 1 {
 				return o, "", c.Errf("%s: want one value, got %d", name, len(args))
 			}
@@ -127,8 +137,16 @@ func (o *options) set(c *caddy.Controller, name, value string) (err error) {
 		if o.Size, err = strconv.Atoi(value); err != nil || o.Size < minSize || o.Size > maxSize {
 			return c.Errf("size %q: want octets, from %d to %d", value, minSize, maxSize)
 		}
+	case "kernel":
+		if o.Kernel = kernelForce; value != "force" {
+			return c.Errf("kernel %q: want nothing or force", value)
+		}
+	case "admit":
+		if o.Admit, err = time.ParseDuration(value); err != nil || o.Admit < minAdmit || o.Admit > maxAdmit {
+			return c.Errf("admit %q: want a duration such as 5s, from %s to %s", value, minAdmit, maxAdmit)
+		}
 	default:
-		return c.Errf("unknown option %q: known are ttl and size", name)
+		return c.Errf("unknown option %q: known are ttl, size, kernel and admit", name)
 	}
 	return nil
 }

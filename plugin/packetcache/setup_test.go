@@ -15,14 +15,18 @@ func TestParse(t *testing.T) {
 	for text, want := range map[string]string{
 		"packetcache": "",
 		"packetcache {\n ttl 5s\n size 1000000\n}": "",
-		"packetcache 5s":                  "Wrong argument count",
-		"packetcache {\n ttl\n}":          "ttl: want one value, got 0",
-		"packetcache {\n ttl 0\n}":        `ttl "0": want a duration such as 1s, of 1h at most`,
-		"packetcache {\n ttl 2h\n}":       `ttl "2h": want a duration such as 1s, of 1h at most`,
-		"packetcache {\n size 8M\n}":      `size "8M": want octets, from 262144 to 1073741824`,
-		"packetcache {\n size 1000\n}":    `size "1000": want octets, from 262144 to 1073741824`,
-		"packetcache {\n zise 1000000\n}": `unknown option "zise": known are ttl and size`,
-		"packetcache\npacketcache":        "given twice in one server block",
+		"packetcache 5s":                       "Wrong argument count",
+		"packetcache {\n ttl\n}":               "ttl: want one value, got 0",
+		"packetcache {\n ttl 0\n}":             `ttl "0": want a duration such as 1s, of 1h at most`,
+		"packetcache {\n ttl 2h\n}":            `ttl "2h": want a duration such as 1s, of 1h at most`,
+		"packetcache {\n size 8M\n}":           `size "8M": want octets, from 262144 to 1073741824`,
+		"packetcache {\n size 1000\n}":         `size "1000": want octets, from 262144 to 1073741824`,
+		"packetcache {\n zise 1000000\n}":      `unknown option "zise": known are ttl, size, kernel and admit`,
+		"packetcache {\n kernel\n admit 1s\n}": "",
+		"packetcache {\n kernel force\n}":      "",
+		"packetcache {\n kernel on\n}":         `kernel "on": want nothing or force`,
+		"packetcache {\n admit 0\n}":           `admit "0": want a duration such as 5s, from 100ms to 1m0s`,
+		"packetcache\npacketcache":             "given twice in one server block",
 	} {
 		o, where, err := parse(caddy.NewTestController("dns", text))
 		if want != "" {
@@ -33,8 +37,19 @@ func TestParse(t *testing.T) {
 		}
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
-		} else if where != "" && o != (options{5 * time.Second, 1_000_000}) || where == "" && o != (options{time.Second, 8 << 20}) {
-			t.Errorf("%s: %+v", text, o)
+			continue
+		}
+		want := options{TTL: time.Second, Size: 8 << 20, Admit: 5 * time.Second}
+		switch {
+		case strings.Contains(text, "force"):
+			want.Kernel = kernelForce
+		case strings.Contains(text, "kernel"):
+			want.Kernel, want.Admit = kernelOn, time.Second
+		case where != "":
+			want.TTL, want.Size = 5*time.Second, 1_000_000
+		}
+		if o != want {
+			t.Errorf("%s: %+v, want %+v", text, o, want)
 		}
 	}
 }

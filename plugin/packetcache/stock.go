@@ -112,6 +112,16 @@ type counters struct {
 // uncounted is for entries of a server block without prometheus.
 var uncounted = new(counters)
 
+// countersOf returns the counters for hits on e, an entry with the value o.
+func (o *origin) countersOf(e *store.Entry) *counters {
+	c := o.counters.Load()
+	if c == nil {
+		c = newCounters(e, o, o.server)
+		o.counters.Store(c)
+	}
+	return c
+}
+
 // newCounters returns the counters for hits on e, an entry of s.
 func newCounters(e *store.Entry, o *origin, s *server) *counters {
 	p := o.block.prometheus
@@ -150,23 +160,26 @@ func newCounters(e *store.Entry, o *origin, s *server) *counters {
 	return c
 }
 
-// hit counts one hit on an entry with the value o, which took the given time.
-func (c *counters) hit(o *origin, took time.Duration) {
+// hit counts hits on an entry with the value o, each of which took the given time.
+func (c *counters) hit(o *origin, took time.Duration, times uint64) {
 	if c == uncounted {
 		return
 	}
-	c.requests.Inc()
-	c.responses.Inc()
+	n := float64(times)
+	c.requests.Add(n)
+	c.responses.Add(n)
 	if c.do != nil {
-		c.do.Inc()
+		c.do.Add(n)
 	}
 	if c.cacheHits != nil {
-		c.cacheRequests.Inc()
-		c.cacheHits.Inc()
+		c.cacheRequests.Add(n)
+		c.cacheHits.Add(n)
 	}
-	c.duration.Observe(took.Seconds())
-	c.requestSize.Observe(float64(o.query))
-	c.responseSize.Observe(float64(o.size))
+	for range times {
+		c.duration.Observe(took.Seconds())
+		c.requestSize.Observe(float64(o.query))
+		c.responseSize.Observe(float64(o.size))
+	}
 }
 
 // The counters of the plugin cache, which does not export them (fact 9). Dashboards compute the hit ratio from them.

@@ -168,7 +168,7 @@ func TestBeyond512(t *testing.T) {
 // TestSecrets has a listener with secrets for TSIG, of a plugin that nobody knows here.
 func TestSecrets(t *testing.T) {
 	for secrets, want := range map[string]int{"": 1, "k.": 0} {
-		s, ss := &dnsserver.Server{Addr: "dns://" + wiretest.FreePort(t)}, &servers{options: options{defaultTTL, minSize}}
+		s, ss := &dnsserver.Server{Addr: "dns://" + wiretest.FreePort(t)}, &servers{options: options{TTL: defaultTTL, Size: minSize}}
 		if secrets != "" {
 			s.TsigSecret = map[string]string{secrets: "c2VjcmV0"}
 		}

@@ -34,6 +34,12 @@ type Backend interface {
 	// Miss takes a query that Store has no fresh answer to. It returns the length of the answer that it wrote to out, which has
 	// wire.MaxAnswer octets, and the entry that the answer comes from, if any; 0 if there is no answer now.
 	Miss(q *Query, out []byte) (n int, from *store.Entry)
+	// Replaced is told that the queries go to a later lease's backend from now on.
+	Replaced()
+	// Interfaces reports whether the backend wants to know where queries come from. It is asked once, when the backend begins.
+	Interfaces() bool
+	// Came is told of a query of the usual form: its sender, and the index of the interface by which it came in.
+	Came(sender netip.Addr, ifindex uint32)
 	// Sent is told of the answers that went out together: the entry of each, nil for an answer from no entry, the number of
 	// answers that the kernel did not take, and the time that a batch took.
 	Sent(from []*store.Entry, unsent int, took time.Duration)
@@ -100,10 +106,12 @@ func (ls *Listeners) Listen(addr netip.AddrPort, newBackend func(*Lease) Backend
 	defer ls.mu.Unlock()
 	if l := ls.at[addr]; l != nil {
 		next := newLease(l, newBackend)
+		l.lease.backend.Replaced()
 		l.swap.Lock()
 		last := l.lease
 		l.lease = next
 		l.swap.Unlock()
+		ls.tellInterfaces(l)
 		last.state = handedOver
 		close(last.replaced)
 		return nil
@@ -113,6 +121,7 @@ func (ls *Listeners) Listen(addr netip.AddrPort, newBackend func(*Lease) Backend
 		return err
 	}
 	l.lease = newLease(l, newBackend)
+	ls.tellInterfaces(l)
 	ls.at[addr] = l
 	for i := range min(runtime.GOMAXPROCS(0), maxReaders) {
 		l.readers.Go(func() { newReader(l, i > 0).run() })
@@ -121,6 +130,13 @@ func (ls *Listeners) Listen(addr netip.AddrPort, newBackend func(*Lease) Backend
 		ls.warnf("Not all queries at %s will come to the packet cache: %v", addr, err)
 	}
 	return nil
+}
+
+// tellInterfaces makes the socket tell interfaces if the backend wants to know them.
+func (ls *Listeners) tellInterfaces(l *listener) {
+	if err := tellInterfaces(l.conn, l.addr.Addr().Is6(), l.lease.backend.Interfaces()); err != nil {
+		ls.warnf("At %s it is not known where queries come from: %v", l.addr, err)
+	}
 }
 
 func newLease(l *listener, newBackend func(*Lease) Backend) *Lease {

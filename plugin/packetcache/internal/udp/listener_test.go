@@ -62,6 +62,11 @@ func TestLease(t *testing.T) {
 	listen()
 	leases[0].Await(t.Context())
 	is("taken over", handedOver, current)
+	for i, want := range []int{1, 0} {
+		if told := leases[i].backend.(*fakeBackend).replaced; told != want {
+			t.Errorf("backend %d was told %d times that it was replaced, want %d", i, told, want)
+		}
+	}
 	leases[0].Withdraw()
 	leases[0].Close()
 	is("the first ends", handedOver, current)

@@ -51,6 +51,7 @@ type reader struct {
 	inVec       [batch]unix.Iovec
 	outVec      [batch]unix.Iovec
 	names       [batch]unix.RawSockaddrInet6 // room for that of either family
+	control     [batch][controlLen]byte      // where the packet came in, if the socket tells
 	queries     [batch][MaxQuery]byte
 	answers     [batch][wire.MaxAnswer]byte
 	hits        [batch]*store.Entry // of the answers; nil: from no entry
@@ -69,6 +70,8 @@ func newReader(l *listener, spare bool) *reader {
 		r.in[i].hdr.Iov = &r.inVec[i]
 		r.in[i].hdr.Name, r.in[i].hdr.Namelen = (*byte)(unsafe.Pointer(&r.names[i])), unix.SizeofSockaddrInet6
 		r.in[i].hdr.SetIovlen(1)
+		r.in[i].hdr.Control = &r.control[i][0]
+		r.in[i].hdr.SetControllen(controlLen)
 		r.outVec[i].Base = &r.answers[i][0]
 		r.out[i].hdr.Iov = &r.outVec[i]
 		r.out[i].hdr.SetIovlen(1)
@@ -128,6 +131,7 @@ func (r *reader) drain(most int) {
 func (r *reader) receive(fd uintptr) unix.Errno {
 	for i := range r.n {
 		r.in[i].hdr.Namelen = unix.SizeofSockaddrInet6
+		r.in[i].hdr.SetControllen(controlLen)
 	}
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.in[0])), batch, unix.MSG_DONTWAIT, 0, 0)
 	if r.n = int(n); errno != 0 {
@@ -157,6 +161,9 @@ func (r *reader) answer() {
 		key, usual := wire.ParseQuery(query, r.key[:0])
 		if usual {
 			e = st.Get(key)
+			if ifindex := r.ifindex(i); ifindex != 0 {
+				b.Came(r.sender(i).Addr(), ifindex)
+			}
 		}
 		var n int
 		if e != nil && e.Fresh(now) {

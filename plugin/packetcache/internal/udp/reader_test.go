@@ -24,6 +24,9 @@ type fakeBackend struct {
 	store        *store.Store
 	misses       []Query
 	hits, unsent int
+	replaced     int
+	interfaces   bool
+	came         map[uint32]int // by interface
 }
 
 func (b *fakeBackend) Store() *store.Store { return b.store }
@@ -32,6 +35,12 @@ func (b *fakeBackend) Miss(q *Query, _ []byte) (int, *store.Entry) {
 	b.misses = append(b.misses, *q)
 	return 0, nil
 }
+
+func (b *fakeBackend) Replaced() { b.replaced++ }
+
+func (b *fakeBackend) Interfaces() bool { return b.interfaces }
+
+func (b *fakeBackend) Came(_ netip.Addr, ifindex uint32) { b.came[ifindex]++ }
 
 func (b *fakeBackend) Sent(from []*store.Entry, unsent int, _ time.Duration) {
 	b.hits, b.unsent = b.hits+len(from), b.unsent+unsent

@@ -171,5 +171,8 @@ func ednsFlags(key []byte) byte { return key[len(key)-tailLen+1] }
 // DO reports whether the query with this key has EDNS's DO bit (RFC 3225).
 func DO(key []byte) bool { return ednsFlags(key)&hasDO != 0 }
 
+// Parts returns the question of a key, and what an answer depends on beside the question.
+func Parts(key []byte) (question, tail []byte) { return key[:questionLen(key)], key[questionLen(key):] }
+
 // Name returns the name at the start of key, in wire format and lower case.
 func Name(key []byte) []byte { return key[:len(key)-tailLen-4] }

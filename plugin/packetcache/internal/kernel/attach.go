@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// An attachment is the program at one interface. It goes with the interface, and with the process.
+type attachment struct {
+	link      link.Link    // nil: the program was not attached there
+	of        netlink.Link // nil: the interface has gone
+	addresses []netip.Addr // of the interface, when last looked at
+	looked    time.Time
+}
+
+func (a *attachment) attached() bool { return a != nil && a.link != nil }
+
+// has reports whether the interface has an address. What it says may be a second old.
+func (a *attachment) has(addr netip.Addr) bool {
+	if a == nil || a.of == nil {
+		return false
+	}
+	if time.Since(a.looked) > time.Second {
+		a.looked = time.Now()
+		a.addresses, _ = addressesOf(a.of) // on an error it has none
+	}
+	return slices.Contains(a.addresses, addr)
+}
+
+func (a *attachment) close() error {
+	if !a.attached() {
+		return nil
+	}
+	return a.link.Close()
+}
+
+// minMTU is the least MTU of an interface at which every answer of the program fits into one packet.
+const minMTU = 48 + 12 + maxName + 4 + maxAnswer
+
+// attach attaches the program to an interface. It says if it does not do so, unless nothing comes in by that interface.
+func attach(program *ebpf.Program, ifindex uint32, force bool, logf func(string, ...any)) *attachment {
+	l, err := netlink.LinkByIndex(int(ifindex))
+	if err != nil {
+		return new(attachment) // it has gone
+	}
+	a := &attachment{of: l}
+	a.link, err = attachTo(l, program, force)
+	if err != nil && l.Type() != "tuntap" && l.Type() != "dummy" {
+		logf("Queries by %s are answered by the process alone: %v", l.Attrs().Name, err)
+	}
+	return a
+}
+
+// addressesOf returns the addresses of an interface.
+func addressesOf(l netlink.Link) (addrs []netip.Addr, err error) {
+	all, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+	for _, a := range all {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok {
+			addrs = append(addrs, ip.Unmap())
+		}
+	}
+	return addrs, err
+}
+
+// attachTo attaches the program behind all programs that see what comes in.
+func attachTo(l netlink.Link, program *ebpf.Program, force bool) (link.Link, error) {
+	if kind := l.Attrs().EncapType; kind != "ether" && kind != "loopback" {
+		return nil, fmt.Errorf("its packets have no Ethernet header (%s)", kind)
+	}
+	if l.Attrs().MTU < minMTU {
+		return nil, fmt.Errorf("its MTU is %d, less than %d", l.Attrs().MTU, minMTU)
+	}
+	others, err := othersAt(l)
+	if err != nil {
+		return nil, err
+	}
+	if len(others) > 0 && !force {
+		return nil, fmt.Errorf("it has BPF programs of others: %s (`kernel force` answers before programs of tc see the query)", strings.Join(others, ", "))
+	}
+	at, err := link.AttachTCX(link.TCXOptions{Interface: l.Attrs().Index, Program: program, Attach: ebpf.AttachTCXIngress, Anchor: link.Tail()})
+	if err != nil {
+		return nil, fmt.Errorf("attaching the BPF program: %w", err)
+	}
+	return at, nil
+}
+
+// programName is the name of the program in the kernel.
+const programName = "nodelocaldns"
+
+// othersAt returns the names of the programs that see what comes in by an interface.
+func othersAt(l netlink.Link) (names []string, err error) {
+	at, err := link.QueryPrograms(link.QueryOptions{Target: l.Attrs().Index, Attach: ebpf.AttachTCXIngress})
+	if err != nil {
+		return nil, fmt.Errorf("asking for the BPF programs there: %w", err)
+	}
+	for _, p := range at.Programs {
+		if name := nameOf(p.ID); name != programName { // another instance's may answer, too
+			names = append(names, "tcx "+name)
+		}
+	}
+	filters, err := netlink.FilterList(l, netlink.HANDLE_MIN_INGRESS)
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("asking for the tc filters there: %w", err)
+	}
+	for _, f := range filters {
+		name := f.Type()
+		if bpf, ok := f.(*netlink.BpfFilter); ok {
+			name = bpf.Name
+		}
+		names = append(names, "tc "+name)
+	}
+	return names, nil
+}
+
+// nameOf returns the name of a program.
+func nameOf(id ebpf.ProgramID) string {
+	p, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return fmt.Sprintf("program %d", id)
+	}
+	defer p.Close()
+	if info, err := p.Info(); err == nil && info.Name != "" {
+		return info.Name
+	}
+	return fmt.Sprintf("program %d", id)
+}

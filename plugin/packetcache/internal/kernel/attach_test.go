@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
+)
+
+// foreign is a program of somebody else, which passes on everything.
+func foreign(t *testing.T, name string) *ebpf.Program {
+	t.Helper()
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: name, Type: ebpf.SchedCLS, License: "Apache-2.0", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// tcx attaches a program to an interface by tcx.
+func tcx(t *testing.T, p *ebpf.Program, l netlink.Link) {
+	t.Helper()
+	at, err := link.AttachTCX(link.TCXOptions{Interface: l.Attrs().Index, Program: p, Attach: ebpf.AttachTCXIngress})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { at.Close() })
+}
+
+// clsact attaches a program to an interface as a filter of tc.
+func clsact(t *testing.T, p *ebpf.Program, name string, l netlink.Link) {
+	t.Helper()
+	index := l.Attrs().Index
+	qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
+	filter := &netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: index, Parent: netlink.HANDLE_MIN_INGRESS, Handle: 1, Protocol: unix.ETH_P_ALL},
+		Fd:          p.FD(), Name: name, DirectAction: true,
+	}
+	if err := netlink.QdiscAdd(qdisc); err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.FilterAdd(filter); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// added makes a link and returns it as the kernel has it.
+func added(t *testing.T, args string) netlink.Link {
+	t.Helper()
+	fields := strings.Fields(args)
+	if len(fields) > 2 && fields[1] == "mode" {
+		nettest.Command(t, "ip", append([]string{"tuntap", "add"}, fields...)...)
+	} else {
+		nettest.Command(t, "ip", append([]string{"link", "add"}, fields...)...)
+	}
+	l, err := netlink.LinkByName(strings.Fields(args)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// TestAttach goes through what an interface may have.
+func TestAttach(t *testing.T) {
+	nettest.InNamespace(t)
+	p, _, _ := loaded(t)
+	for i, c := range []struct {
+		name, kind string
+		prepare    func(l netlink.Link)
+		refused    string // what the log says; empty: it says nothing
+		forced     bool   // attached with force
+		attached   bool
+	}{
+		{name: "nobody else", attached: true, forced: true},
+		{name: "somebody's tcx", prepare: func(l netlink.Link) { tcx(t, foreign(t, "somebodys"), l) },
+			refused: "it has BPF programs of others: tcx somebodys", forced: true},
+		{name: "somebody's tc", prepare: func(l netlink.Link) { clsact(t, foreign(t, "somebodys"), "from-container", l) },
+			refused: "it has BPF programs of others: tc from-container", forced: true},
+		{name: "another instance's", prepare: func(l netlink.Link) { tcx(t, foreign(t, programName), l) }, attached: true, forced: true},
+		{name: "a small MTU", kind: "type veth peer name far%d", prepare: func(l netlink.Link) {
+			nettest.Command(t, "ip", "link", "set", l.Attrs().Name, "mtu", "600")
+		}, refused: "its MTU is 600, less than 640"},
+		{name: "tap", kind: "mode tap", prepare: func(l netlink.Link) { tcx(t, foreign(t, "somebodys"), l) }, forced: true},
+		{name: "tun, without Ethernet", kind: "mode tun"},
+	} {
+		if c.kind == "" {
+			c.kind = "type veth peer name far%d"
+		}
+		l := added(t, strings.ReplaceAll(fmt.Sprintf("near%d %s", i, c.kind), "%d", fmt.Sprint(i)))
+		if c.prepare != nil {
+			c.prepare(l)
+		}
+		for _, force := range []bool{false, true} {
+			var said string
+			a := attach(p.objects.Nodelocaldns, uint32(l.Attrs().Index), force, func(format string, args ...any) {
+				said = fmt.Sprintf(format, args...)
+			})
+			want := c.attached
+			if force {
+				want = c.forced
+			}
+			if a.attached() != want {
+				t.Errorf("%s, force %v: attached %v: %s", c.name, force, a.attached(), said)
+			}
+			if silent := want || c.refused == ""; silent != (said == "") || !silent && !strings.Contains(said, c.refused) {
+				t.Errorf("%s, force %v: the log says %q, want %q", c.name, force, said, c.refused)
+			}
+			if err := a.close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// TestGate has a client come by a veth: the program is attached there and knows the client for a while. The veth goes, and comes
+// again with the same index: the program is attached anew.
+func TestGate(t *testing.T) {
+	nettest.InNamespace(t)
+	p, servers, _ := loaded(t)
+	var log []string
+	// In place of the program's own gate, which sees the namespace of another thread.
+	g := &gate{p: p, links: map[uint32]*attachment{}, clients: newClients(p.objects.Clients, make([]admission, 8)), o: Options{Admit: time.Minute, Logf: func(format string, args ...any) {
+		log = append(log, fmt.Sprintf(format, args...))
+	}}}
+	nettest.Command(t, "ip", "addr", "add", server4.String()+"/32", "dev", "lo")
+	index := servers[server4].index
+	admitted := func(client netip.Addr) bool {
+		var slot uint32
+		key := answerClient{Ip: wordsOf(client), Interface: 4242, Server: uint32(index)}
+		return p.objects.Clients.Lookup(&key, &slot) == nil && g.clients.slots[slot].until > clock()
+	}
+	for range 3 {
+		l := added(t, "pod index 4242 type veth peer name eth")
+		connect(t)
+		for range 2 {
+			g.admit(arrival{client4, 4242, index})
+		}
+		if n := attachedTo(t, l); n != 1 || !admitted(client4) || admitted(netip.MustParseAddr("10.244.1.3")) {
+			t.Errorf("%d programs attached, admitted %v", n, admitted(client4))
+		}
+		if err := netlink.LinkDel(l); err != nil {
+			t.Fatal(err)
+		}
+		g.forget(4242)
+		if len(g.links) > 0 {
+			t.Errorf("%d interfaces remembered", len(g.links))
+		}
+	}
+	if len(log) > 0 {
+		t.Errorf("the log says %q", log)
+	}
+}
+
+// attachedTo returns the number of programs at an interface.
+func attachedTo(t *testing.T, l netlink.Link) int {
+	t.Helper()
+	at, err := link.QueryPrograms(link.QueryOptions{Target: l.Attrs().Index, Attach: ebpf.AttachTCXIngress})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(at.Programs)
+}

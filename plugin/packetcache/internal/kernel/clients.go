@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"errors"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
+)
+
+// Asked is what a client was answered by the program.
+type Asked struct {
+	Client         netip.Addr
+	Last           *store.Entry // one of the answers; nil: it has expired
+	Hits, NXDomain uint64       // NXDomain is the number of hits with that answer
+}
+
+// An admission is the structure of that name of the program.
+type admission struct {
+	until, hits, nxdomain, mac uint64
+	last, _                    uint32
+}
+
+// clients are those that the program answers. All else is as if they had no room: they are answered by the process.
+type clients struct {
+	m     *ebpf.Map
+	slots []admission // mapped: the program reads until and counts
+	of    map[answerClient]admitted
+	free  []uint32 // indices in slots; the one that has been free for longest is the first
+}
+
+// admitted is a client with an admission.
+type admitted struct {
+	client netip.Addr
+	slot   uint32
+}
+
+func newClients(m *ebpf.Map, slots []admission) clients {
+	c := clients{m: m, slots: slots, of: map[answerClient]admitted{}}
+	for i := range slots {
+		c.free = append(c.free, uint32(i))
+	}
+	return c
+}
+
+// admit has the program answer a client, from an Ethernet address, until a time of CLOCK_MONOTONIC, in ns. It does nothing if there is no room for a further
+// client: others make room when their time is over.
+func (c *clients) admit(client netip.Addr, ifindex uint32, server uint16, mac, until uint64) error {
+	key := answerClient{Ip: wordsOf(client), Interface: ifindex, Server: uint32(server)}
+	if a, ok := c.of[key]; ok {
+		c.slots[a.slot].admit(mac, until)
+		return nil
+	}
+	if len(c.free) == 0 {
+		return nil
+	}
+	slot := c.free[0]
+	c.slots[slot].admit(mac, until)
+	if err := c.m.Put(&key, slot); err != nil {
+		return err
+	}
+	c.of[key], c.free = admitted{client, slot}, c.free[1:]
+	return nil
+}
+
+func (a *admission) admit(mac, until uint64) {
+	atomic.StoreUint64(&a.mac, mac)
+	atomic.StoreUint64(&a.until, until)
+}
+
+// harvest tells what each client was answered since the last harvest, and forgets the clients whose time is over.
+func (c *clients) harvest(now uint64, tell func(client netip.Addr, a *admission)) {
+	for key, who := range c.of {
+		slot := &c.slots[who.slot]
+		a := admission{
+			nxdomain: atomic.SwapUint64(&slot.nxdomain, 0), hits: atomic.SwapUint64(&slot.hits, 0), last: atomic.LoadUint32(&slot.last),
+		}
+		if a.hits > 0 {
+			tell(who.client, &a)
+		}
+		if atomic.LoadUint64(&slot.until) >= now {
+			continue
+		}
+		if err := c.m.Delete(&key); err == nil || errors.Is(err, ebpf.ErrKeyNotExist) {
+			delete(c.of, key)
+			c.free = append(c.free, who.slot)
+		}
+	}
+}

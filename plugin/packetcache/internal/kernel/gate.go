@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"errors"
+	"hash/maphash"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// slots is how many clients the gate remembers to have admitted in the current second, a power of two. Of two clients in one
+	// slot each is admitted again and again, which costs some microseconds.
+	slots = 4096
+	// queue is how many admissions can wait. The next query of a client that finds no room tries again.
+	queue = 256
+	// round is the time between two looks at what the program has answered.
+	round = time.Second
+	// maxAdmissions bounds the admissions of a round. Each takes some 30 µs, and a client can invent addresses.
+	maxAdmissions = 4096
+	// maxInterfaces bounds the interfaces that have the program.
+	maxInterfaces = 1024
+)
+
+// A gate admits clients: the program answers a client only if a query of its own came through the whole stack to the socket a
+// moment ago, with all that the node's firewall and the network's policies say. The gate attaches the program to the interface of
+// such a query. One goroutine does all that takes a system call.
+type gate struct {
+	p     *Program
+	o     Options
+	seed  maphash.Seed
+	known [slots]atomic.Uint64 // a client and the second of its last admission
+	came  chan arrival
+	done  chan struct{}
+	ended sync.WaitGroup
+
+	// Only for the goroutine.
+	links   map[uint32]*attachment // by interface
+	clients clients
+}
+
+// An arrival is where a query came from, and the server that was asked.
+type arrival struct {
+	client  netip.Addr
+	ifindex uint32
+	server  uint16 // index
+}
+
+func (g *gate) open(p *Program, o Options, admissions []admission) {
+	g.p, g.o, g.seed, g.links = p, o, maphash.MakeSeed(), map[uint32]*attachment{}
+	g.came, g.done = make(chan arrival, queue), make(chan struct{})
+	g.clients = newClients(p.objects.Clients, admissions)
+	gone := make(chan netlink.LinkUpdate)
+	if err := netlink.LinkSubscribe(gone, g.done); err != nil {
+		o.Logf("Interfaces that have gone are not noticed: %v", err)
+		gone = nil
+	}
+	g.ended.Go(func() { g.run(gone) })
+}
+
+func (g *gate) run(gone <-chan netlink.LinkUpdate) {
+	tick := time.NewTicker(round)
+	defer tick.Stop()
+	came, budget := g.came, maxAdmissions
+	for {
+		select {
+		case <-g.done:
+			return
+		case a := <-came:
+			g.admit(a)
+			if budget--; budget == 0 {
+				came = nil // blocks for ever
+			}
+		case u, ok := <-gone:
+			if !ok {
+				gone = nil
+			} else if u.Header.Type == unix.RTM_DELLINK {
+				g.forget(uint32(u.Index))
+			}
+		case <-tick.C:
+			g.harvest(clock())
+			came, budget = g.came, maxAdmissions
+		}
+	}
+}
+
+// harvest tells of what the program has answered since the last harvest. The clients come first, since the table forgets answers.
+func (g *gate) harvest(now uint64) {
+	g.clients.harvest(now, func(client netip.Addr, a *admission) {
+		g.o.Asked(Asked{Client: client, Last: g.p.table.at(a.last), Hits: a.hits, NXDomain: a.nxdomain})
+	})
+	g.p.table.harvest(now)
+}
+
+// close ends the goroutine, detaches the program and tells of its last answers.
+func (g *gate) close() error {
+	close(g.done)
+	g.ended.Wait()
+	var errs []error
+	for _, l := range g.links {
+		errs = append(errs, l.close())
+	}
+	g.harvest(clock())
+	return errors.Join(append(errs, unmap(g.clients.slots))...)
+}
+
+// Came is told that a query of a client came to the socket by an interface. It does not wait. Now is the caller's clock: it
+// decides only how often a client is admitted again.
+func (s *Server) Came(client netip.Addr, ifindex uint32, now time.Duration) {
+	g := &s.p.gate
+	a := arrival{client.WithZone(""), ifindex, s.index}
+	again := max(g.o.Admit/5, time.Millisecond)
+	tag := maphash.Comparable(g.seed, a)
+	slot := &g.known[tag%slots]
+	tag = tag&^0xffff | uint64(now/again)&0xffff
+	if slot.Load() == tag {
+		return
+	}
+	select {
+	case g.came <- a:
+		slot.Store(tag)
+	default:
+	}
+}
+
+// loopback is the index of the interface lo (include/net/flow.h, LOOPBACK_IFINDEX).
+const loopback = 1
+
+// admit makes the program answer a client. The host's own queries come in by lo, while the socket tells the interface that has
+// the address that was asked (net/ipv4/ip_sockglue.c, ipv4_pktinfo_prepare).
+func (g *gate) admit(a arrival) {
+	l := g.at(a.ifindex)
+	if l.has(g.p.addressOf(a.server)) {
+		g.admitAt(g.at(loopback), a.client, loopback, a.server)
+	}
+	g.admitAt(l, a.client, a.ifindex, a.server)
+}
+
+func (g *gate) admitAt(l *attachment, client netip.Addr, ifindex uint32, server uint16) {
+	if !l.attached() {
+		return
+	}
+	mac, ok := pathTo(client, g.p.addressOf(server), ifindex)
+	if !ok {
+		return
+	}
+	if err := g.clients.admit(client, ifindex, server, mac, clock()+uint64(g.o.Admit)); err != nil {
+		g.o.Logf("Not answered in the kernel: %s: %v", client, err)
+	}
+}
+
+// at returns the attachment at an interface. It attaches the program there, or says why not, when it is asked first.
+func (g *gate) at(ifindex uint32) *attachment {
+	l := g.links[ifindex]
+	if l == nil && len(g.links) < maxInterfaces {
+		if l = attach(g.p.objects.Nodelocaldns, ifindex, g.o.Force, g.o.Logf); l.of != nil { // else it has gone, and nobody will say so
+			g.links[ifindex] = l
+		}
+	}
+	return l
+}
+
+// forget is told that an interface has gone.
+func (g *gate) forget(ifindex uint32) {
+	if l := g.links[ifindex]; l != nil {
+		_ = l.close() // the kernel has detached the program
+		delete(g.links, ifindex)
+	}
+}
