@@ -50,7 +50,7 @@ func TestDockerfileIsTheImage(t *testing.T) {
 	if got := find(t, d, "COPY", "--from=build"); !slices.Equal(got, []string{find(t, d, "WORKDIR")[0] + "/bin/rootfs/", "/"}) {
 		t.Errorf("COPY %q", got)
 	}
-	if !strings.Contains(makefile, "-rootfs $(CURDIR)/bin/rootfs\n") {
+	if !strings.Contains(makefile, "\nROOTFS      ?= bin/rootfs\n") || !strings.Contains(makefile, "-rootfs $(CURDIR)/$(ROOTFS)\n") {
 		t.Error("make rootfs writes to another directory")
 	}
 	if got := strings.Join(find(t, d, "ENV")[:2], "="); got != searchPath {
