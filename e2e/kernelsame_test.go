@@ -94,7 +94,7 @@ func TestKernelSameAnswers(t *testing.T) {
 	l := lab.New(t, lab.NFTables)
 	l.Node.Exec(t, "", "ip", "link", "set", "veth-pod", "mtu", "9001")
 	l.Pod.Exec(t, "", "ip", "link", "set", "eth0", "mtu", "9001")
-	l.Pod.Exec(t, "table inet quiet {\n chain input {\n type filter hook input priority 0;\n udp sport 53 drop\n }\n}\n", "nft", "-f", "-") // no port unreachable
+	quiet(t, l.Pod)
 	addrs := strings.ReplaceAll(join(dual), ",", " ")
 	long := `\"` + strings.Repeat("x", 90) + `\"`
 	base := strings.Replace(inKernel(dual), "admit 1s", "admit 1m\n        ttl 10s", 1) + strings.NewReplacer("ADDRESSES", addrs, "LONG", long).Replace(sameBlock)
