@@ -14,13 +14,14 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 # The image's; ARCH is amd64 or arm64, whatever this machine is.
 ARCH        ?= $(shell go env GOHOSTARCH)
 OF_ARCH     := $(if $(filter-out $(shell go env GOHOSTARCH),$(ARCH)),-$(ARCH))
+ROOTFS      ?= bin/rootfs
 IMAGE       ?= ghcr.io/nodelocaldns/nodelocaldns:$(VERSION)
 NAME_IMAGE  := -X github.com/nodelocaldns/nodelocaldns/manifests.DefaultImage=$(IMAGE)
 BUILD_IMAGE := go run -C hack/image . -debs debian.lock -cache $(CURDIR)/bin/cache
 CONTENT     := -arch $(ARCH) -file $(CURDIR)/$(BIN)$(OF_ARCH)=/nodelocaldns -link /nodelocaldns=/node-cache
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: build generate test e2e e2e-vm torture lint size image image-binary image-lock rootfs release release-test fuzz run cost bench clean
+.PHONY: build generate test e2e e2e-vm torture conformance-coredns lint size image image-binary image-lock rootfs release release-test fuzz run cost bench clean
 
 # -mod=mod lets a line added to plugin.cfg bring its modules along.
 build: generate
@@ -38,13 +39,19 @@ test: lint size
 e2e:
 	hack/e2e.sh
 
-# The same promises on another kernel, Debian's in a virtual machine: IPVS, dummy links, features that are missing.
+# The same promises on another kernel, Debian's in a virtual machine: IPVS, dummy links, features that are missing. And the image for
+# arm64, in emulation.
 e2e-vm:
 	hack/e2e-vm.sh
 
 # Pods, upstreams and the host at their worst, drawn from SEED for MINUTES, 10 if not set; ROUND is a single one. As root, on Debian.
 torture:
 	hack/torture.sh
+
+# CoreDNS's own tests with our plugins, and the EDNS questions to stock CoreDNS and to us, into docs/conformance.md. As root.
+conformance-coredns: build
+	go run ./e2e/coredns
+	NODELOCALDNS_E2E=required NODELOCALDNS_BIN=$(CURDIR)/$(BIN) go test -count=1 ./e2e -run '^TestCompliance$$' -update
 
 lint:
 	go run directives_generate.go -check
@@ -69,9 +76,9 @@ image: image-binary
 		-label org.opencontainers.image.source=https://github.com/nodelocaldns/nodelocaldns \
 		-label 'org.opencontainers.image.licenses=Apache-2.0 AND GPL-2.0-or-later AND LGPL-2.1-or-later AND MPL-2.0'
 
-# The files of the image in bin/rootfs, for the Dockerfile.
+# The files of the image in ROOTFS, for the Dockerfile.
 rootfs: image-binary
-	rm -rf bin/rootfs && $(BUILD_IMAGE) $(CONTENT) -rootfs $(CURDIR)/bin/rootfs
+	rm -rf $(ROOTFS) && $(BUILD_IMAGE) $(CONTENT) -rootfs $(CURDIR)/$(ROOTFS)
 
 image-binary: generate
 	CGO_ENABLED=0 GOARCH=$(ARCH) go build -mod=mod -trimpath -ldflags '$(LDFLAGS) $(NAME_IMAGE)' -o $(BIN)$(OF_ARCH) ./cmd/nodelocaldns

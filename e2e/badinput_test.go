@@ -199,7 +199,7 @@ func TestBadConfigMap(t *testing.T) {
 		step.do()
 		c.waitMetric(t, 10*time.Second, float64(i+1), "coredns_nodelocal_config_reloads_total", `result="error"`)
 		c.validIs(t, 0)
-		harness.Until(t, 5*time.Second, "line in the log", func() error { // it may come after the metric
+		harness.Until(t, saidTimeout, "line in the log", func() error { // it may come after the metric
 			if n := strings.Count(c.Output(), "[ERROR]"); n <= i {
 				return fmt.Errorf("%d errors", n)
 			}
@@ -240,7 +240,7 @@ func waitStub(t *testing.T, l *lab.Lab) {
 		if _, err := client.Ask(l.Pod, client.Query{Server: client.Port53(lab.LinkLocal), Name: name, Type: 1, Timeout: time.Second}); err != nil {
 			return err
 		}
-		if seen := l.ClusterDNS.Seen(name); len(seen) != 1 || seen[0].Proto != "udp" {
+		if seen := askedAt(l.ClusterDNS, name); len(seen) != 1 || seen[0].Proto != "udp" {
 			return fmt.Errorf("asked at the cluster DNS: %v", seen)
 		}
 		return nil

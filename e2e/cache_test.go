@@ -57,8 +57,8 @@ var (
 // steeringTimeout bounds the time from a start to steering. Promise 4 of README.md is one second on an idle machine.
 var steeringTimeout = either(10*time.Second, time.Minute)
 
-// againTimeout bounds the time until a cache steers again that another instance or a standstill kept from it.
-var againTimeout = either(hangTimeout, time.Minute)
+// againTimeout bounds the wait for a cache to steer again that another instance or a standstill kept from it.
+var againTimeout = either(20*time.Second, time.Minute)
 
 // start runs the cache on the lab's node with the arguments of the usual manifests, and waits until it steers.
 func start(t testing.TB, l *lab.Lab, o options) *cache {
@@ -201,7 +201,7 @@ func (c *cache) waitSteering(t testing.TB, on bool, timeout time.Duration) time.
 // are left where they are.
 func (c *cache) settle(t testing.TB) {
 	t.Helper()
-	harness.Until(t, 10*time.Second, "settled rules", func() error {
+	harness.Until(t, 20*time.Second, "settled rules", func() error {
 		for _, line := range c.lab.Node.State(t) {
 			iptables := strings.Contains(line, "-A NODELOCALDNS") && strings.Contains(line, "--tcp-flags")
 			nft := strings.HasPrefix(line, "nft table ip") && strings.Contains(line, " nodelocaldns chain") && strings.Contains(line, "tcp flags syn")
@@ -222,19 +222,28 @@ func (c *cache) said(t testing.TB, text string) {
 	}
 }
 
+// saidTimeout bounds the wait for a line of the log.
+const saidTimeout = 10 * time.Second
+
 // page is the cache's metrics.
 func (c *cache) page() (string, error) {
 	return c.lab.Node.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", c.options.metrics))
 }
 
+// fetch is page for a process that answers, if not at once.
+func (c *cache) fetch(t testing.TB) (page string) {
+	t.Helper()
+	harness.Until(t, 10*time.Second, "page of metrics", func() (err error) {
+		page, err = c.page()
+		return err
+	})
+	return page
+}
+
 // metric reads one metric.
 func (c *cache) metric(t testing.TB, name string, labels ...string) float64 {
 	t.Helper()
-	page, err := c.page()
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := process.Metric(page, name, labels...)
+	v, err := process.Metric(c.fetch(t), name, labels...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,6 +263,33 @@ func (c *cache) waitMetric(t testing.TB, timeout time.Duration, least float64, n
 			err = fmt.Errorf("%g", v)
 		}
 		return err
+	})
+}
+
+// metricIs waits until a metric has a value.
+func (c *cache) metricIs(t testing.TB, want float64, name string, labels ...string) {
+	t.Helper()
+	harness.Until(t, 20*time.Second, fmt.Sprintf("%s%v of %g", name, labels, want), func() error {
+		page, err := c.page()
+		if err != nil {
+			return err
+		}
+		v, err := process.Metric(page, name, labels...)
+		if err == nil && v != want {
+			err = fmt.Errorf("%g", v)
+		}
+		return err
+	})
+}
+
+// kept waits until the configuration is kept for the next start, which happens after it is known as valid.
+func (c *cache) kept(t testing.TB, state string) {
+	t.Helper()
+	harness.Until(t, 10*time.Second, "configuration that is kept", func() error {
+		return c.lab.Node.Run(func() error {
+			_, err := os.Stat(filepath.Join(state, "Corefile.last-good"))
+			return err
+		})
 	})
 }
 

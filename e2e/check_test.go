@@ -282,7 +282,7 @@ func clusterDNSCaches(t *testing.T, l *lab.Lab) func() {
 	l.ClusterDNS.Signal(t, syscall.SIGKILL)
 	l.ClusterDNS.Wait(t, 5*time.Second)
 	l.ClusterDNS = upstream.StartServer(t, l.DNS, strings.Replace(upstream.ClusterCorefile(t, lab.OutsideIP), "    errors\n", "    errors\n    cache 30\n", 1))
-	harness.Until(t, 5*time.Second, "an answer of the new cluster DNS", func() error {
+	harness.Until(t, 20*time.Second, "an answer of the new cluster DNS", func() error {
 		_, err := client.Ask(l.Node, client.Query{Server: client.Port53(lab.UpstreamIP), Name: "kubernetes.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second})
 		return err
 	})

@@ -98,7 +98,7 @@ func (c *cache) limitFiles(t *testing.T, n uint64) {
 // letsIn waits until a pod whose connections are gone is answered over TCP.
 func (c *cache) letsIn(t *testing.T, pod *netns.Namespace) {
 	t.Helper()
-	harness.Until(t, 5*time.Second, "answer over TCP to the pod that had too many connections", func() error {
+	harness.Until(t, 15*time.Second, "answer over TCP to the pod that had too many connections", func() error {
 		_, err := client.Ask(pod, client.Query{Server: client.Port53(lab.ClusterIP), TCP: true, Name: "web.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second})
 		return err
 	})

@@ -40,10 +40,13 @@ func TestEncryptedUpstreams(t *testing.T) {
 		{"quic", "other.example", none},
 	} {
 		stanza := strings.ReplaceAll(examples[step.transport], "dns.example", step.serverName)
-		c.setBase(t, withForward(t, stanza))
-		c.reload(t)
+		zone := fmt.Sprintf("step%d.test", i)
+		c.setBase(t, withForward(t, stanza)+zoneBlock(zone, ipv4))
+		waitZone(t, l, zone, ipv4...)
+		c.reload(t) // a reload counts before the servers that it replaces have stopped,
+		c.reload(t) // and the next one begins after that
 		name := fmt.Sprintf("step%d.encrypted.test.", i)
-		msg, err := client.Ask(l.Pod, client.Query{Server: client.Port53(lab.LinkLocal), Name: name, Type: dns.TypeA, Timeout: 5 * time.Second})
+		msg, err := client.Ask(l.Pod, client.Query{Server: client.Port53(lab.LinkLocal), Name: name, Type: dns.TypeA, Timeout: 10 * time.Second})
 		if err != nil {
 			t.Fatalf("%s, %s: %v", step.transport, step.serverName, err)
 		}
@@ -98,7 +101,7 @@ func serveEncrypted(t *testing.T, l *lab.Lab, name, tlsAnswer, quicAnswer string
 			"    template IN ANY {\n        rcode NXDOMAIN\n    }\n}\n", transport, cert, key, answer)
 	}
 	upstream.StartServer(t, l.Outside, block("tls", tlsAnswer)+block("quic", quicAnswer))
-	harness.Until(t, 10*time.Second, "a server on port 853", func() error {
+	harness.Until(t, 20*time.Second, "a server on port 853", func() error {
 		conn, err := l.Node.Dial("tcp", encryptedServer, time.Second)
 		if err == nil {
 			conn.Close()

@@ -45,7 +45,7 @@ var pods = []episode{
 	{name: "two questions", begin: flood(func(uint64) client.Payload { return client.TwoQuestions(hotName) }, 0)},
 	{name: "cut off", begin: flood(func(uint64) client.Payload { return client.Cut(hotName) }, 0)},
 	{name: "1,400 octets", begin: flood(func(uint64) client.Payload { return client.Huge(hotName) }, 0)},
-	{name: "cookies", begin: flood(func(uint64) client.Payload { return client.Cookies(hotName) }, 0)},
+	{name: "malformed cookies", begin: flood(func(uint64) client.Payload { return client.Malformed(hotName) }, 0)},
 	{name: "ANY", begin: flood(func(uint64) client.Payload { return client.One(hotName, dns.TypeANY) }, 0)},
 	{name: "AXFR", begin: flood(func(uint64) client.Payload { return client.One("cluster.local.", dns.TypeAXFR) }, 0)},
 	{name: "new names", begin: flood(func(seed uint64) client.Payload { return client.NewNames(seed, "wild.cluster.local.") }, 0)},

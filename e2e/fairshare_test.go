@@ -73,7 +73,7 @@ func (p pest) run(t *testing.T) {
 		}
 	}
 	flood.Stop(t)
-	full, share := p.counted(c, "full"), p.counted(c, "share")
+	full, share := p.counted(t, c, "full"), p.counted(t, c, "share")
 	t.Logf("refused: %g as places are full, %g as they are beyond the share", full, share)
 	if p.refused && full+share == 0 {
 		t.Error("nothing was refused")
@@ -90,6 +90,6 @@ func (p pest) run(t *testing.T) {
 const pestSeconds = 8
 
 // counted is how many questions were refused for a reason.
-func (p pest) counted(c *cache, reason string) float64 {
-	return c.counter("coredns_fairshare_refused_total", fmt.Sprintf("zone=%q", p.block), fmt.Sprintf("reason=%q", reason))
+func (p pest) counted(t testing.TB, c *cache, reason string) float64 {
+	return c.counter(t, "coredns_fairshare_refused_total", fmt.Sprintf("zone=%q", p.block), fmt.Sprintf("reason=%q", reason))
 }

@@ -130,7 +130,7 @@ func TestFreshNode(t *testing.T) {
 			answered(t, l, ipv4)
 			c.validIs(t, 0)
 			c.said(t, "Running what the files say without ")
-			if n := strings.Count(c.Output(), "[ERROR]"); n != 1 {
+			if n := strings.Count(c.Output(), "[ERROR]") - strings.Count(c.Output(), "[ERROR] plugin/errors"); n != 1 { // of queries a busy machine may fail some
 				t.Errorf("%d errors:\n%s", n, c.Output())
 			}
 			t.Log(lastError(c.Output()))
@@ -169,7 +169,9 @@ func TestFallbackIsFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := launch(t, l, options{firewall: lab.IPTablesNFT, addrs: dual, args: []string{"-basecorefile", pipe}})
-	harness.Until(t, 10*time.Second, "a fallback table", func() error { return has(l, "daddr set 10.96.0.10")(t) })
+	for _, a := range clusterIPs(dual) {
+		harness.Until(t, 10*time.Second, "a fallback table", func() error { return has(l, "daddr set "+a.String())(t) })
+	}
 	answered(t, l, dual)
 	if !c.Running() {
 		t.Error("it has ended")
@@ -223,7 +225,7 @@ func TestFailedStartBesideAnotherCache(t *testing.T) {
 	other := process.Start(t, l.Node, process.Command{Path: harness.NodeLocalDNS(t), Args: []string{"-conf", path, "-quiet", "-statedir="}})
 	ask := func() {
 		t.Helper()
-		harness.Until(t, 5*time.Second, "answers of the other program", func() error { return othersAnswer(l, lab.LinkLocal) })
+		harness.Until(t, 20*time.Second, "answers of the other program", func() error { return othersAnswer(l, lab.LinkLocal) })
 	}
 	ask()
 	long := fromPort(t, l.Pod, 40404, client.Port53(lab.LinkLocal).String())

@@ -51,9 +51,9 @@ func hot(from []*netns.Namespace, addrs ...netip.Addr) (probes []client.Probe) {
 func waitKernelHits(t *testing.T, c *cache, a netip.Addr) {
 	t.Helper()
 	server := fmt.Sprintf("server=%q", "dns://"+client.Port53(a).String())
-	before := c.counter(kernelHits, server)
+	before := c.counter(t, kernelHits, server)
 	harness.Until(t, 10*time.Second, fmt.Sprintf("hits in the kernel at %s", a), func() error {
-		if n := c.counter(kernelHits, server) - before; n < 100 {
+		if n := c.counter(t, kernelHits, server) - before; n < 100 {
 			return fmt.Errorf("%g", n)
 		}
 		return nil
@@ -220,7 +220,7 @@ func TestKernelTop(t *testing.T) {
 		}
 		return nil
 	})
-	kernel, all := c.counter(kernelHits), c.counter("coredns_packetcache_hits_total")
+	kernel, all := c.counter(t, kernelHits), c.counter(t, "coredns_packetcache_hits_total")
 	t.Logf("found after %s: %s", found, describe(b, client.StopAll(loads)))
 	if flooding.Stop(t); kernel < all/2 {
 		t.Errorf("%g of %g hits were in the kernel", kernel, all)

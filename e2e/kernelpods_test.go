@@ -233,12 +233,12 @@ func TestKernelMemory(t *testing.T) {
 		}
 		flooding := flood.Start(t)
 		harness.Until(t, time.Minute, "queries of each name", func() error {
-			if n := flooding.Sent(); n < 5*names || name == "with" && c.counter(kernelHits) < places {
+			if n := flooding.Sent(); n < 5*names || name == "with" && c.counter(t, kernelHits) < places {
 				return fmt.Errorf("%d queries", n)
 			}
 			return nil
 		})
-		hits := c.counter(kernelHits)
+		hits := c.counter(t, kernelHits)
 		flooding.Stop(t)
 		rss[name] = c.metric(t, "process_resident_memory_bytes") / 1e6
 		t.Logf("%s: %.1f MB, %g hits in the kernel", name, rss[name], hits)

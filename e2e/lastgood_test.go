@@ -31,6 +31,7 @@ func TestLastGood(t *testing.T) {
 			kubeDNS := harness.Dir(t)
 			c := start(t, l, options{firewall: lab.NFTables, args: []string{"-kubednscm", kubeDNS}})
 			c.validIs(t, 1)
+			c.kept(t, "/run/nodelocaldns")
 			c.kill(t)
 			for name, text := range f.files {
 				harness.Replace(t, filepath.Join(kubeDNS, name), text)
@@ -78,6 +79,7 @@ func TestLastGoodFile(t *testing.T) {
 	state := harness.Dir(t)
 	c := start(t, l, options{firewall: lab.NFTables, args: []string{"-statedir", state}})
 	file := filepath.Join(state, "Corefile.last-good")
+	c.kept(t, state)
 	for path, want := range map[string]os.FileMode{state: os.ModeDir | 0o700, file: 0o600} {
 		if info, err := os.Stat(path); err != nil || info.Mode() != want {
 			t.Errorf("%s: %v, %v", path, info, err)
@@ -141,6 +143,7 @@ func TestLastGoodOfItsAuthor(t *testing.T) {
 	l := lab.New(t, lab.NFTables)
 	text := stanza("nftables", "fallback 10.96.0.10")
 	c := start(t, l, options{firewall: lab.NFTables, base: text, conf: true})
+	c.kept(t, "/run/nodelocaldns")
 	c.kill(t)
 	c.setBase(t, strings.Replace(text, "    loop\n", "    nosuchdirective\n", 1))
 	c = c.again(t)

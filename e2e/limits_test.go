@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 
@@ -23,7 +22,7 @@ func TestNoDefaultRoute(t *testing.T) {
 	l.Node.Exec(t, "", "ip", "route", "del", "default")
 	c := start(t, l, options{firewall: lab.IPTablesNFT, addrs: ipv4})
 	ask := func(from *netns.Namespace, a netip.Addr, tcp bool) error {
-		q := client.Query{Server: client.Port53(a), TCP: tcp, Name: "web.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second}
+		q := client.Query{Server: client.Port53(a), TCP: tcp, Name: "web.default.svc.cluster.local.", Type: dns.TypeA, Timeout: patience}
 		_, err := client.Ask(from, q)
 		return err
 	}

@@ -54,7 +54,7 @@ func clients(l *lab.Lab, addrs ...netip.Addr) []client.Probe {
 	return probes
 }
 
-// progress waits until each probe has n more answers.
+// progress waits until each probe has n more answers: three times as long as they take on an idle machine, and some time.
 func progress(t testing.TB, loads []*client.Load, n int) {
 	t.Helper()
 	want := make([]int, len(loads))
@@ -62,7 +62,8 @@ func progress(t testing.TB, loads []*client.Load, n int) {
 		want[i] = l.SoFar().Answered() + n
 	}
 	for i, l := range loads {
-		harness.Until(t, either(10*time.Second, 30*time.Second), fmt.Sprintf("%d more answers to %s", n, l), func() error {
+		limit := either(10*time.Second, 30*time.Second) + l.Timeout + 3*time.Duration(n)*l.Interval
+		harness.Until(t, limit, fmt.Sprintf("%d more answers to %s", n, l), func() error {
 			if r := l.SoFar(); r.Answered() < want[i] {
 				return fmt.Errorf("%s", r)
 			}
@@ -82,6 +83,24 @@ func stop(t testing.TB, loads []*client.Load) []client.Report {
 		}
 	}
 	return reports
+}
+
+// stallOf is the longest time for which one of the probes stood still.
+func stallOf(reports []client.Report) (stall time.Duration) {
+	for _, r := range reports {
+		stall = max(stall, r.Stall)
+	}
+	return stall
+}
+
+// inTime checks that something took no longer than is promised, and than the probes stood still meanwhile.
+func inTime(t testing.TB, what string, took, promised time.Duration, reports []client.Report) {
+	t.Helper()
+	if stall := stallOf(reports); took > promised+stall {
+		t.Errorf("%s took %s, want %s at most, and the machine stood still for %s", what, took.Round(time.Millisecond), promised, stall.Round(time.Millisecond))
+		return
+	}
+	t.Logf("%s took %s", what, took.Round(time.Millisecond))
 }
 
 func clock(t time.Time) string { return t.Format("15:04:05.000") }
@@ -106,5 +125,29 @@ func sources(seen []upstream.Seen) (cache, direct int) {
 			direct++
 		}
 	}
+	return cache, direct
+}
+
+// askedAt returns what a server's list has of a name that the server has answered. The line of its log comes after the answer, so askedAt
+// waits for a moment.
+func askedAt(s *upstream.Server, name string) []upstream.Seen {
+	for begin := time.Now(); time.Since(begin) < time.Second; time.Sleep(5 * time.Millisecond) {
+		if seen := s.Seen(name); len(seen) > 0 {
+			return seen
+		}
+	}
+	return nil
+}
+
+// waitSources waits until the cluster DNS's list has that many queries for a probe's names from the cache, and from the clients
+// themselves. It returns how many there are.
+func waitSources(t testing.TB, s *upstream.Server, name string, leastCache, leastDirect int) (cache, direct int) {
+	t.Helper()
+	harness.Until(t, 10*time.Second, "list of the cluster DNS", func() error {
+		if cache, direct = sources(s.Seen(name)); cache < leastCache || direct < leastDirect {
+			return fmt.Errorf("asked %d times by the cache and %d times by the pod, want %d and %d at least", cache, direct, leastCache, leastDirect)
+		}
+		return nil
+	})
 	return cache, direct
 }

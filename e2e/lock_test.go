@@ -77,7 +77,7 @@ func lockedStart(t *testing.T, l *lab.Lab, loads []*client.Load) {
 	c := launch(t, l, options{firewall: lab.IPTablesLegacy})
 	progress(t, loads, 60)
 	release()
-	c.waitSteering(t, true, 5*time.Second)
+	c.waitSteering(t, true, steeringTimeout)
 }
 
 func lockedRepair(t *testing.T, l *lab.Lab, loads []*client.Load) {
@@ -90,8 +90,8 @@ func lockedRepair(t *testing.T, l *lab.Lab, loads []*client.Load) {
 		t.Errorf("%g errors counted", n)
 	}
 	release()
-	harness.Until(t, 5*time.Second, "repair after the lock", func() error { return has(l, "raw -A PREROUTING -j NODELOCALDNS-PRE")(t) })
-	c.waitSteering(t, true, 5*time.Second)
+	harness.Until(t, 10*time.Second, "repair after the lock", func() error { return has(l, "raw -A PREROUTING -j NODELOCALDNS-PRE")(t) })
+	c.waitSteering(t, true, againTimeout)
 }
 
 func lockedEnd(t *testing.T, l *lab.Lab, loads []*client.Load) {
@@ -116,16 +116,16 @@ func TestDeafLocked(t *testing.T) {
 	progress(t, loads, 2)
 	release := hold(t, l)
 	l.Node.Exec(t, fmt.Sprintf(deaf, join(ipv4), join(ipv6)), "nft", "-f", "-")
-	off := c.waitSteering(t, false, hangTimeout+2*time.Second) // a wait for the lock more
+	off := c.waitSteering(t, false, offTimeout)
 	progress(t, loads, 10)
 	if err := has(l, "raw -A PREROUTING -j NODELOCALDNS-PRE")(t); err != nil {
 		t.Errorf("the rules were changed: %v", err)
 	}
 	l.Node.Exec(t, "", "nft", "delete", "table", "inet", "deaf")
 	release()
-	on := c.waitSteering(t, true, hangTimeout)
+	on := c.waitSteering(t, true, againTimeout)
 	servedAgain(t, c)
 	progress(t, loads, 2)
-	stop(t, loads)
-	t.Logf("steering off after %s, on after %s", off, on)
+	inTime(t, "steering off", off, hangTimeout+2*time.Second, stop(t, loads)) // a wait for the lock more
+	t.Logf("steering on after %s", on)
 }

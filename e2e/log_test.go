@@ -15,6 +15,7 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // droppedLines is the metric of lines that were not written.
@@ -81,12 +82,10 @@ func TestNobodyReadsTheLog(t *testing.T) {
 			noFailure(t, stop(t, bad)) // the end waits for what is asked
 			begin := time.Now()
 			c.term(t)
-			if took := time.Since(begin); took > either(2*time.Second, 20*time.Second) {
-				t.Errorf("it took %s to end", took)
-			} else {
-				t.Logf("ended after %s", took)
-			}
-			acceptedOnly(t, loads, stop(t, loads)) // there was a reload
+			took := time.Since(begin)
+			reports := stop(t, loads)
+			inTime(t, "the end", took, either(2*time.Second, 20*time.Second), reports)
+			acceptedOnly(t, loads, reports) // there was a reload
 			if left := l.Node.State(t).Without(before); len(left.With("fallback")) == 0 || len(left.With("fallback")) != len(left) {
 				t.Errorf("want the fallback table on the node and nothing else:\n%s", left)
 			}
@@ -119,10 +118,16 @@ func TestFloodOfFailures(t *testing.T) {
 	bad := client.StartAll(t, failing(l, either(500, 50)), failing(l, either(500, 50)))
 	c.waitMetric(t, either(30*time.Second, 5*time.Minute), either(2000.0, 200), droppedLines, `reason="rate"`)
 	noFailure(t, stop(t, bad))
-	lines, most := strings.Count(c.Output(), "[ERROR] plugin/errors: "), 200+20*int(time.Since(begin).Seconds()+1)
-	if lines > most || lines < 200 {
-		t.Errorf("%d lines, want 200 to %d", lines, most)
+	var lines int
+	harness.Until(t, saidTimeout, "200 lines", func() error {
+		if lines = strings.Count(c.Output(), "[ERROR] plugin/errors: "); lines < 200 {
+			return fmt.Errorf("%d lines", lines)
+		}
+		return nil
+	})
+	if most := 200 + 20*int(time.Since(begin).Seconds()+1); lines > most {
+		t.Errorf("%d lines, want %d at most", lines, most)
 	}
-	c.WaitOutput(t, 40*time.Second, `more lines that begin with "[ERROR] plugin/errors" were left out within 30s`)
+	c.WaitOutput(t, time.Minute, `more lines that begin with "[ERROR] plugin/errors" were left out within 30s`)
 	t.Logf("%d lines of %d answers", lines, bad[0].SoFar().Answered()+bad[1].SoFar().Answered())
 }

@@ -87,7 +87,7 @@ func TestLoopReload(t *testing.T) {
 func notLostSince(t *testing.T, reports []client.Report, ended time.Time) {
 	t.Helper()
 	for _, r := range reports {
-		if lost := r.In(client.Window{Begin: ended.Add(inFlight), End: time.Now()}); len(lost.Failures) > 0 {
+		if lost := r.In(client.Window{Begin: ended.Add(inFlight + r.Stall), End: time.Now()}); len(lost.Failures) > 0 {
 			t.Errorf("the process ended at %s: %s", clock(ended), lost)
 		}
 	}

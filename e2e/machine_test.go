@@ -91,7 +91,7 @@ func machine(t *testing.T) (*scene, []*client.Load) {
 func (s *scene) unharmed(t *testing.T) {
 	t.Helper()
 	s.waitSteering(t, true, againTimeout)
-	if n := s.counter("coredns_nodelocal_withdrawals_total"); n > 0 {
+	if n := s.counter(t, "coredns_nodelocal_withdrawals_total"); n > 0 {
 		t.Errorf("%g withdrawals", n)
 	}
 }

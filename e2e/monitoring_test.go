@@ -121,8 +121,8 @@ func pestered(t *testing.T, c *cache) func() {
 // stopped is over when the lease has run out, and the cluster DNS answers in the place of the cache.
 func stopped(t *testing.T, c *cache) func() {
 	c.Freeze(t)
-	harness.Until(t, hangTimeout+time.Second, "answer while the process is stopped", func() error {
-		_, err := client.Ask(c.lab.Pod, client.Query{Server: client.Port53(lab.LinkLocal), Name: "web.default.svc.cluster.local.", Type: dns.TypeA, Timeout: 100 * time.Millisecond})
+	harness.Until(t, offTimeout, "answer while the process is stopped", func() error {
+		_, err := client.Ask(c.lab.Pod, client.Query{Server: client.Port53(lab.LinkLocal), Name: "web.default.svc.cluster.local.", Type: dns.TypeA, Timeout: time.Second})
 		return err
 	})
 	c.Signal(t, syscall.SIGCONT)
@@ -138,7 +138,7 @@ func silenced(t *testing.T, c *cache) func() {
 const calm = 15
 
 // TestMonitoring has a Prometheus scrape a node's cache. While all is well no alert is pending or firing. Then one thing after another
-// goes wrong. Each panel of the dashboard has data at all times, and the alerts are those of the mishaps.
+// goes wrong. Each panel of the dashboard has data each time, and the alerts are those of the mishaps.
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t, lab.IPTablesNFT)
@@ -147,16 +147,22 @@ func TestMonitoring(t *testing.T) {
 	client.StartAll(t, everyday(l)...)
 	p.Until(t, fmt.Sprintf("count_over_time(up[5m]) >= %d", calm))
 	shown(t, p)
+	harness.Until(t, 30*time.Second, "time without an alert while all is well", func() error { // a busy machine may miss a scrape
+		for _, s := range p.Query(t, "ALERTS", time.Now()) {
+			return fmt.Errorf("%v", s.Labels)
+		}
+		return nil
+	})
 	rest := time.Now()
-	for _, s := range p.Query(t, "ALERTS", rest) {
-		t.Errorf("an alert while all is well: %v", s.Labels)
-	}
 	var marks []prometheus.Mark
 	var want []string
 	for _, m := range mishaps {
 		marks = append(marks, prometheus.Mark{Time: time.Now(), Label: m.name})
 		end := m.begin(t, c)
 		p.Until(t, m.seen)
+		for _, name := range m.alerts { // at the next look at the rules
+			p.Until(t, fmt.Sprintf("ALERTS{alertname=~'(NodeLocalDNS)?%s'}", name))
+		}
 		shown(t, p)
 		end()
 		want = append(want, m.alerts...)
@@ -167,13 +173,7 @@ func TestMonitoring(t *testing.T) {
 	}
 	p.Until(t, fmt.Sprintf("min_over_time(coredns_hedge_upstream_up[%ds]) == 1", calm))
 	shown(t, p)
-	found := alerts(t, p, time.Since(rest))
-	for _, name := range want {
-		if !slices.Contains(found, name) {
-			t.Errorf("%s was neither pending nor firing", name)
-		}
-	}
-	for _, name := range found {
+	for _, name := range alerts(t, p, time.Since(rest)) {
 		if !slices.Contains(append(want, alertsBeside...), name) {
 			t.Errorf("%s was pending or firing without a cause", name)
 		}
@@ -211,16 +211,19 @@ func legend(format string, labels map[string]string) string {
 	}))
 }
 
-// shown checks that no panel is empty.
+// shown waits until no panel is empty, as one is for some seconds when a scrape of a busy machine was missed.
 func shown(t *testing.T, p *prometheus.Server) {
 	t.Helper()
-	for _, pn := range panels(t) {
-		for _, target := range pn.Targets {
-			if len(p.Query(t, target.Expr, time.Now())) == 0 {
-				t.Errorf("panel %q is empty: %s", pn.Title, target.Expr)
+	harness.Until(t, 20*time.Second, "time in which all panels have data", func() error {
+		for _, pn := range panels(t) {
+			for _, target := range pn.Targets {
+				if len(p.Query(t, target.Expr, time.Now())) == 0 {
+					return fmt.Errorf("panel %q is empty: %s", pn.Title, target.Expr)
+				}
 			}
 		}
-	}
+		return nil
+	})
 }
 
 // everyday is what the pods of a node ask: mostly the same names, some new ones, some outside, by search lists, over TCP.

@@ -106,11 +106,11 @@ func packetHitsOfAAAA(t *testing.T, c *cache, a netip.Addr, name string) {
 	const queries = 10
 	server := fmt.Sprintf("server=%q", "dns://"+client.Port53(a).String())
 	harness.Until(t, 10*time.Second, fmt.Sprintf("hits of AAAA at %s", a), func() error {
-		before := c.counter("coredns_packetcache_hits_total", server)
+		before := c.counter(t, "coredns_packetcache_hits_total", server)
 		for range queries {
 			noSuchRecord(t, c.lab, a, name)
 		}
-		if n := c.counter("coredns_packetcache_hits_total", server) - before; n < queries-2 {
+		if n := c.counter(t, "coredns_packetcache_hits_total", server) - before; n < queries-2 {
 			return fmt.Errorf("%g of %d", n, queries)
 		}
 		return nil

@@ -103,11 +103,11 @@ func hitsAt(t *testing.T, c *cache, a netip.Addr) {
 	round := 0
 	harness.Until(t, 10*time.Second, fmt.Sprintf("hits at %s", a), func() error {
 		round++
-		before := c.counter("coredns_packetcache_hits_total", server)
+		before := c.counter(t, "coredns_packetcache_hits_total", server)
 		for range queries {
 			ask(t, c, a, fmt.Sprintf("round%d.wild.cluster.local.", round))
 		}
-		if n := c.counter("coredns_packetcache_hits_total", server) - before; n < queries-2 {
+		if n := c.counter(t, "coredns_packetcache_hits_total", server) - before; n < queries-2 {
 			return fmt.Errorf("%g of %d", n, queries)
 		}
 		return nil
@@ -120,10 +120,10 @@ func bothAnswer(t *testing.T, caches ...*cache) {
 	for _, a := range dual {
 		server := fmt.Sprintf("server=%q", "dns://"+client.Port53(a).String())
 		for _, c := range caches {
-			before := c.counter("coredns_dns_requests_total", server)
+			before := c.counter(t, "coredns_dns_requests_total", server)
 			harness.Until(t, 10*time.Second, fmt.Sprintf("a query at %s, metrics port %d", a, c.options.metrics), func() error {
 				ask(t, c, a, "web.default.svc.cluster.local.")
-				if c.counter("coredns_dns_requests_total", server) == before {
+				if c.counter(t, "coredns_dns_requests_total", server) == before {
 					return fmt.Errorf("none")
 				}
 				return nil
@@ -140,12 +140,9 @@ func ask(t *testing.T, c *cache, a netip.Addr, name string) {
 }
 
 // counter returns the value of a counter that may not be there yet.
-func (c *cache) counter(name string, labels ...string) float64 {
-	page, err := c.page()
-	if err != nil {
-		return 0
-	}
-	n, err := process.Metric(page, name, labels...)
+func (c *cache) counter(t testing.TB, name string, labels ...string) float64 {
+	t.Helper()
+	n, err := process.Metric(c.fetch(t), name, labels...)
 	if err != nil {
 		return 0
 	}

@@ -92,7 +92,7 @@ func TestMetricsPort(t *testing.T) {
 		fmt.Sprintf("tcp [::]:9253 is held by pid %d (", os.Getpid()))
 	c.WaitOutput(t, steeringTimeout, "Steering on: "+lab.LinkLocal.String())
 	_ = other.Close()
-	c.waitSteering(t, true, 10*time.Second)
+	c.waitSteering(t, true, 20*time.Second)
 	c.reload(t)
 	c.waitSteering(t, true, steeringTimeout)
 	c.term(t)

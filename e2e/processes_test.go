@@ -21,9 +21,10 @@ func TestProcesses(t *testing.T) {
 			l := lab.New(t, firewall)
 			c := start(t, l, options{firewall: firewall, addrs: dual, args: []string{"-syncinterval", "5"}})
 			c.settle(t)
+			c.quiet(t)
 			for range 2 {
 				had := len(c.tools.Calls(t))
-				harness.Until(t, 7*time.Second, "resync", func() error {
+				harness.Until(t, 20*time.Second, "resync", func() error {
 					if n := len(c.tools.Calls(t)); n == had {
 						return fmt.Errorf("%d calls", n)
 					}
@@ -42,6 +43,7 @@ func TestProcesses(t *testing.T) {
 			l := lab.New(t, firewall)
 			c := start(t, l, options{firewall: firewall, addrs: dual})
 			c.settle(t)
+			c.quiet(t)
 			had := len(c.tools.Calls(t))
 			loads := client.StartAll(t, clients(l, dual...)...)
 			<-time.After(10 * time.Second) // the measurement
@@ -52,4 +54,20 @@ func TestProcesses(t *testing.T) {
 			t.Logf("%d processes at the start: %q", had, c.tools.Calls(t)[:had])
 		})
 	}
+}
+
+// quiet waits until the cache has run no iptables process for two seconds.
+func (c *cache) quiet(t *testing.T) {
+	t.Helper()
+	had, since := len(c.tools.Calls(t)), time.Now()
+	harness.Until(t, 30*time.Second, "two seconds without an iptables process", func() error {
+		calls := c.tools.Calls(t)
+		if len(calls) != had {
+			had, since = len(calls), time.Now()
+		}
+		if time.Since(since) < 2*time.Second {
+			return fmt.Errorf("%d processes so far", had)
+		}
+		return nil
+	})
 }

@@ -62,7 +62,7 @@ func TestRefused(t *testing.T) {
 			c = c.again(t)
 			each(answers)
 			c.term(t)
-			harness.Until(t, 5*time.Second, "no table", func() error {
+			harness.Until(t, 10*time.Second, "no table", func() error {
 				if left := l.Node.Exec(t, "", "nft", "list", "tables"); strings.Contains(left, "nodelocaldns") {
 					return errors.New(left)
 				}

@@ -3,12 +3,14 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // sysctl switches IPv6 off, or on, for a link of the node.
@@ -29,9 +31,12 @@ func TestIPv6Off(t *testing.T) {
 			progress(t, append(four, six...), 4)
 			sysctl(t, l, "nodelocaldns", "1")
 			const failures = "coredns_nodelocal_lease_renewal_failures_total"
-			c.waitMetric(t, 20*time.Second, 5, failures) // longer than the lease, and than 3 failed self-queries take
-			lines := strings.Count(c.Output(), "Steering o")
-			c.waitMetric(t, 20*time.Second, 9, failures)
+			for _, a := range ipv6 {
+				c.metricIs(t, 0, "coredns_nodelocal_steering", fmt.Sprintf("address=%q", a))
+			}
+			c.waitMetric(t, 30*time.Second, 5, failures) // longer than the lease, and than 3 failed self-queries take
+			lines := c.steeringLines(t)
+			c.waitMetric(t, 30*time.Second, c.metric(t, failures)+6, failures)
 			if now := strings.Count(c.Output(), "Steering o"); now != lines {
 				t.Errorf("steering goes on and off:\n%s", c.Output())
 			}
@@ -42,12 +47,28 @@ func TestIPv6Off(t *testing.T) {
 				}
 			}
 			sysctl(t, l, "nodelocaldns", "0")
-			c.waitSteering(t, true, hangTimeout)
+			c.waitSteering(t, true, againTimeout)
 			servedAgain(t, c)
 			noFailure(t, stop(t, four))
 			stop(t, six)
 		})
 	}
+}
+
+// steeringLines waits until the log has had no line about steering for two seconds, and returns how many there are.
+func (c *cache) steeringLines(t *testing.T) (lines int) {
+	t.Helper()
+	since := time.Now()
+	harness.Until(t, 20*time.Second, "two seconds without a line about steering", func() error {
+		if now := strings.Count(c.Output(), "Steering o"); now != lines {
+			lines, since = now, time.Now()
+		}
+		if time.Since(since) < 2*time.Second {
+			return fmt.Errorf("%d lines", lines)
+		}
+		return nil
+	})
+	return lines
 }
 
 // TestReloadRefused reloads a configuration that the node cannot have: an IPv6 address where there is no IPv6. The last one
@@ -95,8 +116,6 @@ func TestReloadRefusedLate(t *testing.T) {
 	c.setBase(t, strings.ReplaceAll(text, bind, bind+" 10.96.0.99")+"nowhere:53 {\n    bind 192.0.2.1\n    whoami\n}\n")
 	c.waitMetric(t, 20*time.Second, 1, "coredns_nodelocal_config_reloads_total", `result="error"`)
 	c.waitSteering(t, true, steeringTimeout)
-	if left := l.Node.State(t).With("10.96.0.99"); len(left) > 0 {
-		t.Errorf("left:\n%s", left)
-	}
+	harness.Until(t, 10*time.Second, "state without the refused address", func() error { return hasNot(l, "10.96.0.99")(t) })
 	servedAgain(t, c)
 }

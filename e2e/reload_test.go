@@ -27,6 +27,7 @@ func TestReload(t *testing.T) {
 			l := lab.New(t, firewall)
 			c := start(t, l, options{firewall: firewall, addrs: dual, base: strings.ReplaceAll(fourBlocks(dual), "reload 2s 0s", "reload 5m 0s")})
 			c.settle(t)
+			c.quiet(t)
 			state, handles, calls := l.Node.State(t), handlesOf(t, l), len(c.tools.Calls(t))
 			loads := client.StartAll(t, clients(l, dual...)...)
 			progress(t, loads, 4)
@@ -36,15 +37,13 @@ func TestReload(t *testing.T) {
 			changed := time.Now()
 			c.setBase(t, c.options.base+extraBlock(dual))
 			waitExtra(t, l, dual...)
-			if took := time.Since(changed); took > either(2*time.Second, 10*time.Second) {
-				t.Errorf("the change was in effect after %s", took)
-			} else {
-				t.Logf("the change was in effect after %s", took.Round(time.Millisecond))
-			}
+			took := time.Since(changed)
 			progress(t, loads, 20)
-			acceptedOnly(t, loads, stop(t, loads))
-			if cache, direct := sources(l.ClusterDNS.Seen(".c0-0.")); cache < 20 || direct > 0 {
-				t.Errorf("the cluster DNS was asked %d times by the cache and %d times by the pod", cache, direct)
+			reports := stop(t, loads)
+			inTime(t, "the change of the template", took, either(2*time.Second, 10*time.Second), reports)
+			acceptedOnly(t, loads, reports)
+			if _, direct := waitSources(t, l.ClusterDNS, ".c0-0.", 20, 0); direct > 0 {
+				t.Errorf("the cluster DNS was asked %d times by the pod", direct)
 			}
 			if now := l.Node.State(t); now.String() != state.String() {
 				t.Errorf("the network was touched:\n%s\nis gone, and there is\n%s", state.Without(now), now.Without(state))
@@ -62,7 +61,7 @@ func TestReload(t *testing.T) {
 // reload reloads the configuration and waits for the end of that.
 func (c *cache) reload(t *testing.T) {
 	t.Helper()
-	c.reloadWithin(t, either(5*time.Second, 20*time.Second))
+	c.reloadWithin(t, either(10*time.Second, 20*time.Second))
 }
 
 func (c *cache) reloadWithin(t *testing.T, timeout time.Duration) {
@@ -93,24 +92,31 @@ func handlesOf(t *testing.T, l *lab.Lab) string {
 }
 
 // extraBlock is a server block for one more zone.
-func extraBlock(addrs []netip.Addr) string {
-	return fmt.Sprintf(`extra.test:53 {
+func extraBlock(addrs []netip.Addr) string { return zoneBlock("extra.test", addrs) }
+
+func zoneBlock(zone string, addrs []netip.Addr) string {
+	return fmt.Sprintf(`%s:53 {
     bind %s
     template IN A {
         answer "{{ .Name }} 60 IN A 198.51.100.9"
     }
 }
-`, strings.ReplaceAll(join(addrs), ",", " "))
+`, zone, strings.ReplaceAll(join(addrs), ",", " "))
 }
 
 // waitExtra waits until the zone of extraBlock is served at all addresses.
 func waitExtra(t *testing.T, l *lab.Lab, addrs ...netip.Addr) {
 	t.Helper()
+	waitZone(t, l, "extra.test", addrs...)
+}
+
+func waitZone(t *testing.T, l *lab.Lab, zone string, addrs ...netip.Addr) {
+	t.Helper()
 	for i, a := range addrs {
 		n := 0
-		harness.Until(t, 10*time.Second, "the changed template", func() error {
+		harness.Until(t, 20*time.Second, "the changed template", func() error {
 			n++
-			q := client.Query{Server: client.Port53(a), Name: fmt.Sprintf("u%d-%d.extra.test.", i, n), Type: dns.TypeA, Timeout: time.Second}
+			q := client.Query{Server: client.Port53(a), Name: fmt.Sprintf("u%d-%d.%s.", i, n, zone), Type: dns.TypeA, Timeout: time.Second}
 			m, err := client.Ask(l.Pod, q)
 			if err == nil && (m.Rcode != dns.RcodeSuccess || len(m.Answer) != 1) {
 				err = errors.New(dns.RcodeToString[m.Rcode])
@@ -143,8 +149,8 @@ func TestReloadOptions(t *testing.T) {
 			} {
 				c.setBase(t, stanza(change.firewall, change.line))
 				c.Signal(t, syscall.SIGUSR1)
-				harness.Until(t, 10*time.Second, "change of "+change.name, func() error { return change.seen(t) })
-				c.waitSteering(t, true, 5*time.Second)
+				harness.Until(t, 20*time.Second, "change of "+change.name, func() error { return change.seen(t) })
+				c.waitSteering(t, true, againTimeout)
 				progress(t, loads, 4)
 			}
 			acceptedOnly(t, loads, stop(t, loads))

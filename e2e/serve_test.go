@@ -120,7 +120,7 @@ func once(t *testing.T, l *lab.Lab, want answer) {
 		server, proto, source = l.External, "udp", []netip.Addr{nodeAtOutside, nodeAtOutside}
 	}
 	var seen []upstream.Seen
-	harness.Until(t, time.Second, want.name+" at its authority", func() error {
+	harness.Until(t, 10*time.Second, want.name+" at its authority", func() error {
 		if seen = ofType(server.Seen(want.name), want.qtype); len(seen) == 0 {
 			return fmt.Errorf("%d queries of other types", len(server.Seen(want.name)))
 		}

@@ -97,7 +97,7 @@ func TestStubDomainOfTheSelfQuery(t *testing.T) {
 	l := lab.New(t, lab.NFTables)
 	dir := harness.Dir(t)
 	c := start(t, l, options{firewall: lab.NFTables, args: []string{"-kubednscm", dir}})
-	before := c.counter("coredns_nodelocal_config_reloads_total", `result="success"`)
+	before := c.counter(t, "coredns_nodelocal_config_reloads_total", `result="success"`)
 	harness.Replace(t, dir+"/stubDomains", fmt.Sprintf(`{"nodelocaldns.cluster.local": [%q], "selfquery.nodelocaldns.cluster.local": [%q]}`, lab.DNSPodIP, lab.DNSPodIP))
 	c.waitMetric(t, 10*time.Second, before+1, "coredns_nodelocal_config_reloads_total", `result="success"`)
 	staysOn(t, c)
@@ -115,10 +115,15 @@ func TestStubDomainThatIsSlow(t *testing.T) {
 	dir := harness.Dir(t)
 	harness.Replace(t, dir+"/stubDomains", fmt.Sprintf(`{"slow.cluster.local": [%q]}`, lab.DNSPodIP))
 	start(t, l, options{firewall: lab.NFTables, args: []string{"-kubednscm", dir}})
-	m, err := client.Ask(l.Pod, client.Query{Server: client.Port53(lab.LinkLocal), Name: upstream.SlowName("stub", 1), Type: dns.TypeA, Timeout: 5 * time.Second})
-	if err != nil || m.Rcode != dns.RcodeSuccess || len(m.Answer) != 1 {
-		t.Errorf("%v, %v", m, err)
-	}
+	n := 0
+	harness.Until(t, 20*time.Second, "answer of the slow server", func() error { // some: the machine, too, may be slow
+		n++
+		m, err := client.Ask(l.Pod, client.Query{Server: client.Port53(lab.LinkLocal), Name: upstream.SlowName("stub", n), Type: dns.TypeA, Timeout: 5 * time.Second})
+		if err == nil && (m.Rcode != dns.RcodeSuccess || len(m.Answer) != 1) {
+			err = fmt.Errorf("%s", m)
+		}
+		return err
+	})
 }
 
 // addStub puts corp into the ConfigMap, whose directory is given.
@@ -131,6 +136,7 @@ func addStub(t *testing.T, dir string) {
 // slowly over TCP.
 func askAll(t *testing.T, l *lab.Lab, addrs []netip.Addr) []*client.Load {
 	t.Helper()
+	const patience = 5 * time.Second // that of a C library: many of these stories run at a time
 	var probes []client.Probe
 	for i, a := range addrs {
 		for _, zone := range []string{"wild.cluster.local", "world.example.org", corp} {
@@ -155,7 +161,7 @@ func askedAtStub(t *testing.T, l *lab.Lab, a netip.Addr) {
 		if err != nil {
 			return err
 		}
-		if seen := l.ClusterDNS.Seen(name); m.Rcode != dns.RcodeSuccess || len(seen) != 1 || seen[0].Proto != "udp" {
+		if seen := askedAt(l.ClusterDNS, name); m.Rcode != dns.RcodeSuccess || len(seen) != 1 || seen[0].Proto != "udp" {
 			return fmt.Errorf("%s, asked at the cluster DNS: %v", dns.RcodeToString[m.Rcode], seen)
 		}
 		return nil
@@ -167,17 +173,17 @@ func staysOn(t *testing.T, c *cache) {
 	t.Helper()
 	failed := func() (n float64) {
 		for _, a := range c.options.addrs {
-			n += c.counter("coredns_nodelocal_self_queries_total", fmt.Sprintf("address=%q", a), `result="failed"`)
+			n += c.counter(t, "coredns_nodelocal_self_queries_total", fmt.Sprintf("address=%q", a), `result="failed"`)
 		}
 		return n
 	}
 	before := failed()
 	<-time.After(4 * time.Second)
-	c.waitSteering(t, true, time.Second)
+	c.waitSteering(t, true, againTimeout)
 	if n := failed() - before; n > 1 { // one may be the machine's fault
 		t.Errorf("%g rounds of self-queries failed", n)
 	}
-	if n := c.counter("coredns_nodelocal_withdrawals_total", `reason="self_query"`); n > 0 {
+	if n := c.counter(t, "coredns_nodelocal_withdrawals_total", `reason="self_query"`); n > 0 {
 		t.Errorf("steering went off %g times", n)
 	}
 }

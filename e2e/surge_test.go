@@ -29,7 +29,7 @@ func TestTwoInstances(t *testing.T) {
 			bothServe(t, first, second)
 
 			first.term(t) // the older leaves, as in an update
-			second.waitSteering(t, true, 5*time.Second)
+			second.waitSteering(t, true, againTimeout)
 			progress(t, loads, 10)
 			servedAgain(t, second)
 
@@ -38,7 +38,7 @@ func TestTwoInstances(t *testing.T) {
 			bothServe(t, first, second)
 			progress(t, loads, 4)
 			first.term(t) // the younger leaves, as in an update that is undone
-			second.waitSteering(t, true, 5*time.Second)
+			second.waitSteering(t, true, againTimeout)
 			progress(t, loads, 10)
 			servedAgain(t, second)
 			noFailure(t, stop(t, loads))
@@ -54,7 +54,7 @@ func TestTwoInstances(t *testing.T) {
 			progress(t, loads, 4)
 			kills = append(kills, first.kill(t))
 			progress(t, loads, 10)
-			second.waitSteering(t, true, 5*time.Second)
+			second.waitSteering(t, true, againTimeout)
 			servedAgain(t, second)
 			inFlightOnly(t, stop(t, loads), loads, kills)
 			second.term(t)
@@ -68,7 +68,7 @@ func TestTwoInstances(t *testing.T) {
 func joined(t *testing.T, c *cache) {
 	t.Helper()
 	var on string
-	harness.Until(t, 2*time.Second, "line about steering in its log", func() error {
+	harness.Until(t, saidTimeout, "line about steering in its log", func() error {
 		_, rest, ok := strings.Cut(c.Output(), "Steering on: ")
 		if on, _, _ = strings.Cut(rest, " ("); !ok || on == rest {
 			return errors.New("none")
@@ -84,9 +84,9 @@ func joined(t *testing.T, c *cache) {
 func bothServe(t *testing.T, caches ...*cache) {
 	t.Helper()
 	for _, c := range caches {
-		had := served(c)
-		harness.Until(t, either(5*time.Second, 30*time.Second), fmt.Sprintf("queries at the instance with metrics port %d", c.options.metrics), func() error {
-			if n := served(c); n < had+either(10.0, 5) {
+		had := served(t, c)
+		harness.Until(t, either(10*time.Second, 30*time.Second), fmt.Sprintf("queries at the instance with metrics port %d", c.options.metrics), func() error {
+			if n := served(t, c); n < had+either(10.0, 5) {
 				return fmt.Errorf("%g served, %g before", n, had)
 			}
 			return nil
@@ -94,4 +94,4 @@ func bothServe(t *testing.T, caches ...*cache) {
 	}
 }
 
-func served(c *cache) float64 { return c.counter("coredns_dns_requests_total") }
+func served(t testing.TB, c *cache) float64 { return c.counter(t, "coredns_dns_requests_total") }

@@ -78,7 +78,7 @@ func TestTop(t *testing.T) {
 	flood := client.Flood{From: l.Pod, Target: lab.ClusterIP, Sources: []netip.Addr{lab.PodIP}, Rate: 50000, Payload: client.NewNames(1, "none.cluster.local.")}
 	begin, flooding := time.Now(), flood.Start(t)
 	var during busiest
-	found := harness.Until(t, foundWithin, "name of the flood", func() error {
+	found := harness.Until(t, 3*foundWithin, "name of the flood", func() error {
 		if during = c.top(t, state); len(during.Clients) == 0 || during.Clients[0].Address != lab.PodIP {
 			return fmt.Errorf("%+v", during.Clients)
 		}
@@ -89,18 +89,26 @@ func TestTop(t *testing.T) {
 	sent, took := flooding.Stop(t), time.Since(begin)
 	ended := time.Now()
 	t.Logf("found after %s; %d names in %s; the process: %s", found.Round(time.Millisecond), sent, took.Round(time.Millisecond), c.Needs(c.page))
-	t.Logf("during: %s", describe(during, client.StopAll(loads)))
+	reports := client.StopAll(loads)
+	inTime(t, "the naming of the flood", found, foundWithin, reports)
+	t.Logf("during: %s", describe(during, reports))
+	if len(during.Clients) == 0 {
+		t.Fatal("nobody was named")
+	}
 	if first := during.Clients[0]; first.Address != lab.PodIP || first.NXDomain < first.Queries/10 || first.Misses < first.Queries*9/10 {
 		t.Errorf("first is %+v", first)
 	}
-	harness.Until(t, forgottenWithin, "list without the flood", func() error {
+	var named time.Duration // after the end of the flood, at the begin of the last question whose answer names it
+	harness.Until(t, 3*forgottenWithin, "list without the flood", func() error {
 		<-time.After(500 * time.Millisecond) // between two questions
+		asked := time.Since(ended)
 		if b := c.top(t, state); len(b.Clients) > 0 && b.Clients[0].Address == lab.PodIP {
+			named = asked
 			return fmt.Errorf("%+v", b.Clients[0])
 		}
 		return nil
 	})
-	t.Logf("forgotten %s after its end", time.Since(ended).Round(time.Millisecond))
+	inTime(t, "forgetting the flood", named, forgottenWithin, nil)
 }
 
 // ordinary is what a pod asks for: a name that all ask for, ten of its own, and, seldom, a new one.

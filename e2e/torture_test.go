@@ -43,18 +43,23 @@ func TestTorture(t *testing.T) {
 	if last == 0 {
 		last = math.MaxInt
 	}
-	begin := time.Now()
+	harness.Racy(t) // to build it is no part of the time
+	begin, rounds := time.Now(), 0
 	for round, first := max(1, *tortureRound), 0; round <= last && round > first && time.Since(begin) < *tortureTime; {
 		first = round // a victim that does not come as far as to the next round is the last one
 		t.Run(fmt.Sprintf("from round %d", round), func(t *testing.T) {
 			s := newVictim(t, rand.New(rand.NewPCG(*tortureSeed, 0)))
 			for sound := true; sound && round <= last && time.Since(begin) < *tortureTime; round++ {
+				rounds++
 				sound = t.Run(fmt.Sprint(round), func(t *testing.T) { s.round(t, rand.New(rand.NewPCG(*tortureSeed, uint64(round)))) })
 				if !sound { // what is left of the victim says nothing
 					t.Logf("to repeat it: make torture SEED=%d ROUND=%d", *tortureSeed, round)
 				}
 			}
 		})
+	}
+	if rounds == 0 {
+		t.Error("the time was too short for a round")
 	}
 }
 
@@ -106,8 +111,12 @@ func (s *victim) round(t *testing.T, draw *rand.Rand) {
 	for _, end := range slices.Backward(ends) {
 		end()
 	}
-	s.recovers(t)
-	s.judge(t, drawn, stop(t, loads))
+	steering, state, needs := s.recovers(t)
+	reports := stop(t, loads)
+	inTime(t, "steering again", steering, recovery, reports)
+	inTime(t, "the state of before", state, recovery, reports)
+	inTime(t, "the needs of before", needs, tortureRecovery, reports)
+	s.judge(t, drawn, reports)
 }
 
 // episodes draws what happens in a round, and has it happen. It returns what has not ended yet.
@@ -140,23 +149,28 @@ func (s *victim) episodes(t *testing.T, draw *rand.Rand) (drawn []episode, ends 
 	return drawn, ends
 }
 
-// recovers waits until all is as it was.
-func (s *victim) recovers(t *testing.T) {
+// recovers waits until all is as it was, and returns how long steering, what is configured on the node, and what the process needs
+// took.
+func (s *victim) recovers(t *testing.T) (steering, state, needs time.Duration) {
 	t.Helper()
-	s.waitSteering(t, true, recovery)
-	harness.Until(t, recovery, "the state of before", func() error {
+	steering = s.waitSteering(t, true, againTimeout)
+	begin := time.Now()
+	harness.Until(t, againTimeout, "the state of before", func() error {
+		looked := time.Since(begin)
 		now := s.standing(t)
 		if missing, more := s.state.Without(now), now.Without(s.state); len(missing)+len(more) > 0 {
+			state = looked // the look takes its time
 			return fmt.Errorf("missing:\n%s\nmore than before:\n%s", missing, more)
 		}
 		return nil
 	})
-	harness.Until(t, tortureRecovery, "the needs of before", func() error {
+	needs = harness.Until(t, 3*tortureRecovery, "the needs of before", func() error {
 		if now := s.Needs(s.page); now.Goroutines == 0 || now.Goroutines > s.needs.Goroutines+100 || now.Files > s.needs.Files+100 { // 64 connections to the cluster DNS are kept
 			return fmt.Errorf("%s, before %s", now, s.needs)
 		}
 		return nil
 	})
+	return steering, state, needs
 }
 
 // trouble is what no program may ever print.

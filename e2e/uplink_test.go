@@ -79,7 +79,7 @@ func TestUplink(t *testing.T) {
 			if page, err := l.Node.Get("http://169.254.20.10:8080/health"); err != nil {
 				t.Errorf("the node itself: %s, %v", page, err)
 			}
-			c.WaitOutput(t, time.Second, "DNS from outside is left to the host's firewall at the interface of the default route: veth-out")
+			c.WaitOutput(t, saidTimeout, "DNS from outside is left to the host's firewall at the interface of the default route: veth-out")
 			c.term(t)
 			c = start(t, l, options{firewall: firewall, addrs: dual, args: []string{"-uplink", "open"}})
 			c.settle(t)
@@ -116,7 +116,7 @@ func TestUplinkBridge(t *testing.T) {
 	c.settle(t)
 	servedAt(t, pod, dual)
 	servedAt(t, l.Outside, []netip.Addr{lab.LinkLocal})
-	c.WaitOutput(t, time.Second, "DNS is accepted at the interface of the default route, since pods may come in there: br0 (it is of type bridge)")
+	c.WaitOutput(t, saidTimeout, "DNS is accepted at the interface of the default route, since pods may come in there: br0 (it is of type bridge)")
 }
 
 // neighbour asks the link-local address as one of the uplink's own network, so by ARP, and wants the node to answer or not.
@@ -124,7 +124,7 @@ func neighbour(t *testing.T, l *lab.Lab, answers bool) {
 	t.Helper()
 	l.Outside.Exec(t, "", "ip", "route", "replace", lab.LinkLocal.String(), "dev", "eth0")
 	defer l.Outside.Exec(t, "", "ip", "route", "del", lab.LinkLocal.String())
-	_, err := client.Ask(l.Outside, client.Query{Server: client.Port53(lab.LinkLocal), Name: answersWanted[0].name, Type: dns.TypeA, Timeout: time.Second})
+	_, err := client.Ask(l.Outside, client.Query{Server: client.Port53(lab.LinkLocal), Name: answersWanted[0].name, Type: dns.TypeA, Timeout: patience})
 	if (err == nil) != answers {
 		t.Errorf("asked by a neighbour: %v", err)
 	}

@@ -7,8 +7,8 @@ cd "$(dirname "$0")/.."
 
 [[ $(id -u) == 0 ]] || { echo "make bench needs root, for network namespaces" >&2; exit 1; }
 
-tools=(unbound dnsmasq dnsdist kresd dnsperf)
-packages=(unbound dnsmasq-base dnsdist knot-resolver dnsperf)
+tools=(unbound dnsmasq dnsdist kresd dnsperf iperf3)
+packages=(unbound dnsmasq-base dnsdist knot-resolver dnsperf iperf3)
 . hack/tools.sh
 
 # The installation does not start a service that is new here. The service must not start with the machine, either.

@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Runs the tests of e2e/vm, in virtual machines with Debian's kernel: hack/e2e-vm.sh [ARGUMENT OF go test...]
+# Runs the tests of e2e/vm, in virtual machines with Debian's kernel, and the image for arm64: hack/e2e-vm.sh [ARGUMENT OF go test...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$PWD/bin/vm
 
 [[ $(uname -m) == x86_64 ]] || { echo "the machine's kernel and programs are amd64's, and this host is $(uname -m)" >&2; exit 1; }
 
-tools=(qemu-system-x86_64 depmod modprobe ipvsadm ipset iptables-nft iptables-legacy nft conntrack ip setpriv)
-packages=(qemu-system-x86 kmod ipvsadm ipset iptables nftables conntrack iproute2 util-linux)
+tools=(qemu-system-x86_64 qemu-aarch64-static depmod modprobe ipvsadm ipset iptables-nft iptables-legacy nft conntrack ip setpriv)
+packages=(qemu-system-x86 qemu-user-static kmod ipvsadm ipset iptables nftables conntrack iproute2 util-linux)
 . hack/tools.sh
 
 # get_kernel unpacks Debian's, without installing it, into VM_KERNEL.
@@ -41,9 +41,16 @@ build() {
 	go test -c "${flags[@]}" -o "$bin/e2e.test" ./e2e
 }
 
+# The files of the image for arm64, and the program that runs them here.
+get_arm64() {
+	make -s rootfs ARCH=arm64 ROOTFS=bin/vm/arm64
+	cp "$(command -v qemu-aarch64-static)" "$bin/arm64/"
+}
+
 install_tools
 get_kernel
-export VM_KERNEL VM_INIT=$bin/init VM_HOSTNET_TESTS=$bin/hostnet VM_E2E_TEST=$bin/e2e.test
+get_arm64
+export ARM64_ROOT=$bin/arm64 VM_KERNEL VM_INIT=$bin/init VM_HOSTNET_TESTS=$bin/hostnet VM_E2E_TEST=$bin/e2e.test
 export STOCK_BIN=$bin/stock NODELOCALDNS_BIN=$bin/nodelocaldns
 (build)
 go test -count=1 -timeout 20m -parallel 2 "$@" ./e2e/vm

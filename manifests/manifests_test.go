@@ -17,6 +17,7 @@ var update = flag.Bool("update", false, "write the generated files and the golde
 func TestCurrent(t *testing.T) {
 	golden(t, "common/configmap.yaml", configMap(configMapHead, template()))
 	golden(t, "components/no-aaaa/configmap.yaml", configMap(noAAAAHead, withoutAAAA(template())))
+	golden(t, "components/kernel-hits/configmap.yaml", configMap(kernelHitsHead, withKernelHits(template())))
 	golden(t, "nodelocaldns.yaml", singleFile())
 	golden(t, monitoring+"dashboard.json", dashboard())
 	const chart = "../charts/nodelocaldns/files/"

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/options"
@@ -26,6 +27,10 @@ func TestCommandErrors(t *testing.T) {
 	taken := ln.Addr().String()
 	_, port, _ := net.SplitHostPort(taken)
 	conf := func(text string) string { return writeFile(t, t.TempDir(), "Corefile", text) }
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	const off = "-metrics-listen-address="
 	tests := []struct {
 		name string
@@ -69,6 +74,8 @@ func TestCommandErrors(t *testing.T) {
 		{"removed directive", []string{off, "-conf", conf(".:0 {\n proxy . 1.2.3.4\n}\n")}, 1,
 			`KEY:2: unknown directive "proxy": use forward, which has taken its place (forward . 10.96.0.10)`},
 		{"two files to check", []string{"check", "a", "b"}, 2, `unexpected argument "b": want one FILE, behind all flags; see nodelocaldns -help`},
+		{"a pipe to check", []string{"check", pipe}, 2,
+			"KEY can be read only once: -localip says that it is a template, -conf KEY that it is a Corefile; see nodelocaldns -help"},
 		{"form of a check", []string{"check", "-o", "xml"}, 2, `invalid value "xml" for flag -o: want table or json; see nodelocaldns -help`},
 	}
 	for _, tt := range tests {

@@ -11,6 +11,9 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/bench/loads"
+	"github.com/nodelocaldns/nodelocaldns/e2e/bench/mirror"
 )
 
 // floorServer is no DNS cache, only the least that a DNS cache could do: it finds a stored answer by the bytes of the question.
@@ -32,6 +35,17 @@ func floor(args []string) error {
 	}
 	debug.SetGCPercent(-1) // it would wait for the goroutine that is in a system call unknown to it
 	return (&floorServer{map[string][]byte{}}).serve(fd)
+}
+
+// reflect is the least that a server could do that answers at an interface. Its argument is the interface.
+func reflect(args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%d arguments, want an interface", len(args))
+	}
+	if err := mirror.Attach(args[0]); err != nil {
+		return err
+	}
+	return unix.Pause() // until it is killed
 }
 
 func listenAddress(args []string) (netip.AddrPort, error) {
@@ -72,7 +86,7 @@ func (s *floorServer) store(query []byte) []byte {
 	if r.Unpack(query) != nil || len(r.Question) != 1 {
 		return nil
 	}
-	packed, err := answer(&r).Pack()
+	packed, err := loads.Answer(&r).Pack()
 	if err != nil {
 		return nil
 	}

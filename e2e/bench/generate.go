@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/nodelocaldns/nodelocaldns/e2e/bench/loads"
 	"github.com/nodelocaldns/nodelocaldns/e2e/usage"
 )
 
@@ -66,7 +67,7 @@ func generate(args []string) error {
 		return fmt.Errorf("generate %q: want a task", args)
 	}
 	debug.SetGCPercent(-1) // it would wait for a goroutine that is in a system call unknown to it
-	l, err := newLoad(t.Load)
+	l, err := loads.New(t.Load)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/bench/loads"
 )
 
 const (
@@ -57,7 +59,7 @@ type flight struct {
 type generator struct {
 	tally
 	fd           int
-	load         load
+	load         loads.Load
 	begin        time.Time
 	in, out      *batch
 	flights      [1 << 16]flight // by ID; IDs are given out in order
@@ -71,7 +73,7 @@ type generator struct {
 const receiveBuffer = 8 << 20
 
 // newGenerator connects to the server.
-func newGenerator(server string, l load) (*generator, error) {
+func newGenerator(server string, l loads.Load) (*generator, error) {
 	addr, err := netip.ParseAddrPort(server)
 	if err != nil {
 		return nil, err
@@ -159,7 +161,7 @@ func (g *generator) send(n int) {
 	now := g.now()
 	for i := range n {
 		buf := g.out.data[i][:]
-		size, rcode := g.load.next(buf)
+		size, rcode := g.load.Next(buf)
 		binary.BigEndian.PutUint16(buf, g.take(now, rcode))
 		g.out.resize(i, size)
 	}

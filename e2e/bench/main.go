@@ -4,7 +4,8 @@
 // and how much memory the names take. Client, server and upstream server are in network namespaces that end with bench. It
 // prints its progress, writes results.json, results.md and hits.svg, and does not judge. hack/bench.sh runs it.
 //
-// bench cost measures what the cache costs on a node, where it steers. make cost runs it.
+// bench cost measures what the cache costs on a node, where it steers. make cost runs it. bench traffic measures what hits in the
+// kernel take from the other traffic of a pod: hack/bench.sh traffic.
 package main
 
 import (
@@ -18,8 +19,10 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
-// modes are what this program does beside the comparison. All but cost are processes of a measurement.
-var modes = map[string]func(args []string) error{"cost": cost, "generate": generate, "upstream": upstream, "floor": floor, "awake": awake}
+// modes are what this program does beside the comparison. All but cost and traffic are processes of a measurement.
+var modes = map[string]func(args []string) error{
+	"cost": cost, "generate": generate, "upstream": upstream, "floor": floor, "mirror": reflect, "awake": awake, "traffic": traffic,
+}
 
 func main() {
 	err := error(nil)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/bench/loads"
 )
 
 // TestMain lets the test's program be the others, too.
@@ -82,7 +84,7 @@ func start(t *testing.T, args ...string) (pid int) {
 func waitAnswer(t *testing.T, server string) {
 	t.Helper()
 	q := new(dns.Msg)
-	q.SetQuestion(serviceName(0), dns.TypeA)
+	q.SetQuestion(loads.ServiceName(0), dns.TypeA)
 	err := errors.New("not tried")
 	for deadline := time.Now().Add(5 * time.Second); err != nil; {
 		if _, _, err = new(dns.Client).Exchange(q, server); time.Now().After(deadline) {

@@ -17,6 +17,7 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 
+	"github.com/nodelocaldns/nodelocaldns/e2e/bench/loads"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 	"github.com/nodelocaldns/nodelocaldns/e2e/usage"
@@ -100,11 +101,11 @@ func (m measurement) run(c *contestant, d time.Duration) sample {
 		defer c.keepAwake()()
 	}
 	if m.load == "zipf" {
-		c.dnsperf(zipfQueries(), "-n", "1", "-q", strconv.Itoa(missesInFlight))
+		c.dnsperf(loads.ZipfQueries(), "-n", "1", "-q", strconv.Itoa(missesInFlight))
 	}
 	ask := func() sample {
 		if m.dnsperf != nil {
-			return c.dnsperf(hits(), append(m.dnsperf, "-l", seconds(d))...)
+			return c.dnsperf(loads.Hits(), append(m.dnsperf, "-l", seconds(d))...)
 		}
 		t := m.task
 		t.Load, t.Warm, t.Time = m.load, warmUp, d
@@ -170,9 +171,9 @@ func (c *contestant) memory() sample {
 	s := sample{RSS: map[string]float64{"0": mb(c.process.RSS(c.Host))}}
 	first := 0
 	for _, upTo := range []int{10_000, 100_000} {
-		var names []query
+		var names []loads.Query
 		for i := range upTo - first {
-			names = append(names, ask(fmt.Sprintf("name-%0*d.%s", digits, first+i, searchPath[0]), dns.TypeA))
+			names = append(names, loads.Ask(fmt.Sprintf("name-%08d.%s", first+i, loads.SearchPath[0]), dns.TypeA))
 		}
 		s.Lost += c.dnsperf(names, "-n", "1", "-q", strconv.Itoa(missesInFlight)).Lost
 		first = upTo
@@ -189,10 +190,10 @@ func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), '
 var dnsperfPage = regexp.MustCompile(`(?s)Queries sent:\s*(\d+).*Queries completed:\s*(\d+).*Queries lost:\s*(\d+).*Queries per second:\s*([0-9.]+)`)
 
 // dnsperf runs the program of that name in the pod, with one thread. Its sample has no latencies.
-func (c *contestant) dnsperf(queries []query, options ...string) (s sample) {
+func (c *contestant) dnsperf(queries []loads.Query, options ...string) (s sample) {
 	var names strings.Builder
 	for _, q := range queries {
-		names.WriteString(q.text + "\n")
+		names.WriteString(q.Text + "\n")
 	}
 	args := append([]string{
 		"-d", harness.WriteFile(c.Host, "names", names.String()), "-s", serverAddr.Addr().String(), "-T", "1", "-t", seconds(timeout),

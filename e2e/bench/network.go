@@ -19,6 +19,8 @@ import (
 const (
 	upstreamIP   = "192.168.9.2"
 	upstreamAddr = upstreamIP + ":53"
+	podLink      = "veth-pod"   // on the node
+	nodeIP       = "10.244.1.1" // there
 )
 
 var serverAddr = client.Port53(lab.LinkLocal)
@@ -35,7 +37,7 @@ type network struct {
 func newNetwork(h *harness.Host, ownAddress bool) *network {
 	n := &network{pod: netns.New(h, "pod"), node: netns.New(h, "node"), outside: netns.New(h, "outside")}
 	must(h, n.chooseCores())
-	connect(h, n.node, "veth-pod", "10.244.1.1", n.pod, "10.244.1.2")
+	connect(h, n.node, podLink, nodeIP, n.pod, "10.244.1.2")
 	connect(h, n.node, "veth-out", "192.168.9.1", n.outside, upstreamIP)
 	n.node.ResolvConf(h, "nameserver "+upstreamIP+"\n")
 	if !ownAddress {

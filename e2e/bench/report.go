@@ -36,9 +36,9 @@ var tables = []table{
 		"A hit: CPU of the whole machine", `Client and server share one core. Counted are both processes and ksoftirqd, and so all that the kernel does on their behalf.`,
 		[]column{
 			against("one at a time: ÷ stock", reference, "hits-same-core-1", sample.machine), spreadColumn("µs a query", "hits-same-core-1", sample.machine),
-			spreadColumn("queries/s", "hits-same-core-1", rate),
+			against("÷ sent back", "mirror", "hits-same-core-1", sample.machine), spreadColumn("queries/s", "hits-same-core-1", rate),
 			against("64 in flight: ÷ stock", reference, "hits-same-core", sample.machine), spreadColumn("µs a query", "hits-same-core", sample.machine),
-			spreadColumn("queries/s", "hits-same-core", rate),
+			against("÷ sent back", "mirror", "hits-same-core", sample.machine), spreadColumn("queries/s", "hits-same-core", rate),
 		},
 	},
 	latency("A hit: latency at 1,000 queries a second", `The client does not sleep, and a program of the class SCHED_IDLE, which gives way to all others, keeps the server's core awake: no time of a CPU's own waking up is in it. Where other machines take CPU time, p99 and p999 are mostly theirs.`, "hits-1000"),

@@ -14,6 +14,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/nodelocaldns/nodelocaldns/e2e/bench/loads"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
@@ -43,6 +44,7 @@ const reference = "stock"
 // compared is their code, not their size. Each has one thread for queries, as it has one core. None logs or validates.
 var servers = []server{
 	coreDNS("nodelocaldns", "nodelocaldns", harness.NodeLocalDNS, configOf("packetcache")),
+	coreDNS("kernel", "nodelocaldns, hits in the kernel", harness.NodeLocalDNS, configOf("packetcache {\n        kernel\n    }")),
 	coreDNS("default", "nodelocaldns with hedge, keep and searchpath", harness.NodeLocalDNS, config("Corefile.default")),
 	coreDNS("without", "nodelocaldns without packetcache", harness.NodeLocalDNS, configOf("")),
 	coreDNS(reference, "stock CoreDNS", harness.Stock, configOf("")),
@@ -54,6 +56,7 @@ var servers = []server{
 	},
 	{name: "kresd", title: "knot-resolver", path: which("kresd"), version: "-V", config: config("kresd.conf"), args: []string{"-n", "-c", "CONF", "DIR"}},
 	{name: "floor", title: "bare loop", path: self, hitsOnly: true, args: []string{"floor", serverAddr.String()}},
+	{name: "mirror", title: "query sent back by BPF", path: self, hitsOnly: true, args: []string{"mirror", podLink}},
 }
 
 //go:embed configs
@@ -147,7 +150,7 @@ func (s server) arguments(h *harness.Host) []string {
 // start starts the server on the node, and waits until it answers the pod.
 func (s server) start(h *harness.Host, node, pod *netns.Namespace) *process.Process {
 	return s.startUntil(h, node, "answer", func() error {
-		_, err := client.Ask(pod, client.Query{Server: serverAddr, Name: "ready." + searchPath[0], Type: dns.TypeA, Timeout: 300 * time.Millisecond})
+		_, err := client.Ask(pod, client.Query{Server: serverAddr, Name: "ready." + loads.SearchPath[0], Type: dns.TypeA, Timeout: 300 * time.Millisecond})
 		return err
 	})
 }

@@ -37,6 +37,7 @@ var (
 	every = []story{
 		{"Manifests", manifests},
 		{"Install", install},
+		{"Operator", operator},
 		{"Answers", answers},
 		{"LinkLocalPod", linkLocalPod},
 		{"LinkLocal", linkLocal},

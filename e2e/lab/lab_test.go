@@ -51,7 +51,7 @@ func TestClusterDNS(t *testing.T) {
 		if m.Rcode != tc.rcode || len(m.Answer) != tc.answers {
 			t.Errorf("%s %s: %s", dns.TypeToString[tc.qtype], tc.name, m)
 		}
-		harness.Until(t, time.Second, "log of "+tc.name, func() error {
+		harness.Until(t, 10*time.Second, "log of "+tc.name, func() error {
 			want := upstream.Seen{Name: tc.name, Type: dns.TypeToString[tc.qtype], Proto: "tcp", Source: PodIP6}
 			if !slices.Contains(l.ClusterDNS.Seen(tc.name), want) {
 				return fmt.Errorf("not %v", want)

@@ -116,10 +116,11 @@ func TestIPVS(t *testing.T) {
 	cells(t, "TestIPVS")
 }
 
-// TestMachine changes what all namespaces of a machine share: the time of day, and how many connections are tracked.
+// TestMachine changes what all namespaces of a machine share: the time of day, and how many connections are tracked. Debian's kernel
+// has no tcx, so hits in the kernel are asked for in vain.
 func TestMachine(t *testing.T) {
 	t.Parallel()
-	passes(t, Machine{Timeout: 5 * time.Minute}, node(t, "^(TestTimeOfDay|TestConnectionsFull)$"))
+	passes(t, Machine{Timeout: 5 * time.Minute}, node(t, "^(TestTimeOfDay|TestConnectionsFull|TestKernelCannot)$"))
 }
 
 // TestUplink has pods upon the uplink's own interface, by links that other kernels may lack.

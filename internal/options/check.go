@@ -55,8 +55,14 @@ func (c *Check) own(fs *flag.FlagSet) {
 
 // of has the check look at the file at path.
 func (c *Check) of(path string) error {
-	text, _ := os.ReadFile(path) // a file that cannot be read is a finding
-	template := len(c.Addresses) > 0 || c.Auto || words.Variable.Match(text)
+	template := len(c.Addresses) > 0 || c.Auto
+	if !template {
+		if at, err := os.Stat(path); err == nil && at.Mode()&os.ModeNamedPipe != 0 { // the second time it is empty
+			return fmt.Errorf("%s can be read only once: -localip says that it is a template, -conf %[1]s that it is a Corefile", path)
+		}
+		text, _ := os.ReadFile(path) // a file that cannot be read is a finding
+		template = words.Variable.Match(text)
+	}
 	switch {
 	case c.Conf != "" && !template:
 		return fmt.Errorf("-conf %s and FILE %s are two Corefiles", c.Conf, path)

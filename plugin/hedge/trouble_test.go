@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -65,7 +66,7 @@ func TestHole(t *testing.T) {
 		wg.Go(func() {
 			begin := time.Now()
 			_, rcode, err := ask(h, fmt.Sprintf("n%d.example.", i))
-			if took := time.Since(begin); rcode != dns.RcodeServerFailure || err == nil || took < 900*time.Millisecond || took > 1500*time.Millisecond {
+			if took := time.Since(begin); rcode != dns.RcodeServerFailure || err == nil || took < 900*time.Millisecond || took > 2500*time.Millisecond {
 				t.Errorf("%d, %v after %s", rcode, err, took)
 			}
 		})
@@ -81,12 +82,17 @@ func TestOneOfSeveral(t *testing.T) {
 		"a silent one and a hole": {good, serve(t, silentAlways).addr, hole(t)}, "two holes": {hole(t), hole(t), good},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := hedge(t, nil, to...)
+			h := hedge(t, func(o *options) { o.Timeout = 4 * time.Second }, to...)
+			var took []time.Duration
 			for i := range 6 {
 				begin := time.Now()
-				if m, _, err := ask(h, fmt.Sprintf("n%d.example.", i)); err != nil || m == nil || time.Since(begin) > 700*time.Millisecond {
+				if m, _, err := ask(h, fmt.Sprintf("n%d.example.", i)); err != nil || m == nil {
 					t.Errorf("%v after %s", err, time.Since(begin))
 				}
+				took = append(took, time.Since(begin))
+			}
+			if slices.Sort(took); took[3] > 700*time.Millisecond || took[5] > 3*time.Second { // a busy machine may be late
+				t.Errorf("the answers took %s", took)
 			}
 		})
 	}
@@ -141,10 +147,10 @@ func TestFailureIsNotHeldBack(t *testing.T) {
 		}
 		return []*dns.Msg{new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)}, true
 	})
-	h := hedge(t, nil, s.addr)
+	h := hedge(t, func(o *options) { o.Timeout = 5 * time.Second }, s.addr)
 	begin := time.Now()
 	m, _, err := ask(h, "fails.example.")
-	if err != nil || m == nil || m.Rcode != dns.RcodeServerFailure || time.Since(begin) > 500*time.Millisecond || s.questions.Load() > 4 {
+	if err != nil || m == nil || m.Rcode != dns.RcodeServerFailure || time.Since(begin) > 3*time.Second || s.questions.Load() > 4 {
 		t.Errorf("%v, %v after %s and %d questions", m, err, time.Since(begin), s.questions.Load())
 	}
 }

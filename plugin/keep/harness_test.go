@@ -207,17 +207,17 @@ func freePort(t testing.TB) string {
 	return ""
 }
 
-// eventually waits until ok, for 5 s.
+// eventually waits until ok, for 20 s.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-ctx.Done():
-			t.Fatal("not within 5 s: " + what)
+			t.Fatal("not within 20 s: " + what)
 		case <-tick.C:
 		}
 	}

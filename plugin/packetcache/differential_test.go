@@ -110,7 +110,7 @@ func TestRotation(t *testing.T) {
 // TestNSID asks for the name of the server (RFC 5001) while the answer is in the packet cache. Only an answer to such a query has
 // the name, and the other queries are hits as before.
 func TestNSID(t *testing.T) {
-	addr := serve(t, corefile(upstream(t), true))
+	addr := serve(t, patient(corefile(upstream(t), true)))
 	c := dial(t, addr)
 	plain := new(dns.Msg).SetQuestion("a1.n1.test.", dns.TypeA).SetEdns0(1232, false)
 	named := plain.Copy()
@@ -138,6 +138,65 @@ func TestNSID(t *testing.T) {
 		}
 		if misses := counted(t, "coredns_packetcache_misses_total", addr) - before; got != step.want || misses != step.misses {
 			t.Errorf("step %d: name %q, %g misses; want %q, %g", i, got, misses, step.want, step.misses)
+		}
+	}
+}
+
+// patient lets an answer live for a quarter of its TTL, 100 s, and not for a second: a slow machine gets the same hits.
+func patient(corefile string) string {
+	return strings.ReplaceAll(corefile, "packetcache", "packetcache {\n ttl 1h\n }")
+}
+
+// TestOptions asks with options that the packet cache reads. Behind cache no answer has options, and the second one is a hit. Without
+// cache the answer has the options of the upstream, for this client alone, and is no hit for anybody.
+func TestOptions(t *testing.T) {
+	addr := serve(t, patient(corefile(upstream(t), true)))
+	c := dial(t, addr)
+	cookie, another := wiretest.Cookie("01234567"), wiretest.Cookie("abcdefgh")
+	keepalive := &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}
+	padding := &dns.EDNS0_PADDING{Padding: make([]byte, 20)}
+	short, nsid := wiretest.Cookie("0123456"), &dns.EDNS0_NSID{Code: dns.EDNS0NSID}
+	for i, step := range []struct {
+		name    string
+		options []dns.EDNS0
+		rcode   int
+		want    []uint16 // the options in the answer
+		misses  float64
+	}{
+		{"a1.n1.test.", nil, 0, nil, 1},
+		{"a1.n1.test.", []dns.EDNS0{cookie}, 0, nil, 1},
+		{"a1.n1.test.", []dns.EDNS0{cookie}, 0, nil, 0},
+		{"a1.n1.test.", []dns.EDNS0{another}, 0, nil, 0},
+		{"a1.n1.test.", []dns.EDNS0{padding, another, keepalive}, 0, nil, 1},
+		{"a1.n1.test.", []dns.EDNS0{keepalive, cookie, padding}, 0, nil, 0},
+		{"a1.n1.test.", []dns.EDNS0{cookie, nsid}, 0, []uint16{dns.EDNS0NSID}, 1},
+		{"a1.n1.test.", []dns.EDNS0{cookie, nsid}, 0, []uint16{dns.EDNS0NSID}, 1},
+		{"a1.n1.test.", []dns.EDNS0{short}, 0, nil, 1},
+		{"a1.n1.test.", []dns.EDNS0{short}, 0, nil, 1},
+		{"a1.n1.test.", nil, 0, nil, 0},
+		{"a1.n1.own.test.", []dns.EDNS0{cookie}, 0, []uint16{dns.EDNS0COOKIE}, 1},
+		{"a1.n1.own.test.", []dns.EDNS0{cookie}, 0, []uint16{dns.EDNS0COOKIE}, 1},
+		{"a1.n1.own.test.", nil, 0, nil, 1},
+		{"a1.n1.own.test.", nil, 0, nil, 0},
+		{"a1.n1.own.test.", []dns.EDNS0{another}, 0, []uint16{dns.EDNS0COOKIE}, 1},
+		{"a1.n1.own.test.", []dns.EDNS0{padding, keepalive}, 0, []uint16{dns.EDNS0PADDING, dns.EDNS0TCPKEEPALIVE}, 1},
+		{"a1.n1.own.test.", []dns.EDNS0{short}, dns.RcodeFormatError, nil, 1},
+	} {
+		before := counted(t, "coredns_packetcache_misses_total", addr)
+		var m dns.Msg
+		if err := m.Unpack(ask(c, wiretest.Pack(t, step.name, dns.TypeA, wiretest.Option(step.options...)), time.Second)); err != nil {
+			t.Fatalf("step %d: %v", i, err)
+		}
+		var got []uint16
+		for _, o := range m.IsEdns0().Option {
+			got = append(got, o.Option())
+			if given, ok := o.(*dns.EDNS0_COOKIE); ok && given.Cookie[:16] != step.options[0].String() {
+				t.Errorf("step %d: the cookie of another client: %s", i, given)
+			}
+		}
+		misses := counted(t, "coredns_packetcache_misses_total", addr) - before
+		if m.Rcode != step.rcode || !slices.Equal(got, step.want) || misses != step.misses {
+			t.Errorf("step %d: %s, options %v, %g misses; want %v, %g", i, dns.RcodeToString[m.Rcode], got, misses, step.want, step.misses)
 		}
 	}
 }
@@ -183,8 +242,8 @@ func strange(r *rand.Rand, m *dns.Msg) {
 		o.SetVersion(uint8(1 + r.IntN(3)))
 	case 1:
 		o.SetZ(uint16(r.IntN(1 << 14)))
-	case 2:
-		o.Option = append(o.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"})
+	case 2, 6, 7, 8, 9:
+		o.Option = someOptions(r)
 	case 3:
 		o.Option = append(o.Option, &dns.EDNS0_SUBNET{Code: dns.EDNS0SUBNET, Family: 1, SourceNetmask: 24, Address: net.IPv4(192, 0, 2, 0)})
 	case 4:
@@ -192,6 +251,28 @@ func strange(r *rand.Rand, m *dns.Msg) {
 	case 5:
 		m.Extra = append(m.Extra, o) // twice
 	}
+}
+
+// someOptions returns up to three options that the packet cache reads, one in a few of them malformed, twice, or beside NSID.
+func someOptions(r *rand.Rand) (all []dns.EDNS0) {
+	octets := func(n int) string { return strings.Repeat(fmt.Sprint(r.IntN(10)), n) }
+	for range 1 + r.IntN(3) {
+		switch r.IntN(12) {
+		case 0:
+			all = append(all, wiretest.Cookie(octets(r.IntN(48))))
+		case 1:
+			all = append(all, wiretest.Cookie(octets(16+r.IntN(25))))
+		case 2, 3, 4:
+			all = append(all, &dns.EDNS0_PADDING{Padding: make([]byte, r.IntN(2)*r.IntN(140))})
+		case 5, 6:
+			all = append(all, &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE, Timeout: uint16(max(0, r.IntN(9)-7))})
+		case 7:
+			all = append(all, &dns.EDNS0_NSID{Code: dns.EDNS0NSID})
+		default:
+			all = append(all, wiretest.Cookie(octets(8)))
+		}
+	}
+	return all
 }
 
 // broken breaks some messages.
@@ -308,9 +389,12 @@ func reply(r *dns.Msg) *dns.Msg {
 	m, q := new(dns.Msg).SetReply(r), r.Question[0]
 	if o := r.IsEdns0(); o != nil {
 		m.SetEdns0(4096, o.Do())
+		if !answerOptions(m, o.Option) {
+			return m
+		}
 	}
 	kind, _, _ := strings.Cut(strings.ToLower(q.Name), ".")
-	ttl := uint32(40 + len(q.Name))
+	ttl := uint32(400 + len(q.Name)) // longer than a run: the servers that are compared do not forget at the same time
 	head := func(name string, rrtype uint16) dns.RR_Header {
 		return dns.RR_Header{Name: name, Rrtype: rrtype, Class: dns.ClassINET, Ttl: ttl}
 	}
@@ -347,6 +431,26 @@ func reply(r *dns.Msg) *dns.Msg {
 		m.Ns = []dns.RR{soa}
 	}
 	return m
+}
+
+// answerOptions answers the options of a client as a server does that knows them. It returns false for a malformed cookie.
+func answerOptions(m *dns.Msg, options []dns.EDNS0) bool {
+	o := m.IsEdns0()
+	for _, option := range options {
+		switch option := option.(type) {
+		case *dns.EDNS0_COOKIE:
+			if n := len(option.Cookie) / 2; n < 8 || n > 8 && n < 16 || n > 40 {
+				m.Rcode = dns.RcodeFormatError
+				return false
+			}
+			o.Option = append(o.Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: option.Cookie[:16] + "0011223344556677"})
+		case *dns.EDNS0_PADDING:
+			o.Option = append(o.Option, &dns.EDNS0_PADDING{Padding: make([]byte, 3)})
+		case *dns.EDNS0_TCP_KEEPALIVE:
+			o.Option = append(o.Option, &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE, Timeout: 100})
+		}
+	}
+	return true
 }
 
 func sscan(s, format string, n *int) bool {

@@ -215,7 +215,7 @@ func (s *server) refuse(v shares.Verdict, q *udp.Query, out []byte) (int, *store
 	if q.Key == nil {
 		return 0, nil
 	}
-	return wire.Refuse(out, q.Packet), nil
+	return wire.Refuse(out, q.Packet, q.Key), nil
 }
 
 // count counts a query that does not go to the plugins, unless another goroutine is counting: the caller must not wait. e is the entry

@@ -9,6 +9,10 @@
 {{- $head := list -}}
 {{- if $c.enableLogging -}}{{- $head = append $head "    log\n" -}}{{- end -}}
 {{- if $c.noIPv6Lookups -}}{{- $head = append $head (.Files.Get "files/no-aaaa.corefile") -}}{{- end -}}
+{{- if $c.kernelHits -}}
+{{- if eq (include "nodelocaldns.mode" .) "cilium" -}}{{- fail "config.kernelHits: not with mode cilium, whose pods have no access to the interfaces of others: remove it" -}}{{- end -}}
+{{- $text = replace "    packetcache\n" "    packetcache {\n        kernel\n    }\n" $text -}}
+{{- end -}}
 {{- range $line := list "__PILLAR__DNS__DOMAIN__ {\n" "\n. {\n" -}}
 {{- $text = replace $line (print $line (join "" $head)) $text -}}
 {{- end -}}

@@ -45,11 +45,11 @@ func Names(name func(i int) string) Payload {
 	return func(b []byte, i int) []byte { return repeated(packed(name(i), dns.TypeA))(b, i) }
 }
 
-// Cookies asks for one name with a client cookie (RFC 7873).
-func Cookies(name string) Payload {
+// Malformed asks for one name with a cookie of 9 octets, which is no valid length (RFC 7873): the plugins see each message.
+func Malformed(name string) Payload {
 	return repeated(packed(name, dns.TypeA, func(m *dns.Msg) {
 		m.SetEdns0(1232, false)
-		m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"}}
+		m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef01"}}
 	}))
 }
 

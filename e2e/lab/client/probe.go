@@ -154,6 +154,7 @@ func (l *Load) fly(i int) {
 		return
 	}
 	l.report.Gap = max(l.report.Gap, now.Sub(l.last))
+	l.report.Latest = max(l.report.Latest, now.Sub(sent))
 	l.last = now
 	if l.Also != nil {
 		l.Also(i, now)

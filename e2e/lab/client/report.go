@@ -16,6 +16,7 @@ type Report struct {
 	Failures []Failure
 	Gap      time.Duration   // the longest time without an answer
 	Slowest  time.Duration   // the longest time to an answer or a failure
+	Latest   time.Duration   // the longest time to a good answer
 	Stall    time.Duration   // the longest time by which a query was sent too late
 	Took     []time.Duration // of each query, in the order in which they ended
 }

@@ -52,7 +52,7 @@ func Start(t testing.TB, n *netns.Namespace, c Command) *Process {
 	if c.Out != nil {
 		p.cmd.Stdout, p.cmd.Stderr = c.Out, c.Out
 	}
-	p.cmd.WaitDelay = time.Second
+	p.cmd.WaitDelay = 5 * time.Second // for the reading of what the process has printed
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if p.cmd.Env == nil {
 		p.cmd.Env = []string{}
@@ -139,10 +139,10 @@ func (p *Process) Output() string {
 	return strings.Join(p.output, "\n")
 }
 
-// WaitOutput waits until the process has printed the text.
-func (p *Process) WaitOutput(t testing.TB, timeout time.Duration, text string) {
+// WaitOutput waits until the process has printed the text, and returns how long that took.
+func (p *Process) WaitOutput(t testing.TB, timeout time.Duration, text string) time.Duration {
 	t.Helper()
-	harness.Until(t, timeout, fmt.Sprintf("output %q", text), func() error {
+	return harness.Until(t, timeout, fmt.Sprintf("output %q", text), func() error {
 		if strings.Contains(p.Output(), text) {
 			return nil
 		}

@@ -73,10 +73,10 @@ scrape_configs:
 	return s
 }
 
-// Until waits until the query returns something, for 30 s at most.
+// Until waits until the query returns something, for a minute at most.
 func (s *Server) Until(t testing.TB, query string) {
 	t.Helper()
-	harness.Until(t, 30*time.Second, "answer of Prometheus to "+query, func() error {
+	harness.Until(t, time.Minute, "answer of Prometheus to "+query, func() error {
 		found, err := s.try(query, time.Now())
 		if err == nil && len(found) == 0 {
 			err = fmt.Errorf("empty")
@@ -88,10 +88,11 @@ func (s *Server) Until(t testing.TB, query string) {
 // Query evaluates a query at a moment. Series whose value is not a number are left out.
 func (s *Server) Query(t testing.TB, query string, at time.Time) []Series {
 	t.Helper()
-	found, err := s.try(query, at)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var found []Series
+	harness.Until(t, 10*time.Second, "answer of Prometheus", func() (err error) {
+		found, err = s.try(query, at)
+		return err
+	})
 	return found
 }
 

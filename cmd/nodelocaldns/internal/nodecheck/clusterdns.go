@@ -42,7 +42,7 @@ func (e *Env) qtype(server netip.Addr) uint16 {
 func clusterDNS(ctx context.Context, e *Env) []Finding {
 	if len(e.ClusterDNS) == 0 {
 		return one(Advice, "the address of the cluster DNS is not known here, so nothing was asked there", "",
-			"run the check in the pod of the cache, or name the ClusterIP with -fallback")
+			"run the check in the pod of the cache, or name with -fallback a ClusterIP that is no address of the running cache")
 	}
 	return each(e.ClusterDNS, func(server netip.Addr) []Finding {
 		_, err := e.ask(ctx, "tcp", server, e.service())

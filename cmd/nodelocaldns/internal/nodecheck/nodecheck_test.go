@@ -185,7 +185,7 @@ func TestRunIsBounded(t *testing.T) {
 	hang := make(chan struct{})
 	defer close(hang)
 	e.HasTUN = func() error { <-hang; return nil }
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // enough for the others on a busy machine
 	defer cancel()
 	found, _ := Run(ctx, e)
 	if len(found) != 2 || found[1].ID != "link" || Count(found) != 1 {

@@ -98,6 +98,11 @@ var states = map[string]struct {
 		r.Process.Reload = &status.Reload{Time: before(3 * time.Minute), Error: r.Process.Fault}
 		return []instance{{Report: r}}
 	}},
+	"mended configuration": {0, nil, func() []instance {
+		r := steering()
+		r.Process.Reload = &status.Reload{Time: before(3 * time.Minute), Error: `/etc/coredns/Corefile.base:2: unknown directive "chache" (did you mean "cache"?)`}
+		return []instance{{Report: r}}
+	}},
 	"stand-in": {1, nil, func() []instance {
 		r := steering()
 		r.Process.Fault, r.Process.Reload = `/etc/coredns/Corefile.base:2: unknown directive "chache" (did you mean "cache"?)`, nil

@@ -122,6 +122,8 @@ func processRows(row rower, now time.Time, p *status.Process) {
 	switch r := p.Reload; {
 	case r == nil:
 		row("Last reload\tnone since the start")
+	case r.Error != "" && p.Fault == "": // the text of before is back, for which nothing has to be loaded
+		row("Last reload\tfailed %s ago, and the fault is mended: %s", span(now.Sub(r.Time)), r.Error)
 	case r.Error != "":
 		row("Last reload\tfailed %s ago: %s", span(now.Sub(r.Time)), r.Error)
 	default:

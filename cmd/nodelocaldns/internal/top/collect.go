@@ -10,12 +10,13 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/status"
 )
 
-// collect asks the processes of the node, of which there are two during an update, and returns the sum of their reports.
-func collect(stateDir string) (status.Busiest, error) {
+// collect asks the processes of the node, of which there are two during an update, and returns the sum of their reports, and
+// the addresses of the cache.
+func collect(stateDir string) (b status.Busiest, own []netip.Addr, err error) {
 	var all []status.Busiest
 	paths, err := status.Sockets(stateDir)
 	if err != nil {
-		return status.Busiest{}, err
+		return b, nil, err
 	}
 	var faults error
 	for _, path := range paths {
@@ -24,17 +25,28 @@ func collect(stateDir string) (status.Busiest, error) {
 			faults = errors.Join(faults, err)
 		case r.Busiest != nil:
 			all = append(all, *r.Busiest)
+			own = append(own, addresses(r.Node)...)
 		}
 	}
 	switch {
 	case len(all) > 0: // of two processes one may be ending
-		return sum(all), nil
+		return sum(all), own, nil
 	case faults != nil:
-		return status.Busiest{}, faults
+		return b, nil, faults
 	case len(paths) > 0:
-		return status.Busiest{}, errors.New("the process counts no clients: its Corefile has neither packetcache nor nodelocal")
+		return b, nil, errors.New("the process counts no clients: its Corefile has neither packetcache nor nodelocal")
 	}
-	return status.Busiest{}, fmt.Errorf("no process answers in %s: is the cache running, as root, and with this -statedir?", stateDir)
+	return b, nil, fmt.Errorf("no process answers in %s: is the cache running, as root, and with this -statedir?", stateDir)
+}
+
+// addresses are those of the cache. Programs of the node itself ask from them.
+func addresses(n *status.Node) (own []netip.Addr) {
+	if n != nil {
+		for _, a := range n.Addresses {
+			own = append(own, a.Address)
+		}
+	}
+	return own
 }
 
 // sum adds reports.

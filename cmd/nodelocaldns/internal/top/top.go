@@ -100,11 +100,11 @@ func Run(args []string, stdout, stderr io.Writer) error {
 
 // show prints one table.
 func (c *command) show(stdout, stderr io.Writer, known pods) error {
-	r, err := collect(c.stateDir)
+	r, own, err := collect(c.stateDir)
 	if err != nil {
 		return err
 	}
-	v := newView(r, known, c.lines)
+	v := newView(r, own, known, c.lines)
 	if c.output == "json" {
 		if known.fault != nil {
 			fmt.Fprintln(stderr, "nodelocaldns: pods have no names:", known.fault)

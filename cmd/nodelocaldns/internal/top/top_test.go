@@ -144,6 +144,26 @@ func clone(t *testing.T, b status.Busiest) (c status.Busiest) {
 	return c
 }
 
+// TestProgramOfTheNode: such a program asks from an address of the cache, which says nothing to a reader.
+func TestProgramOfTheNode(t *testing.T) {
+	b := clone(t, report)
+	b.Clients[0].Address = netip.MustParseAddr("10.96.0.10")
+	defer status.Provide("node", func(r *status.Report) {
+		r.Node = &status.Node{Addresses: []status.NodeAddress{{Address: b.Clients[0].Address}}}
+	})()
+	dir := serve(t, 1, &b)
+	fakeKubectl(t, "")
+	var out bytes.Buffer
+	if err := Run([]string{"-once", "-statedir", dir}, &out, &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\n10.96.0.10     this node  3600 ", "\nfd00:244:1::7  -          398 "} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no line %q in\n%s", want, out.String())
+		}
+	}
+}
+
 // TestNode asks for the pods of this node first, and is content with them.
 func TestNode(t *testing.T) {
 	b := clone(t, report)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -22,19 +23,23 @@ type view struct {
 	Names   []status.Name `json:"names"`
 }
 
-// A row is a client, with the name of its pod where that is known.
+// A row is a client, with the name of its pod where that is known, or "node NAME", or "this node".
 type row struct {
 	status.Client
 	Pod string `json:"pod,omitempty"`
 }
 
-// newView returns the first lines clients and names of b.
-func newView(b status.Busiest, known pods, lines int) view {
+// newView returns the first lines clients and names of b, where own are the addresses of the cache.
+func newView(b status.Busiest, own []netip.Addr, known pods, lines int) view {
 	v := view{Seconds: b.Seconds, Queries: b.Queries, Clients: []row{}, Names: []status.Name{}}
 	slices.SortStableFunc(b.Clients, func(x, y status.Client) int { return cmp.Compare(y.Queries, x.Queries) })
 	slices.SortStableFunc(b.Names, func(x, y status.Name) int { return cmp.Compare(y.Queries, x.Queries) })
 	for _, c := range b.Clients[:min(lines, len(b.Clients))] {
-		v.Clients = append(v.Clients, row{c, known.names[c.Address]})
+		pod := known.names[c.Address]
+		if slices.Contains(own, c.Address) {
+			pod = "this node"
+		}
+		v.Clients = append(v.Clients, row{c, pod})
 	}
 	v.Names = append(v.Names, b.Names[:min(lines, len(b.Names))]...)
 	return v

@@ -136,16 +136,17 @@ func TestChartKeepsNames(t *testing.T) {
 // TestChartRefuses a key that there is not, and a value that makes no sense, with the name of the key.
 func TestChartRefuses(t *testing.T) {
 	for set, want := range map[string]string{
-		"config.localDNS=169.254.20.10":    "at '/config': additional properties 'localDNS' not allowed",
-		"tolerance=1":                      "additional properties 'tolerance' not allowed",
-		"serviceMonitor.enable=true":       "at '/serviceMonitor': additional properties 'enable' not allowed",
-		"config.serveStale.time=1h":        "at '/config/serveStale': additional properties 'time' not allowed",
-		"mode=nftables":                    "at '/mode': value must be one of '', 'iptables', 'ipvs', 'auto', 'cilium'",
-		"config.commProtocol=tcp":          "at '/config/commProtocol': value must be one of 'force_tcp', 'prefer_udp'",
-		"config.healthPort=0":              "at '/config/healthPort': minimum: got 0, want 1",
-		"config.cacheTTL=30s":              "at '/config/cacheTTL': got string, want null or integer",
-		"config.enableLogging=maybe":       "at '/config/enableLogging': got string, want boolean",
-		"config.upstreamForwardConfig.a=b": "at '/config/upstreamForwardConfig': maxProperties: got 1, want 0",
+		"config.localDNS=169.254.20.10":      "at '/config': additional properties 'localDNS' not allowed",
+		"tolerance=1":                        "additional properties 'tolerance' not allowed",
+		"serviceMonitor.enable=true":         "at '/serviceMonitor': additional properties 'enable' not allowed",
+		"config.serveStale.time=1h":          "at '/config/serveStale': additional properties 'time' not allowed",
+		"mode=nftables":                      "at '/mode': value must be one of '', 'iptables', 'ipvs', 'auto', 'cilium'",
+		"config.commProtocol=tcp":            "at '/config/commProtocol': value must be one of 'force_tcp', 'prefer_udp'",
+		"config.kernelHits=true,mode=cilium": "config.kernelHits: not with mode cilium",
+		"config.healthPort=0":                "at '/config/healthPort': minimum: got 0, want 1",
+		"config.cacheTTL=30s":                "at '/config/cacheTTL': got string, want null or integer",
+		"config.enableLogging=maybe":         "at '/config/enableLogging': got string, want boolean",
+		"config.upstreamForwardConfig.a=b":   "at '/config/upstreamForwardConfig': maxProperties: got 1, want 0",
 	} {
 		_, err := tryHelm(t, "template", release, chart(t), "--kube-version", "1.37.0", "--set", set)
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -156,11 +157,12 @@ func TestChartRefuses(t *testing.T) {
 
 // TestComponents builds an overlay with each component.
 func TestComponents(t *testing.T) {
-	for _, name := range []string{"monitoring", "no-aaaa"} {
+	for _, name := range []string{"kernel-hits", "monitoring", "no-aaaa"} {
 		t.Run(name, func(t *testing.T) {
 			objects, plain := decode(t, withComponent(t, name)), build(t, "overlays/iptables")
-			checkObjects(t, objects)
 			switch name {
+			case "kernel-hits":
+				checkKernelHits(t, objects)
 			case "monitoring":
 				if more := len(objects) - len(plain); more != 3 {
 					t.Errorf("%d objects more", more)
@@ -170,8 +172,22 @@ func TestComponents(t *testing.T) {
 					t.Errorf("%s", c.Data["Corefile"])
 				}
 			}
+			checkObjects(t, objects)
 		})
 	}
+}
+
+// checkKernelHits checks the template and the capability, and takes away the capability, which no other component has.
+func checkKernelHits(t *testing.T, objects []runtime.Object) {
+	t.Helper()
+	if c := one[*corev1.ConfigMap](t, objects); strings.Count(c.Data["Corefile"], "packetcache {\n        kernel\n") != 4 {
+		t.Errorf("%s", c.Data["Corefile"])
+	}
+	own := one[*appsv1.DaemonSet](t, objects).Spec.Template.Spec.Containers[0].SecurityContext.Capabilities
+	if !slices.Contains(own.Add, "BPF") {
+		t.Errorf("capabilities %q", own.Add)
+	}
+	own.Add = slices.DeleteFunc(own.Add, func(c corev1.Capability) bool { return c == "BPF" })
 }
 
 // withComponent builds the overlay iptables with a component. Kustomize takes relative paths alone, so it sees a copy of the manifests.

@@ -30,6 +30,7 @@ var keys = map[string]struct{ values, change string }{
 	"config.commProtocol":            {`config: {commProtocol: prefer_udp}`, `+ ConfigMap | block of the cluster | forward = . __PILLAR__CLUSTER__DNS__; prefer_udp`},
 	"config.enableLogging":           {`config: {enableLogging: true}`, `+ ConfigMap | block . | log`},
 	"config.noIPv6Lookups":           {`config: {noIPv6Lookups: true}`, `+ ConfigMap | block of the cluster | template = IN AAAA .; rcode NOERROR`},
+	"config.kernelHits":              {`config: {kernelHits: true}`, `+ ConfigMap | block . | packetcache = kernel`},
 	"config.cacheTTL":                {`config: {cacheTTL: 60}`, `+ ConfigMap | block . | cache = success __NODELOCALDNS__CACHE__9984__ 60`},
 	"config.prefetch.enabled":        {`config: {prefetch: {enabled: true}}`, `denial __NODELOCALDNS__CACHE__4096__ 10; servfail 1s; prefetch 3 30s 20%`},
 	"config.prefetch.amount":         {`config: {prefetch: {enabled: true, amount: 4}}`, `; prefetch 4 30s 20%`},

@@ -163,6 +163,9 @@ func (v *entry) fill(e *store.Entry, toClock time.Duration) bool {
 	question, tail := wire.Parts(e.Key)
 	name := question[:len(question)-4]
 	behind := e.Wire[wire.HeaderLen+len(question):]
+	if tail[4] > 0 { // the query has EDNS options, and the program passes such a query on
+		return false
+	}
 	if len(name) > maxName || len(behind) == 0 || len(behind) > maxAnswer || len(e.TTLs) > maxTTLs {
 		return false
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wire"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wiretest"
 )
@@ -95,17 +97,23 @@ func TestStore(t *testing.T) {
 }
 
 func BenchmarkHit(b *testing.B) {
-	s := New(8 << 20)
-	query := wiretest.Pack(b, "www.example.org.", 1, nil)
-	k, _ := wire.ParseQuery(query, make([]byte, wire.MaxKey))
-	data := wiretest.AnswerTo(b, query, wiretest.A30)
-	a, _ := wire.ReadAnswer(data, k)
-	s.Put(&Entry{Key: k, Wire: data, TTLs: a.TTLs, Expires: time.Hour})
-	out, buf := make([]byte, wire.MaxAnswer), make([]byte, wire.MaxKey)
-	b.ReportAllocs()
-	for b.Loop() {
-		k, _ := wire.ParseQuery(query, buf)
-		e := s.Get(k)
-		e.Replay(out, query, 1)
+	for name, change := range map[string]func(*dns.Msg){
+		"plain": nil, "EDNS": wiretest.EDNS(1232, false), "cookie": wiretest.Option(wiretest.Cookie("01234567")),
+	} {
+		b.Run(name, func(b *testing.B) {
+			s := New(8 << 20)
+			query := wiretest.Pack(b, "www.example.org.", 1, change)
+			k, _ := wire.ParseQuery(query, make([]byte, wire.MaxKey))
+			data := wiretest.AnswerTo(b, query, wiretest.A30)
+			a, _ := wire.ReadAnswer(data, k)
+			s.Put(&Entry{Key: k, Wire: data, TTLs: a.TTLs, Expires: time.Hour})
+			out, buf := make([]byte, wire.MaxAnswer), make([]byte, wire.MaxKey)
+			b.ReportAllocs()
+			for b.Loop() {
+				k, _ := wire.ParseQuery(query, buf)
+				e := s.Get(k)
+				e.Replay(out, query, 1)
+			}
+		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -57,8 +58,9 @@ func (l *listener) open() error {
 // allowed returns an error if a sandbox denies a call that the readers need. Nobody would answer once all packets come to this
 // socket.
 func allowed(fd uintptr) error {
+	var none [1]uintptr // messages, of which the calls read none; qemu's user mode wants an address
 	for name, call := range map[string]uintptr{"sendmmsg": unix.SYS_SENDMMSG, "recvmmsg": unix.SYS_RECVMMSG} {
-		if _, _, errno := unix.RawSyscall6(call, fd, 0, 0, unix.MSG_DONTWAIT, 0, 0); errno != 0 {
+		if _, _, errno := unix.RawSyscall6(call, fd, uintptr(unsafe.Pointer(&none)), 0, unix.MSG_DONTWAIT, 0, 0); errno != 0 {
 			return os.NewSyscallError(name, errno)
 		}
 	}

@@ -26,7 +26,9 @@ type Answer struct {
 }
 
 // ReadAnswer reads an answer to the question of key. It returns false for an answer that must not be kept: truncated, another
-// rcode than NOERROR and NXDOMAIN, no record with a TTL, a TTL of 0, longer than MaxAnswer, or not well-formed.
+// rcode than NOERROR and NXDOMAIN, no record with a TTL, a TTL of 0, an EDNS option, longer than MaxAnswer, or not well-formed. An
+// option, such as a cookie, may be for one client alone. The upstream's options come so far in a server block without the plugin
+// cache.
 func ReadAnswer(wire, key []byte) (a Answer, ok bool) {
 	qlen := questionLen(key)
 	if len(wire) < HeaderLen+qlen || len(wire) > MaxAnswer || wire[2]&bitQR == 0 || wire[2]&bitTC != 0 {
@@ -52,7 +54,10 @@ func ReadAnswer(wire, key []byte) (a Answer, ok bool) {
 		if _, off, err = dns.UnpackDomainName(wire, off); err != nil || off+10 > len(wire) {
 			return a, false
 		}
-		rrtype := binary.BigEndian.Uint16(wire[off:])
+		rrtype, length := binary.BigEndian.Uint16(wire[off:]), int(binary.BigEndian.Uint16(wire[off+8:]))
+		if rrtype == dns.TypeOPT && length > 0 {
+			return a, false
+		}
 		if rrtype != dns.TypeOPT {
 			a.TTLs = append(a.TTLs, uint16(off+4))
 			lowest = min(lowest, binary.BigEndian.Uint32(wire[off+4:]))
@@ -60,7 +65,7 @@ func ReadAnswer(wire, key []byte) (a Answer, ok bool) {
 		if rrtype == dns.TypeA || rrtype == dns.TypeAAAA || rrtype == dns.TypeMX {
 			rotating++
 		}
-		off += 10 + int(binary.BigEndian.Uint16(wire[off+8:]))
+		off += 10 + length
 	}
 	if len(a.TTLs) > 0 {
 		a.TTL = time.Duration(lowest) * time.Second
@@ -101,10 +106,16 @@ func Reject(out, packet []byte, rcode byte) int {
 }
 
 // Refuse writes to out the answer SERVFAIL to a query of the usual form, and returns the length of the answer. The answer is
-// the query with another header: RD and CD stay, as in SetReply of miekg/dns. An OPT record stays, too (RFC 6891, 6.1.1).
-func Refuse(out, query []byte) int {
-	n := copy(out, query)
+// the query with another header: RD and CD stay, as in SetReply of miekg/dns. An OPT record stays, too (RFC 6891, 6.1.1), without
+// its options: they are a client's.
+func Refuse(out, query, key []byte) int {
+	n := copy(out, query[:HeaderLen+questionLen(key)])
 	out[2] = bitQR | query[2]&bitRD
 	out[3] = query[3]&bitCD | dns.RcodeServerFailure
+	if ednsFlags(key)&hasEDNS != 0 {
+		copy(out[n:], query[n:n+optLen])
+		out[n+optLen-1] = 0
+		n += optLen
+	}
 	return n
 }

@@ -24,6 +24,8 @@ func TestWhatIsKept(t *testing.T) {
 		"an address":       {wiretest.AnswerTo(t, query, wiretest.A30), 30 * time.Second},
 		"the smallest TTL": {wiretest.AnswerTo(t, query, "www.example.org. 30 IN CNAME a.example.org.", "a.example.org. 4 IN A 192.0.2.1"), 4 * time.Second},
 		"with EDNS":        {wiretest.ChangedAnswer(t, query, wiretest.EDNS(1232, false), wiretest.A30), 30 * time.Second},
+		"with a cookie":    {wiretest.ChangedAnswer(t, query, wiretest.Option(wiretest.Cookie("0123456789abcdef")), wiretest.A30), 0},
+		"with an error":    {wiretest.ChangedAnswer(t, query, wiretest.Option(&dns.EDNS0_EDE{InfoCode: dns.ExtendedErrorCodeStaleAnswer}), wiretest.A30), 0},
 		"NXDOMAIN": {wiretest.ChangedAnswer(t, query, func(m *dns.Msg) {
 			m.Rcode, m.Ns = dns.RcodeNameError, []dns.RR{soa}
 		}), 7 * time.Second},
@@ -70,6 +72,7 @@ func TestRefuse(t *testing.T) {
 	for _, query := range [][]byte{
 		wiretest.Pack(t, "www.example.org.", dns.TypeA, nil),
 		wiretest.Pack(t, strings.Repeat(strings.Repeat("a", 62)+".", 4)+"b.", dns.TypeAAAA, wiretest.EDNS(1232, true)),
+		wiretest.Pack(t, "www.example.org.", dns.TypeA, wiretest.Option(wiretest.Cookie("01234567"), &dns.EDNS0_PADDING{Padding: make([]byte, 99)})),
 		wiretest.Pack(t, "wWw.example.org.", dns.TypeA, func(m *dns.Msg) { m.AuthenticatedData, m.CheckingDisabled, m.RecursionDesired = true, true, false }),
 	} {
 		out := make([]byte, MaxAnswer)
@@ -78,8 +81,11 @@ func TestRefuse(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := new(dns.Msg).SetRcode(&q, dns.RcodeServerFailure)
-		want.Extra = q.Extra
-		if err := m.Unpack(out[:Refuse(out, query)]); err != nil || m.String() != want.String() {
+		if want.Extra = q.Extra; q.IsEdns0() != nil {
+			q.IsEdns0().Option = nil
+		}
+		k, _ := key(query)
+		if err := m.Unpack(out[:Refuse(out, query, k)]); err != nil || m.String() != want.String() {
 			t.Errorf("%v\n%v\nwant\n%v", err, &m, want)
 		}
 	}

@@ -4,6 +4,8 @@ package wire
 
 import (
 	"bytes"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,6 +53,13 @@ func TestKeyDependsOnWhatAnAnswerDependsOn(t *testing.T) {
 	}
 }
 
+// patched returns a query with a cookie of 16 octets. The octet at place at of the option has another value.
+func patched(t *testing.T, at int, value byte) []byte {
+	msg := wiretest.Pack(t, "example.org.", dns.TypeA, wiretest.Option(wiretest.Cookie("0123456789abcdef")))
+	msg[len(msg)-20+at] = value
+	return msg
+}
+
 func TestUnusualQueries(t *testing.T) {
 	base := wiretest.Pack(t, "www.example.org.", dns.TypeA, nil)
 	patch := func(at int, value byte) []byte {
@@ -78,8 +87,6 @@ func TestUnusualQueries(t *testing.T) {
 		"chaos":            wiretest.Pack(t, "version.bind.", dns.TypeTXT, func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS }),
 		"ANY":              wiretest.Pack(t, "example.org.", dns.TypeANY, nil),
 		"AXFR":             wiretest.Pack(t, "example.org.", dns.TypeAXFR, nil),
-		"a cookie":         wiretest.Pack(t, "example.org.", dns.TypeA, wiretest.Option(&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"})),
-		"NSID":             wiretest.Pack(t, "example.org.", dns.TypeA, wiretest.Option(&dns.EDNS0_NSID{Code: dns.EDNS0NSID})),
 		"EDNS version 1": wiretest.Pack(t, "example.org.", dns.TypeA, func(m *dns.Msg) {
 			m.SetEdns0(1232, false)
 			m.IsEdns0().SetVersion(1)
@@ -88,10 +95,68 @@ func TestUnusualQueries(t *testing.T) {
 			m.SetEdns0(1232, false)
 			m.IsEdns0().SetZ(1)
 		}),
-		"TSIG": wiretest.Pack(t, "example.org.", dns.TypeA, func(m *dns.Msg) { m.SetTsig("k.", dns.HmacSHA256, 300, 0) }),
+		"an option longer than the record": patched(t, 3, 17),
+		"an option shorter":                patched(t, 3, 8),
+		"TSIG":                             wiretest.Pack(t, "example.org.", dns.TypeA, func(m *dns.Msg) { m.SetTsig("k.", dns.HmacSHA256, 300, 0) }),
 	} {
 		if k, ok := key(msg); ok || k != nil {
 			t.Errorf("%s counts as usual, or has a key: %x", name, k)
+		}
+	}
+}
+
+// TestOptions reads EDNS options of each kind. Queries have the same key if they have the same options, in length and kind.
+func TestOptions(t *testing.T) {
+	cookie := func(n int) dns.EDNS0 { return wiretest.Cookie(strings.Repeat("7", n)) }
+	padding := func(n int) dns.EDNS0 { return &dns.EDNS0_PADDING{Padding: make([]byte, n)} }
+	keepalive := &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}
+	seen := map[string]string{}
+	for _, c := range []struct {
+		key     string // "": of an unusual form
+		options []dns.EDNS0
+	}{
+		{"none", nil},
+		{"cookie", []dns.EDNS0{cookie(8)}},
+		{"cookie", []dns.EDNS0{wiretest.Cookie("another.")}},
+		{"cookie of 16", []dns.EDNS0{cookie(16)}},
+		{"cookie of 40", []dns.EDNS0{cookie(40)}},
+		{"empty padding", []dns.EDNS0{padding(0)}},
+		{"padding of 8", []dns.EDNS0{padding(8)}},
+		{"longest padding", []dns.EDNS0{padding(251)}},
+		{"keepalive", []dns.EDNS0{keepalive}},
+		{"cookie, keepalive", []dns.EDNS0{cookie(8), keepalive}},
+		{"all", []dns.EDNS0{cookie(8), keepalive, padding(100)}},
+		{"all", []dns.EDNS0{padding(100), cookie(8), keepalive}},
+		{"", []dns.EDNS0{cookie(0)}},
+		{"", []dns.EDNS0{cookie(7)}},
+		{"", []dns.EDNS0{cookie(9)}},
+		{"", []dns.EDNS0{cookie(15)}},
+		{"", []dns.EDNS0{cookie(41)}},
+		{"", []dns.EDNS0{cookie(8), cookie(8)}},
+		{"", []dns.EDNS0{padding(0), padding(0)}},
+		{"", []dns.EDNS0{padding(252)}},
+		{"", []dns.EDNS0{padding(300)}},
+		{"", []dns.EDNS0{&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE, Timeout: 7}}},
+		{"", []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}}},
+		{"", []dns.EDNS0{cookie(8), &dns.EDNS0_NSID{Code: dns.EDNS0NSID}}},
+		{"", []dns.EDNS0{&dns.EDNS0_LOCAL{Code: 65001, Data: []byte("12345678")}}},
+	} {
+		msg := wiretest.Pack(t, "example.org.", dns.TypeA, wiretest.Option(c.options...))
+		k, ok := key(msg)
+		if ok != (c.key != "") {
+			t.Errorf("%v: usual %t", c.options, ok)
+		}
+		if !ok {
+			continue
+		}
+		if other := seen[string(k)]; other != "" && other != c.key || other == "" && slices.Contains(slices.Collect(maps.Values(seen)), c.key) {
+			t.Errorf("%v: the key of %q, want that of %q", c.options, other, c.key)
+		}
+		seen[string(k)] = c.key
+		for n := range len(msg) {
+			if _, ok := key(msg[:n]); ok {
+				t.Errorf("%v: usual when cut at %d", c.options, n)
+			}
 		}
 	}
 }
@@ -101,6 +166,8 @@ func FuzzParseQuery(f *testing.F) {
 	f.Add(wiretest.Pack(f, "www.example.org.", dns.TypeA, nil))
 	f.Add(wiretest.Pack(f, "wWw.example.org.", dns.TypeAAAA, wiretest.EDNS(1232, true)))
 	f.Add(wiretest.Pack(f, "example.org.", dns.TypeA, wiretest.Option(&dns.EDNS0_NSID{Code: dns.EDNS0NSID})))
+	f.Add(wiretest.Pack(f, "example.org.", dns.TypeA, wiretest.Option(wiretest.Cookie("01234567"), &dns.EDNS0_PADDING{Padding: make([]byte, 9)})))
+	f.Add(wiretest.Pack(f, "example.org.", dns.TypeA, wiretest.Option(&dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}, wiretest.Cookie("0123456789abcdef"))))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		k, ok := key(msg)
 		if !ok {
@@ -115,6 +182,7 @@ func FuzzParseQuery(f *testing.F) {
 		again.RecursionDesired, again.AuthenticatedData, again.CheckingDisabled = m.RecursionDesired, m.AuthenticatedData, m.CheckingDisabled
 		if o := m.IsEdns0(); o != nil {
 			again.SetEdns0(o.UDPSize(), o.Do())
+			again.IsEdns0().Option = o.Option
 		}
 		wire, err := again.Pack()
 		if err != nil {
@@ -125,6 +193,14 @@ func FuzzParseQuery(f *testing.F) {
 		}
 		if n := len(k); n > MaxKey {
 			t.Errorf("key of %d octets", n)
+		}
+		out := make([]byte, MaxAnswer)
+		var refused dns.Msg
+		if err := refused.Unpack(out[:Refuse(out, msg, k)]); err != nil {
+			t.Fatalf("refused: %v", err)
+		}
+		if o := refused.IsEdns0(); (o != nil) != (m.IsEdns0() != nil) || o != nil && len(o.Option) > 0 {
+			t.Errorf("refused with %v", o)
 		}
 	})
 }

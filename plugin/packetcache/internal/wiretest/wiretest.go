@@ -4,6 +4,7 @@
 package wiretest
 
 import (
+	"encoding/hex"
 	"net"
 	"testing"
 
@@ -31,12 +32,17 @@ func pack(t testing.TB, m *dns.Msg, change func(*dns.Msg)) []byte {
 // EDNS adds an OPT record.
 func EDNS(size uint16, do bool) func(*dns.Msg) { return func(m *dns.Msg) { m.SetEdns0(size, do) } }
 
-// Option adds an OPT record with o.
-func Option(o dns.EDNS0) func(*dns.Msg) {
+// Option adds an OPT record with options.
+func Option(options ...dns.EDNS0) func(*dns.Msg) {
 	return func(m *dns.Msg) {
 		m.SetEdns0(1232, false)
-		m.IsEdns0().Option = append(m.IsEdns0().Option, o)
+		m.IsEdns0().Option = append(m.IsEdns0().Option, options...)
 	}
+}
+
+// Cookie returns the option COOKIE (RFC 7873) with the octets of value.
+func Cookie(value string) *dns.EDNS0_COOKIE {
+	return &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: hex.EncodeToString([]byte(value))}
 }
 
 // AnswerTo returns an answer with records in presentation format.

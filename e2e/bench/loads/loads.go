@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package loads has the queries that the servers are asked, and the answers to them.
+package loads
 
 import (
 	"fmt"
@@ -13,8 +14,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// searchPath has the search domains of a pod. The last one is the search domain of the node.
-var searchPath = []string{"default.svc.cluster.local.", "svc.cluster.local.", "cluster.local.", "compute.internal."}
+// SearchPath has the search domains of a pod. The last one is the search domain of the node.
+var SearchPath = []string{"default.svc.cluster.local.", "svc.cluster.local.", "cluster.local.", "compute.internal."}
 
 const (
 	hitNames  = 12
@@ -22,59 +23,61 @@ const (
 	services  = 2500  // with the names outside there are 10,000 names
 	lookups   = 50000 // the Zipf load repeats them
 
-	outsideZone = "example.org."
-	answerTTL   = 3600 // in seconds; a run is shorter
+	// OutsideZone has the names outside of the cluster.
+	OutsideZone = "example.org."
+
+	answerTTL = 3600 // in seconds; a run is shorter
 )
 
-// query is a packet without its ID, the response code that its answer is to have, and its line in dnsperf's file.
-type query struct {
-	wire  []byte
-	rcode byte
-	text  string
+// Query is a packet without its ID, the response code that its answer is to have, and its line in dnsperf's file.
+type Query struct {
+	Wire  []byte
+	RCode byte
+	Text  string
 }
 
-// load yields queries without end: next writes a query and returns its length and the response code of its answer.
-type load interface {
-	next(buf []byte) (n int, rcode byte)
+// Load yields queries without end: Next writes a query and returns its length and the response code of its answer.
+type Load interface {
+	Next(buf []byte) (n int, rcode byte)
 }
 
-// newLoad finds a load by its name: hits, zipf, misses or half.
-func newLoad(name string) (load, error) {
+// New finds a load by its name: hits, zipf, misses or half.
+func New(name string) (Load, error) {
 	fresh := &numbered{prefix: strconv.FormatInt(time.Now().UnixNano(), 36)}
 	switch name {
 	case "hits":
-		return &sequence{queries: hits()}, nil
+		return &sequence{queries: Hits()}, nil
 	case "zipf":
 		return zipf(), nil
 	case "misses":
 		return fresh, nil
 	case "half":
-		return &alternating{loads: [2]load{&sequence{queries: hits()}, fresh}}, nil
+		return &alternating{loads: [2]Load{&sequence{queries: Hits()}, fresh}}, nil
 	}
 	return nil, fmt.Errorf("no load %q", name)
 }
 
 // sequence repeats its queries.
 type sequence struct {
-	queries []query
+	queries []Query
 	at      int
 }
 
-func (s *sequence) next(buf []byte) (int, byte) {
+func (s *sequence) Next(buf []byte) (int, byte) {
 	q := &s.queries[s.at]
 	s.at = (s.at + 1) % len(s.queries)
-	return copy(buf, q.wire), q.rcode
+	return copy(buf, q.Wire), q.RCode
 }
 
 // alternating takes a query from each load in turn.
 type alternating struct {
-	loads [2]load
+	loads [2]Load
 	turn  int
 }
 
-func (a *alternating) next(buf []byte) (int, byte) {
+func (a *alternating) Next(buf []byte) (int, byte) {
 	a.turn ^= 1
-	return a.loads[a.turn].next(buf)
+	return a.loads[a.turn].Next(buf)
 }
 
 // numbered asks for each name once.
@@ -87,9 +90,9 @@ type numbered struct {
 
 const digits = 8
 
-func (m *numbered) next(buf []byte) (int, byte) {
+func (m *numbered) Next(buf []byte) (int, byte) {
 	if m.wire == nil {
-		m.wire = ask(fmt.Sprintf("%s-%0*d.%s", m.prefix, digits, 0, searchPath[0]), dns.TypeA).wire
+		m.wire = Ask(fmt.Sprintf("%s-%0*d.%s", m.prefix, digits, 0, SearchPath[0]), dns.TypeA).Wire
 		m.digits = 12 + 1 + len(m.prefix) + 1 // header, length of the label, hyphen
 	}
 	n := copy(buf, m.wire)
@@ -100,35 +103,37 @@ func (m *numbered) next(buf []byte) (int, byte) {
 	return n, dns.RcodeSuccess
 }
 
-func hits() (queries []query) {
+// Hits has the queries of the load hits.
+func Hits() (queries []Query) {
 	for i := range hitNames {
-		queries = append(queries, ask(serviceName(i), dns.TypeA))
+		queries = append(queries, Ask(ServiceName(i), dns.TypeA))
 	}
 	return queries
 }
 
-func serviceName(i int) string  { return fmt.Sprintf("service%d.%s", i, searchPath[0]) }
-func externalName(i int) string { return fmt.Sprintf("host%d.%s", i, outsideZone) }
+// ServiceName is the name of a Service.
+func ServiceName(i int) string  { return fmt.Sprintf("service%d.%s", i, SearchPath[0]) }
+func externalName(i int) string { return fmt.Sprintf("host%d.%s", i, OutsideZone) }
 
 // lookup is what a C library with ndots:5 asks for a name: A and AAAA of each candidate.
-func lookup(names ...string) (queries []query) {
+func lookup(names ...string) (queries []Query) {
 	for _, name := range names {
-		queries = append(queries, ask(name, dns.TypeA), ask(name, dns.TypeAAAA))
+		queries = append(queries, Ask(name, dns.TypeA), Ask(name, dns.TypeAAAA))
 	}
 	return queries
 }
 
 // zipfLookups lists the look-ups by popularity, names outside and services mixed.
-func zipfLookups() (all [][]query) {
+func zipfLookups() (all [][]Query) {
 	for i := range externals + services {
 		name := externalName(i)
 		candidates := []string{}
-		for _, domain := range searchPath {
+		for _, domain := range SearchPath {
 			candidates = append(candidates, name+domain)
 		}
 		if i%(externals+services) >= externals {
 			candidates = nil
-			name = serviceName(i - externals)
+			name = ServiceName(i - externals)
 		}
 		all = append(all, lookup(append(candidates, name)...))
 	}
@@ -137,7 +142,8 @@ func zipfLookups() (all [][]query) {
 	return all
 }
 
-func zipfQueries() (queries []query) {
+// ZipfQueries has each query of the load zipf once.
+func ZipfQueries() (queries []Query) {
 	for _, l := range zipfLookups() {
 		queries = append(queries, l...)
 	}
@@ -155,36 +161,19 @@ func zipf() *sequence {
 	return s
 }
 
-// ask packs a query as a C library sends it: recursion desired, no EDNS.
-func ask(name string, qtype uint16) query {
+// Ask packs a query as a C library sends it: recursion desired, no EDNS.
+func Ask(name string, qtype uint16) Query {
 	m := new(dns.Msg)
 	m.SetQuestion(name, qtype)
 	wire, err := m.Pack()
 	if err != nil {
 		panic(err) // all names are in this file, and well-formed
 	}
-	return query{wire, byte(rcode(name)), name + " " + dns.TypeToString[qtype]}
+	return Query{wire, byte(rcode(name)), name + " " + dns.TypeToString[qtype]}
 }
 
-// upstream is the server that the caches ask. Its argument is its address. Every name exists, except a name outside with a
-// search domain behind it.
-func upstream(args []string) error {
-	addr, err := listenAddress(args)
-	if err != nil {
-		return err
-	}
-	handler := dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
-		_ = w.WriteMsg(answer(r)) // the client may be gone
-	})
-	done := make(chan error, 2)
-	for _, network := range []string{"udp", "tcp"} {
-		s := &dns.Server{Addr: addr.String(), Net: network, Handler: handler, MaxTCPQueries: -1}
-		go func() { done <- s.ListenAndServe() }()
-	}
-	return fmt.Errorf("serving: %w", <-done)
-}
-
-func answer(r *dns.Msg) *dns.Msg {
+// Answer is what the server gives that the caches ask. Every name exists, except a name outside with a search domain behind it.
+func Answer(r *dns.Msg) *dns.Msg {
 	m := new(dns.Msg).SetReply(r)
 	m.RecursionAvailable = true
 	q := r.Question[0]
@@ -203,7 +192,7 @@ func answer(r *dns.Msg) *dns.Msg {
 
 // rcode is NXDOMAIN for a name that does not exist.
 func rcode(name string) int {
-	if at := strings.Index(name, outsideZone); at >= 0 && at+len(outsideZone) < len(name) {
+	if at := strings.Index(name, OutsideZone); at >= 0 && at+len(OutsideZone) < len(name) {
 		return dns.RcodeNameError
 	}
 	return dns.RcodeSuccess
