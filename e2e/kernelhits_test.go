@@ -133,6 +133,7 @@ func TestKernelForgets(t *testing.T) {
 	var reloaded [5]atomic.Int64 // when the record's number became the newest, in ns; 0: not yet
 	probes := hot([]*netns.Namespace{l.Pod, l.Node}, dual...)
 	for i := range probes {
+		probes[i].Timeout = patience
 		probes[i].Name = func(int) string { return "www.moving.test." }
 		probes[i].Check = func(m *dns.Msg) error {
 			if len(m.Answer) != 1 {
