@@ -191,29 +191,9 @@ func (g *Flooding) packet(b []byte, i int) []byte {
 	binary.BigEndian.PutUint16(udp[2:], 53)
 	binary.BigEndian.PutUint16(udp[4:], uint16(len(udp)))
 	if g.Target.Is6() { // over IPv4 a packet may have no checksum
-		binary.BigEndian.PutUint16(udp[6:], checksum6(ip, udp))
+		binary.BigEndian.PutUint16(udp[6:], checksum(b))
 	}
 	return b
-}
-
-// checksum6 is the checksum of a UDP packet over IPv6 (RFC 8200, section 8.1).
-func checksum6(ip, udp []byte) uint16 {
-	sum := uint32(len(udp)) + unix.IPPROTO_UDP
-	for _, part := range [][]byte{ip[8:40], udp} {
-		for ; len(part) > 1; part = part[2:] {
-			sum += uint32(binary.BigEndian.Uint16(part))
-		}
-		if len(part) > 0 {
-			sum += uint32(part[0]) << 8
-		}
-	}
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	if sum = ^sum & 0xffff; sum == 0 {
-		sum = 0xffff
-	}
-	return uint16(sum)
 }
 
 // String names the flood.
