@@ -18,7 +18,9 @@ import (
 
 // An attachment is the program at one interface. It goes with the interface, and with the process.
 type attachment struct {
-	link      link.Link    // nil: the program was not attached there
+	link      link.Link    // nil: the program is not attached there
+	why       string       // it is not
+	reviewed  time.Time    // when last
 	of        netlink.Link // nil: the interface has gone
 	addresses []netip.Addr // of the interface, when last looked at
 	looked    time.Time
@@ -48,18 +50,43 @@ func (a *attachment) close() error {
 // minMTU is the least MTU of an interface at which every answer of the program fits into one packet.
 const minMTU = 48 + 12 + maxName + 4 + maxAnswer
 
-// attach attaches the program to an interface. It says if it does not do so, unless nothing comes in by that interface.
+// reviewTime is how long what review has found holds.
+const reviewTime = time.Second
+
+// attach attaches the program to an interface, if the interface fits.
 func attach(program *ebpf.Program, ifindex uint32, force bool, logf func(string, ...any)) *attachment {
 	l, err := netlink.LinkByIndex(int(ifindex))
 	if err != nil {
 		return new(attachment) // it has gone
 	}
 	a := &attachment{of: l}
-	a.link, err = attachTo(l, program, force)
-	if err != nil && l.Type() != "tuntap" && l.Type() != "dummy" {
-		logf("Queries by %s are answered by the process alone: %v", l.Attrs().Name, err)
-	}
+	a.review(program, force, logf)
 	return a
+}
+
+// review attaches the program to an interface that fits, and detaches it from one that does not fit any more: others may have
+// attached their programs later. It says why the program is not there, unless nothing comes in by that interface.
+func (a *attachment) review(program *ebpf.Program, force bool, logf func(string, ...any)) {
+	if a.of == nil || time.Since(a.reviewed) < reviewTime {
+		return
+	}
+	a.reviewed = time.Now()
+	l, err := netlink.LinkByIndex(a.of.Attrs().Index)
+	if err != nil {
+		return // it has gone
+	}
+	why := ""
+	if err = fits(l, force); err == nil && !a.attached() {
+		a.link, err = attachTo(l, program)
+	}
+	if err != nil {
+		_ = a.close() // the program is detached in any case
+		a.link, why = nil, err.Error()
+	}
+	if why != "" && why != a.why && l.Type() != "tuntap" && l.Type() != "dummy" {
+		logf("Queries by %s are answered by the process alone: %s", l.Attrs().Name, why)
+	}
+	a.why = why
 }
 
 // addressesOf returns the addresses of an interface.
@@ -73,21 +100,26 @@ func addressesOf(l netlink.Link) (addrs []netip.Addr, err error) {
 	return addrs, err
 }
 
-// attachTo attaches the program behind all programs that see what comes in.
-func attachTo(l netlink.Link, program *ebpf.Program, force bool) (link.Link, error) {
+// fits returns an error if the program must not be at an interface.
+func fits(l netlink.Link, force bool) error {
 	if kind := l.Attrs().EncapType; kind != "ether" && kind != "loopback" {
-		return nil, fmt.Errorf("its packets have no Ethernet header (%s)", kind)
+		return fmt.Errorf("its packets have no Ethernet header (%s)", kind)
 	}
 	if l.Attrs().MTU < minMTU {
-		return nil, fmt.Errorf("its MTU is %d, less than %d", l.Attrs().MTU, minMTU)
+		return fmt.Errorf("its MTU is %d, less than %d", l.Attrs().MTU, minMTU)
 	}
 	others, err := othersAt(l)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(others) > 0 && !force {
-		return nil, fmt.Errorf("it has BPF programs of others: %s (`kernel force` answers before programs of tc see the query)", strings.Join(others, ", "))
+		return fmt.Errorf("it has BPF programs of others: %s (`kernel force` answers before programs of tc see the query)", strings.Join(others, ", "))
 	}
+	return nil
+}
+
+// attachTo attaches the program behind all programs that see what comes in.
+func attachTo(l netlink.Link, program *ebpf.Program) (link.Link, error) {
 	at, err := link.AttachTCX(link.TCXOptions{Interface: l.Attrs().Index, Program: program, Attach: ebpf.AttachTCXIngress, Anchor: link.Tail()})
 	if err != nil {
 		return nil, fmt.Errorf("attaching the BPF program: %w", err)

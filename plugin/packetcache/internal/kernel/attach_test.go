@@ -126,6 +126,45 @@ func TestAttach(t *testing.T) {
 	}
 }
 
+// TestReview has somebody else attach a program later, and detach it again.
+func TestReview(t *testing.T) {
+	nettest.InNamespace(t)
+	p, _, _ := loaded(t)
+	l := added(t, "near type veth peer name far")
+	var log []string
+	logf := func(format string, args ...any) { log = append(log, fmt.Sprintf(format, args...)) }
+	a := attach(p.objects.Nodelocaldns, uint32(l.Attrs().Index), false, logf)
+	look := func() bool {
+		a.reviewed = time.Time{} // as if a second had passed
+		a.review(p.objects.Nodelocaldns, false, logf)
+		return a.attached()
+	}
+	if !a.attached() || !look() || len(log) > 0 {
+		t.Fatalf("not attached, the log says %q", log)
+	}
+	others, err := link.AttachTCX(link.TCXOptions{Interface: l.Attrs().Index, Program: foreign(t, "somebodys"), Attach: ebpf.AttachTCXIngress})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := attachedTo(t, l); n != 2 {
+		t.Errorf("%d programs before the next look", n)
+	}
+	for range 2 {
+		if look() || attachedTo(t, l) != 1 || len(log) != 1 || !strings.Contains(log[0], "near are answered by the process alone: it has BPF programs of others: tcx somebodys") {
+			t.Errorf("%d programs, the log says %q", attachedTo(t, l), log)
+		}
+	}
+	if err := others.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !look() || attachedTo(t, l) != 1 || len(log) != 1 {
+		t.Errorf("not attached again, the log says %q", log)
+	}
+	if err := a.close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestGate has a client come by a veth: the program is attached there and knows the client for a while. The veth goes, and comes
 // again with the same index: the program is attached anew.
 func TestGate(t *testing.T) {

@@ -155,10 +155,14 @@ func (g *gate) admitAt(l *attachment, client netip.Addr, ifindex uint32, server 
 	}
 }
 
-// at returns the attachment at an interface. It attaches the program there, or says why not, when it is asked first.
+// at returns the attachment at an interface. It attaches the program there when it is asked first, and looks again later whether the
+// program may be there.
 func (g *gate) at(ifindex uint32) *attachment {
 	l := g.links[ifindex]
-	if l == nil && len(g.links) < maxInterfaces {
+	switch {
+	case l != nil:
+		l.review(g.p.objects.Nodelocaldns, g.o.Force, g.o.Logf)
+	case len(g.links) < maxInterfaces:
 		if l = attach(g.p.objects.Nodelocaldns, ifindex, g.o.Force, g.o.Logf); l.of != nil { // else it has gone, and nobody will say so
 			g.links[ifindex] = l
 		}
