@@ -9,7 +9,7 @@ images=e2e.local/conformance # the suite's registry, see KUBE_TEST_REPO_LIST
 
 # tag NAME: the tag of an image, as the suite asks for it.
 tag() {
-	"$bin/conformance" -list-images | sed -n "s|^$images/$1:||p" | sort -V | tail -1
+	"$bin/conformance.test" -list-images | sed -n "s|^$images/$1:||p" | sort -V | tail -1
 }
 
 # test_image NAME ARGUMENT...: an image with what the probes of the suite call.
@@ -23,7 +23,8 @@ test_image() {
 
 build() {
 	build_cluster
-	go_build e2e/cluster/kubernetes conformance "" ./conformance
+	go_build e2e/cluster/kubernetes conformance.test "" ./conformance
+	go_build e2e/cluster/kubernetes ginkgo "" github.com/onsi/ginkgo/v2/ginkgo
 	go_build e2e/cluster/kubernetes agnhost "" k8s.io/kubernetes/test/images/agnhost
 	test_image agnhost -link nc.openbsd=/bin/nc -file "$bin/agnhost=/agnhost" -file "$bin/clusterdns=/coredns" -entrypoint /agnhost
 	test_image glibc-dns-testing
@@ -36,4 +37,6 @@ mkdir -p "$bin"
 echo "promoterE2eRegistry: $images" >"$KUBE_TEST_REPO_LIST"
 time build
 export CLUSTER_BIN=$bin NODELOCALDNS_BIN=$PWD/bin/nodelocaldns CONFORMANCE_RESULTS=$PWD/bin/conformance
+[[ $# != 0 ]] || export CONFORMANCE_DOCUMENT=$PWD/docs/conformance.md
+rm -rf "$CONFORMANCE_RESULTS"
 go test -count=1 -timeout 150m "$@" ./e2e/cluster/conformance

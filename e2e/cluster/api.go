@@ -102,9 +102,11 @@ func (c *Cluster) TryKubectl(stdin string, args ...string) (string, error) {
 	return c.fabric.Output(stdin, Binary("kubectl"), append([]string{"--kubeconfig", c.pki.path("admin.kubeconfig")}, args...)...)
 }
 
-// Tool runs a program of the machine beside the nodes. KUBECONFIG names the administrator's file.
+// Tool runs a program of the machine beside the nodes. KUBECONFIG names the administrator's file. The program is in a process
+// namespace, so that those that it starts end with it, and with the test.
 func (c *Cluster) Tool(name string, args ...string) (string, error) {
-	return c.fabric.Output("", "env", append([]string{"KUBECONFIG=" + c.pki.path("admin.kubeconfig"), name}, args...)...)
+	command := []string{"--pid", "--fork", "--kill-child", "env", "KUBECONFIG=" + c.pki.path("admin.kubeconfig"), name}
+	return c.fabric.Output("", "unshare", append(command, args...)...)
 }
 
 // Apply applies YAML.

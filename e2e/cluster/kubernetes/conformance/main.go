@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command conformance runs the tests of Kubernetes' own e2e suite that are in test/e2e/network: those of DNS and of Services.
-// Its flags are the suite's: -kubeconfig, -ginkgo.focus, -report-dir for the JUnit file, and others.
+// Its flags are the suite's: -kubeconfig, -ginkgo.focus, -report-dir for the JUnit file, and others. The command ginkgo runs
+// several of it at a time, and wants it to end in .test.
 package main
 
 import (
 	"flag"
 	"os"
+	"testing"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
@@ -27,6 +29,7 @@ type failure struct{}
 func (failure) Fail() {}
 
 func main() {
+	testing.Init() // ginkgo sets flags of a test
 	config.CopyFlags(config.Flags, flag.CommandLine)
 	framework.RegisterCommonFlags(flag.CommandLine)
 	framework.RegisterClusterFlags(flag.CommandLine)
