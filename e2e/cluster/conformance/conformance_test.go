@@ -3,6 +3,7 @@
 package conformance
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,32 +41,54 @@ func conform(t *testing.T, m cluster.Mode) {
 	}
 	c.PublishProxyConfig(t)
 	c.InstallClusterDNS(t)
-	without := runSuite(t, c, Without, nil)
+	without := suite{run: Without, focus: chosen, skip: omitted}.tell(t, c)
 	if n := without.count()[Passed]; n < fewest {
 		t.Fatalf("%d tests passed without the cache, and %d or more should", n, fewest)
 	}
 	c.Apply(t, c.Render(t))
-	c.WaitRollout(t, "daemonsets", "node-local-dns")
-	for _, run := range []struct {
-		name    string
-		disturb func(*testing.T, <-chan struct{}) int
-	}{
-		{With, nil},
-		{Killed, func(t *testing.T, over <-chan struct{}) int { return kill(t, c, over) }},
-		{Updated, func(t *testing.T, over <-chan struct{}) int { return update(t, c, over) }},
+	rest := append([]string{stubDomain}, omitted...)
+	for _, s := range []suite{
+		{run: With, focus: chosen, skip: rest},
+		{run: Killed, focus: chosen, skip: rest, disturb: kill},
+		{run: Updated, focus: chosen, skip: rest, disturb: update},
+		{run: Forwarded, focus: []string{stubDomain}},
 	} {
-		t.Run(run.name, func(t *testing.T) {
-			for _, name := range Worse(without, runSuite(t, c, run.name, run.disturb)) {
-				t.Errorf("passes without the cache, and here not: %s", name)
-			}
-			c.WaitRollout(t, "daemonsets", "node-local-dns")
-			for _, n := range c.Nodes {
-				if n.Asked(t) == 0 {
-					t.Errorf("the cache of %s was not asked", n.Name)
-				}
-			}
-		})
+		t.Run(s.run, func(t *testing.T) { compare(t, c, s, without) })
 	}
+}
+
+// compare runs the suite with the cache.
+func compare(t *testing.T, c *cluster.Cluster, s suite, without Results) {
+	c.WaitRollout(t, "daemonsets", "node-local-dns")
+	if s.run == Forwarded {
+		forwardAll(t, c)
+	}
+	expected := Results{}
+	for name, r := range without {
+		if strings.Contains(name, stubDomain) == (s.run == Forwarded) {
+			expected[name] = r
+		}
+	}
+	for _, name := range Worse(expected, s.tell(t, c)) {
+		t.Errorf("passes without the cache, and here not: %s", name)
+	}
+	switch s.run {
+	case With:
+		for _, n := range c.Nodes {
+			if n.Asked(t) == 0 {
+				t.Errorf("the cache of %s was not asked", n.Name)
+			}
+		}
+	case Killed: // the kubelet waits longer before each restart of a container, and new pods are started at once
+		c.Kubectl(t, "-n", "kube-system", "delete", "pods", "-l", "k8s-app=node-local-dns")
+	}
+}
+
+// forwardAll has the caches ask the cluster DNS for all names, as docs/operations.md says.
+func forwardAll(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	ip := c.Kubectl(t, "-n", "kube-system", "get", "service", "kube-dns-upstream", "-o", "jsonpath={.spec.clusterIP}")
+	c.Kubectl(t, "-n", "kube-system", "create", "configmap", "kube-dns", "--from-literal=upstreamNameservers="+fmt.Sprintf("[%q]", ip))
 }
 
 // writeTable writes the table of all results that there are, also into the document if there is to be one.
@@ -95,30 +118,42 @@ func writeTable(t *testing.T) {
 	}
 }
 
-// kill kills a cache every 20 s, on one node after the other, until the suite is over.
+// kill kills a cache every 20 s, on one node after the other, until the suite is over. The kubelet waits longer before each
+// restart of a container. A pod that waits is deleted, and the new one is started at once.
 func kill(t *testing.T, c *cluster.Cluster, over <-chan struct{}) (kills int) {
 	tick := time.NewTicker(killEach)
 	defer tick.Stop()
-	for {
+	for i := 0; ; i++ {
 		select {
 		case <-over:
 			return kills
 		case <-tick.C:
 		}
-		n := c.Nodes[kills%len(c.Nodes)]
-		id, err := c.TryKubectl("", "-n", "kube-system", "get", "pods", "-l", "k8s-app=node-local-dns",
-			"--field-selector=spec.nodeName="+n.Name, "-o", "jsonpath={.items[0].status.containerStatuses[0].containerID}")
+		n := c.Nodes[i%len(c.Nodes)]
+		cache, err := cacheOf(c, n)
 		if err != nil {
-			t.Errorf("looking for the cache of %s: %v\n%s", n.Name, err, id)
+			t.Error(err)
 			return kills
 		}
-		id = strings.TrimPrefix(id, "containerd://")
-		if out, err := n.Try("ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", id); err != nil {
-			t.Logf("the cache of %s is not running yet: %v\n%s", n.Name, err, out)
-			continue
+		if _, err := n.Try("ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", cache.container); err == nil {
+			kills++
+		} else if out, err := c.TryKubectl("", "-n", "kube-system", "delete", "pod", cache.pod, "--wait=false"); err != nil {
+			t.Errorf("deleting %s, which waits: %v\n%s", cache.pod, err, out)
 		}
-		kills++
 	}
+}
+
+type cache struct{ pod, container string }
+
+// cacheOf finds the pod and the container of a node's cache. While a pod has none, container is empty.
+func cacheOf(c *cluster.Cluster, n *cluster.Node) (cache, error) {
+	out, err := c.TryKubectl("", "-n", "kube-system", "get", "pods", "-l", "k8s-app=node-local-dns", "--field-selector=spec.nodeName="+n.Name,
+		"-o", "jsonpath={.items[0].metadata.name} {.items[0].status.containerStatuses[0].containerID}")
+	if err != nil {
+		return cache{}, fmt.Errorf("looking for the cache of %s: %w\n%s", n.Name, err, out)
+	}
+	pod, id, _ := strings.Cut(out, " ")
+	return cache{pod, strings.TrimPrefix(id, "containerd://")}, nil
 }
 
 // update replaces the caches of all nodes, one after the other, again and again until the suite is over.

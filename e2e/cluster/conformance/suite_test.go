@@ -28,51 +28,56 @@ var chosen = []string{
 // omitted is the tests of chosen that are not run. docs/conformance.md says why.
 var omitted = []string{`\[Provider:gce\]`}
 
+// stubDomain is a test that changes what the cluster DNS says of names outside of the cluster. By default the cache asks the
+// node's resolvers for them. So the test is run with upstreamNameservers that name the cluster DNS.
+const stubDomain = "DNS configMap nameserver Change stubDomain"
+
+// suite says which tests are run, and beside what.
+type suite struct {
+	run     string
+	focus   []string
+	skip    []string
+	disturb func(*testing.T, *cluster.Cluster, <-chan struct{}) int // if set, it says how often it did something until the end
+}
+
 // fewest is the number of tests that have to pass without the cache: with fewer, the comparison says little.
 const fewest = 30
 
-// runSuite runs the suite once, beside something else if disturb is not nil. disturb gets a channel that is closed when the
-// suite has ended, and returns how often it did something.
-func runSuite(t *testing.T, c *cluster.Cluster, name string, disturb func(*testing.T, <-chan struct{}) int) Results {
+// tell runs the suite once.
+func (s suite) tell(t *testing.T, c *cluster.Cluster) Results {
 	t.Helper()
-	dir := filepath.Join(os.Getenv("CONFORMANCE_RESULTS"), c.Mode.String(), name)
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
+	dir := filepath.Join(os.Getenv("CONFORMANCE_RESULTS"), c.Mode.String(), s.run)
 	begin, over, disturbed := time.Now(), make(chan struct{}), make(chan int, 1)
-	go func() {
-		if disturb == nil {
-			disturbed <- 0
-			return
-		}
-		disturbed <- disturb(t, over)
-	}()
-	out, err := c.Tool(cluster.Binary("ginkgo"), arguments(dir)...)
+	if s.disturb != nil {
+		go func() { disturbed <- s.disturb(t, c, over) }()
+	}
+	out, err := c.Tool(cluster.Binary("ginkgo"), s.arguments(dir)...)
 	close(over)
-	times := <-disturbed
-	if e := os.WriteFile(filepath.Join(dir, "log"), []byte(out), 0o644); e != nil {
-		t.Fatalf("%v, and the suite: %v\n%s", e, err, out)
+	if s.disturb != nil {
+		times := <-disturbed
+		t.Logf("%s: %d times", s.run, times)
+		if times < 2 {
+			t.Errorf("%s: %d times is no disturbance", s.run, times)
+		}
 	}
 	results, e := ReadResults(filepath.Join(dir, "junit_01.xml"))
 	if e != nil {
 		t.Fatalf("%v, and the suite: %v\n%s", e, err, out)
 	}
-	t.Logf("%s: %d tests in %s, %v; disturbed %d times", name, len(results), time.Since(begin).Round(time.Second), results.count(), times)
-	if disturb != nil && times < 2 {
-		t.Errorf("%s: disturbed %d times, which is no disturbance", name, times)
+	t.Logf("%s: %d tests in %s: %v", s.run, len(results), time.Since(begin).Round(time.Second), results.count())
+	if err := os.WriteFile(filepath.Join(dir, "log"), []byte(out), 0o644); err != nil {
+		t.Fatal(err)
 	}
 	return results
 }
 
 // arguments are those of ginkgo, which runs several processes of the suite: its tests wait most of the time. Tests that the
 // suite declares serial run alone, after the others.
-func arguments(dir string) []string {
-	args := []string{
-		"--procs=4", "--no-color", "--timeout=60m",
-		"--focus=" + regexp.QuoteMeta("[sig-network] ") + "(" + strings.Join(chosen, "|") + ")",
-	}
-	for _, o := range omitted {
-		args = append(args, "--skip="+o)
+func (s suite) arguments(dir string) []string {
+	args := []string{"--procs=4", "--no-color", "--timeout=60m",
+		"--focus=" + regexp.QuoteMeta("[sig-network] ") + "(" + strings.Join(s.focus, "|") + ")"}
+	for _, pattern := range s.skip {
+		args = append(args, "--skip="+pattern)
 	}
 	return append(args, cluster.Binary("conformance.test"), "--",
 		"-kubectl-path="+cluster.Binary("kubectl"), "-provider=skeleton", "-report-dir="+dir)

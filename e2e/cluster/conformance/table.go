@@ -18,6 +18,8 @@ const (
 	With    = "with it"
 	Killed  = "a cache killed every 20 s"
 	Updated = "updates one after another"
+	// Forwarded is of one test, see stubDomain. It is in the column of With.
+	Forwarded = "with all names forwarded"
 )
 
 var runs = []string{Without, With, Killed, Updated}
@@ -78,14 +80,7 @@ func (a All) tests() []string {
 func (a All) cell(modes []string, run, name string) string {
 	by := map[string][]string{}
 	for _, mode := range modes {
-		r, ok := a[mode][run][name]
-		if !ok {
-			r.Outcome = Absent
-		}
-		what := string(r.Outcome)
-		if r.Outcome == Skipped {
-			what += " (" + r.Why + ")"
-		}
+		what := a.outcome(mode, run, name)
 		by[what] = append(by[what], mode)
 	}
 	if len(by) == 1 {
@@ -96,6 +91,21 @@ func (a All) cell(modes []string, run, name string) string {
 		parts = append(parts, what+": "+strings.Join(by[what], ", "))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// outcome is that of one test in one mode, as the table says it.
+func (a All) outcome(mode, run, name string) string {
+	r, ok := a[mode][run][name]
+	forwarded, special := a[mode][Forwarded][name]
+	switch {
+	case ok && r.Outcome == Skipped:
+		return string(Skipped) + " (" + r.Why + ")"
+	case ok:
+		return string(r.Outcome)
+	case special && run == With:
+		return string(forwarded.Outcome) + " with `upstreamNameservers`"
+	}
+	return string(Absent)
 }
 
 // count is the number of tests of each outcome.

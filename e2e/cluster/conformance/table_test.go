@@ -72,6 +72,9 @@ func TestTable(t *testing.T) {
 		write(t, filepath.Join(dir, "iptables", run), report)
 		write(t, filepath.Join(dir, "nftables", run), failed)
 	}
+	special := strings.ReplaceAll(report, "DNS a", "DNS z")
+	write(t, filepath.Join(dir, "iptables", Forwarded), special)
+	write(t, filepath.Join(dir, "nftables", Forwarded), special)
 	if err := os.RemoveAll(filepath.Join(dir, "nftables", Updated)); err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +87,7 @@ func TestTable(t *testing.T) {
 		"Modes: iptables, nftables.\n",
 		"| DNS a | passed | passed | passed | not run: nftables; passed: iptables |\n",
 		"| DNS b | failed: iptables; passed: nftables |",
+		"| DNS z | not run | passed with `upstreamNameservers` | not run | not run |\n",
 		"| DNS d | skipped (needs two zones) |",
 	} {
 		if !strings.Contains(table, want) {
