@@ -84,11 +84,23 @@ func compare(t *testing.T, c *cluster.Cluster, s suite, without Results) {
 	}
 }
 
-// forwardAll has the caches ask the cluster DNS for all names, as docs/operations.md says.
+// forwardAll has the caches ask the cluster DNS for all names, by the change of the template in docs/operations.md.
 func forwardAll(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
-	ip := c.Kubectl(t, "-n", "kube-system", "get", "service", "kube-dns-upstream", "-o", "jsonpath={.spec.clusterIP}")
-	c.Kubectl(t, "-n", "kube-system", "create", "configmap", "kube-dns", "--from-literal=upstreamNameservers="+fmt.Sprintf("[%q]", ip))
+	template := c.Kubectl(t, "-n", "kube-system", "get", "configmap", "node-local-dns", "-o", "jsonpath={.data.Corefile}")
+	for old, text := range map[string]string{
+		"forward . __PILLAR__UPSTREAM__SERVERS__": "forward . __PILLAR__CLUSTER__DNS__",
+		"serve_stale_policy prefer_positive":      "",
+	} {
+		if strings.Count(template, old) != 1 {
+			t.Fatalf("not exactly one %q in\n%s", old, template)
+		}
+		template = strings.Replace(template, old, text, 1)
+	}
+	c.Apply(t, c.KubectlIn(t, template, "-n", "kube-system", "create", "configmap", "node-local-dns",
+		"--from-file=Corefile=/dev/stdin", "--dry-run=client", "-o", "yaml"))
+	c.Kubectl(t, "-n", "kube-system", "rollout", "restart", "daemonset/node-local-dns")
+	c.WaitRollout(t, "daemonsets", "node-local-dns")
 }
 
 // writeTable writes the table of all results that there are, also into the document if there is to be one.

@@ -29,7 +29,7 @@ var chosen = []string{
 var omitted = []string{`\[Provider:gce\]`}
 
 // stubDomain is a test that changes what the cluster DNS says of names outside of the cluster. By default the cache asks the
-// node's resolvers for them. So the test is run with upstreamNameservers that name the cluster DNS.
+// node's resolvers for them. So the test is run with a template that names the cluster DNS.
 const stubDomain = "DNS configMap nameserver Change stubDomain"
 
 // suite says which tests are run, and beside what.

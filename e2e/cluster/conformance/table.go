@@ -103,7 +103,7 @@ func (a All) outcome(mode, run, name string) string {
 	case ok:
 		return string(r.Outcome)
 	case special && run == With:
-		return string(forwarded.Outcome) + " with `upstreamNameservers`"
+		return string(forwarded.Outcome) + ", all names forwarded"
 	}
 	return string(Absent)
 }

@@ -87,7 +87,7 @@ func TestTable(t *testing.T) {
 		"Modes: iptables, nftables.\n",
 		"| DNS a | passed | passed | passed | not run: nftables; passed: iptables |\n",
 		"| DNS b | failed: iptables; passed: nftables |",
-		"| DNS z | not run | passed with `upstreamNameservers` | not run | not run |\n",
+		"| DNS z | not run | passed, all names forwarded | not run | not run |\n",
 		"| DNS d | skipped (needs two zones) |",
 	} {
 		if !strings.Contains(table, want) {
