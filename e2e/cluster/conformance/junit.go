@@ -9,6 +9,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -98,5 +99,6 @@ func Worse(before, after Results) (all []string) {
 			all = append(all, fmt.Sprintf("%s: %s: %s", name, now.Outcome, now.Why))
 		}
 	}
+	slices.Sort(all)
 	return all
 }
