@@ -21,7 +21,7 @@ BUILD_IMAGE := go run -C hack/image . -debs debian.lock -cache $(CURDIR)/bin/cac
 CONTENT     := -arch $(ARCH) -file $(CURDIR)/$(BIN)$(OF_ARCH)=/nodelocaldns -link /nodelocaldns=/node-cache
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: build generate test e2e e2e-vm torture conformance-coredns lint size image image-binary image-lock rootfs release release-test fuzz run cost bench clean
+.PHONY: build generate test e2e conformance conformance-coredns e2e-vm torture lint size image image-binary image-lock rootfs release release-test fuzz run cost bench clean
 
 # -mod=mod lets a line added to plugin.cfg bring its modules along.
 build: generate
@@ -38,6 +38,10 @@ test: lint size
 # The stories of e2e/cluster on a real Kubernetes, which the first run builds. As root, on Debian.
 e2e:
 	hack/e2e.sh
+
+# Kubernetes' own tests of DNS, without the cache and with it, and the table of docs/conformance.md. As root, on Debian.
+conformance:
+	hack/conformance.sh
 
 # The same promises on another kernel, Debian's in a virtual machine: IPVS, dummy links, features that are missing. And the image for
 # arm64, in emulation.
@@ -91,9 +95,10 @@ release:
 release-test:
 	hack/release-test.sh
 
-# Pins the versions of the image's Debian packages that apt has now.
+# Pins the versions of the images' Debian packages that apt has now: of the cache's, and of those of Kubernetes' tests.
 image-lock:
 	$(BUILD_IMAGE) -update-lock
+	$(BUILD_IMAGE) -debs $(CURDIR)/e2e/cluster/kubernetes/conformance/debian.lock -update-lock
 
 # Each fuzz target of the module for 30 s.
 fuzz:

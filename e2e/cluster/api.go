@@ -90,15 +90,23 @@ func (c *Cluster) Kubectl(t testing.TB, args ...string) string {
 // KubectlIn is Kubectl with a standard input.
 func (c *Cluster) KubectlIn(t testing.TB, stdin string, args ...string) string {
 	t.Helper()
-	out, err := c.tryKubectl(stdin, args...)
+	out, err := c.TryKubectl(stdin, args...)
 	if err != nil {
 		t.Fatalf("kubectl %v: %v\n%s", args, err, out)
 	}
 	return out
 }
 
-func (c *Cluster) tryKubectl(stdin string, args ...string) (string, error) {
-	return c.fabric.Output(stdin, binary("kubectl"), append([]string{"--kubeconfig", c.pki.path("admin.kubeconfig")}, args...)...)
+// TryKubectl is KubectlIn for what may fail.
+func (c *Cluster) TryKubectl(stdin string, args ...string) (string, error) {
+	return c.fabric.Output(stdin, Binary("kubectl"), append([]string{"--kubeconfig", c.pki.path("admin.kubeconfig")}, args...)...)
+}
+
+// Tool runs a program of the machine beside the nodes. KUBECONFIG names the administrator's file. The program is in a process
+// namespace, so that those that it starts end with it, and with the test.
+func (c *Cluster) Tool(name string, args ...string) (string, error) {
+	command := []string{"--pid", "--fork", "--kill-child", "env", "KUBECONFIG=" + c.pki.path("admin.kubeconfig"), name}
+	return c.fabric.Output("", "unshare", append(command, args...)...)
 }
 
 // Apply applies YAML.

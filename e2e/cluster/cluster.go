@@ -45,7 +45,8 @@ type Cluster struct {
 	api     *api
 }
 
-// resolver is a resolver outside of the cluster, which answers with one address for example.org and denies everything else.
+// resolver is a resolver outside of the cluster. It answers with one address for example.org, and with the name that
+// Kubernetes' own tests want for 8.8.8.8, and denies everything else.
 func resolver(listen, answer string) string {
 	return fmt.Sprintf(`example.org:53 {
     bind %[1]s
@@ -55,6 +56,13 @@ func resolver(listen, answer string) string {
     }
     template IN AAAA {
         answer "{{ .Name }} 60 IN AAAA 2001:db8::7"
+    }
+}
+8.8.8.8.in-addr.arpa:53 {
+    bind %[1]s
+    log . "seen {remote} {proto} {type} {name}"
+    template IN PTR {
+        answer "{{ .Name }} 60 IN PTR dns.google."
     }
 }
 .:53 {
@@ -140,5 +148,5 @@ func isTrue(conditions []condition, kind string) error {
 	return fmt.Errorf("no condition %s", kind)
 }
 
-// binary is the path of a program that make e2e built.
-func binary(name string) string { return filepath.Join(os.Getenv("CLUSTER_BIN"), name) }
+// Binary is the path of a program that make e2e built.
+func Binary(name string) string { return filepath.Join(os.Getenv("CLUSTER_BIN"), name) }

@@ -125,7 +125,7 @@ func (c *Cluster) rollClusterDNS(t *testing.T) (stop func() int) {
 
 func (c *Cluster) rollOnce() error {
 	for _, args := range [][]string{{"restart"}, {"status", "--timeout=60s"}} {
-		out, err := c.tryKubectl("", append([]string{"-n", "kube-system", "rollout", args[0], "deployment/coredns"}, args[1:]...)...)
+		out, err := c.TryKubectl("", append([]string{"-n", "kube-system", "rollout", args[0], "deployment/coredns"}, args[1:]...)...)
 		if err != nil {
 			return fmt.Errorf("rollout %s: %w: %s", args[0], err, out)
 		}

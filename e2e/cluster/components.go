@@ -20,12 +20,12 @@ func (c *Cluster) startControlPlane(t testing.TB) {
 	t.Helper()
 	n, ip := c.Nodes[0], nodeIP(0).String()
 	kubeconfig := func(name string) string { return "--kubeconfig=" + c.pki.path(name+".kubeconfig") }
-	n.run(t, "etcd", binary("kubernetes"),
+	n.run(t, "etcd", Binary("kubernetes"),
 		"--name=e2e", "--data-dir="+n.state("etcd"), "--unsafe-no-fsync", "--log-level=warn",
 		"--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
 		"--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380",
 		"--initial-cluster=e2e=http://127.0.0.1:2380")
-	n.run(t, "kube-apiserver", binary("kubernetes"),
+	n.run(t, "kube-apiserver", Binary("kubernetes"),
 		"--etcd-servers=http://127.0.0.1:2379", "--secure-port=6443", "--advertise-address="+ip, "--allow-privileged=true",
 		"--service-cluster-ip-range="+c.both(serviceNet, serviceNet6), "--authorization-mode=Node,RBAC",
 		"--client-ca-file="+c.pki.path("ca.crt"),
@@ -36,10 +36,10 @@ func (c *Cluster) startControlPlane(t testing.TB) {
 		"--kubelet-client-key="+c.pki.path("apiserver-kubelet.key"),
 		"--kubelet-certificate-authority="+c.pki.path("ca.crt"), "--kubelet-preferred-address-types=InternalIP")
 	harness.Until(t, 2*time.Minute, "API server", func() error { return c.api.get("/readyz", nil) })
-	n.run(t, "kube-controller-manager", binary("kubernetes"), kubeconfig("admin"), "--leader-elect=false",
+	n.run(t, "kube-controller-manager", Binary("kubernetes"), kubeconfig("admin"), "--leader-elect=false",
 		"--service-account-private-key-file="+c.pki.path("sa.key"), "--root-ca-file="+c.pki.path("ca.crt"),
 		"--allocate-node-cidrs=false", "--bind-address=127.0.0.1")
-	n.run(t, "kube-scheduler", binary("kubernetes"), kubeconfig("scheduler"), "--leader-elect=false", "--bind-address=127.0.0.1")
+	n.run(t, "kube-scheduler", Binary("kubernetes"), kubeconfig("scheduler"), "--leader-elect=false", "--bind-address=127.0.0.1")
 }
 
 // both joins the values of the two families, where the cluster has both.
@@ -65,13 +65,13 @@ func (n *Node) startWorker(t testing.TB) {
 	})
 	n.Import(t, "pause", "probe", "clusterdns", "nodelocaldns")
 	n.StartKubelet(t)
-	n.run(t, "kube-proxy", binary("kubernetes"), "--config="+n.state("proxy.yaml"), "-v=2")
+	n.run(t, "kube-proxy", Binary("kubernetes"), "--config="+n.state("proxy.yaml"), "-v=2")
 }
 
 // StartKubelet starts the kubelet, at first or after a Stop.
 func (n *Node) StartKubelet(t testing.TB) {
 	t.Helper()
-	n.run(t, "kubelet", binary("kubernetes"), "--config="+n.state("kubelet.yaml"),
+	n.run(t, "kubelet", Binary("kubernetes"), "--config="+n.state("kubelet.yaml"),
 		"--kubeconfig="+n.cluster.pki.path(n.Name+".kubeconfig"), "--hostname-override="+n.Name,
 		"--node-ip="+n.cluster.both(nodeIP(n.index).String(), nodeIP6(n.index).String()), "-v=2")
 }
@@ -87,7 +87,7 @@ func (n *Node) RestartKubelet(t testing.TB) {
 func (n *Node) Import(t testing.TB, images ...string) {
 	t.Helper()
 	for _, image := range images {
-		n.Exec(t, "ctr", "--namespace=k8s.io", "images", "import", binary(image+".tar"))
+		n.Exec(t, "ctr", "--namespace=k8s.io", "images", "import", Binary(image+".tar"))
 	}
 }
 

@@ -129,7 +129,7 @@ func brokenConfig(t *testing.T, c *Cluster) {
 	d := c.startDrill(t)
 	c.editTemplate(t, func(s string) string { return strings.Replace(s, brokenAt, brokenAt+brokenLine, 1) })
 	harness.Until(t, time.Minute, "word of the broken template in the log", func() error {
-		out, err := c.tryKubectl("", "-n", "kube-system", "logs", before.Metadata.Name, "--tail=20")
+		out, err := c.TryKubectl("", "-n", "kube-system", "logs", before.Metadata.Name, "--tail=20")
 		if err == nil && !strings.Contains(out, "frobnicate") {
 			err = errors.New(out)
 		}

@@ -13,7 +13,6 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // install installs the cache as a reader of the documentation does, and looks who answers.
@@ -36,17 +35,17 @@ func install(t *testing.T, c *Cluster) {
 func servedBy(t *testing.T, pod *Pod, n, other *Node, q client.Query) {
 	t.Helper()
 	q.Name, q.Type = "kubernetes.default.svc.cluster.local.", dns.TypeA
-	own, others := n.asked(t), other.asked(t)
+	own, others := n.Asked(t), other.Asked(t)
 	for range 20 {
 		msg, err := pod.Ask(q)
 		if err != nil || len(msg.Answer) != 1 {
 			t.Fatalf("%s asking %s: %v, %v", pod.Name, q.Server, msg, err)
 		}
 	}
-	if got := n.asked(t) - own; got != 20 {
+	if got := n.Asked(t) - own; got != 20 {
 		t.Errorf("20 queries of %s to %s: %v came to the cache of %s", pod.Name, q.Server, got, n.Name)
 	}
-	if got := other.asked(t) - others; got != 0 {
+	if got := other.Asked(t) - others; got != 0 {
 		t.Errorf("20 queries of %s to %s: %v came to the cache of %s", pod.Name, q.Server, got, other.Name)
 	}
 }
@@ -56,7 +55,7 @@ func servedBy(t *testing.T, pod *Pod, n, other *Node, q client.Query) {
 func (c *Cluster) installCache(t *testing.T) {
 	t.Helper()
 	if c.DualStack {
-		c.Apply(t, c.render(t))
+		c.Apply(t, c.Render(t))
 	} else {
 		c.Kubectl(t, "apply", "-f", c.singleFile(t))
 	}
@@ -88,24 +87,9 @@ kubedns=$(kubectl get svc kube-dns -n kube-system -o jsonpath={.spec.clusterIP})
 domain=cluster.local
 localdns=169.254.20.10
 sed -i "s/__PILLAR__LOCAL__DNS__/$localdns/g; s/__PILLAR__DNS__DOMAIN__/$domain/g; s/__PILLAR__DNS__SERVER__/$kubedns/g" nodelocaldns.yaml
-`, dir, binary("kubectl"), c.pki.path("admin.kubeconfig"))
+`, dir, Binary("kubectl"), c.pki.path("admin.kubeconfig"))
 	if out, err := c.fabric.Output("", "bash", "-c", strings.Replace(script, "; shopt", "\nshopt", 1)); err != nil {
 		t.Fatalf("running the guide's lines: %v\n%s", err, out)
 	}
 	return file
-}
-
-// render is what the program under test makes of this cluster.
-func (c *Cluster) render(t *testing.T) string {
-	t.Helper()
-	out, err := c.fabric.Output("", "env", "PATH="+filepath.Dir(binary("kubectl"))+":"+os.Getenv("PATH"),
-		harness.NodeLocalDNS(t), "render", "manifests", "--kubeconfig", c.pki.path("admin.kubeconfig"))
-	if err != nil {
-		t.Fatalf("render manifests: %v\n%s", err, out)
-	}
-	_, yaml, found := strings.Cut(out, "# SPDX")
-	if !found {
-		t.Fatalf("render manifests printed\n%s", out)
-	}
-	return "# SPDX" + yaml
 }

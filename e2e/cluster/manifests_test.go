@@ -34,7 +34,7 @@ func manifests(t *testing.T, c *Cluster) {
 	for _, file := range examples {
 		c.dryRun(t, file, readFile(t, file))
 	}
-	c.dryRun(t, "render manifests", c.render(t))
+	c.dryRun(t, "render manifests", c.Render(t))
 }
 
 func (c *Cluster) dryRun(t *testing.T, what, yaml string) {
@@ -42,7 +42,7 @@ func (c *Cluster) dryRun(t *testing.T, what, yaml string) {
 	if !strings.Contains(yaml, "kind:") {
 		t.Errorf("%s: nothing in it", what)
 	}
-	if out, err := c.tryKubectl(yaml, "apply", "--dry-run=server", "--validate=strict", "-f", "-"); err != nil {
+	if out, err := c.TryKubectl(yaml, "apply", "--dry-run=server", "--validate=strict", "-f", "-"); err != nil {
 		t.Errorf("%s: %v\n%s", what, err, out)
 	}
 }

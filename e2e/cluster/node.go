@@ -66,7 +66,7 @@ func (n *Node) cgroup() string { return n.cluster.name + "-" + n.Name }
 // boot starts process 1. It is a child of the fabric's thread, which lives as long as the test: a child of a thread that
 // ends would be killed with it.
 func (n *Node) boot(t testing.TB) error {
-	cmd := exec.Command(binary("node"))
+	cmd := exec.Command(Binary("node"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
 		Pdeathsig:  syscall.SIGKILL,

@@ -72,7 +72,7 @@ func tell(t *testing.T, m Mode, stories []story) {
 			c.explain(t)
 		}
 	})
-	c.publishProxyConfig(t)
+	c.PublishProxyConfig(t)
 	c.InstallClusterDNS(t)
 	c.startClients(t)
 	for _, s := range stories {
@@ -100,7 +100,7 @@ func (c *Cluster) explain(t *testing.T) {
 		{"-n", "kube-system", "logs", "--prefix", "--tail=30", "-l", "k8s-app=node-local-dns"},
 		{"-n", "kube-system", "logs", "--prefix", "--tail=15", "-l", "k8s-app=kube-dns"},
 	} {
-		out, err := c.tryKubectl("", args...)
+		out, err := c.TryKubectl("", args...)
 		t.Logf("kubectl %v: %v\n%s", args, err, out)
 	}
 }

@@ -20,7 +20,7 @@ func uninstall(t *testing.T, c *Cluster) {
 	if c.DualStack {
 		c.Kubectl(t, "-n", "kube-system", "delete", "daemonset", "node-local-dns")
 		c.waitGone(t)
-		c.KubectlIn(t, c.render(t), "delete", "-f", "-", "--ignore-not-found")
+		c.KubectlIn(t, c.Render(t), "delete", "-f", "-", "--ignore-not-found")
 		expect(t, "uninstall, the DaemonSet first", d.stop(t), 0)
 	} else {
 		c.Kubectl(t, "delete", "-f", manifest(t, "nodelocaldns.yaml"))

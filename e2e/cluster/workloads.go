@@ -4,6 +4,7 @@ package cluster
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -14,14 +15,18 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 )
 
-// manifest is the path of a file or directory of the project's manifests.
+// manifest is the path of a file or directory of the project's manifests, which are in a directory above the test's.
 func manifest(t testing.TB, name string) string {
 	t.Helper()
-	path, err := filepath.Abs(filepath.Join("../../manifests", name))
-	if err != nil {
-		t.Fatal(err)
+	dir, err := os.Getwd()
+	for err == nil && dir != "/" {
+		if _, err := os.Stat(filepath.Join(dir, "manifests", "base")); err == nil {
+			return filepath.Join(dir, "manifests", name)
+		}
+		dir = filepath.Dir(dir)
 	}
-	return path
+	t.Fatalf("no directory manifests above the test's: %v", err)
+	return ""
 }
 
 // upstreamImage is the cluster DNS's image in its manifests; here it is one of ours, with the same program.
@@ -43,11 +48,26 @@ func (c *Cluster) InstallClusterDNS(t testing.TB) {
 	c.WaitRollout(t, "deployments", "coredns")
 }
 
-// publishProxyConfig puts kube-proxy's configuration where kubeadm does, which is where people and programs look.
-func (c *Cluster) publishProxyConfig(t testing.TB) {
+// PublishProxyConfig puts kube-proxy's configuration where kubeadm does, which is where people and programs look.
+func (c *Cluster) PublishProxyConfig(t testing.TB) {
 	t.Helper()
 	config := strings.ReplaceAll(strings.TrimSpace(c.Nodes[0].proxyConfig()), "\n", "\n    ")
 	c.Apply(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kube-proxy, namespace: kube-system}\ndata:\n  config.conf: |\n    "+config+"\n")
+}
+
+// Render is what the program under test makes of this cluster.
+func (c *Cluster) Render(t testing.TB) string {
+	t.Helper()
+	out, err := c.fabric.Output("", "env", "PATH="+filepath.Dir(Binary("kubectl"))+":"+os.Getenv("PATH"),
+		harness.NodeLocalDNS(t), "render", "manifests", "--kubeconfig", c.pki.path("admin.kubeconfig"))
+	if err != nil {
+		t.Fatalf("render manifests: %v\n%s", err, out)
+	}
+	_, yaml, found := strings.Cut(out, "# SPDX")
+	if !found {
+		t.Fatalf("render manifests printed\n%s", out)
+	}
+	return "# SPDX" + yaml
 }
 
 // WaitRollout waits until a workload of kube-system runs as it was last applied: all pods new, and ready.
@@ -98,8 +118,8 @@ func (n *Node) metric(t testing.TB, name string, labels ...string) float64 {
 	return v
 }
 
-// asked is the number of queries that the node's cache has answered.
-func (n *Node) asked(t testing.TB) float64 {
+// Asked is the number of queries that the node's cache has answered.
+func (n *Node) Asked(t testing.TB) float64 {
 	t.Helper()
 	return n.metric(t, "coredns_dns_requests_total")
 }

@@ -41,7 +41,7 @@ func workspace(t testing.TB, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	janitor := exec.Command(binary("node"), "janitor", dir, name)
+	janitor := exec.Command(Binary("node"), "janitor", dir, name)
 	janitor.Stderr = os.Stderr
 	janitor.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // an interrupt of the tests' terminal is not for it
 	in, err := janitor.StdinPipe()

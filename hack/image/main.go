@@ -89,7 +89,7 @@ func gather(o options) (c content, err error) {
 		if err != nil {
 			return c, err
 		}
-		if c.debian, err = selectFiles(pool, o.arch); err != nil {
+		if c.debian, err = selectFiles(pool, o.arch, o.take); err != nil {
 			return c, fmt.Errorf("selecting files of the packages in %s: %w", o.debs, err)
 		}
 	}

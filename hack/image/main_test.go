@@ -121,7 +121,9 @@ func TestBadOptions(t *testing.T) {
 	big := write(t, "big", strings.Repeat("x", 2e6), 0o644)
 	for args, want := range map[string]string{
 		"":                            "nothing to do: want -o, -rootfs, -sbom or -update-lock",
-		"-update-lock":                "-update-lock needs -debs",
+		"-update-lock":                "-update-lock and -take need -debs",
+		"-take a -o OUT":              "-update-lock and -take need -debs",
+		"-take [":                     "syntax error in pattern",
 		"-o OUT":                      "-name: ",
 		"-o OUT -name x -arch mips":   `-arch "mips": want amd64 or arm64`,
 		"-o OUT -name x y":            `unexpected argument "y"`,

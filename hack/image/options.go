@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"runtime"
 	"strconv"
 	"strings"
@@ -24,6 +25,7 @@ type options struct {
 	files, links      []pair // from: file or target of the link; to: path in the image
 	labels            map[string]string
 	index             []string // archives of images
+	take              []string // patterns of files in the packages
 	debs, cache       string
 	updateLock        bool
 	maxMB             int
@@ -48,7 +50,8 @@ func parseOptions(args []string) (options, error) {
 		o.index = append(o.index, s)
 		return nil
 	})
-	fs.StringVar(&o.debs, "debs", "", "add iptables and CA certificates from the packages that this `lock` file pins")
+	fs.StringVar(&o.debs, "debs", "", "add iptables and CA certificates from the packages that this `lock` file pins, or what -take names")
+	fs.Func("take", "add the files of the packages that match this `pattern`, and the libraries that they need, repeatable", o.addPattern)
 	fs.StringVar(&o.cache, "cache", "cache", "`directory` for downloaded packages")
 	fs.BoolVar(&o.updateLock, "update-lock", false, "pin in the lock file what apt's sources have now, and end")
 	fs.IntVar(&o.maxMB, "max", 40, "fail if the image, unpacked, has more `MB`")
@@ -67,8 +70,8 @@ func (o *options) check(rest []string) error {
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("unexpected argument %q", rest[0])
-	case o.updateLock && o.debs == "":
-		return errors.New("-update-lock needs -debs")
+	case o.debs == "" && (o.updateLock || len(o.take) > 0):
+		return errors.New("-update-lock and -take need -debs")
 	case o.updateLock:
 		return nil
 	case targets[o.arch].triplet == "":
@@ -103,6 +106,14 @@ func (o *options) setCreated(epoch string) error {
 		return fmt.Errorf("reading SOURCE_DATE_EPOCH: %w", err)
 	}
 	o.created = time.Unix(seconds, 0).UTC()
+	return nil
+}
+
+func (o *options) addPattern(s string) error {
+	if _, err := path.Match(s, ""); err != nil {
+		return err
+	}
+	o.take = append(o.take, s)
 	return nil
 }
 

@@ -24,17 +24,22 @@ var targets = map[string]target{
 	"arm64": {"aarch64-linux-gnu", elf.EM_AARCH64},
 }
 
-// selectFiles returns the files of the packages that the image needs.
-func selectFiles(pool tree, arch string) (tree, error) {
+// selectFiles returns the files of the packages that the image needs: those
+// that the patterns name, or, without a pattern, iptables and CA certificates.
+func selectFiles(pool tree, arch string, patterns []string) (tree, error) {
 	s := selection{pool: pool, out: tree{}, target: targets[arch]}
 	s.skeleton()
-	certs, err := certificates(pool)
-	if err != nil {
-		return nil, err
+	if len(patterns) == 0 {
+		if err := s.cacheNeeds(); err != nil {
+			return nil, err
+		}
 	}
-	s.out.add("etc/ssl/certs/ca-certificates.crt", file(certs))
-	err = errors.Join(s.iptables(), s.addAll("usr/share/doc/*/copyright"), s.addAll("usr/share/common-licenses/*"))
-	return s.out, err
+	for _, pattern := range patterns {
+		if err := s.addAll(usrMerged(cleanPath(pattern))); err != nil {
+			return nil, err
+		}
+	}
+	return s.out, errors.Join(s.addAll("usr/share/doc/*/copyright"), s.addAll("usr/share/common-licenses/*"))
 }
 
 type selection struct {
@@ -50,7 +55,17 @@ func (s selection) skeleton() {
 		s.out.add("usr/"+dir, directory(0o755))
 	}
 	s.out.add("tmp", directory(0o777|fs.ModeSticky))
+}
+
+// cacheNeeds adds what the cache needs of Debian.
+func (s selection) cacheNeeds() error {
+	certs, err := certificates(s.pool)
+	if err != nil {
+		return err
+	}
+	s.out.add("etc/ssl/certs/ca-certificates.crt", file(certs))
 	s.out.add("run/xtables.lock", file(nil)) // the manifests mount the host's file over it
+	return s.iptables()
 }
 
 // iptables adds the commands of both variants, and the plain names. As in
@@ -77,7 +92,7 @@ func (s selection) addAll(pattern string) error {
 	found := false
 	for _, p := range s.pool.sorted() {
 		if ok, err := path.Match(pattern, p); err != nil || !ok {
-			continue // all patterns are in this file, and well-formed
+			continue
 		}
 		found = true
 		if err := s.add(p); err != nil {

@@ -46,10 +46,31 @@ func TestFollowEnds(t *testing.T) {
 
 func TestSelectSaysWhatIsMissing(t *testing.T) {
 	pool := tree{"usr/share/ca-certificates/mozilla/a.crt": file([]byte("x"))}
-	if _, err := selectFiles(pool, "amd64"); err == nil || !strings.Contains(err.Error(), "/usr/sbin/xtables-nft-multi: file does not exist") {
+	if _, err := selectFiles(pool, "amd64", nil); err == nil || !strings.Contains(err.Error(), "/usr/sbin/xtables-nft-multi: file does not exist") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := selectFiles(tree{}, "amd64"); err == nil || err.Error() != "no CA certificates" {
+	if _, err := selectFiles(tree{}, "amd64", nil); err == nil || err.Error() != "no CA certificates" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSelectTakesWhatIsNamed(t *testing.T) {
+	pool := tree{
+		"usr/bin/a": link("b"), "usr/bin/b": file([]byte("b")), "usr/bin/c": file([]byte("c")),
+		"usr/share/doc/p/copyright": file(nil), "usr/share/common-licenses/L": file(nil),
+	}
+	got, err := selectFiles(pool, "amd64", []string{"/bin/a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, want := range map[string]bool{
+		"usr/bin/a": true, "usr/bin/b": true, "usr/bin/c": false, "run/xtables.lock": false, "usr/share/doc/p/copyright": true,
+	} {
+		if _, ok := got[p]; ok != want {
+			t.Errorf("/%s: in the image %t, want %t", p, ok, want)
+		}
+	}
+	if _, err := selectFiles(pool, "amd64", []string{"/bin/d*"}); err == nil || err.Error() != "no file matches usr/bin/d*" {
 		t.Errorf("got %v", err)
 	}
 }
