@@ -38,7 +38,7 @@ var flags = []string{"-localip", LinkLocal + "," + DNSService, "-upstreamsvc", "
 func (n *Node) inCache(t *testing.T, stdin string, args ...string) (string, error) {
 	t.Helper()
 	exec := []string{"-n", "kube-system", "exec", "-i", n.cache(t).Metadata.Name, "--", "/nodelocaldns"}
-	return n.cluster.tryKubectl(stdin, append(exec, args...)...)
+	return n.cluster.TryKubectl(stdin, append(exec, args...)...)
 }
 
 // waitStatus waits until the first line of status begins so. The exit code is 0 if all is well, and else 1, which kubectl passes on.
@@ -91,7 +91,7 @@ func (c *Cluster) findFlood(t *testing.T, n *Node) {
 	if !regexp.MustCompile(`(?m)^default +flood .* ` + regexp.QuoteMeta(flood.IP) + ` `).MatchString(list) {
 		t.Errorf("the pods of the node do not have %s:\n%s", flood.IP, list)
 	}
-	out := n.Exec(t, "env", "PATH="+filepath.Dir(binary("kubectl")), harness.NodeLocalDNS(t), "top", "-once", "-kubeconfig", c.pki.path("admin.kubeconfig"))
+	out := n.Exec(t, "env", "PATH="+filepath.Dir(Binary("kubectl")), harness.NodeLocalDNS(t), "top", "-once", "-kubeconfig", c.pki.path("admin.kubeconfig"))
 	if !regexp.MustCompile(`(?m)^CLIENT .*\n` + regexp.QuoteMeta(flood.IP) + ` +default/flood `).MatchString(out) {
 		t.Errorf("top on the node does not name the pod:\n%s", out)
 	}
