@@ -42,9 +42,6 @@ func (r *results) clusters() string {
 	fmt.Fprint(b, "| nodes | plugins | pods ask | steady state | ConfigMap changed | update | all in one second | cores, steady | cores, ConfigMap changed | connections | their memory |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, nodes := range sizes {
 		for _, o := range r.Runs {
-			if o.Caches == 1 {
-				continue
-			}
 			d := model{r.Workload, o.plugins}.demand(nodes)
 			connections := o.Connections * float64(nodes)
 			fmt.Fprintf(b, "| %d | %s | %s | %s | %s | %s | %s | %.2f | %.2f | %.0f | %.0f MB |\n", nodes, o.plugins,

@@ -5,6 +5,7 @@ package main
 import (
 	"math"
 	"math/rand"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -87,19 +88,18 @@ func TestPlugins(t *testing.T) {
 	}
 }
 
-// TestJudge has a phase within the bound, one beyond, and one of a single cache.
+// TestJudge has a phase within the bound and two beyond.
 func TestJudge(t *testing.T) {
-	observed := func(caches int, asked float64) observation {
-		return observation{Caches: caches, Phases: []phase{{Name: steadyPhase, Seconds: 60, Asked: asked, Predicted: 100}}}
+	observed := func(asked float64) observation {
+		return observation{Caches: 20, Phases: []phase{{Name: steadyPhase, Seconds: 60, Asked: asked, Predicted: 100}}}
 	}
 	for name, tt := range map[string]struct {
 		o    observation
 		want string // part of the error
 	}{
-		"within":            {observed(20, 119), ""},
-		"too many":          {observed(20, 121), "1.21"},
-		"too few":           {observed(20, 79), "0.79"},
-		"of a single cache": {observed(1, 300), ""},
+		"within":   {observed(119), ""},
+		"too many": {observed(121), "1.21"},
+		"too few":  {observed(79), "0.79"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := (&results{Runs: []observation{tt.o}}).judge()
@@ -111,7 +111,7 @@ func TestJudge(t *testing.T) {
 }
 
 func TestCorefile(t *testing.T) {
-	for _, p := range variants {
+	for _, p := range slices.Concat(rounds...) {
 		text := p.corefile()
 		for name, on := range map[string]bool{"\n    keep ": p.Keep, "\n    searchpath\n": p.Searchpath, "\n    hedge ": p.Hedge, "\n    forward ": !p.Hedge, "UPSTREAM": false} {
 			if strings.Contains(text, name) != on {

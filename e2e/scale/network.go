@@ -90,7 +90,7 @@ func (w workload) zone() string {
 
 func (c *cluster) startDNS() {
 	c.dns = process.Start(c.host, c.outside, process.Command{Path: harness.Stock(c.host), Args: []string{"-quiet", "-conf", c.config}})
-	harness.Until(c.host, 20*time.Second, "answer of the cluster DNS", func() error { return ask(c.outside, netip.MustParseAddr(clusterIP)) })
+	harness.Until(c.host, time.Minute, "answer of the cluster DNS", func() error { return ask(c.outside, netip.MustParseAddr(clusterIP)) })
 }
 
 func ask(from *netns.Namespace, server netip.Addr) error {
@@ -101,7 +101,7 @@ func ask(from *netns.Namespace, server netip.Addr) error {
 // start starts the cache and waits until it answers.
 func (n *node) start(h *harness.Host) {
 	n.cache = process.Start(h, n.Namespace, process.Command{Path: harness.NodeLocalDNS(h), Args: []string{"-quiet", "-conf", n.config}, Env: []string{"GOMAXPROCS=1"}})
-	harness.Until(h, 20*time.Second, "answer of "+n.Name, func() error { return ask(n.Namespace, serverAddr.Addr()) })
+	harness.Until(h, time.Minute, "answer of "+n.Name, func() error { return ask(n.Namespace, serverAddr.Addr()) })
 }
 
 // stop ends the cache as the kubelet does.

@@ -25,8 +25,8 @@ const (
 
 // The times of the phases.
 const (
-	warm    = 45 * time.Second // longer than the life of an answer
-	watched = 60 * time.Second // of the steady state
+	warm    = 35 * time.Second // longer than the life of an answer
+	watched = 40 * time.Second // of the steady state
 	after   = 10 * time.Second // of the other phases, after the last cache or the cluster DNS has started
 	outage  = 2 * time.Second  // of the cluster DNS
 )
@@ -68,11 +68,13 @@ func observe(m model, caches int, seed int64) (o observation, err error) {
 		o.reload(c)
 		wait(warm)
 		o.restart(c)
-		wait(warm)
 		o.dnsRestart(c)
 		_, o.Lost = c.sent()
 		o.Extra = c.extra()
 	})
+	if err != nil {
+		err = fmt.Errorf("running %d caches with %s: %w", caches, m.plugins, err)
+	}
 	return o, err
 }
 
@@ -81,7 +83,7 @@ func wait(d time.Duration) { <-time.After(d) }
 
 func (o *observation) add(c *cluster, name string, begin time.Time, before, predicted float64) {
 	p := phase{name, time.Since(begin).Seconds(), c.count() - before, predicted}
-	fmt.Printf("%-22s %3d %-28s asked %6.0f, predicted %6.0f\n", o.plugins, o.Caches, name, p.Asked, p.Predicted)
+	fmt.Printf("%-24s %-28s asked %6.0f, predicted %6.0f\n", o.plugins, name, p.Asked, p.Predicted)
 	o.Phases = append(o.Phases, p)
 }
 
