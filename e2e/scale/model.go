@@ -99,6 +99,13 @@ func (m model) start(w float64) float64 {
 	return m.sum(ask) + m.learned() + (m.cuts()+m.audits())*w
 }
 
+// outage is the mean number of questions of a node in w seconds after the cluster DNS was away for the time away, in seconds. A question that was
+// due meanwhile has failed. It is asked when a client asks again.
+func (m model) outage(away, w float64) float64 {
+	ask := func(q question) float64 { return q.steady() * (w + away*(1-math.Exp(-q.rate*w))) }
+	return m.sum(ask) + (m.cuts()+m.audits())*w
+}
+
 // excess is what a start brings beyond the steady state, until the cache has all answers again. It is below 0 if keep answers for
 // longer than the cache would have.
 func (m model) excess() float64 { return m.start(positiveLife) - m.steady()*positiveLife }

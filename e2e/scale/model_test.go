@@ -74,6 +74,8 @@ func TestPlugins(t *testing.T) {
 		"searchpath without look-ups outside changes nothing":     model{inside, plugins{Searchpath: true}}.steady() == model{inside, plugins{}}.steady(),
 		"the cache asks less than the pods":                       plain.steady() < plain.queries(),
 		"a cut is asked for each 4 s at most":                     search.cuts() <= float64(len(searched)*len(topLevel))/cutLife,
+		"no outage is the steady state":                           math.Abs(search.outage(0, 10)-10*search.steady()) < 1e-9,
+		"an outage adds no more than what was due meanwhile":      plain.outage(2, 10) > 10*plain.steady() && plain.outage(2, 10) < 12*plain.steady(),
 		"no more than the bound of audits":                        search.audits() <= maxAudits,
 		"the sum of a Zipf distribution's shares is one":          math.Abs(cumulate(usual.shares(50))[49]-1) < 1e-9,
 		"a cold cache asks no more than the pods in a second":     plain.start(1) <= plain.queries(),

@@ -18,7 +18,8 @@ import (
 // The names of the phases.
 const (
 	steadyPhase  = "steady state"
-	reloadPhase  = "reload of all at once"
+	soonPhase    = "reload of all, first 3 s"
+	reloadPhase  = "reload of all, 10 s"
 	restartPhase = "restart, a tenth at a time"
 	dnsPhase     = "restart of the cluster DNS"
 )
@@ -27,6 +28,7 @@ const (
 const (
 	warm    = 35 * time.Second // longer than the life of an answer
 	watched = 40 * time.Second // of the steady state
+	soon    = 3 * time.Second  // after a reload: what the cache has lost counts most at once
 	after   = 10 * time.Second // of the other phases, after the last cache or the cluster DNS has started
 	outage  = 2 * time.Second  // of the cluster DNS
 )
@@ -109,7 +111,9 @@ func (o *observation) reload(c *cluster) {
 	for _, n := range c.nodes {
 		n.cache.Signal(c.host, syscall.SIGUSR1)
 	}
-	wait(after)
+	wait(soon)
+	o.add(c, soonPhase, begin, before, c.start(time.Since(begin).Seconds())*float64(o.Caches))
+	wait(after - soon)
 	o.add(c, reloadPhase, begin, before, c.start(time.Since(begin).Seconds())*float64(o.Caches))
 }
 
@@ -134,8 +138,7 @@ func (o *observation) restart(c *cluster) {
 	o.add(c, restartPhase, begin, before, predicted)
 }
 
-// dnsRestart kills the cluster DNS. The caches keep their answers, so the questions are those of the steady state: the first one for an
-// answer that has ended waits, or comes again.
+// dnsRestart kills the cluster DNS, and starts it again after a moment. The caches keep their answers.
 func (o *observation) dnsRestart(c *cluster) {
 	begin, before := time.Now(), c.count()
 	c.asked = before
@@ -143,8 +146,10 @@ func (o *observation) dnsRestart(c *cluster) {
 	c.dns.Wait(c.host, 5*time.Second)
 	wait(outage)
 	c.startDNS()
+	back := time.Now()
 	wait(after)
-	o.add(c, dnsPhase, begin, before, c.model.steady()*time.Since(begin).Seconds()*float64(o.Caches))
+	predicted := c.model.outage(back.Sub(begin).Seconds(), time.Since(back).Seconds())
+	o.add(c, dnsPhase, begin, before, predicted*float64(o.Caches))
 }
 
 // extra is the number of attempts of hedge beside the first ones.
