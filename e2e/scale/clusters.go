@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// The times over which the nodes of a cluster begin anew, in seconds.
-const (
-	syncTime    = 60.0  // after a ConfigMap has changed: the kubelets look once in 60 s, each at a time of its own
-	rolloutTime = 150.0 // of an update with maxSurge 10 %: ten tenths of 15 s
-)
+// syncTime is the time in which the kubelets see that a ConfigMap has changed, in seconds. Each looks at a time of its own.
+const syncTime = 60.0
+
+// surge is the share of the nodes whose caches begin anew at the same time in an update: the manifests' maxSurge.
+const surge = 0.1
 
 // sizes are the numbers of nodes in the table.
 var sizes = []int{100, 1000, 5000}
@@ -21,32 +21,33 @@ type demand struct {
 	Queries float64 // of the pods: what it would be asked without caches
 	Steady  float64
 	Sync    float64 // at most, after a change of the ConfigMap
-	Rollout float64 // at most, during an update of the DaemonSet
-	AtOnce  float64 // in the first second if all nodes begin at the same moment
+	Rollout float64 // likewise, in an update of the DaemonSet
+	AtOnce  float64 // in the first second if all nodes begin at once
 }
 
-// demand computes what the nodes ask. When nodes begin one after the other, at a steady pace within a time t, the share 1/t of the
-// nodes begins each second, and each brings its excess once.
+// demand computes what the nodes ask. When the nodes begin at a steady pace within syncTime, its reciprocal is the share of the nodes that
+// begins each second, and each brings its excess once.
 func (m model) demand(nodes int) demand {
-	n, steady := float64(nodes), m.steady()
-	excess := max(0, m.excess())
+	n, steady, first := float64(nodes), m.steady(), max(m.steady(), m.start(1))
 	return demand{
-		Queries: n * m.queries(), Steady: n * steady,
-		Sync: n * (steady + excess/syncTime), Rollout: n * (steady + excess/rolloutTime), AtOnce: n * max(steady, m.start(1)),
+		Queries: n * m.queries(), Steady: n * steady, Sync: n * (steady + max(0, m.excess())/syncTime),
+		Rollout: n * (steady + surge*(first-steady)), AtOnce: n * first,
 	}
 }
 
 // clusters is the table of larger clusters.
 func (r *results) clusters() string {
 	b := &strings.Builder{}
-	fmt.Fprint(b, "| nodes | plugins | pods ask | steady state | ConfigMap changed | update | all in one second | cores, steady | cores, ConfigMap changed | connections | their memory |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
+	fmt.Fprintln(b, "| nodes | plugins | pods ask | steady state | ConfigMap changed | update | all at once "+
+		"| cores, steady state | cores, all at once | connections | their memory |")
+	fmt.Fprintln(b, "|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, nodes := range sizes {
 		for _, o := range r.Runs {
 			d := model{r.Workload, o.plugins}.demand(nodes)
 			connections := o.Connections * float64(nodes)
-			fmt.Fprintf(b, "| %d | %s | %s | %s | %s | %s | %s | %.2f | %.2f | %.0f | %.0f MB |\n", nodes, o.plugins,
+			fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %s | %.2f | %.2f | %s | %.0f MB |\n", round(float64(nodes)), o.plugins,
 				round(d.Queries), round(d.Steady), round(d.Sync), round(d.Rollout), round(d.AtOnce),
-				d.Steady*o.CPU/1e6, d.Sync*o.CPU/1e6, connections, connections*r.ConnectionBytes/1e6)
+				d.Steady*o.CPU/1e6, d.AtOnce*o.CPU/1e6, round(connections), connections*r.ConnectionBytes/1e6)
 		}
 	}
 	return b.String()

@@ -99,8 +99,8 @@ func (m model) start(w float64) float64 {
 	return m.sum(ask) + m.learned() + (m.cuts()+m.audits())*w
 }
 
-// outage is the mean number of questions of a node in w seconds after the cluster DNS was away for the time away, in seconds. A question that was
-// due meanwhile has failed. It is asked when a client asks again.
+// outage is the mean number of questions of a node in w seconds after the cluster DNS was away for the time away, in seconds. A
+// question that was due meanwhile has failed. It is asked when a client asks again.
 func (m model) outage(away, w float64) float64 {
 	ask := func(q question) float64 { return q.steady() * (w + away*(1-math.Exp(-q.rate*w))) }
 	return m.sum(ask) + (m.cuts()+m.audits())*w
@@ -149,9 +149,9 @@ func (m model) audits() (rate float64) {
 	return min(rate, maxAudits)
 }
 
-// learned is what searchpath asks to learn its cuts again after a start, beyond the questions of cuts: a name below each cut for A and
-// for AAAA, since no denial is likely yet, and half a question for the cut on average. The first of these comes at once, while a
-// cut that is known is asked for after half of its time on average.
+// learned is what searchpath asks to learn its cuts again after a start, beyond the questions of cuts: a name below each cut for A
+// and for AAAA, since no denial is likely yet, and half a question for the cut on average. The first of these comes at once,
+// while a cut that is known is asked for after half of its time on average.
 func (m model) learned() float64 {
 	if !m.Searchpath || m.Outside == 0 {
 		return 0

@@ -80,7 +80,7 @@ func TestPlugins(t *testing.T) {
 		"the sum of a Zipf distribution's shares is one":          math.Abs(cumulate(usual.shares(50))[49]-1) < 1e-9,
 		"a cold cache asks no more than the pods in a second":     plain.start(1) <= plain.queries(),
 		"nodes that begin together ask more than one by one":      plain.demand(100).AtOnce > plain.demand(100).Sync,
-		"a rollout takes longer than the change of a ConfigMap":   plain.demand(100).Rollout < plain.demand(100).Sync,
+		"an update is less than all at once":                      plain.demand(100).Rollout < plain.demand(100).AtOnce,
 		"fifty times the nodes ask fifty times as much":           math.Abs(plain.demand(5000).Steady/plain.demand(100).Steady-50) < 1e-9,
 		"a question that is kept is asked for when its life ends": question{positive, 100}.kept(30) > 0,
 	} {
@@ -115,7 +115,9 @@ func TestJudge(t *testing.T) {
 func TestCorefile(t *testing.T) {
 	for _, p := range slices.Concat(rounds...) {
 		text := p.corefile()
-		for name, on := range map[string]bool{"\n    keep ": p.Keep, "\n    searchpath\n": p.Searchpath, "\n    hedge ": p.Hedge, "\n    forward ": !p.Hedge, "UPSTREAM": false} {
+		for name, on := range map[string]bool{
+			"\n    keep ": p.Keep, "\n    searchpath\n": p.Searchpath, "\n    hedge ": p.Hedge, "\n    forward ": !p.Hedge, "UPSTREAM": false,
+		} {
 			if strings.Contains(text, name) != on {
 				t.Errorf("plugins %s: %q is to be %t in\n%s", p, name, on, text)
 			}

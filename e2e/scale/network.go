@@ -67,11 +67,13 @@ func newCluster(h *harness.Host, m model, nodes int) *cluster {
 	c := &cluster{model: m, host: h, outside: netns.New(h, "cluster DNS")}
 	c.outside.Configure(h, "lo", []string{clusterIP + "/32"})
 	zone := harness.WriteFile(h, "zone", m.zone())
-	c.config = harness.WriteFile(h, "Corefile", fmt.Sprintf("cluster.local {\n    bind %s\n    file %s\n    prometheus 127.0.0.1:9153\n}\n", clusterIP, zone))
+	c.config = harness.WriteFile(h, "Corefile",
+		fmt.Sprintf("cluster.local {\n    bind %s\n    file %s\n    prometheus 127.0.0.1:9153\n}\n", clusterIP, zone))
 	config := harness.WriteFile(h, "Corefile", m.corefile())
 	for i := range nodes {
 		n := &node{Namespace: netns.New(h, fmt.Sprintf("node %d", i)), config: config}
-		netns.Join(h, c.outside, fmt.Sprintf("node%d", i), []string{fmt.Sprintf("10.1.%d.1/24", i)}, n.Namespace, []string{fmt.Sprintf("10.1.%d.2/24", i)})
+		netns.Join(h, c.outside, fmt.Sprintf("node%d", i), []string{fmt.Sprintf("10.1.%d.1/24", i)},
+			n.Namespace, []string{fmt.Sprintf("10.1.%d.2/24", i)})
 		n.Configure(h, "lo", []string{netip.PrefixFrom(serverAddr.Addr(), 32).String()})
 		c.nodes = append(c.nodes, n)
 	}
@@ -100,7 +102,9 @@ func ask(from *netns.Namespace, server netip.Addr) error {
 
 // start starts the cache and waits until it answers.
 func (n *node) start(h *harness.Host) {
-	n.cache = process.Start(h, n.Namespace, process.Command{Path: harness.NodeLocalDNS(h), Args: []string{"-quiet", "-conf", n.config}, Env: []string{"GOMAXPROCS=1"}})
+	n.cache = process.Start(h, n.Namespace, process.Command{
+		Path: harness.NodeLocalDNS(h), Args: []string{"-quiet", "-conf", n.config}, Env: []string{"GOMAXPROCS=1"},
+	})
 	harness.Until(h, time.Minute, "answer of "+n.Name, func() error { return ask(n.Namespace, serverAddr.Addr()) })
 }
 

@@ -57,10 +57,13 @@ func (r *results) tables() string {
 func (r *results) inputs() string {
 	b := &strings.Builder{}
 	fmt.Fprintf(b, "%s. A connection takes %.1f kB of the cluster DNS's memory.\n\n", r.Date, r.ConnectionBytes/1000)
-	fmt.Fprint(b, "| plugins | caches | queries/s of a node | answered on the node | µs of the cluster DNS for a question | connections of a node | lost | further attempts |\n|---|---|---|---|---|---|---|---|\n")
+	fmt.Fprintln(b, "| plugins | caches | queries/s of a node | answered on the node | µs of the cluster DNS for a question "+
+		"| connections of a node | lost | further attempts of hedge |")
+	fmt.Fprintln(b, "|---|---|---|---|---|---|---|---|")
 	for _, o := range r.Runs {
-		hits := 1 - o.Phases[0].Asked/o.Phases[0].Seconds/float64(o.Caches)/o.QueriesAnode
-		fmt.Fprintf(b, "| %s | %d | %.1f | %.1f %% | %.0f | %.2f | %d | %.0f |\n", o.plugins, o.Caches, o.QueriesAnode, 100*hits, o.CPU, o.Connections, o.Lost, o.Extra)
+		hits := 1 - o.Phases[0].Asked/o.Phases[0].Seconds/float64(o.Caches)/o.Queries
+		fmt.Fprintf(b, "| %s | %d | %.1f | %.1f %% | %.0f | %.1f | %d | %.0f |\n",
+			o.plugins, o.Caches, o.Queries, 100*hits, o.CPU, o.Connections, o.Lost, o.Extra)
 	}
 	return b.String() + "\n"
 }
@@ -71,7 +74,8 @@ func (r *results) confirmation() string {
 	fmt.Fprint(b, "| plugins | phase | s | asked | model | asked ÷ model |\n|---|---|---|---|---|---|\n")
 	for _, o := range r.Runs {
 		for _, p := range o.Phases {
-			fmt.Fprintf(b, "| %s | %s | %.0f | %.0f | %.0f | **%.2f** |\n", o.plugins, p.Name, p.Seconds, p.Asked, p.Predicted, p.Asked/p.Predicted)
+			fmt.Fprintf(b, "| %s | %s | %.0f | %.0f | %.0f | **%.2f** |\n",
+				o.plugins, p.Name, p.Seconds, p.Asked, p.Predicted, p.Asked/p.Predicted)
 		}
 	}
 	return b.String() + "\n"

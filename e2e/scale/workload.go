@@ -7,8 +7,8 @@ import (
 	"math"
 )
 
-// workload is what the pods of a node ask. It is the same on each node. A look-up of a Service is a question for A and one for AAAA.
-// A look-up of a name outside begins with three names of the search list, which the cluster DNS denies, each for A and AAAA. The
+// workload is what the pods of a node ask. It is the same on each node. A look-up of a Service is a question for A and one for
+// AAAA. A look-up of a name outside begins with three names of the search list, which the cluster DNS denies, each for A and AAAA. The
 // further names of the look-up do not belong to the cluster, and are left out: the node's nameservers answer them.
 type workload struct {
 	Lookups  float64 // of a node, a second
