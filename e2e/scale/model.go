@@ -14,6 +14,7 @@ const (
 	cutLife      = 4.0 // of a denial in searchpath, which does not use the last of the 5 s
 	auditAgain   = 600.0
 	maxAudits    = 1.0 // a second
+	auditBurst   = 4.0 // at once, after a start
 )
 
 // plugins are those that change what the cluster DNS is asked.
@@ -82,7 +83,8 @@ func erlang(n int, x float64) float64 {
 // keep answers until the end of the life, without prefetch: an answer that would have been renewed early lasts until its end.
 func (q question) kept(w float64) float64 {
 	_, prefetched := q.held()
-	return q.steady() * max(0, w-prefetched*(1-fresh)*q.class.life())
+	later := max(0, w-(1-fresh)*q.class.life())
+	return q.steady() * (prefetched*later + (1-prefetched)*w)
 }
 
 // steady is the rate at which a node asks the cluster DNS, a second.
@@ -151,10 +153,10 @@ func (m model) audits() (rate float64) {
 
 // learned is what searchpath asks to learn its cuts again after a start, beyond the questions of cuts: a name below each cut for A
 // and for AAAA, since no denial is likely yet, and half a question for the cut on average. The first of these comes at once,
-// while a cut that is known is asked for after half of its time on average.
+// while a cut that is known is asked for after half of its time on average. The first audits come at once, too.
 func (m model) learned() float64 {
 	if !m.Searchpath || m.Outside == 0 {
 		return 0
 	}
-	return 2.5 * float64(len(searched)*len(topLevel))
+	return 2.5*float64(len(searched)*len(topLevel)) + auditBurst
 }
