@@ -77,8 +77,8 @@ func kernelPolicy(t *testing.T, c *Cluster) {
 	allowed := &drill{cluster: c, loads: []*Load{denied}}
 	allowed.progress(t)
 	denied.Stop(t)
-	c.kernelAnswersTo(t, pod)
 	expect(t, "other pods while one is denied DNS", others.stop(t), 0)
+	c.kernelAnswersTo(t, pod)
 }
 
 // kernelUninstall deletes what kernelInstall applied.
@@ -132,7 +132,7 @@ func (c *Cluster) kernelAnswers(t *testing.T) {
 	}
 }
 
-// kernelAnswersTo has one client ask, until its node's cache has counted 100 more hits in the kernel.
+// kernelAnswersTo has one client ask, until its node's cache has counted 100 more hits in the kernel. Nobody else may ask meanwhile.
 func (c *Cluster) kernelAnswersTo(t *testing.T, p *Pod) {
 	t.Helper()
 	const hits = "coredns_packetcache_kernel_hits_total"
