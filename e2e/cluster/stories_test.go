@@ -2,7 +2,10 @@
 
 package cluster
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // A story is one thing that happens to a cluster, and what its pods see of it.
 type story struct {
@@ -54,10 +57,18 @@ var (
 		{"Helm", helm},
 		{"Migration", migration},
 	}
+	// inKernel follow on a cluster without a cache.
+	inKernel = []story{
+		{"KernelInstall", kernelInstall},
+		{"KernelKill", kernelKill},
+		{"KernelPolicy", kernelPolicy},
+		{"KernelUpdate", kernelUpdate},
+		{"KernelUninstall", kernelUninstall},
+	}
 )
 
 func TestIPTables(t *testing.T)          { tell(t, Mode{Proxy: "iptables"}, every) }
-func TestNFTables(t *testing.T)          { tell(t, Mode{Proxy: "nftables"}, network) }
+func TestNFTables(t *testing.T)          { tell(t, Mode{Proxy: "nftables"}, slices.Concat(network, inKernel)) }
 func TestIPTablesDualStack(t *testing.T) { tell(t, Mode{Proxy: "iptables", DualStack: true}, few) }
 func TestNFTablesDualStack(t *testing.T) { tell(t, Mode{Proxy: "nftables", DualStack: true}, few) }
 

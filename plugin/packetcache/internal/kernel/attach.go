@@ -127,9 +127,6 @@ func attachTo(l netlink.Link, program *ebpf.Program) (link.Link, error) {
 	return at, nil
 }
 
-// programName is the name of the program in the kernel.
-const programName = "nodelocaldns"
-
 // othersAt returns the names of the programs that see what comes in by an interface.
 func othersAt(l netlink.Link) (names []string, err error) {
 	at, err := link.QueryPrograms(link.QueryOptions{Target: l.Attrs().Index, Attach: ebpf.AttachTCXIngress})
@@ -137,8 +134,8 @@ func othersAt(l netlink.Link) (names []string, err error) {
 		return nil, fmt.Errorf("asking for the BPF programs there: %w", err)
 	}
 	for _, p := range at.Programs {
-		if name := nameOf(p.ID); name != programName { // another instance's may answer, too
-			names = append(names, "tcx "+name)
+		if !isClaimed(p.ID) { // another instance's may answer, too
+			names = append(names, "tcx "+nameOf(p.ID))
 		}
 	}
 	filters, err := netlink.FilterList(l, netlink.HANDLE_MIN_INGRESS)
@@ -155,7 +152,7 @@ func othersAt(l netlink.Link) (names []string, err error) {
 	return names, nil
 }
 
-// nameOf returns the name of a program.
+// nameOf returns the name of a program, or its ID if the process may not ask for the name.
 func nameOf(id ebpf.ProgramID) string {
 	p, err := ebpf.NewProgramFromID(id)
 	if err != nil {

@@ -31,6 +31,18 @@ func foreign(t *testing.T, name string) *ebpf.Program {
 	return p
 }
 
+// ofAnother is a program that another instance has claimed.
+func ofAnother(t *testing.T) *ebpf.Program {
+	t.Helper()
+	p := foreign(t, "nodelocaldns")
+	c, err := claimOf(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return p
+}
+
 // tcx attaches a program to an interface by tcx.
 func tcx(t *testing.T, p *ebpf.Program, l netlink.Link) {
 	t.Helper()
@@ -88,9 +100,11 @@ func TestAttach(t *testing.T) {
 		{name: "nobody else", attached: true, forced: true},
 		{name: "somebody's tcx", prepare: func(l netlink.Link) { tcx(t, foreign(t, "somebodys"), l) },
 			refused: "it has BPF programs of others: tcx somebodys", forced: true},
+		{name: "somebody's of the same name", prepare: func(l netlink.Link) { tcx(t, foreign(t, "nodelocaldns"), l) },
+			refused: "it has BPF programs of others: tcx nodelocaldns", forced: true},
 		{name: "somebody's tc", prepare: func(l netlink.Link) { clsact(t, foreign(t, "somebodys"), "from-container", l) },
 			refused: "it has BPF programs of others: tc from-container", forced: true},
-		{name: "another instance's", prepare: func(l netlink.Link) { tcx(t, foreign(t, programName), l) }, attached: true, forced: true},
+		{name: "another instance's", prepare: func(l netlink.Link) { tcx(t, ofAnother(t), l) }, attached: true, forced: true},
 		{name: "a small MTU", kind: "type veth peer name far%d", prepare: func(l netlink.Link) {
 			nettest.Command(t, "ip", "link", "set", l.Attrs().Name, "mtu", "600")
 		}, refused: "its MTU is 600, less than 640"},

@@ -35,6 +35,7 @@ type Program struct {
 	objects answerObjects
 	table   table
 	gate    gate
+	claim   *claim
 
 	mu      sync.Mutex
 	answers []uint64  // mapped: for each of serving, whether the program answers
@@ -110,6 +111,9 @@ func (p *Program) open(seed uint64, o Options) (err error) {
 	if err != nil {
 		return errors.Join(err, unmap(p.table.entries), unmap(p.answers))
 	}
+	if p.claim, err = claimOf(p.objects.Nodelocaldns); err != nil {
+		return errors.Join(err, unmap(p.table.entries), unmap(p.answers), unmap(admissions))
+	}
 	p.table.seed, p.table.hits, p.table.from = seed, o.Hits, make([]*store.Entry, len(p.table.entries))
 	p.gate.open(p, o, admissions)
 	return nil
@@ -155,7 +159,7 @@ func lengthOf[T any](n int) uintptr {
 
 // Close detaches the program, tells of its last answers and unloads it. A Server's methods may be called later; they do nothing then.
 func (p *Program) Close() error {
-	err := errors.Join(p.gate.close(), p.table.close(), p.objects.Close())
+	err := errors.Join(p.gate.close(), p.claim.Close(), p.table.close(), p.objects.Close())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
