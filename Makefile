@@ -115,7 +115,7 @@ cost: build
 	NODELOCALDNS_BIN=$(CURDIR)/$(BIN) go run ./e2e/bench cost
 
 # What 20 caches ask one cluster DNS, beside what a model says, and the model for 5,000 nodes; results in bin/scale. As root.
-# Some five minutes, 2 GB of memory.
+# Less than six minutes, 2 GB of memory.
 scale: build
 	NODELOCALDNS_BIN=$(CURDIR)/$(BIN) go run ./e2e/scale
 

@@ -21,7 +21,7 @@ import (
 
 // documents are the Markdown files for users, from the root of the repository.
 var documents = []string{"README.md", "README.zh-CN.md", "docs/operations.md", "docs/migration.md", "docs/design.md", "docs/plugins.md", "docs/process.md", "docs/manifests.md",
-	"docs/testing.md", "docs/performance.md", "docs/scale.md", "docs/alternatives.md", "docs/operations.zh-CN.md", "docs/install/kubeadm.md", "docs/install/k3s.md", "docs/install/rke2.md",
+	"docs/testing.md", "docs/conformance.md", "docs/performance.md", "docs/scale.md", "docs/alternatives.md", "docs/operations.zh-CN.md", "docs/install/kubeadm.md", "docs/install/k3s.md", "docs/install/rke2.md",
 	"docs/install/tke.md", "docs/install/eks.md", "docs/install/aks-gke.md",
 	"plugin/nodelocal/README.md", "plugin/packetcache/README.md", "plugin/searchpath/README.md", "plugin/fairshare/README.md",
 	"charts/nodelocaldns/README.md"}

@@ -4,9 +4,10 @@
 // the CoreDNS in go.mod, and makes a copy in the scratch directory, where the tests of CoreDNS's directory test/ are built with all
 // plugins of both. Each test runs in a process and a network namespace of its own, with each list of plugins:
 //
-//	go run ./e2e/coredns [-scratch DIR] [-doc FILE]
+//	go run ./e2e/coredns [-scratch DIR] [-doc FILE] [-run REGEXP]
 //
-// It needs root, and fails if a test fails that does not fail without the plugins of this repository, unless reasons.go says why.
+// It needs root. It fails if a test fails that does not fail without the plugins of this repository, if a test does not pass and
+// reasons.go has no reason, and if a reason is not needed.
 package main
 
 import (
