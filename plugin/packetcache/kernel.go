@@ -102,8 +102,8 @@ func (s *server) promote(e *store.Entry, o *origin) {
 	if k == nil || o.hits.Load() >= kernelHits || o.hits.Add(1) != kernelHits {
 		return
 	}
-	if now := udp.Clock(); e.Fresh(now) {
-		k.Put(e, now)
+	if e.Fresh(udp.Clock()) {
+		k.Put(e, udp.Clock)
 	}
 }
 

@@ -40,6 +40,16 @@ func (a *attachment) has(addr netip.Addr) bool {
 	return slices.Contains(a.addresses, addr)
 }
 
+// dead reports whether the interface has gone: the kernel detaches the program then.
+func (a *attachment) dead() bool {
+	if !a.attached() {
+		_, err := netlink.LinkByIndex(a.of.Attrs().Index)
+		return err != nil
+	}
+	info, err := a.link.Info()
+	return err != nil || info.TCX() == nil || info.TCX().Ifindex == 0
+}
+
 func (a *attachment) close() error {
 	if !a.attached() {
 		return nil
@@ -50,8 +60,16 @@ func (a *attachment) close() error {
 // minMTU is the least MTU of an interface at which every answer of the program fits into one packet.
 const minMTU = 48 + 12 + maxName + 4 + maxAnswer
 
-// reviewTime is how long what review has found holds.
-const reviewTime = time.Second
+const (
+	// reviewTime is how long what review has found holds.
+	reviewTime = time.Second
+	// refusedTime is how much longer it holds that the program must not be at an interface: attaching and detaching make the kernel wait,
+	// with a lock that all changes of the network need, and others may come and go.
+	refusedTime = 30 * time.Second
+)
+
+// errNotKnown says that the kernel could not be asked.
+var errNotKnown = errors.New("asking for the BPF programs there")
 
 // attach attaches the program to an interface, if the interface fits.
 func attach(program *ebpf.Program, ifindex uint32, force bool, logf func(string, ...any)) *attachment {
@@ -76,10 +94,13 @@ func (a *attachment) review(program *ebpf.Program, force bool, logf func(string,
 		return // it has gone
 	}
 	why := ""
-	if err = fits(l, force); err == nil && !a.attached() {
+	if err = fits(l, force); errors.Is(err, errNotKnown) && a.attached() {
+		return
+	} else if err == nil && !a.attached() {
 		a.link, err = attachTo(l, program)
 	}
 	if err != nil {
+		a.reviewed = a.reviewed.Add(refusedTime)
 		_ = a.close() // the program is detached in any case
 		a.link, why = nil, err.Error()
 	}
@@ -131,7 +152,7 @@ func attachTo(l netlink.Link, program *ebpf.Program) (link.Link, error) {
 func othersAt(l netlink.Link) (names []string, err error) {
 	at, err := link.QueryPrograms(link.QueryOptions{Target: l.Attrs().Index, Attach: ebpf.AttachTCXIngress})
 	if err != nil {
-		return nil, fmt.Errorf("asking for the BPF programs there: %w", err)
+		return nil, fmt.Errorf("%w: %w", errNotKnown, err)
 	}
 	for _, p := range at.Programs {
 		if !isClaimed(p.ID) { // another instance's may answer, too
@@ -140,7 +161,7 @@ func othersAt(l netlink.Link) (names []string, err error) {
 	}
 	filters, err := netlink.FilterList(l, netlink.HANDLE_MIN_INGRESS)
 	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return nil, fmt.Errorf("asking for the tc filters there: %w", err)
+		return nil, fmt.Errorf("%w (filters of tc): %w", errNotKnown, err)
 	}
 	for _, f := range filters {
 		name := f.Type()

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -140,6 +141,62 @@ func TestAttach(t *testing.T) {
 	}
 }
 
+// TestClaim has others take the name of a claim, and claim a program as another user.
+func TestClaim(t *testing.T) {
+	nettest.InNamespace(t)
+	const free = ebpf.ProgramID(1 << 30)
+	if isClaimed(free) {
+		t.Error("nobody claims it")
+	}
+	others := listenAs(t, 65534, free)
+	if isClaimed(free) {
+		t.Error("another user claims it")
+	}
+	if err := others.Close(); err != nil {
+		t.Error(err)
+	}
+	p := foreign(t, "any")
+	first, err := claimOf(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10000 { // more than connections can wait
+		if !isClaimed(first.id) {
+			t.Fatal("not claimed")
+		}
+	}
+	second, err := claimOf(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*claim{second, first} {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if isClaimed(first.id) {
+		t.Error("claimed after the end")
+	}
+}
+
+// listenAs takes the name of a claim as another user. The test's goroutine has a thread of its own, and only that one is of that user.
+func listenAs(t *testing.T, uid uintptr, id ebpf.ProgramID) *net.UnixListener {
+	t.Helper()
+	be := func(uid uintptr) {
+		const same = ^uintptr(0)
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, uid, same); errno != 0 {
+			t.Fatal(errno)
+		}
+	}
+	be(uid)
+	l, err := net.ListenUnix("unixpacket", claimed(id))
+	be(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 // TestReview has somebody else attach a program later, and detach it again.
 func TestReview(t *testing.T) {
 	nettest.InNamespace(t)
@@ -149,7 +206,7 @@ func TestReview(t *testing.T) {
 	logf := func(format string, args ...any) { log = append(log, fmt.Sprintf(format, args...)) }
 	a := attach(p.objects.Nodelocaldns, uint32(l.Attrs().Index), false, logf)
 	look := func() bool {
-		a.reviewed = time.Time{} // as if a second had passed
+		a.reviewed = time.Time{} // as if much time had passed
 		a.review(p.objects.Nodelocaldns, false, logf)
 		return a.attached()
 	}
@@ -200,13 +257,23 @@ func TestGate(t *testing.T) {
 		l := added(t, "pod index 4242 type veth peer name eth")
 		connect(t)
 		for range 2 {
-			g.admit(arrival{client4, 4242, index})
+			g.admit(timedArrival{arrival{client4, 4242, index}, clock()})
 		}
 		if n := attachedTo(t, l); n != 1 || !admitted(client4) || admitted(netip.MustParseAddr("10.244.1.3")) {
 			t.Errorf("%d programs attached, admitted %v", n, admitted(client4))
 		}
+		late := timedArrival{arrival{netip.MustParseAddr("10.244.1.3"), 4242, index}, clock() - uint64(time.Minute)}
+		if g.admit(late); admitted(late.client) {
+			t.Error("admitted, though the query came too long ago")
+		}
+		if g.links[4242].dead() {
+			t.Error("dead, though the interface is there")
+		}
 		if err := netlink.LinkDel(l); err != nil {
 			t.Fatal(err)
+		}
+		if !g.links[4242].dead() {
+			t.Error("not dead, though the interface has gone")
 		}
 		g.forget(4242)
 		if len(g.links) > 0 {

@@ -6,18 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"syscall"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // A claim tells other instances of this program, as in an update with surge, that a BPF program is one of ours: it is a name of an
-// abstract Unix socket in the network namespace of the interfaces. The name of the BPF program would say so, too, but the kernel
-// gives a program by its ID only to processes with CAP_SYS_ADMIN.
-type claim = net.UnixConn
+// abstract Unix socket in the network namespace of the interfaces, and the user of the process that listens there. The name of the BPF
+// program would say so, too, but the kernel gives a program by its ID only to processes with CAP_SYS_ADMIN.
+type claim struct {
+	id       ebpf.ProgramID
+	listener *net.UnixListener // nil: somebody else has the name, so other instances take the program for a foreign one
+}
 
 // claimed is the name of the claim of a BPF program.
 func claimed(id ebpf.ProgramID) *net.UnixAddr {
-	return &net.UnixAddr{Net: "unixgram", Name: fmt.Sprintf("@nodelocaldns-bpf-%d", id)}
+	return &net.UnixAddr{Net: "unixpacket", Name: fmt.Sprintf("@nodelocaldns-bpf-%d", id)}
 }
 
 // claimOf claims a program. The claim ends with Close, or with the process.
@@ -30,19 +36,58 @@ func claimOf(p *ebpf.Program) (*claim, error) {
 	if !ok {
 		return nil, errors.New("asking for the BPF program's ID: the kernel does not tell it")
 	}
-	c, err := net.ListenUnixgram("unixgram", claimed(id))
-	if err != nil {
+	c := &claim{id: id}
+	c.listener, err = net.ListenUnix("unixpacket", claimed(id))
+	if errors.Is(err, unix.EADDRINUSE) {
+		return c, nil
+	} else if err != nil {
 		return nil, fmt.Errorf("claiming the BPF program: %w", err)
 	}
+	go c.accept()
 	return c, nil
 }
 
-// isClaimed reports whether a program is of this process or of another instance.
+// accept closes what connects: a connection has said all that there is to say.
+func (c *claim) accept() {
+	for {
+		conn, err := c.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		} else if err == nil {
+			_ = conn.Close() // nothing was written
+		}
+	}
+}
+
+// Close gives the claim up.
+func (c *claim) Close() error {
+	if c.listener == nil {
+		return nil
+	}
+	return c.listener.Close()
+}
+
+// isClaimed reports whether a program is of another instance of this process's user.
 func isClaimed(id ebpf.ProgramID) bool {
-	c, err := net.DialUnix("unixgram", nil, claimed(id))
+	conn, err := net.DialUnix("unixpacket", nil, claimed(id))
 	if err != nil {
 		return false
 	}
-	c.Close()
-	return true
+	defer conn.Close()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	return user(raw) == os.Geteuid()
+}
+
+// user returns the effective user of the process that listens at the other end; -1: the kernel does not tell.
+func user(conn syscall.RawConn) int {
+	uid := -1
+	_ = conn.Control(func(fd uintptr) { // uid says whether it could be asked
+		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			uid = int(cred.Uid)
+		}
+	})
+	return uid
 }

@@ -24,7 +24,7 @@ func TestClients(t *testing.T) {
 	}
 	none := entryFor(t, nx, "none.example.org. 30 IN A 192.0.2.1")
 	none.Wire[3] |= dns.RcodeNameError
-	s.Put(none, 0)
+	s.Put(none, at(0))
 	other := netip.MustParseAddr("10.244.1.3")
 	// In place of the program's own, whose goroutine harvests at times of its own. The program counts in the places of that one.
 	c := newClients(p.objects.Clients, p.gate.clients.slots)

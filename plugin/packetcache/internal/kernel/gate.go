@@ -24,6 +24,8 @@ const (
 	round = time.Second
 	// maxAdmissions bounds the admissions of a round. Each takes some 30 µs, and a client can invent addresses.
 	maxAdmissions = 4096
+	// subscribed is the room for news of interfaces that wait, in octets: some 200 interfaces at a time come and go with it.
+	subscribed = 1 << 20
 	// maxInterfaces bounds the interfaces that have the program.
 	maxInterfaces = 1024
 )
@@ -36,7 +38,7 @@ type gate struct {
 	o     Options
 	seed  maphash.Seed
 	known [slots]atomic.Uint64 // a client and the second of its last admission
-	came  chan arrival
+	came  chan timedArrival
 	done  chan struct{}
 	ended sync.WaitGroup
 
@@ -52,21 +54,50 @@ type arrival struct {
 	server  uint16 // index
 }
 
-func (g *gate) open(p *Program, o Options, admissions []admission) {
-	g.p, g.o, g.seed, g.links = p, o, maphash.MakeSeed(), map[uint32]*attachment{}
-	g.came, g.done = make(chan arrival, queue), make(chan struct{})
-	g.clients = newClients(p.objects.Clients, admissions)
-	gone := make(chan netlink.LinkUpdate)
-	if err := netlink.LinkSubscribe(gone, g.done); err != nil {
-		o.Logf("Interfaces that have gone are not noticed: %v", err)
-		gone = nil
-	}
-	g.ended.Go(func() { g.run(gone) })
+// A timed arrival is an arrival with its time, in ns of CLOCK_MONOTONIC.
+type timedArrival struct {
+	arrival
+	at uint64
 }
 
-func (g *gate) run(gone <-chan netlink.LinkUpdate) {
+func (g *gate) open(p *Program, o Options, admissions []admission) {
+	g.p, g.o, g.seed, g.links = p, o, maphash.MakeSeed(), map[uint32]*attachment{}
+	g.came, g.done = make(chan timedArrival, queue), make(chan struct{})
+	g.clients = newClients(p.objects.Clients, admissions)
+	g.ended.Go(g.run)
+}
+
+// subscribe returns a channel of what happens to interfaces; nil: there is none. The channel is closed when the kernel has dropped
+// what did not fit into the socket. Interfaces that went unnoticed meanwhile are forgotten.
+func (g *gate) subscribe() <-chan netlink.LinkUpdate {
+	updates := make(chan netlink.LinkUpdate)
+	if err := netlink.LinkSubscribeWithOptions(updates, g.done, netlink.LinkSubscribeOptions{ReceiveBufferSize: subscribed}); err != nil {
+		g.o.Logf("Interfaces that have gone are not noticed: %v", err)
+		return nil
+	}
+	for ifindex, l := range g.links {
+		if l.dead() {
+			g.forget(ifindex)
+		}
+	}
+	return updates
+}
+
+// drain reads a subscription to its end, so that the goroutine of package netlink that writes to the channel ends.
+func drain(updates <-chan netlink.LinkUpdate) {
+	for range updates {
+	}
+}
+
+func (g *gate) run() {
 	tick := time.NewTicker(round)
 	defer tick.Stop()
+	gone := g.subscribe()
+	defer func() {
+		if gone != nil {
+			go drain(gone)
+		}
+	}()
 	came, budget := g.came, maxAdmissions
 	for {
 		select {
@@ -79,12 +110,15 @@ func (g *gate) run(gone <-chan netlink.LinkUpdate) {
 			}
 		case u, ok := <-gone:
 			if !ok {
-				gone = nil
+				gone = nil // until the next tick, so that not all time goes into subscribing
 			} else if u.Header.Type == unix.RTM_DELLINK {
 				g.forget(uint32(u.Index))
 			}
 		case <-tick.C:
 			g.harvest(clock())
+			if gone == nil {
+				gone = g.subscribe()
+			}
 			came, budget = g.came, maxAdmissions
 		}
 	}
@@ -123,7 +157,7 @@ func (s *Server) Came(client netip.Addr, ifindex uint32, now time.Duration) {
 		return
 	}
 	select {
-	case g.came <- a:
+	case g.came <- timedArrival{a, clock()}:
 		slot.Store(tag)
 	default:
 	}
@@ -133,25 +167,32 @@ func (s *Server) Came(client netip.Addr, ifindex uint32, now time.Duration) {
 const loopback = 1
 
 // admit makes the program answer a client. The host's own queries come in by lo, while the socket tells the interface that has
-// the address that was asked (net/ipv4/ip_sockglue.c, ipv4_pktinfo_prepare).
-func (g *gate) admit(a arrival) {
+// the address that was asked (net/ipv4/ip_sockglue.c, ipv4_pktinfo_prepare). The time that a client is admitted for begins with the
+// arrival, however long the arrival has waited: what the node's rules said then is what the admission stands for.
+func (g *gate) admit(a timedArrival) {
+	until := a.at + uint64(g.o.Admit)
+	if until <= clock() {
+		return
+	}
 	l := g.at(a.ifindex)
 	if l.has(g.p.addressOf(a.server)) {
-		g.admitAt(g.at(loopback), a.client, loopback, a.server)
+		host := a.arrival
+		host.ifindex = loopback
+		g.admitAt(g.at(loopback), host, until)
 	}
-	g.admitAt(l, a.client, a.ifindex, a.server)
+	g.admitAt(l, a.arrival, until)
 }
 
-func (g *gate) admitAt(l *attachment, client netip.Addr, ifindex uint32, server uint16) {
+func (g *gate) admitAt(l *attachment, a arrival, until uint64) {
 	if !l.attached() {
 		return
 	}
-	mac, ok := pathTo(client, g.p.addressOf(server), ifindex)
+	mac, ok := pathTo(a.client, g.p.addressOf(a.server), a.ifindex)
 	if !ok {
 		return
 	}
-	if err := g.clients.admit(client, ifindex, server, mac, clock()+uint64(g.o.Admit)); err != nil {
-		g.o.Logf("Not answered in the kernel: %s: %v", client, err)
+	if err := g.clients.admit(a.client, a.ifindex, a.server, mac, until); err != nil {
+		g.o.Logf("Not answered in the kernel: %s: %v", a.client, err)
 	}
 }
 

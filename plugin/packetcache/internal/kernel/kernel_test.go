@@ -97,7 +97,7 @@ func TestClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := entryFor(t, query, "www.example.org. 30 IN A 192.0.2.1")
-	s.Put(e, 0)
+	s.Put(e, at(0))
 	for range 3 {
 		if run(t, p, frame(client4, server4, query, complete)) == nil {
 			t.Error("not answered")
@@ -110,7 +110,7 @@ func TestClose(t *testing.T) {
 	if counted != 3 {
 		t.Errorf("counted %d of 3 answers", counted)
 	}
-	s.Put(e, 0)
+	s.Put(e, at(0))
 	s.Came(client4, 1, 0)
 	s.Stop()
 }

@@ -26,7 +26,7 @@ func known(t testing.TB, servers map[netip.Addr]*Server) []byte {
 		t.Fatal(err)
 	}
 	for _, s := range servers {
-		s.Put(entryFor(t, query, "www.example.org. 30 IN A 192.0.2.1"), 0)
+		s.Put(entryFor(t, query, "www.example.org. 30 IN A 192.0.2.1"), at(0))
 	}
 	return query
 }
@@ -192,13 +192,13 @@ func TestEnds(t *testing.T) {
 	if asked(server6, client6) || !asked(server4, client4) {
 		t.Error("answered after the end, or the end was that of both servers")
 	}
-	servers[server6].Put(entryFor(t, query, "www.example.org. 30 IN A 192.0.2.2"), 0)
+	servers[server6].Put(entryFor(t, query, "www.example.org. 30 IN A 192.0.2.2"), at(0))
 	if asked(server6, client6) {
 		t.Error("a late answer counts")
 	}
 	expired := entryFor(t, query, "www.example.org. 30 IN A 192.0.2.1")
 	expired.Expires = 1
-	servers[server4].Put(expired, 2)
+	servers[server4].Put(expired, at(2))
 	if asked(server4, client4) {
 		t.Error("gave an answer that has expired")
 	}
@@ -217,7 +217,7 @@ func TestPlaces(t *testing.T) {
 			continue
 		}
 		e.Expires = time.Hour + time.Duration(rng.IntN(1000))
-		servers[server4].Put(e, 0)
+		servers[server4].Put(e, at(0))
 		queries = append(queries, query)
 	}
 	answered := 0

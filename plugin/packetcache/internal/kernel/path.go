@@ -21,7 +21,7 @@ func pathTo(client, server netip.Addr, ifindex uint32) (mac uint64, ok bool) {
 		o.OifIndex = int(ifindex)
 	}
 	routes, err := netlink.RouteGetWithOptions(client.AsSlice(), o)
-	if err != nil || len(routes) == 0 || routes[0].LinkIndex != int(ifindex) || routes[0].Via != nil {
+	if err != nil || len(routes) == 0 || routes[0].LinkIndex != int(ifindex) || routes[0].Via != nil || routes[0].Encap != nil {
 		return 0, false
 	}
 	if ifindex == loopback {

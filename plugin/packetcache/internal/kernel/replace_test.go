@@ -25,13 +25,13 @@ func TestReplaced(t *testing.T) {
 	}
 	one := entryFor(t, query, `www.example.org. 30 IN TXT "`+string(bytes.Repeat([]byte{'1'}, 200))+`"`)
 	two := entryFor(t, query, `www.example.org. 30 IN TXT "`+string(bytes.Repeat([]byte{'2'}, 200))+`"`)
-	servers[server4].Put(one, 0)
+	servers[server4].Put(one, at(0))
 	var ended atomic.Bool
 	var writer sync.WaitGroup
 	writer.Go(func() {
 		for !ended.Load() {
-			servers[server4].Put(two, 0)
-			servers[server4].Put(one, 0)
+			servers[server4].Put(two, at(0))
+			servers[server4].Put(one, at(0))
 		}
 	})
 	f := frame(client4, server4, query, complete)

@@ -52,7 +52,9 @@ func (s *Server) Stop() {
 	}
 }
 
-// Put gives the program an answer until the answer expires. Now is the present time of the clock that the entry's times are of.
-func (s *Server) Put(e *store.Entry, now time.Duration) {
-	s.p.table.put(e, s.index, time.Duration(clock())-now)
+// Put gives the program an answer until the answer expires. Now is the clock that the entry's times are of. The program's clock is
+// read first: if this process stands still in between, the answer expires too early, and not too late.
+func (s *Server) Put(e *store.Entry, now func() time.Duration) {
+	monotonic := time.Duration(clock())
+	s.p.table.put(e, s.index, monotonic-now())
 }

@@ -75,7 +75,7 @@ func (t *table) put(e *store.Entry, server uint16, toClock time.Duration) {
 	place := t.place(&v, e)
 	old := t.from[place]
 	t.from[place] = e
-	if times := t.write(place, &v); times > 0 && old != nil {
+	if times := t.write(place, &v); times > 0 && old != nil && len(t.owed) < len(t.entries) { // else the harvest is late, and some hits are not counted
 		t.owed = append(t.owed, given{old, times})
 	}
 }
@@ -100,14 +100,22 @@ func (t *table) place(v *entry, e *store.Entry) int {
 	first := int(v.hash(t.seed)&uint64(len(t.entries)/ways-1)) * ways
 	best := first
 	for i := first; i < first+ways; i++ {
-		if f := t.from[i]; f == nil || t.entries[i].server == v.server && bytes.Equal(f.Key, e.Key) {
+		if f := t.from[i]; f != nil && t.entries[i].server == v.server && bytes.Equal(f.Key, e.Key) {
 			return i
 		}
-		if t.entries[i].expires < t.entries[best].expires {
+		if t.ends(i) < t.ends(best) {
 			best = i
 		}
 	}
 	return best
+}
+
+// ends returns when the answer at a place expires, in ns of CLOCK_MONOTONIC; 0: the place is free.
+func (t *table) ends(place int) uint64 {
+	if t.from[place] == nil {
+		return 0
+	}
+	return t.entries[place].expires
 }
 
 // write writes v at a place, and returns how often the program gave the answer that was there. The program does not use an entry
