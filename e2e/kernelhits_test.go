@@ -163,9 +163,8 @@ func TestKernelForgets(t *testing.T) {
 	noFailure(t, stop(t, loads))
 }
 
-// TestKernelAdmits denies a pod DNS by the host's firewall, as a NetworkPolicy does: the pod gets no answer of the kernel either, a
-// second (`admit`) after the rule. Another pod
-// is answered.
+// TestKernelAdmits denies a pod DNS by the host's firewall, as a NetworkPolicy does. A second (`admit`) after the rule the kernel answers
+// the pod no more. Another pod is answered all the time.
 func TestKernelAdmits(t *testing.T) {
 	lab.NeedsKernel(t, lab.HasTCX())
 	l := lab.New(t, lab.NFTables)

@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tools=(iptables-nft iptables-legacy nft conntrack ip ps setpriv promtool prometheus clang)
-packages=(iptables nftables conntrack iproute2 procps util-linux prometheus clang libbpf-dev)
+tools=(iptables-nft iptables-legacy nft conntrack ip ps setpriv promtool prometheus clang llvm-strip /usr/include/bpf/bpf_helpers.h)
+packages=(iptables nftables conntrack iproute2 procps util-linux prometheus clang llvm libbpf-dev)
 . hack/tools.sh
 
 if [[ $(id -u) == 0 ]]; then

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# For scripts that need tools of Debian's packages; they set the arrays tools and packages, and call install_tools.
+# For scripts that need tools of Debian's packages; they set the arrays tools and packages, and call install_tools. A tool is a
+# program, or the path of a file.
 
 missing() {
 	for tool in "${tools[@]}"; do
-		command -v "$tool" >/dev/null || echo "$tool"
+		command -v "$tool" >/dev/null || [[ -f $tool ]] || echo "$tool"
 	done
 }
 

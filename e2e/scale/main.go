@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command scale computes what the caches of many nodes ask the cluster DNS, and confirms it. It runs caches in network namespaces
-// of their own before one cluster DNS, with and without the plugins keep, searchpath and hedge, and counts what the cluster DNS is
-// asked: in the steady state, after a reload of all caches, in a restart of all caches, a tenth at a time, and over a restart of
-// the cluster DNS. It compares the counts with the model, and computes larger clusters from the model and from what a question
-// and a connection cost the cluster DNS. It prints its progress, writes results.json and results.md, and fails if the model is off
-// by more than a fifth. make scale runs it.
+// Command scale computes what the caches of many nodes ask the cluster DNS, by a model, and compares the model with caches that run.
+//
+// The caches run in network namespaces of their own before one cluster DNS, with and without the plugins keep, searchpath and hedge.
+// The command counts what the cluster DNS is asked in four phases: the steady state, a reload of all caches, a restart of all caches,
+// a tenth at a time, and a restart of the cluster DNS. It computes larger clusters from the model, and from what a question and a
+// connection cost the cluster DNS. It prints its progress, and writes results.json and results.md. It fails if the model is off by
+// more than a fifth. make scale runs it.
 //
 // scale -results FILE computes the tables again from a results.json.
 package main

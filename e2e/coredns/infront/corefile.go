@@ -22,10 +22,10 @@ const mark = "# with the plugins of nodelocaldns\n"
 // address with a port. A text that caddy cannot parse stays as it is, since a test wants to see it refused. So does one without
 // braces.
 //
-//   - All server blocks for DNS over UDP and TCP that have a plugin get packetcache, which decides itself where it is used, and an address.
-//   - A server block with forward gets keep, searchpath and fairshare. For keep there must be no plugin that answers each client
-//     differently (its README).
-//   - A forward without options of its own, to addresses that are asked in plain DNS, gets hedge for the same zone in front.
+//   - A server block for plain DNS that has a plugin gets packetcache and an address. packetcache itself decides where it is used.
+//   - A server block with forward gets searchpath, fairshare and keep. It gets no keep if a plugin answers each client differently
+//     (README of keep).
+//   - A forward without options, to addresses that are asked in plain DNS, gets hedge for the same zone in front.
 func Corefile(text string, port int) string {
 	blocks, err := caddyfile.Parse("Corefile", strings.NewReader(text), nil)
 	if err != nil || strings.HasPrefix(text, mark) {

@@ -13,9 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A claim tells other instances of this program, as in an update with surge, that a BPF program is one of ours: it is a name of an
-// abstract Unix socket in the network namespace of the interfaces, and the user of the process that listens there. The name of the BPF
-// program would say so, too, but the kernel gives a program by its ID only to processes with CAP_SYS_ADMIN.
+// A claim tells other instances of the cache that a BPF program is one of ours. Two instances run at a time in an update with surge. The
+// claim is an abstract Unix socket, in the network namespace of the interfaces. Its name has the ID of the program. The kernel tells
+// which user listens there, and the user must be the other instance's own.
+//
+// The name of the BPF program is no claim: the kernel tells that name only to processes with CAP_SYS_ADMIN.
 type claim struct {
 	id       ebpf.ProgramID
 	listener *net.UnixListener // nil: somebody else has the name, so other instances take the program for a foreign one

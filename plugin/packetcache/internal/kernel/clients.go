@@ -47,8 +47,8 @@ func newClients(m *ebpf.Map, slots []admission) clients {
 	return c
 }
 
-// admit has the program answer a client, from an Ethernet address, until a time of CLOCK_MONOTONIC, in ns. It does nothing if there is no room for a further
-// client: others make room when their time is over.
+// admit has the program answer a client, from an Ethernet address, until a time of CLOCK_MONOTONIC, in ns. If there is no room for a
+// further client, admit does nothing: a client whose time is over makes room.
 func (c *clients) admit(client netip.Addr, ifindex uint32, server uint16, mac, until uint64) error {
 	key := answerClient{Ip: wordsOf(client), Interface: ifindex, Server: uint32(server)}
 	if a, ok := c.of[key]; ok {

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,8 +23,6 @@ const (
 	round = time.Second
 	// maxAdmissions bounds the admissions of a round. Each takes some 30 µs, and a client can invent addresses.
 	maxAdmissions = 4096
-	// subscribed is the room for news of interfaces that wait, in octets: some 200 interfaces at a time come and go with it.
-	subscribed = 1 << 20
 	// maxInterfaces bounds the interfaces that have the program.
 	maxInterfaces = 1024
 )
@@ -67,37 +64,24 @@ func (g *gate) open(p *Program, o Options, admissions []admission) {
 	g.ended.Go(g.run)
 }
 
-// subscribe returns a channel of what happens to interfaces; nil: there is none. The channel is closed when the kernel has dropped
-// what did not fit into the socket. Interfaces that went unnoticed meanwhile are forgotten.
-func (g *gate) subscribe() <-chan netlink.LinkUpdate {
-	updates := make(chan netlink.LinkUpdate)
-	if err := netlink.LinkSubscribeWithOptions(updates, g.done, netlink.LinkSubscribeOptions{ReceiveBufferSize: subscribed}); err != nil {
-		g.o.Logf("Interfaces that have gone are not noticed: %v", err)
-		return nil
+// listen begins to receive the news of interfaces, and forgets interfaces that have gone unnoticed.
+func (g *gate) listen(news *linkNews) {
+	if !news.open(g.o.Logf) {
+		return
 	}
 	for ifindex, l := range g.links {
 		if l.dead() {
 			g.forget(ifindex)
 		}
 	}
-	return updates
-}
-
-// drain reads a subscription to its end, so that the goroutine of package netlink that writes to the channel ends.
-func drain(updates <-chan netlink.LinkUpdate) {
-	for range updates {
-	}
 }
 
 func (g *gate) run() {
 	tick := time.NewTicker(round)
 	defer tick.Stop()
-	gone := g.subscribe()
-	defer func() {
-		if gone != nil {
-			go drain(gone)
-		}
-	}()
+	var news linkNews
+	defer news.close()
+	g.listen(&news)
 	came, budget := g.came, maxAdmissions
 	for {
 		select {
@@ -108,16 +92,16 @@ func (g *gate) run() {
 			if budget--; budget == 0 {
 				came = nil // blocks for ever
 			}
-		case u, ok := <-gone:
+		case u, ok := <-news.updates:
 			if !ok {
-				gone = nil // until the next tick, so that not all time goes into subscribing
+				news.close() // until the next tick: to begin anew each time would take all of the goroutine's time
 			} else if u.Header.Type == unix.RTM_DELLINK {
 				g.forget(uint32(u.Index))
 			}
 		case <-tick.C:
 			g.harvest(clock())
-			if gone == nil {
-				gone = g.subscribe()
+			if news.updates == nil {
+				g.listen(&news)
 			}
 			came, budget = g.came, maxAdmissions
 		}
@@ -166,9 +150,11 @@ func (s *Server) Came(client netip.Addr, ifindex uint32, now time.Duration) {
 // loopback is the index of the interface lo (include/net/flow.h, LOOPBACK_IFINDEX).
 const loopback = 1
 
-// admit makes the program answer a client. The host's own queries come in by lo, while the socket tells the interface that has
-// the address that was asked (net/ipv4/ip_sockglue.c, ipv4_pktinfo_prepare). The time that a client is admitted for begins with the
-// arrival, however long the arrival has waited: what the node's rules said then is what the admission stands for.
+// admit makes the program answer a client. The time of an admission begins when the query came, and not when admit handles the arrival:
+// the admission stands for what the node's rules said at that moment.
+//
+// The host's own queries come in by lo. The socket names another interface for them: the one that has the address that was asked
+// (net/ipv4/ip_sockglue.c, ipv4_pktinfo_prepare).
 func (g *gate) admit(a timedArrival) {
 	until := a.at + uint64(g.o.Admit)
 	if until <= clock() {

@@ -12,9 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pathTo returns the Ethernet address to which the stack would send an answer of server to client. ok is false if the stack would send
-// the answer by another interface, or does not know the address. The program sends its answers back to where the query came from. So it
-// must answer only queries from there: else a host could read the answers to queries that it sends with the address of another host.
+// pathTo returns the Ethernet address to which the stack would send an answer of server to client by an interface. ok is false if the
+// stack would send the answer by another interface, or does not know the address.
+//
+// The program sends an answer back to where the query came from. If the program did not ask for this path, a host could send queries with
+// the address of another host, and read the answers.
 func pathTo(client, server netip.Addr, ifindex uint32) (mac uint64, ok bool) {
 	o := &netlink.RouteGetOptions{SrcAddr: server.AsSlice()}
 	if client.IsLinkLocalUnicast() {
