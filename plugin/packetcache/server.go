@@ -148,7 +148,7 @@ type server struct {
 	lease *udp.Lease
 	store *store.Store
 	ttl   time.Duration
-	ctx   context.Context // of every query
+	ctx   context.Context // of every query; a miss is counted before the plugins see it
 
 	useKernel bool
 	kernel    atomic.Pointer[kernel.Server] // nil: the BPF program does not answer at this address
@@ -162,7 +162,7 @@ type server struct {
 
 func newServer(s *dnsserver.Server, o options, l *udp.Lease) *server {
 	srv := &server{
-		dns: s, lease: l, store: store.New(o.Size), ttl: o.TTL, ctx: contextOf(s), places: places,
+		dns: s, lease: l, store: store.New(o.Size), ttl: o.TTL, ctx: busiest.Own(contextOf(s)), places: places,
 		useKernel: o.Kernel != kernelOff,
 		hits:      hitsTotal.WithLabelValues(s.Addr), kernelHits: kernelHitsTotal.WithLabelValues(s.Addr), misses: missesTotal.WithLabelValues(s.Addr), unsent: unsentTotal.WithLabelValues(s.Addr),
 		refused: map[shares.Verdict]prometheus.Counter{},
