@@ -62,6 +62,7 @@ type miss struct {
 
 // ask asks the plugins, and gives the place back.
 func (m *miss) ask() {
+	defer m.server.queries.Done()
 	client := shares.Client(m.sender.Addr())
 	defer m.server.places.Leave(client)
 	r := new(dns.Msg)

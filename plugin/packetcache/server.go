@@ -34,6 +34,9 @@ const maxPlaces = 2048
 // places are shared by all servers of the process, also by those of two configurations during a reload.
 var places = shares.New(maxPlaces, tellBusiest)
 
+// asking are the workers of the process.
+var asking = workers{work: make(chan func())}
+
 // listeners hold the open sockets of the process. A reload hands them from one configuration to the next.
 var listeners = udp.New(log.Warningf)
 
@@ -199,7 +202,8 @@ func (s *server) Miss(q *udp.Query, out []byte) (int, *store.Entry) {
 	s.misses.Inc()
 	addrs := capture.Writer{Local: s.lease.Addr(), Remote: net.UDPAddrFromAddrPort(q.Sender)}
 	m := &miss{Writer: addrs, server: s, sender: q.Sender, query: bytes.Clone(q.Packet), key: bytes.Clone(q.Key)}
-	s.queries.Go(m.ask)
+	s.queries.Add(1)
+	asking.run(m.ask)
 	return 0, nil
 }
 
