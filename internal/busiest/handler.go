@@ -24,15 +24,31 @@ func (c *Count) Handle(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (c
 	if ctx.Value(countedKey{}) != nil {
 		return ctx, w
 	}
-	q := Query{Client: shares.Client(shares.Address(w.RemoteAddr())), Miss: true}
-	var buf [256]byte
-	if len(r.Question) > 0 {
-		q.Name = wireName(buf[:], r.Question[0].Name)
-	}
+	client := shares.Client(shares.Address(w.RemoteAddr()))
+	c.Miss(client, NameOf(r))
+	return Own(ctx), &writer{w, c, client}
+}
+
+// Miss counts a query that goes to the plugins; NXDomain is called when it is answered so. name is as Query.Name.
+func (c *Count) Miss(client netip.Addr, name []byte) {
 	c.Begin(time.Now())
-	c.Add(q)
-	c.End()
-	return Own(ctx), &writer{w, c, q.Client}
+	defer c.End()
+	c.Add(Query{Client: client, Name: name, Miss: true})
+}
+
+// NXDomain counts that a query which Miss has counted was answered with NXDOMAIN.
+func (c *Count) NXDomain(client netip.Addr) {
+	c.Begin(time.Now())
+	defer c.End()
+	c.AddNXDomain(client)
+}
+
+// NameOf returns the name that r asks for, as Query.Name.
+func NameOf(r *dns.Msg) []byte {
+	if len(r.Question) == 0 {
+		return nil
+	}
+	return wireName(make([]byte, 256), r.Question[0].Name)
 }
 
 // wireName writes a name to buf, in wire format and lower case. It returns nil if name is none.
@@ -71,10 +87,7 @@ func (w *writer) Write(data []byte) (int, error) {
 }
 
 func (w *writer) saw(rcode int) {
-	if rcode != dns.RcodeNameError {
-		return
+	if rcode == dns.RcodeNameError {
+		w.count.NXDomain(w.client)
 	}
-	w.count.Begin(time.Now())
-	w.count.AddNXDomain(w.client)
-	w.count.End()
 }

@@ -62,14 +62,26 @@ type miss struct {
 
 // ask asks the plugins, and gives the place back.
 func (m *miss) ask() {
-	defer m.server.places.Leave(shares.Client(m.sender.Addr()))
+	defer m.server.queries.Done()
+	client := shares.Client(m.sender.Addr())
+	defer m.server.places.Leave(client)
 	r := new(dns.Msg)
-	if err := r.Unpack(m.query); err != nil {
+	err := r.Unpack(m.query)
+	busiest.Process.Miss(client, m.name(r))
+	if err != nil {
 		_ = m.WriteMsg(malformed(r)) // serveDNS ignores this error, too
 		return
 	}
 	m.request = r
 	m.server.dns.ServeDNS(context.WithValue(m.server.ctx, missKey{}, m), m, r)
+}
+
+// name returns the name that the query asks for, in wire format and lower case. r is the query.
+func (m *miss) name(r *dns.Msg) []byte {
+	if m.key != nil {
+		return wire.Name(m.key)
+	}
+	return busiest.NameOf(r)
 }
 
 // pass is called by the handler of each server block that a message passes, and returns the writer for the handlers behind it.
@@ -115,24 +127,35 @@ func (m *miss) WriteMsg(r *dns.Msg) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = m.Write(data)
-	return err
+	m.send(data)
+	return nil
 }
 
-// Write implements dns.ResponseWriter. It keeps the first answer. If the kernel refuses the answer, Write counts it and returns no
-// error, as with a packet that the network loses.
+// Write implements dns.ResponseWriter.
 func (m *miss) Write(data []byte) (int, error) {
-	if err := m.server.lease.Send(data, m.sender); err != nil {
-		m.server.unsent.Inc()
-	}
-	if b := m.block.Load(); !m.written && m.key != nil && b != nil && !m.unsafe.Load() {
-		m.keep(data, b)
-	}
-	m.written = true
+	m.send(bytes.Clone(data)) // the caller may use data again
 	return len(data), nil
 }
 
-// keep stores an answer that may be kept.
+// send sends an answer, and keeps the first one. If the kernel refuses the answer, send counts it, as with a packet that the network
+// loses.
+func (m *miss) send(data []byte) {
+	if err := m.server.lease.Send(data, m.sender); err != nil {
+		m.server.unsent.Inc()
+	}
+	if m.written {
+		return
+	}
+	m.written = true
+	if len(data) >= wire.HeaderLen && wire.Rcode(data) == dns.RcodeNameError {
+		busiest.Process.NXDomain(shares.Client(m.sender.Addr()))
+	}
+	if b := m.block.Load(); m.key != nil && b != nil && !m.unsafe.Load() {
+		m.keep(data, b)
+	}
+}
+
+// keep stores an answer that may be kept, and with it data.
 func (m *miss) keep(data []byte, b *blockInfo) {
 	a, ok := wire.ReadAnswer(data, m.key)
 	if !ok || b.rotates && a.Shuffled {
@@ -140,7 +163,7 @@ func (m *miss) keep(data []byte, b *blockInfo) {
 	}
 	now := udp.Clock()
 	m.server.store.Put(&store.Entry{
-		Key: m.key, Wire: bytes.Clone(data), TTLs: a.TTLs, Stored: now, Expires: now + min(a.TTL/4, m.server.ttl), Ends: now + a.TTL,
+		Key: m.key, Wire: data, TTLs: a.TTLs, Stored: now, Expires: now + min(a.TTL/4, m.server.ttl), Ends: now + a.TTL,
 		Value: &origin{query: len(m.query), size: m.size, block: b, server: m.server},
 	})
 }

@@ -34,6 +34,9 @@ const maxPlaces = 2048
 // places are shared by all servers of the process, also by those of two configurations during a reload.
 var places = shares.New(maxPlaces, tellBusiest)
 
+// asking are the workers of the process.
+var asking = workers{work: make(chan func())}
+
 // listeners hold the open sockets of the process. A reload hands them from one configuration to the next.
 var listeners = udp.New(log.Warningf)
 
@@ -148,7 +151,7 @@ type server struct {
 	lease *udp.Lease
 	store *store.Store
 	ttl   time.Duration
-	ctx   context.Context // of every query
+	ctx   context.Context // of every query; a miss is counted before the plugins see it
 
 	useKernel bool
 	kernel    atomic.Pointer[kernel.Server] // nil: the BPF program does not answer at this address
@@ -162,7 +165,7 @@ type server struct {
 
 func newServer(s *dnsserver.Server, o options, l *udp.Lease) *server {
 	srv := &server{
-		dns: s, lease: l, store: store.New(o.Size), ttl: o.TTL, ctx: contextOf(s), places: places,
+		dns: s, lease: l, store: store.New(o.Size), ttl: o.TTL, ctx: busiest.Own(contextOf(s)), places: places,
 		useKernel: o.Kernel != kernelOff,
 		hits:      hitsTotal.WithLabelValues(s.Addr), kernelHits: kernelHitsTotal.WithLabelValues(s.Addr), misses: missesTotal.WithLabelValues(s.Addr), unsent: unsentTotal.WithLabelValues(s.Addr),
 		refused: map[shares.Verdict]prometheus.Counter{},
@@ -199,7 +202,8 @@ func (s *server) Miss(q *udp.Query, out []byte) (int, *store.Entry) {
 	s.misses.Inc()
 	addrs := capture.Writer{Local: s.lease.Addr(), Remote: net.UDPAddrFromAddrPort(q.Sender)}
 	m := &miss{Writer: addrs, server: s, sender: q.Sender, query: bytes.Clone(q.Packet), key: bytes.Clone(q.Key)}
-	s.queries.Go(m.ask)
+	s.queries.Add(1)
+	asking.run(m.ask)
 	return 0, nil
 }
 

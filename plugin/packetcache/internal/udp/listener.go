@@ -8,13 +8,10 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"os"
 	"runtime"
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
 )
@@ -212,11 +209,7 @@ func (le *Lease) Close() {
 }
 
 // Send sends one packet to a Query's Sender. It does not wait for room.
-func (le *Lease) Send(data []byte, to netip.AddrPort) error {
-	return control(le.l.conn, func(fd int) error {
-		return os.NewSyscallError("sendto", unix.Sendto(fd, data, unix.MSG_DONTWAIT, sockaddr(to)))
-	})
-}
+func (le *Lease) Send(data []byte, to netip.AddrPort) error { return send(le.l.conn, data, to) }
 
 var start = time.Now()
 

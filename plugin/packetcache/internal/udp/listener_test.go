@@ -307,9 +307,30 @@ func TestZone(t *testing.T) {
 		binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&from.Port))[:], 53)
 		r.names[0] = from
 		sender := r.sender(0)
-		sa := sockaddr(sender).(*unix.SockaddrInet6)
+		var p packet
+		p.address(sender)
+		sa := p.to.(*unix.SockaddrInet6)
 		if sender.String() != want || sa.ZoneId != zone || sa.Addr != from.Addr || sa.Port != 53 {
 			t.Errorf("zone %d: %s, %+v", zone, sender, sa)
+		}
+	}
+}
+
+// TestSendAllocates has a socket send to either family: nothing is allocated.
+func TestSendAllocates(t *testing.T) {
+	for _, at := range []string{"127.0.0.1:0", "[::1]:0"} {
+		socket, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(at)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer socket.Close()
+		conn, err := socket.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, data := socket.LocalAddr().(*net.UDPAddr).AddrPort(), []byte("a packet")
+		if n := testing.AllocsPerRun(100, func() { err = send(conn, data, to) }); err != nil || n >= 1 {
+			t.Errorf("%s: %g allocations, %v", at, n, err)
 		}
 	}
 }

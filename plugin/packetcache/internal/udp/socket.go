@@ -3,12 +3,14 @@
 package udp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
 	"net/netip"
 	"os"
 	"strconv"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -73,13 +75,47 @@ func control(conn syscall.RawConn, f func(fd int) error) (err error) {
 	return errors.Join(closed, err)
 }
 
-// sockaddr returns the address of a Query's Sender as the kernel takes it.
-func sockaddr(a netip.AddrPort) unix.Sockaddr {
-	if a.Addr().Is4() {
-		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+// A packet is one that is sent without a batch. syscall.RawConn takes a function, and x/sys takes an address that an interface holds.
+// Both are parts of the packet, and packets are used again: to send one allocates nothing.
+type packet struct {
+	data []byte
+	to   unix.Sockaddr // to4 or to6
+	to4  unix.SockaddrInet4
+	to6  unix.SockaddrInet6
+	err  error
+	send func(fd uintptr)
+}
+
+var packets = sync.Pool{New: func() any {
+	p := new(packet)
+	p.send = func(fd uintptr) { p.err = unix.Sendto(int(fd), p.data, unix.MSG_DONTWAIT, p.to) }
+	return p
+}}
+
+// send sends one packet to a Query's Sender. It does not wait for room.
+func send(conn syscall.RawConn, data []byte, to netip.AddrPort) error {
+	p := packets.Get().(*packet)
+	defer packets.Put(p)
+	p.data = data
+	p.address(to)
+	closed := conn.Control(p.send)
+	p.data = nil
+	return cmp.Or(closed, os.NewSyscallError("sendto", p.err))
+}
+
+// address sets the packet's address to that of a Query's Sender.
+func (p *packet) address(to netip.AddrPort) {
+	if to.Addr().Is4() {
+		p.to4 = unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+		p.to = &p.to4
+		return
 	}
-	zone, _ := strconv.ParseUint(a.Addr().Zone(), 10, 32) // a number, by sender
-	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16(), ZoneId: uint32(zone)}
+	p.to6 = unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+	p.to = &p.to6
+	if zone := to.Addr().Zone(); zone != "" {
+		id, _ := strconv.ParseUint(zone, 10, 32) // a number, by sender
+		p.to6.ZoneId = uint32(id)
+	}
 }
 
 // The sockets with SO_REUSEPORT at one address are a group. The kernel gives a packet to one of them: by a hash, or by a
