@@ -31,7 +31,6 @@ var (
 )
 
 const (
-	soakRate     = 2000             // queries a second of all clients together
 	soakInterval = 5 * time.Second  // between two samples
 	soakEnd      = 16 * time.Second // from the last event to the end: some samples while nothing happens
 )
@@ -83,7 +82,7 @@ func newSoaking(t *testing.T) *soaking {
 		victim: &victim{scene: &scene{bystander: l.NewPod(t, "bystander", 100)}, replica: l.NewReplica(t)}}
 	s.cache = start(t, l, options{firewall: lab.IPTablesNFT, addrs: dual, base: string(corefiles.Kubernetes)})
 	s.begin, s.caches = time.Now(), []*cache{s.cache}
-	s.results = soak.Results{Date: s.begin.UTC().Format(time.DateOnly), Seed: *soakSeed, CPUs: runtime.NumCPU(), Rate: soakRate, Processes: []soak.Process{{}}}
+	s.results = soak.Results{Date: s.begin.UTC().Format(time.DateOnly), Seed: *soakSeed, CPUs: runtime.NumCPU(), Processes: []soak.Process{{}}}
 	s.ask()
 	progress(t, s.loads, 20)
 	return s
@@ -228,7 +227,7 @@ func (s *soaking) sample() {
 	last := len(s.caches) - 1
 	c := s.caches[last]
 	s.mu.Unlock()
-	sent := soak.Sent{At: s.now(), Queries: s.queries()}
+	sent := soak.Sent{At: s.now(), Queries: s.queries(), Waited: usage.Waiting().Seconds()}
 	needs := c.Needs(c.page)
 	used, err := usage.CPU(c.Pid())
 	s.mu.Lock()
@@ -259,7 +258,7 @@ func (s *soaking) finish() {
 				Error: fmt.Sprintf("%s: %s: %v", r.Probe, f.Name, f.Err)})
 		}
 	}
-	s.results.Sent = append(s.results.Sent, soak.Sent{At: s.now(), Queries: s.queries()})
+	s.results.Sent = append(s.results.Sent, soak.Sent{At: s.now(), Queries: s.queries(), Waited: usage.Waiting().Seconds()})
 }
 
 // publish writes the results, with -update also into the documentation, and judges them.

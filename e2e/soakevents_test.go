@@ -41,9 +41,10 @@ var soakEvents = []soakEvent{
 		flushOf(s.options.firewall).do(t, s.cache)
 	}},
 	{noClusterDNS("cluster DNS silent"), 3, func(s *soaking, t *testing.T) { s.trouble(s.misbehave(t, upstream.Silent, true)) }},
-	{soak.Kind{Name: "one of two pods of the cluster DNS silent", Group: groupUpstreams, Gap: gaps(0, 1, 0)}, 3, func(s *soaking, t *testing.T) {
-		s.trouble(s.misbehave(t, upstream.Silent, false))
-	}},
+	{soak.Kind{Name: "one of two pods of the cluster DNS silent", Group: groupUpstreams, Gap: gaps(0, 1, 0)}, 3,
+		func(s *soaking, t *testing.T) {
+			s.trouble(s.misbehave(t, upstream.Silent, false))
+		}},
 	{noClusterDNS("cluster DNS refuses"), 3, func(s *soaking, t *testing.T) { s.trouble(s.misbehave(t, upstream.Refusing, true)) }},
 	{noClusterDNS("cluster DNS is a black hole"), 3, func(s *soaking, t *testing.T) {
 		s.lab.LoseDNS(t, 1)
@@ -58,7 +59,8 @@ var soakEvents = []soakEvent{
 		s.lab.Slow.Delay(2 * time.Second)
 		s.trouble(func() { s.lab.Slow.Delay(0) })
 	}},
-	{soak.Kind{Name: "kill -9, and a start", Group: groupProcesses, Gap: gapsOf("kill -9")}, 1, func(s *soaking, t *testing.T) { s.host(t, "kill -9") }},
+	{soak.Kind{Name: "kill -9, and a start", Group: groupProcesses, Gap: gapsOf("kill -9")}, 1,
+		func(s *soaking, t *testing.T) { s.host(t, "kill -9") }},
 	{soak.Kind{Name: "SIGTERM, and a start", Group: groupProcesses}, 1, func(s *soaking, t *testing.T) { s.host(t, "SIGTERM") }},
 	{soak.Kind{Name: "update by a second instance", Group: groupProcesses}, 1, (*soaking).update},
 }

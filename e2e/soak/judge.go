@@ -109,14 +109,14 @@ func (r *Results) quiet(at float64) bool {
 // life is what a process had in its time.
 type life struct {
 	Process
-	first, last Sample // while nothing happened, and when the process was no longer new; all zero: there is no such moment
+	first, last Sample // the least of some while nothing happened, and when the process was no longer new; all zero: there are none
 	most        Sample // the most of each
 	tenMinutes  Sample // the first one ten minutes after its begin
 	cpu         float64
 }
 
 func (r *Results) lives() []life {
-	all := make([]life, len(r.Processes))
+	all, still := make([]life, len(r.Processes)), make([][]Sample, len(r.Processes))
 	for i, p := range r.Processes {
 		all[i].Process = p
 	}
@@ -130,11 +130,32 @@ func (r *Results) lives() []life {
 		if s.At-l.Begin < aftermath || !r.quiet(s.At) {
 			continue
 		}
-		if l.last = s; l.first.At == 0 {
-			l.first = s
-		}
+		still[s.Process] = append(still[s.Process], s)
+	}
+	for i, samples := range still {
+		n := min(few, len(samples))
+		all[i].first, all[i].last = least(samples[:n]), least(samples[len(samples)-n:])
 	}
 	return all
+}
+
+// few is how many samples are looked at for what a process had first and last. A question that waits for an answer in the moment of one
+// of them is no growth.
+const few = 3
+
+func least(samples []Sample) (l Sample) {
+	for i, s := range samples {
+		if i == 0 {
+			l = s
+		}
+		l.RSS, l.Goroutines, l.Files = min(l.RSS, s.RSS), min(l.Goroutines, s.Goroutines), min(l.Files, s.Files)
+	}
+	return l
+}
+
+// String says of the first one of several which one it is.
+func (f Failure) String() string {
+	return fmt.Sprintf("the first one after %.1f s: %s: %s", f.At, f.Class, f.Error)
 }
 
 // Faults returns what must not be; nil if all is well.
@@ -143,11 +164,11 @@ func (r *Results) Faults() error {
 	fault := func(format string, args ...any) { all = append(all, fmt.Errorf(format, args...)) }
 	tallies, idle := r.tally()
 	if len(idle) > 0 {
-		fault("%d queries were lost while nothing happened, the first one after %.1f s: %s: %s", len(idle), idle[0].At, idle[0].Class, idle[0].Error)
+		fault("%d queries were lost while nothing happened, %s%s", len(idle), idle[0], r.busy(idle[0]))
 	}
 	for _, t := range tallies {
 		if n := sum(t.Beyond); n > 0 {
-			fault("%s: %d queries were lost that it must not cost, the first one after %.1f s: %s: %s", t.Name, n, t.first.At, t.first.Class, t.first.Error)
+			fault("%s: %d queries were lost that it must not cost, %s%s", t.Name, n, t.first, r.busy(t.first))
 		}
 	}
 	var before Sample
@@ -169,6 +190,32 @@ func (r *Results) Faults() error {
 		fault("there is no sample, or no query")
 	}
 	return errors.Join(all...)
+}
+
+// busy says how busy the machine was within the five seconds before and after a query was sent; empty: not known.
+func (r *Results) busy(f Failure) string {
+	if _, most := r.waiting(f.At-patience, f.At+patience); most > 0 {
+		return fmt.Sprintf(" (tasks of the machine waited for a CPU %.0f %% of the time then)", 100*most)
+	}
+	return ""
+}
+
+// patience is for how long a client waits for an answer.
+const patience = 5.0
+
+// waiting is the share of the time in which tasks waited for a CPU, between two moments, and the greatest of an interval between samples
+// there. Both are zero if it is not known.
+func (r *Results) waiting(from, to float64) (share, most float64) {
+	var time, waited float64
+	for i := 1; i < len(r.Sent); i++ {
+		a, b := r.Sent[i-1], r.Sent[i]
+		if b.At < from || a.At > to || b.At <= a.At {
+			continue
+		}
+		time, waited = time+b.At-a.At, waited+b.Waited-a.Waited
+		most = max(most, min(1, (b.Waited-a.Waited)/(b.At-a.At)))
+	}
+	return waited / max(1, time), most
 }
 
 // queries is the number of all queries.

@@ -12,15 +12,19 @@ func (r *Results) Tables() string { return r.summary() + r.kindTable() + "\n" + 
 
 func (r *Results) summary() string {
 	_, idle := r.tally()
-	late := fmt.Sprintf("A client was %.1f s late with a query at most.", r.Stall)
+	share, most := r.waiting(0, r.Seconds)
+	late := fmt.Sprintf("Tasks of the machine waited for a CPU %.0f %% of the time, and up to %.0f %% in 5 s; a client was %.1f s late with a query at most.",
+		100*share, 100*most, r.Stall)
 	return fmt.Sprintf("%s, seed %d, %d CPUs: %s queries in %.0f minutes, %.0f a second, and %d events. Lost while nothing happened: **%s**. %s\n\n",
-		r.Date, r.Seed, r.CPUs, thousands(r.queries()), r.Seconds/60, float64(r.queries())/max(1, r.Seconds), len(r.Events), thousands(len(idle)), late)
+		r.Date, r.Seed, r.CPUs, thousands(r.queries()), r.Seconds/60, float64(r.queries())/max(1, r.Seconds), len(r.Events),
+		thousands(len(idle)), late)
 }
 
 // kindTable says what each kind of event has cost.
 func (r *Results) kindTable() string {
 	b := &strings.Builder{}
-	b.WriteString("| event | times | may cost | lost: known names | new names | over TCP | of these answered, as with SERVFAIL | last loss after |\n|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| event | times | may cost | lost: known names | new names | over TCP | of these answered, as with SERVFAIL | last loss after |\n" +
+		"|---|---|---|---|---|---|---|---|\n")
 	tallies, _ := r.tally()
 	for _, t := range tallies {
 		if t.Times == 0 {

@@ -56,10 +56,12 @@ type Sample struct {
 	CPU        float64 // seconds since the start of the process
 }
 
-// Sent is how many queries had ended at a moment, answered or not.
+// Sent is how many queries had ended at a moment, answered or not, and for how many seconds since the machine's start tasks had waited for
+// a CPU.
 type Sent struct {
 	At      float64
 	Queries int
+	Waited  float64
 }
 
 // Failure is a query without a good answer.
@@ -75,7 +77,6 @@ type Results struct {
 	Date      string
 	Seed      uint64
 	CPUs      int
-	Rate      int     // queries a second that the clients are to send
 	Seconds   float64 // from the begin to the end
 	Stall     float64 // the longest time by which a client was too late with a query
 	Kinds     []Kind
