@@ -21,7 +21,7 @@ BUILD_IMAGE := go run -C hack/image . -debs debian.lock -cache $(CURDIR)/bin/cac
 CONTENT     := -arch $(ARCH) -file $(CURDIR)/$(BIN)$(OF_ARCH)=/nodelocaldns -link /nodelocaldns=/node-cache
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: build generate test e2e conformance conformance-coredns e2e-vm torture lint size image image-binary image-lock rootfs release release-test fuzz run cost scale bench clean
+.PHONY: build generate test e2e conformance conformance-coredns e2e-vm torture soak lint size image image-binary image-lock rootfs release release-test fuzz run cost scale bench clean
 
 # -mod=mod lets a line added to plugin.cfg bring its modules along.
 build: generate
@@ -51,6 +51,11 @@ e2e-vm:
 # Pods, upstreams and the host at their worst, drawn from SEED for MINUTES, 10 if not set; ROUND is a single one. As root, on Debian.
 torture:
 	hack/torture.sh
+
+# 2,000 queries a second for MINUTES, 60 if not set, with reloads, kills, updates and trouble of the cluster DNS, drawn from SEED. Results in
+# bin/soak, with DOCS=1 also in docs/testing.md and docs/soak.svg. As root, on Debian.
+soak:
+	hack/soak.sh
 
 # CoreDNS's own tests with our plugins, and the EDNS questions to stock CoreDNS and to us, into docs/conformance.md. As root.
 conformance-coredns: build

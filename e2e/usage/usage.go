@@ -94,6 +94,20 @@ func Named(prefix string) (schedstats []string) {
 	return schedstats
 }
 
+// Waiting is the time since the machine's start in which some task waited for a CPU (Documentation/accounting/psi.rst). It is zero on a
+// kernel that does not count it.
+func Waiting() time.Duration {
+	text, _ := os.ReadFile("/proc/pressure/cpu") // missing without CONFIG_PSI
+	return parsePressure(string(text))
+}
+
+func parsePressure(text string) time.Duration {
+	some, _, _ := strings.Cut(text, "\n")
+	_, total, _ := strings.Cut(some, "total=")
+	us, _ := strconv.ParseInt(total, 10, 64) // empty without the file
+	return time.Duration(us) * time.Microsecond
+}
+
 // glob is filepath.Glob for patterns that are well-formed.
 func glob(pattern string) []string {
 	paths, err := filepath.Glob(pattern)

@@ -114,3 +114,14 @@ func TestNamed(t *testing.T) {
 		t.Errorf("%q has %s", got, self)
 	}
 }
+
+func TestParsePressure(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"": 0,
+		"some avg10=97.03 avg60=94.87 avg300=79.38 total=1500000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n": 1500 * time.Millisecond,
+	} {
+		if got := parsePressure(text); got != want {
+			t.Errorf("%q: got %s, want %s", text, got, want)
+		}
+	}
+}

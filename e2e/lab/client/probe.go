@@ -35,6 +35,7 @@ type Probe struct {
 	Interval  time.Duration                 // 0: 50 ms
 	Timeout   time.Duration                 // 0: 2 s
 	Name      func(i int) string            // nil: unique names that exist
+	Type      uint16                        // 0: A
 	Check     func(*dns.Msg) error          // nil: the answer has data
 	Stub      *dns.ClientConfig             // if set: look names up as a C library does, instead of asking Target
 	Also      func(i int, answer time.Time) // called with the number of each query that is answered, if set
@@ -86,6 +87,9 @@ func (p Probe) Start(t testing.TB) *Load {
 	}
 	if p.Name == nil {
 		p.Name = Unique("probe")
+	}
+	if p.Type == 0 {
+		p.Type = dns.TypeA
 	}
 	if p.Check == nil {
 		p.Check = resolved
@@ -175,7 +179,7 @@ func (l *Load) try(i int, name string) error {
 
 func (l *Load) ask(i int, name string) (*dns.Msg, error) {
 	q := Query{
-		Server: Port53(l.Target), TCP: l.TCP, Name: name, Type: dns.TypeA, Timeout: l.Timeout,
+		Server: Port53(l.Target), TCP: l.TCP, Name: name, Type: l.Type, Timeout: l.Timeout,
 	}
 	if l.Socket == Fresh {
 		return Ask(l.From, q)
