@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,7 +25,7 @@ import (
 
 // What make soak says.
 var (
-	soakTime    = flag.Duration("soak.time", 0, "how long TestSoak goes on; 0: each event once")
+	soakTime    = flag.Duration("soak.time", 0, "how long TestSoak goes on; 0: one event of each group")
 	soakSeed    = flag.Uint64("soak.seed", 1, "what TestSoak draws from")
 	soakOut     = flag.String("soak.out", "", "`DIRECTORY` for the results of TestSoak; empty: none")
 	soakResults = flag.String("soak.results", "", "results.json of another run that TestSoak judges and shows, in the place of a run")
@@ -40,7 +41,7 @@ type soaking struct {
 	*victim
 	t       *testing.T // of the whole soak: an event has one of its own
 	draw    *rand.Rand
-	once    bool // each event, and for a shorter time
+	once    bool // one event of each group, and for a shorter time
 	begin   time.Time
 	reloads int
 	loads   []*client.Load
@@ -170,10 +171,14 @@ func (s *soaking) run() {
 
 // deck is the indices of the events, shuffled.
 func (s *soaking) deck() (deck []int) {
+	groups := map[string]bool{}
 	for i, e := range soakEvents {
-		for range map[bool]int{true: 1, false: e.often}[s.once] {
-			deck = append(deck, i)
+		often := e.often
+		if s.once {
+			often = map[bool]int{false: 1}[groups[e.Group]]
+			groups[e.Group] = true
 		}
+		deck = append(deck, slices.Repeat([]int{i}, often)...)
 	}
 	s.draw.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 	return deck
