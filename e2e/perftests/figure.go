@@ -21,7 +21,8 @@ type figure struct {
 	Sent        int     `json:"sent"`
 	Answered    int     `json:"answered"`
 	Lost        int     `json:"lost"`
-	Failed      int     `json:"failed"` // answered neither NOERROR nor NXDOMAIN
+	Failed      int     `json:"failed"`   // answered neither NOERROR nor NXDOMAIN
+	Bypassed    int     `json:"bypassed"` // answered by another server than that of the arrangement
 	Rate        float64 `json:"queries_per_second"`
 	Mean        float64 `json:"mean_us"`
 	P50         float64 `json:"p50_us,omitempty"` // not of a measurement with as many queries as possible
@@ -32,8 +33,8 @@ type figure struct {
 }
 
 func (f figure) String() string {
-	return fmt.Sprintf("%-12s %7.0f/s, mean %5.0f p50 %5.0f p99 %6.0f µs, %d lost, %d failed, cluster DNS asked %.0f and busy %.1f %%",
-		f.Arrangement, f.Rate, f.Mean, f.P50, f.P99, f.Lost, f.Failed, f.Asked, 100*f.ClusterDNS)
+	return fmt.Sprintf("%-12s %7.0f/s, mean %5.0f p50 %5.0f p99 %6.0f µs, %d lost, %d failed, %d bypassed, cluster DNS asked %.0f and busy %.1f %%",
+		f.Arrangement, f.Rate, f.Mean, f.P50, f.P99, f.Lost, f.Failed, f.Bypassed, f.Asked, 100*f.ClusterDNS)
 }
 
 // measure has dnsperf ask the ClusterIP of kube-dns. At a given rate dnsperf prints the latency of each answer. With as many queries as
@@ -46,7 +47,8 @@ func (a *arrangement) measure(m measurement, seconds int) figure {
 	if m.rate > 0 {
 		options = append(options, "-Q", strconv.Itoa(m.rate), "-v")
 	}
-	asked, dnsCPU, cacheCPU := a.requests(false), a.clusterDNS.CPU(a.host), a.cacheCPU()
+	served, asked := a.requests(a.cache != nil), a.requests(false)
+	dnsCPU, cacheCPU := a.clusterDNS.CPU(a.host), a.cacheCPU()
 	r := dnsperf.Run(a.host, a.lab.Pod, lab.ClusterIP, lines(m.queries), options...)
 	share := func(d time.Duration) float64 { return d.Seconds() / float64(seconds) }
 	f := figure{
@@ -55,6 +57,7 @@ func (a *arrangement) measure(m measurement, seconds int) figure {
 		Rate: r.Rate, Mean: micros(r.Mean),
 		Asked: a.requests(false) - asked, ClusterDNS: share(a.clusterDNS.CPU(a.host) - dnsCPU), Cache: share(a.cacheCPU() - cacheCPU),
 	}
+	f.Bypassed = max(0, r.Answered-int(a.requests(a.cache != nil)-served))
 	f.P50, f.P99 = quantiles(r.Latencies)
 	return f
 }

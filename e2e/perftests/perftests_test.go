@@ -57,14 +57,15 @@ func example() *results {
 	return &results{Seconds: 15, Machine: usage.Machine{CPU: "A"}, Figures: []figure{
 		{Set: guides, Arrangement: alone, Sent: 1000, Answered: 1000, Rate: 20000.4, Mean: 4800, Asked: 1000, ClusterDNS: 0.9},
 		{Set: guides, Arrangement: ours, Sent: 5000, Answered: 4999, Lost: 1, Rate: 100000, Mean: 900, Asked: 24, ClusterDNS: 0.001},
-		{Set: allQueries, MaxRate: 500, Arrangement: ours, Sent: 2000, Answered: 2000, Rate: 500, Mean: 51, P50: 48, P99: 97.4, Asked: 7, ClusterDNS: 0.002},
+		{Set: allQueries, MaxRate: 500, Arrangement: ours, Sent: 2000, Answered: 2000, Bypassed: 3, Rate: 500, Mean: 51, P50: 48, P99: 97.4, Asked: 7, ClusterDNS: 0.002},
 	}}
 }
 
 func TestTables(t *testing.T) {
 	got := example().tables()
 	for _, want := range []string{
-		"Of 8000 queries not all were answered (0 a second is as many as possible): 12 Services at 0 a second, nodelocaldns: 1 lost, 0 failed.\n",
+		"Of 8000 queries not all were answered well: 12 Services, as many as possible, behind nodelocaldns: 1 lost, 0 failed, 0 answered by the cluster DNS; " +
+			"all-queries, 500/s, behind nodelocaldns: 0 lost, 0 failed, 3 answered by the cluster DNS.\n",
 		"| queries | a second | cluster DNS alone | behind stock CoreDNS | behind nodelocaldns |\n|---|---|---|---|---|\n",
 		"| 12 Services | as many as possible | 20000, 4800 µs | | 100000, 900 µs |\n",
 		"| all-queries | 500 | | | 51, 48, 97 |\n",
