@@ -21,7 +21,7 @@ BUILD_IMAGE := go run -C hack/image . -debs debian.lock -cache $(CURDIR)/bin/cac
 CONTENT     := -arch $(ARCH) -file $(CURDIR)/$(BIN)$(OF_ARCH)=/nodelocaldns -link /nodelocaldns=/node-cache
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
-.PHONY: build generate test e2e conformance conformance-coredns e2e-vm torture soak lint size image image-binary image-lock rootfs release release-test fuzz run cost scale bench clean
+.PHONY: build generate test e2e conformance conformance-coredns e2e-vm torture soak lint size image image-binary image-lock rootfs release release-test fuzz run cost scale loads bench clean
 
 # -mod=mod lets a line added to plugin.cfg bring its modules along.
 build: generate
@@ -123,6 +123,11 @@ cost: build
 # Less than six minutes, 2 GB of memory.
 scale: build
 	NODELOCALDNS_BIN=$(CURDIR)/$(BIN) go run ./e2e/scale
+
+# What the DNS tests of kubernetes/perf-tests ask, of a cluster DNS alone and behind a cache; results in bin/loads. As root, on Debian.
+# 19 minutes.
+loads:
+	hack/loads.sh
 
 # What a query costs here and in other DNS caches, which it installs; results in bin/bench. As root, on Debian.
 bench:

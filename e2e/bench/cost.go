@@ -25,7 +25,7 @@ func cost(args []string) error {
 	loadTime := flags.Duration("load", 15*time.Second, "`TIME` to ask")
 	rate := flags.Int("rate", 2000, "`QUERIES` a second")
 	_ = flags.Parse(args) // exits
-	return withHost(func(h *harness.Host) {
+	return harness.With(func(h *harness.Host) {
 		for _, firewall := range lab.Backends {
 			fmt.Printf("\nfirewall %s\n", firewall)
 			starts(h, firewall)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/usage"
 )
 
 // modes are what this program does beside the comparison. All but cost and traffic are processes of a measurement.
@@ -81,29 +82,17 @@ func compare() error {
 	if err != nil {
 		return err
 	}
-	before := readTicks()
-	err = withHost(func(h *harness.Host) {
-		c.Machine = describeMachine()
+	before := usage.ReadTicks()
+	err = harness.With(func(h *harness.Host) {
+		c.Machine = usage.DescribeMachine()
 		c.Servers = describeServers(h, c.servers)
 		c.run()
 	})
-	c.Machine.Stolen, c.Machine.Others = interference(before, readTicks())
+	c.Machine.Stolen, c.Machine.Others = usage.Interference(before, usage.ReadTicks())
 	if err != nil {
 		return err
 	}
 	return c.write(out)
-}
-
-// withHost runs a function that needs a host. When withHost returns, the processes and namespaces of the host have ended.
-func withHost(f func(h *harness.Host)) error {
-	remove, err := harness.Setup()
-	if err != nil {
-		return err
-	}
-	defer remove()
-	h := &harness.Host{}
-	defer h.End()
-	return h.Do(func() { f(h) })
 }
 
 func (c *comparison) has(load string) bool {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -18,9 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/bench/loads"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/dnsperf"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
-	"github.com/nodelocaldns/nodelocaldns/e2e/usage"
 )
 
 const (
@@ -61,7 +60,7 @@ var measurements = []measurement{
 	{name: "hits-same-core-1", load: "hits", task: task{InFlight: 1}, sameCore: true},
 	{name: "hits-1000", load: "hits", task: task{Rate: 1000, Spin: true}, paced: true},
 	{name: "hits-5000", load: "hits", task: task{Rate: 5000, Spin: true}, paced: true},
-	{name: dnsperf, load: dnsperf, dnsperf: []string{"-c", "1", "-q", strconv.Itoa(batchSize)}},
+	{name: byDNSPerf, load: byDNSPerf, dnsperf: []string{"-c", "1", "-q", strconv.Itoa(batchSize)}},
 	{name: "tcp", load: "tcp", dnsperf: []string{"-m", "tcp", "-c", strconv.Itoa(connections), "-q", strconv.Itoa(connections)}},
 	{name: "zipf", load: "zipf", task: task{InFlight: batchSize}},
 	{name: "half", load: "half", task: task{InFlight: missesInFlight}},
@@ -71,8 +70,8 @@ var measurements = []measurement{
 
 // The names of two loads.
 const (
-	dnsperf = "dnsperf"
-	memory  = "memory"
+	byDNSPerf = "dnsperf"
+	memory    = "memory"
 )
 
 func loadNames() (names []string) {
@@ -86,7 +85,7 @@ func loadNames() (names []string) {
 
 // applies reports whether the server can do the measurement. The bare loop has no TCP, and its misses ask no upstream server.
 func (m measurement) applies(s server) bool {
-	return !s.hitsOnly || m.load == "hits" || m.load == "zipf" || m.load == dnsperf
+	return !s.hitsOnly || m.load == "hits" || m.load == "zipf" || m.load == byDNSPerf
 }
 
 // run has the client ask, from its own core or from the server's.
@@ -95,7 +94,7 @@ func (m measurement) run(c *contestant, d time.Duration) sample {
 	if m.sameCore {
 		core = c.serverCore
 	}
-	must(c.Host, pin(c.pod, core))
+	c.pod.Pin(c.Host, core)
 	if m.paced {
 		d *= 4
 		defer c.keepAwake()()
@@ -126,7 +125,7 @@ func (m measurement) run(c *contestant, d time.Duration) sample {
 // is called. A core that idles may sleep deeply, and a virtual one is given away. The less a server does, the longer it would
 // wait for its core, and the tail of its latency would be the hypervisor's.
 func (c *contestant) keepAwake() (stop func()) {
-	must(c.Host, pin(c.node, c.serverCore))
+	c.node.Pin(c.Host, c.serverCore)
 	p := process.Start(c.Host, c.node, process.Command{Path: self(c.Host), Args: []string{"awake"}})
 	return func() {
 		p.Signal(c.Host, syscall.SIGKILL)
@@ -186,30 +185,17 @@ func mb(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 
 func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) }
 
-// dnsperfPage matches the statistics that dnsperf prints at its end.
-var dnsperfPage = regexp.MustCompile(`(?s)Queries sent:\s*(\d+).*Queries completed:\s*(\d+).*Queries lost:\s*(\d+).*Queries per second:\s*([0-9.]+)`)
-
-// dnsperf runs the program of that name in the pod, with one thread. Its sample has no latencies.
-func (c *contestant) dnsperf(queries []loads.Query, options ...string) (s sample) {
+// dnsperf runs the program of that name in the pod. Its sample has no latencies.
+func (c *contestant) dnsperf(queries []loads.Query, options ...string) sample {
 	var names strings.Builder
 	for _, q := range queries {
 		names.WriteString(q.Text + "\n")
 	}
-	args := append([]string{
-		"-d", harness.WriteFile(c.Host, "names", names.String()), "-s", serverAddr.Addr().String(), "-T", "1", "-t", seconds(timeout),
-	}, options...)
-	before, err := usage.CPU(c.process.Pid())
-	must(c.Host, err)
-	out, err := c.pod.Output("", harness.Which(c.Host, dnsperf), args...)
-	match := dnsperfPage.FindStringSubmatch(out)
-	if err != nil || match == nil {
-		c.Fatalf("dnsperf: %v: %s", err, out)
+	before := c.process.CPU(c.Host)
+	r := dnsperf.Run(c.Host, c.pod, serverAddr.Addr(), names.String(), append([]string{"-t", seconds(timeout)}, options...)...)
+	used := c.process.CPU(c.Host) - before
+	return sample{
+		Sent: r.Sent, Answered: r.Answered, Lost: r.Lost, Rate: r.Rate, Asked: r.Sent,
+		ServerCPU: micros(used) / math.Max(float64(r.Answered), 1),
 	}
-	after, err := usage.CPU(c.process.Pid())
-	must(c.Host, err)
-	_, err = fmt.Sscan(strings.Join(match[1:], " "), &s.Sent, &s.Answered, &s.Lost, &s.Rate)
-	must(c.Host, err)
-	s.Asked = s.Sent
-	s.ServerCPU = micros(after-before) / math.Max(float64(s.Answered), 1)
-	return s
 }

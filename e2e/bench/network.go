@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -36,16 +35,16 @@ type network struct {
 // gives itself its address.
 func newNetwork(h *harness.Host, ownAddress bool) *network {
 	n := &network{pod: netns.New(h, "pod"), node: netns.New(h, "node"), outside: netns.New(h, "outside")}
-	must(h, n.chooseCores())
+	n.clientCore, n.serverCore = netns.Cores(h)
 	connect(h, n.node, podLink, nodeIP, n.pod, "10.244.1.2")
 	connect(h, n.node, "veth-out", "192.168.9.1", n.outside, upstreamIP)
 	n.node.ResolvConf(h, "nameserver "+upstreamIP+"\n")
 	if !ownAddress {
 		ip(h, n.node, fmt.Sprintf("addr add %s/32 dev lo", serverAddr.Addr()))
 	}
-	must(h, pin(n.node, n.serverCore))
-	must(h, pin(n.pod, n.clientCore))
-	must(h, pin(n.outside, n.clientCore))
+	n.node.Pin(h, n.serverCore)
+	n.pod.Pin(h, n.clientCore)
+	n.outside.Pin(h, n.clientCore)
 	process.Start(h, n.outside, process.Command{Path: self(h), Args: []string{"upstream", upstreamAddr}, Env: environment(nil)})
 	return n
 }
@@ -54,36 +53,6 @@ func must(h *harness.Host, err error) {
 	if err != nil {
 		h.Fatal(err)
 	}
-}
-
-// chooseCores takes the last and the first, as the machine's own interrupts mostly go to the first.
-func (n *network) chooseCores() error {
-	var set unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &set); err != nil {
-		return fmt.Errorf("asking for the cores: %w", err)
-	}
-	if set.Count() < 2 {
-		return errors.New("server and client need a core each, and this process may use one core only")
-	}
-	var cores []int
-	for i := range len(set) * 64 {
-		if set.IsSet(i) {
-			cores = append(cores, i)
-		}
-	}
-	n.clientCore, n.serverCore = cores[0], cores[len(cores)-1]
-	return nil
-}
-
-// pin lets the programs that are started in the namespace from now on run on one core only.
-func pin(n *netns.Namespace, core int) error {
-	var set unix.CPUSet
-	set.Set(core)
-	err := n.Run(func() error { return unix.SchedSetaffinity(0, &set) })
-	if err != nil {
-		return fmt.Errorf("pinning %s to core %d: %w", n.Name, core, err)
-	}
-	return nil
 }
 
 // connect joins node and other by a veth, called eth0 in other, which has its default route over it.

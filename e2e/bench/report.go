@@ -29,7 +29,7 @@ var tables = []table{
 		[]column{
 			against("÷ stock", reference, "hits", serverCPU), spreadColumn("µs a query", "hits", serverCPU),
 			against("÷ bare loop", "floor", "hits", serverCPU), spreadColumn("queries/s", "hits", rate), lost("hits"),
-			spreadColumn("dnsperf: queries/s", dnsperf, rate),
+			spreadColumn("dnsperf: queries/s", byDNSPerf, rate),
 		},
 	},
 	{

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/usage"
 )
 
 func TestSpread(t *testing.T) {
@@ -31,7 +33,7 @@ func TestSpread(t *testing.T) {
 
 // example has two rounds; the second one is half as fast for all.
 func example() *results {
-	r := &results{Rounds: 2, Seconds: 1, Machine: machine{CPU: "A & B"}, Servers: []description{
+	r := &results{Rounds: 2, Seconds: 1, Machine: usage.Machine{CPU: "A & B"}, Servers: []description{
 		{"nodelocaldns", "nodelocaldns", "1"}, {"stock", "stock CoreDNS", "2"}, {"unbound", "unbound", "3"},
 	}}
 	for round, factor := range []float64{1, 2} {

@@ -25,7 +25,7 @@ func traffic(args []string) error {
 	rounds := flags.Int("rounds", 10, "`NUMBER` of times that everything is measured")
 	seconds := flags.Int("seconds", 2, "`SECONDS` that a measurement takes")
 	_ = flags.Parse(args) // exits
-	return withHost(func(h *harness.Host) {
+	return harness.With(func(h *harness.Host) {
 		ratios := map[string][]float64{}
 		for round := range *rounds {
 			with, without := "kernel", "nodelocaldns"

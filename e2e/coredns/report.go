@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // The marks in the document between which its tables are written.
@@ -97,12 +99,11 @@ func (r *results) write(scratch, doc string) error {
 	if err != nil {
 		return err
 	}
-	before, rest, ok := strings.Cut(string(text), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		return fmt.Errorf("%s: it has no lines %q and %q", doc, begin, end)
+	inserted, err := harness.Insert(string(text), begin, end, r.tables(false))
+	if err != nil {
+		return fmt.Errorf("%s: %w", doc, err)
 	}
-	return os.WriteFile(doc, []byte(before+begin+"\n"+r.tables(false)+"\n"+end+after), 0o644)
+	return os.WriteFile(doc, []byte(inserted), 0o644)
 }
 
 // tables returns the tables. Without complete a test that passed in all variants, or that only lacks a plugin, has no line.

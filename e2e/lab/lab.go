@@ -27,18 +27,25 @@ type Lab struct {
 	replicas                int
 }
 
-// New builds a lab whose kube-proxy uses the given backend, and waits until its cluster DNS answers through it.
-func New(t testing.TB, kubeProxy Backend) *Lab {
+// Network builds the namespaces of a lab and what its kube-proxy sets up with the given backend, without any server.
+func Network(t testing.TB, kubeProxy Backend) *Lab {
 	t.Helper()
 	harness.Require(t)
 	l := &Lab{KubeProxy: kubeProxy}
 	l.wire(t)
 	l.Node.ResolvConf(t, fmt.Sprintf("nameserver %s\n", OutsideIP))
+	l.startKubeProxy(t)
+	return l
+}
+
+// New builds a lab whose kube-proxy uses the given backend, and waits until its cluster DNS answers through it.
+func New(t testing.TB, kubeProxy Backend) *Lab {
+	t.Helper()
+	l := Network(t, kubeProxy)
 	l.SlowOutside = upstream.StartSlow(t, l.Outside)
 	l.External = upstream.StartServer(t, l.Outside, upstream.ExternalCorefile)
 	l.Slow = upstream.StartSlow(t, l.DNS)
 	l.ClusterDNS = upstream.StartServer(t, l.DNS, upstream.ClusterCorefile(t, OutsideIP))
-	l.startKubeProxy(t)
 	t.Cleanup(func() {
 		if t.Failed() {
 			l.Node.LogUnanswered(t)

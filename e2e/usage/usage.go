@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package usage reads from /proc how much CPU time processes and kernel threads have taken.
+// Package usage reads from /proc how much CPU time processes and kernel threads have taken, and what machine this is.
 package usage
 
 import (

@@ -14,6 +14,7 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/kubeapi"
 	"github.com/nodelocaldns/nodelocaldns/plugin/searchpath"
 )
 
@@ -115,9 +116,9 @@ const (
 
 // TestFigures: what the search list costs the cluster DNS, with the plugin and without it.
 func TestFigures(t *testing.T) {
-	c := startCluster(t, "", "ttl 30", func(a *api) {
+	c := startCluster(t, "", "ttl 30", func(a *kubeapi.API) {
 		for n := range 20 {
-			a.namespace(fmt.Sprintf("ns%d", n))
+			a.Namespace(fmt.Sprintf("ns%d", n))
 		}
 	})
 	c.delay = time.Millisecond

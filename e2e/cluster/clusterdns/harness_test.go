@@ -20,6 +20,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/rewrite" // names below denied ones
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/kubeapi"
 	"github.com/nodelocaldns/nodelocaldns/plugin/searchpath"
 )
 
@@ -50,17 +51,21 @@ func TestMain(m *testing.M) {
 
 // cluster is a CoreDNS with its API server.
 type cluster struct {
-	*api
+	*kubeapi.API
 	server *dnsserver.Server
 	asked  atomic.Int64  // questions, but for those of answer
 	delay  time.Duration // of an answer
 }
 
 // startCluster runs CoreDNS. extra are lines of its Corefile's server block, options those of kubernetes.
-func startCluster(t *testing.T, extra, options string, fill func(a *api)) *cluster {
+func startCluster(t *testing.T, extra, options string, fill func(a *kubeapi.API)) *cluster {
 	t.Helper()
-	c := &cluster{api: startAPI(t)}
-	fill(c.api)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cluster{API: kubeapi.Start(t, l)}
+	fill(c.API)
 	corefile := fmt.Sprintf(".:0 {\n bind 127.0.0.1\n grab\n %s\n kubernetes cluster.local clusterset.local in-addr.arpa {\n endpoint %s\n %s\n }\n}", extra, c.URL, options)
 	instance, err := caddy.Start(caddy.CaddyfileInput{Filepath: "Corefile", Contents: []byte(corefile), ServerTypeName: "dns"})
 	if err != nil {

@@ -13,27 +13,32 @@ import (
 
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/kubeapi"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // shop is a cluster with a Service of each kind.
-func shop(a *api) {
-	a.namespace("default")
-	a.namespace("shop")
-	a.namespace("prod")
-	a.service("default", "kubernetes", "10.96.0.1")
-	a.service("shop", "web", "10.96.0.7")
-	a.endpoints("shop", "web", "", pod{"10.244.0.7", "", true})
-	a.service("shop", "hdls", "")
-	a.endpoints("shop", "hdls", "", pod{"172.0.0.2", "", true}, pod{"172.0.0.3", "hdls-0", true})
-	a.service("shop", "starting", "")
-	a.endpoints("shop", "starting", "", pod{"172.0.0.4", "starting-0", false})
-	a.external("shop", "ext", "example.com")
-	a.external("shop", "dangling", "gone.shop.svc.cluster.local")
-	a.service("prod", "redis", "10.96.0.8")
-	a.set("pods", "shop", "web-1", object{"status": object{"podIP": "10.244.0.7", "podIPs": []object{{"ip": "10.244.0.7"}}, "phase": "Running"}})
-	a.set("serviceimports", "shop", "imported", object{"spec": object{"type": "Headless", "ports": port}})
-	a.endpoints("shop", "imported", "cluster1", pod{"172.1.0.2", "", true})
+func shop(a *kubeapi.API) {
+	a.Namespace("default")
+	a.Namespace("shop")
+	a.Namespace("prod")
+	a.Service("default", "kubernetes", "10.96.0.1")
+	a.Service("shop", "web", "10.96.0.7")
+	a.Endpoints("shop", "web", "", pod("10.244.0.7", "", true))
+	a.Service("shop", "hdls", "")
+	a.Endpoints("shop", "hdls", "", pod("172.0.0.2", "", true), pod("172.0.0.3", "hdls-0", true))
+	a.Service("shop", "starting", "")
+	a.Endpoints("shop", "starting", "", pod("172.0.0.4", "starting-0", false))
+	a.External("shop", "ext", "example.com")
+	a.External("shop", "dangling", "gone.shop.svc.cluster.local")
+	a.Service("prod", "redis", "10.96.0.8")
+	a.Set("pods", "shop", "web-1", kubeapi.Object{"status": kubeapi.Object{"podIP": "10.244.0.7", "podIPs": []kubeapi.Object{{"ip": "10.244.0.7"}}, "phase": "Running"}})
+	a.Set("serviceimports", "shop", "imported", kubeapi.Object{"spec": kubeapi.Object{"type": "Headless", "ports": kubeapi.Port}})
+	a.Endpoints("shop", "imported", "cluster1", pod("172.1.0.2", "", true))
+}
+
+func pod(ip, hostname string, ready bool) kubeapi.Pod {
+	return kubeapi.Pod{IP: ip, Hostname: hostname, Ready: ready}
 }
 
 // names are in front of the zone: the exceptions, what search lists make of names outside, and what there is.
@@ -154,22 +159,22 @@ func TestChanges(t *testing.T) {
 		name string // a name that shows when it is done, and its RCODE then
 		code int
 	}{
-		{func() { c.endpoints("shop", "starting", "", pod{"172.0.0.4", "starting-0", true}) }, "starting-0.starting.shop.svc", dns.RcodeSuccess},
-		{func() { c.endpoints("shop", "starting", "", pod{"172.0.0.4", "starting-0", false}) }, "starting-0.starting.shop.svc", dns.RcodeNameError},
-		{func() { c.service("shop", "gone", "10.96.0.9") }, "gone.shop.svc", dns.RcodeSuccess},
-		{func() { c.remove("services", "shop", "gone") }, "gone.shop.svc", dns.RcodeNameError},
+		{func() { c.Endpoints("shop", "starting", "", pod("172.0.0.4", "starting-0", true)) }, "starting-0.starting.shop.svc", dns.RcodeSuccess},
+		{func() { c.Endpoints("shop", "starting", "", pod("172.0.0.4", "starting-0", false)) }, "starting-0.starting.shop.svc", dns.RcodeNameError},
+		{func() { c.Service("shop", "gone", "10.96.0.9") }, "gone.shop.svc", dns.RcodeSuccess},
+		{func() { c.Remove("services", "shop", "gone") }, "gone.shop.svc", dns.RcodeNameError},
 		{func() {
-			c.service("shop", "com", "")
-			c.endpoints("shop", "com", "", pod{"172.0.0.9", "example", true})
+			c.Service("shop", "com", "")
+			c.Endpoints("shop", "com", "", pod("172.0.0.9", "example", true))
 		}, "example.com.shop.svc", dns.RcodeSuccess},
-		{func() { c.remove("services", "shop", "com") }, "example.com.shop.svc", dns.RcodeNameError},
-		{func() { c.namespace("com"); c.service("com", "example", "10.96.0.10") }, "example.com.svc", dns.RcodeSuccess},
-		{func() { c.remove("services", "com", "example") }, "example.com.svc", dns.RcodeNameError},
-		{func() { c.remove("namespaces", "", "com") }, "com.svc", dns.RcodeNameError},
-		{func() { c.remove("services", "shop", "hdls") }, "hdls-0.hdls.shop.svc", dns.RcodeNameError},
-		{func() { c.service("shop", "hdls", "") }, "hdls-0.hdls.shop.svc", dns.RcodeSuccess},
-		{func() { c.remove("namespaces", "", "shop") }, "web.shop.svc", dns.RcodeNameError},
-		{func() { c.namespace("shop") }, "web.shop.svc", dns.RcodeSuccess},
+		{func() { c.Remove("services", "shop", "com") }, "example.com.shop.svc", dns.RcodeNameError},
+		{func() { c.Namespace("com"); c.Service("com", "example", "10.96.0.10") }, "example.com.svc", dns.RcodeSuccess},
+		{func() { c.Remove("services", "com", "example") }, "example.com.svc", dns.RcodeNameError},
+		{func() { c.Remove("namespaces", "", "com") }, "com.svc", dns.RcodeNameError},
+		{func() { c.Remove("services", "shop", "hdls") }, "hdls-0.hdls.shop.svc", dns.RcodeNameError},
+		{func() { c.Service("shop", "hdls", "") }, "hdls-0.hdls.shop.svc", dns.RcodeSuccess},
+		{func() { c.Remove("namespaces", "", "shop") }, "web.shop.svc", dns.RcodeNameError},
+		{func() { c.Namespace("shop") }, "web.shop.svc", dns.RcodeSuccess},
 	}
 	bubble(t, c, func(t *testing.T, h plugin.Handler, outside func(func())) {
 		all, random := queries(), rand.New(rand.NewPCG(3, 4))

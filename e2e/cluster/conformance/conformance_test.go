@@ -120,7 +120,7 @@ func writeTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inserted, err := Insert(string(text), all.Table())
+	inserted, err := harness.Insert(string(text), tableBegin, tableEnd, all.Table())
 	if err != nil {
 		t.Fatalf("%s: %v", document, err)
 	}

@@ -122,13 +122,3 @@ const (
 	tableBegin = "<!-- make conformance writes this table -->\n"
 	tableEnd   = "<!-- end -->\n"
 )
-
-// Insert replaces the table in a document.
-func Insert(document, table string) (string, error) {
-	head, rest, ok := strings.Cut(document, tableBegin)
-	_, tail, closed := strings.Cut(rest, tableEnd)
-	if !ok || !closed {
-		return "", fmt.Errorf("no lines %q and %q in the document", strings.TrimSpace(tableBegin), strings.TrimSpace(tableEnd))
-	}
-	return head + tableBegin + "\n" + table + "\n" + tableEnd + tail, nil
-}

@@ -93,11 +93,4 @@ func TestTable(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, table)
 		}
 	}
-	got, err := Insert("a\n"+tableBegin+"old\n"+tableEnd+"z\n", "new\n")
-	if want := "a\n" + tableBegin + "\nnew\n\n" + tableEnd + "z\n"; got != want || err != nil {
-		t.Errorf("got %q, %v", got, err)
-	}
-	if _, err := Insert("a\n", "new\n"); err == nil {
-		t.Error("a document without a place for the table: no error")
-	}
 }

@@ -49,6 +49,7 @@ func Setup() (remove func(), err error) {
 var (
 	stock = sync.OnceValues(func() (string, error) { return build("STOCK_BIN", "e2e/stock") })
 	cache = sync.OnceValues(func() (string, error) { return build("NODELOCALDNS_BIN", "cmd/nodelocaldns") })
+	old   = sync.OnceValues(func() (string, error) { return build("REFERENCE_BIN", "e2e/cluster/reference") })
 	racy  = sync.OnceValues(func() (string, error) { return compile("racy", "cmd/nodelocaldns", "CGO_ENABLED=1", "-race") })
 )
 
@@ -57,6 +58,9 @@ func Stock(t testing.TB) string { return must(t, stock) }
 
 // NodeLocalDNS is the path of the program under test.
 func NodeLocalDNS(t testing.TB) string { return must(t, cache) }
+
+// Reference is the path of the program that stands in for k8s-dns-node-cache.
+func Reference(t testing.TB) string { return must(t, old) }
 
 // Racy is the path of the program under test, built with the race detector. Without a C compiler it is NodeLocalDNS.
 func Racy(t testing.TB) string {

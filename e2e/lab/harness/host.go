@@ -82,3 +82,16 @@ func (h *Host) End() {
 		h.undo[i]()
 	}
 }
+
+// With runs a function that needs a host, in a program that is not a test, and returns the errors of the host. The processes and
+// namespaces of the host have ended then.
+func With(f func(h *Host)) error {
+	remove, err := Setup()
+	if err != nil {
+		return err
+	}
+	defer remove()
+	h := &Host{}
+	defer h.End()
+	return h.Do(func() { f(h) })
+}
