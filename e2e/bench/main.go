@@ -141,7 +141,7 @@ func (c *comparison) round(round int) {
 // memory is measured once, as it hardly changes, with one process at a time.
 func (c *comparison) memory() {
 	for _, s := range c.servers {
-		if s.hitsOnly {
+		if len(s.loads) > 0 {
 			continue
 		}
 		one := &contestant{Host: &harness.Host{}, server: s}

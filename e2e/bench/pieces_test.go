@@ -81,7 +81,7 @@ func TestServers(t *testing.T) {
 	err := h.Do(func() {
 		for _, s := range servers {
 			args := strings.Join(s.arguments(h), " ")
-			if strings.Contains(args, "CONF") || strings.Contains(args, "DIR") || s.hitsOnly != (s.config == "") {
+			if strings.Contains(args, "CONF") || strings.Contains(args, "DIR") || (len(s.loads) > 0) != (s.config == "") {
 				t.Errorf("%s: %s", s.name, args)
 			}
 			if s.config != "" && !strings.Contains(s.config, serverAddr.Addr().String()) || strings.Contains(s.config, "PACKETCACHE") {

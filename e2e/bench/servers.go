@@ -31,7 +31,7 @@ type server struct {
 	env         []string // beside PATH and HOME; it overrides them
 	version     string   // argument that makes the program print its version
 	metrics     bool     // at metricsURL there are those of a Go program
-	hitsOnly    bool     // it is no cache
+	loads       []string // those that it can have; empty: all
 	ownAddress  bool     // it gives itself its address
 }
 
@@ -55,8 +55,8 @@ var servers = []server{
 		config: config("dnsdist.conf"), args: []string{"--supervised", "-C", "CONF"},
 	},
 	{name: "kresd", title: "knot-resolver", path: which("kresd"), version: "-V", config: config("kresd.conf"), args: []string{"-n", "-c", "CONF", "DIR"}},
-	{name: "floor", title: "bare loop", path: self, hitsOnly: true, args: []string{"floor", serverAddr.String()}},
-	{name: "mirror", title: "query sent back by BPF", path: self, hitsOnly: true, args: []string{"mirror", podLink}},
+	{name: "floor", title: "bare loop", path: self, loads: []string{"hits", "zipf", byDNSPerf}, args: []string{"floor", serverAddr.String()}},
+	{name: "mirror", title: "query sent back by BPF", path: self, loads: []string{"hits", byDNSPerf}, args: []string{"mirror", podLink}},
 }
 
 //go:embed configs
