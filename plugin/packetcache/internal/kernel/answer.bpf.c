@@ -34,7 +34,7 @@ typedef __s32 s32;
 #define MAX_TTLS 8
 #define WAYS 2 // entries of one bucket
 #define MAX_CLIENTS 4096
-#define MAX_SERVERS 64 // a power of two
+#define MAX_SERVERS 128 // a power of two
 
 #define DNS_HEADER 12
 #define OPT 11           // octets of an OPT record without options

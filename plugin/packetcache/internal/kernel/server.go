@@ -27,9 +27,9 @@ type Terms struct {
 	Force bool          // attach to interfaces that have programs of others, too
 }
 
-// lease is how long the program answers after the process has last renewed the lease, once a round. A process that stands still, as by
+// leaseTime is how long the program answers after the process has last renewed the lease, once a round. A process that stands still, as by
 // SIGSTOP, cannot take an answer back when another instance has the address.
-const lease = 2 * time.Second
+const leaseTime = 2 * time.Second
 
 // Serve makes the program answer queries to port 53 of addr from now on, with the answers that Put puts. A later call for the same
 // address replaces the Server.
@@ -46,7 +46,7 @@ func (p *Program) Serve(addr netip.Addr, terms Terms) (*Server, error) {
 	if err := p.objects.Addresses.Put(wordsOf(addr), uint32(s.number)); err != nil {
 		return nil, fmt.Errorf("telling the BPF program of %s: %w", addr, err)
 	}
-	atomic.StoreUint64(s.lease(), clock()+uint64(lease))
+	atomic.StoreUint64(s.lease(), clock()+uint64(leaseTime))
 	p.serving[s.number], p.last = s, s.number
 	return s, nil
 }
@@ -58,7 +58,7 @@ func (s *Server) lease() *uint64 { return &s.p.leases[int(s.number)%len(s.p.leas
 func (p *Program) renew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	until := clock() + uint64(lease)
+	until := clock() + uint64(leaseTime)
 	for _, s := range p.serving {
 		atomic.StoreUint64(s.lease(), until)
 	}
