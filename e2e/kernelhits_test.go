@@ -170,6 +170,10 @@ func TestKernelAdmits(t *testing.T) {
 	l := lab.New(t, lab.NFTables)
 	c := start(t, l, options{firewall: lab.NFTables, addrs: ipv4, base: inKernel(ipv4)})
 	other := l.NewPod(t, "other", 9)
+	harness.Until(t, 10*time.Second, "an answer to the other pod, whose network has just come up", func() error {
+		_, err := client.Ask(other, client.Query{Server: client.Port53(lab.LinkLocal), Name: busyName, Type: dns.TypeA})
+		return err
+	})
 	var last atomic.Int64
 	probes := hot([]*netns.Namespace{l.Pod}, ipv4...)
 	for i := range probes {
