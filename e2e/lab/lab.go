@@ -13,6 +13,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/upstream"
 )
 
@@ -22,8 +23,9 @@ type Lab struct {
 	ClusterDNS              *upstream.Server // the pod behind the Services kube-dns and kube-dns-upstream
 	External                *upstream.Server // the resolver in the node's resolv.conf
 	KubeProxy               Backend
-	Slow                    *upstream.Slow // what the cluster DNS asks for slow.cluster.local
-	SlowOutside             *upstream.Slow // what the external resolver asks for slow.example.org and 2.0.192.in-addr.arpa
+	Proxy                   *process.Process // Kubernetes' own kube-proxy, in IPVS mode; else nil
+	Slow                    *upstream.Slow   // what the cluster DNS asks for slow.cluster.local
+	SlowOutside             *upstream.Slow   // what the external resolver asks for slow.example.org and 2.0.192.in-addr.arpa
 	replicas                int
 }
 
