@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -86,14 +85,11 @@ func acceptedOnly(t *testing.T, loads []*client.Load, reports []client.Report) {
 	}
 }
 
-// handlesOf is the nftables ruleset with the handles that the kernel gave its rules and without their counters. kube-proxy's chains are
-// left out: it writes them anew each 30 s.
+// handlesOf is the nftables ruleset with the handles that the kernel gave its rules and without their counters.
 func handlesOf(t *testing.T, l *lab.Lab) string {
 	t.Helper()
-	return kubeChains.ReplaceAllString(l.Node.Ruleset(t), "")
+	return l.Node.Ruleset(t)
 }
-
-var kubeChains = regexp.MustCompile(`(?ms)^\tchain KUBE-.*?^\t}\n`)
 
 // extraBlock is a server block for one more zone.
 func extraBlock(addrs []netip.Addr) string { return zoneBlock("extra.test", addrs) }

@@ -48,13 +48,15 @@ func (l *Lab) plugIn(t testing.TB) {
 	l.Node.Configure(t, "eth0", []string{machineAddress})
 }
 
-// proxyConfig leaves the limits of tracked connections alone: they are the whole machine's.
+// proxyConfig leaves the limits of tracked connections alone: they are the whole machine's. Each 30 s kube-proxy would run ipset a hundred
+// times in IPVS mode, for which emulation takes seconds.
 const proxyConfig = `apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: %s
 clientConnection: {kubeconfig: %s}
 clusterCIDR: %s,%s
 hostnameOverride: node
+ipvs: {syncPeriod: 15m}
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 `
 

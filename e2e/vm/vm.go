@@ -73,7 +73,8 @@ func (m Machine) Run(t testing.TB, job Job) (output []string, code int) {
 	}
 	from, network := netns.Here("the host"), []string(nil)
 	if m.Beside != nil {
-		from, network = m.Beside, []string{"-netdev", "user,id=net,ipv6=off", "-device", "virtio-net-pci,netdev=net,romfile="}
+		from, network = m.Beside, []string{"-netdev", "user,id=net,ipv6=off", "-device", "virtio-net-pci,netdev=net,romfile=",
+			"-smp", "2"} // kube-proxy needs the second processor
 	}
 	p := process.Start(t, from, process.Command{
 		Path: harness.Which(t, "qemu-system-x86_64"), Env: os.Environ(),
