@@ -144,12 +144,15 @@ func TestIPVSProxy(t *testing.T) {
 	changed(t, loads, gap)
 	c.term(t)
 	c = start(t, l, manifest(t, "auto", lab.LinkLocal, lab.ClusterIP))
-	c.said(t, "Local addresses 169.254.20.10, 10.96.0.10: kube-proxy in nftables mode")
+	c.said(t, "Local addresses 169.254.20.10 10.96.0.10: kube-proxy in nftables mode")
 	bothServe(t, c)
 
 	loads = client.StartAll(t, inPod(clients(l, lab.LinkLocal, lab.ClusterIP))...)
 	progress(t, loads, 4)
 	gap = changeMode(t, l, lab.IPVS)
+	// The ClusterIP is on both links now, and kube-proxy's has the packets: also if kube-proxy comes later than -localip auto waits.
+	c.metricIs(t, 0, "coredns_nodelocal_steering", `address="10.96.0.10"`)
+	c.metricIs(t, 1, "coredns_nodelocal_steering", `address="169.254.20.10"`)
 	progress(t, loads, 5)
 	changed(t, loads, gap)
 	c.term(t)

@@ -75,10 +75,14 @@ func (l *Lab) RunKubeProxy(t testing.TB, mode Backend) {
 // WaitKubeProxy waits until Kubernetes' own kube-proxy, in that mode, has written the rules of both families once.
 func (l *Lab) WaitKubeProxy(t testing.TB, mode Backend) {
 	t.Helper()
-	harness.Until(t, 2*time.Minute, "rules of kube-proxy in mode "+string(mode), func() error {
+	harness.Until(t, 2*time.Minute, "kube-proxy in mode "+string(mode), func() error {
 		if got, err := l.Node.Get("http://127.0.0.1:10249/proxyMode"); err != nil || got != string(mode) {
 			return fmt.Errorf("mode %q, %v", got, err)
 		}
+		return nil
+	})
+	l.waitAnswers(t) // kube-proxy's page of metrics is large, so it is not asked for from the beginning
+	harness.Until(t, 2*time.Minute, "page of kube-proxy's that says that its rules are written", func() error {
 		page, err := l.Node.Get("http://127.0.0.1:10249/metrics")
 		for _, family := range []string{"IPv4", "IPv6"} {
 			if err == nil {

@@ -46,12 +46,18 @@ func New(t testing.TB, kubeProxy Backend) *Lab {
 			l.Node.LogUnanswered(t)
 		}
 	})
+	l.waitAnswers(t)
+	return l
+}
+
+// waitAnswers waits until the cluster DNS answers through kube-proxy.
+func (l *Lab) waitAnswers(t testing.TB) {
+	t.Helper()
 	for _, from := range []*netns.Namespace{l.Pod, l.Node} {
 		for _, ip := range []netip.Addr{ClusterIP, ClusterIP6, UpstreamIP, UpstreamIP6} {
 			l.waitAnswer(t, from, ip)
 		}
 	}
-	return l
 }
 
 func (l *Lab) waitAnswer(t testing.TB, from *netns.Namespace, ip netip.Addr) {
