@@ -55,8 +55,8 @@ var soakEvents = []soakEvent{
 		s.trouble(func() { s.lab.ClusterDNS.Signal(t, syscall.SIGCONT) })
 	}},
 	{noClusterDNS("cluster DNS restarted"), 3, (*soaking).restartClusterDNS},
-	{soak.Kind{Name: "some names answered after 2 s", Group: groupUpstreams}, 3, func(s *soaking, _ *testing.T) {
-		s.lab.Slow.Delay(2 * time.Second)
+	{soak.Kind{Name: "some names answered after 1 s", Group: groupUpstreams}, 3, func(s *soaking, _ *testing.T) {
+		s.lab.Slow.Delay(time.Second)
 		s.trouble(func() { s.lab.Slow.Delay(0) })
 	}},
 	{soak.Kind{Name: "kill -9, and a start", Group: groupProcesses, Gap: gapsOf("kill -9")}, 1,
