@@ -122,6 +122,7 @@ func tagged(tag string, probes []client.Probe) []client.Probe {
 // cache finds its addresses by itself.
 func TestIPVSProxy(t *testing.T) {
 	l := newIPVS(t)
+	l.Proxy.WaitOutput(t, saidTimeout, "disabled by default in Kubernetes 1.40 and removed in Kubernetes 1.43") // as docs/operations.md says
 	c := start(t, l, manifest(t, "auto", lab.LinkLocal))
 	c.said(t, "Local addresses 169.254.20.10: kube-proxy in IPVS mode; name it to the pods")
 	known := client.Probe{From: l.Pod, Target: lab.LinkLocal, Interval: interval, Timeout: patience, Name: client.Always("web.default.svc.cluster.local.")}

@@ -69,7 +69,7 @@ func (l *Lab) waitAnswers(t testing.TB) {
 
 func (l *Lab) waitAnswer(t testing.TB, from *netns.Namespace, ip netip.Addr) {
 	t.Helper()
-	harness.Until(t, 30*time.Second, fmt.Sprintf("an answer from %s in %s", ip, from.Name), func() error {
+	harness.Until(t, time.Minute, fmt.Sprintf("answer from %s in %s", ip, from.Name), func() error {
 		_, err := client.Ask(from, client.Query{Server: client.Port53(ip), Name: "ready.wild.cluster.local.", Type: dns.TypeA, Timeout: time.Second})
 		return err
 	})

@@ -71,7 +71,7 @@ func passes(t *testing.T, m Machine, job Job) {
 	}
 }
 
-// usual has the cells that there is time for in eight minutes. With VM_ALL in the environment all are told, in fifteen.
+// usual has the cells that there is time for in ten minutes. With VM_ALL in the environment all are told.
 var usual = map[string]string{
 	"TestMatrix/dummy": "/^(iptables-legacy|nftables)$",
 	"TestMatrix/tun":   "/^nftables$",
