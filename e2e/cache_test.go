@@ -28,6 +28,7 @@ type options struct {
 	fallback string       // empty: left to the program
 	base     string       // template; empty: fourBlocks(addrs)
 	conf     bool         // run base as it is, without -localip
+	line     []string     // all arguments, as of a manifest; empty: arguments() makes them
 	metrics  int          // port; 0: 9253
 	args     []string
 	env      []string
@@ -103,6 +104,9 @@ func (o options) withDefaults(t testing.TB) options {
 // arguments are those of the usual manifests, and what the lab needs.
 func (c *cache) arguments() []string {
 	o := c.options
+	if len(o.line) > 0 {
+		return o.line
+	}
 	if o.conf {
 		return append([]string{"-conf", c.base(), "-quiet"}, o.args...)
 	}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -34,11 +32,17 @@ func senderAt(t *testing.T, l *lab.Lab, n *netns.Namespace, device, near string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	query, err := new(dns.Msg).SetQuestion(busyName, dns.TypeA).Pack()
+	return &sender{client.OpenFrames(t, n, device), link.Attrs().HardwareAddr, packed(t, busyName)}
+}
+
+// packed is a query for an address of a name.
+func packed(t *testing.T, name string) []byte {
+	t.Helper()
+	query, err := new(dns.Msg).SetQuestion(name, dns.TypeA).Pack()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &sender{client.OpenFrames(t, n, device), link.Attrs().HardwareAddr, query}
+	return query
 }
 
 // quiet has a namespace drop DNS answers, in place of a port unreachable.
@@ -64,58 +68,15 @@ func (s *sender) ask(t *testing.T, from netip.Addr, wait time.Duration) (answere
 	}
 }
 
-// TestKernelPodsComeAndGo has 250 pods at a time come, be answered in the kernel, and go.
-func TestKernelPodsComeAndGo(t *testing.T) {
-	lab.NeedsKernel(t, lab.HasTCX())
-	l := lab.New(t, lab.NFTables)
-	c := start(t, l, options{firewall: lab.NFTables, addrs: ipv4, base: inKernel(ipv4)})
-	loads := client.StartAll(t, hot([]*netns.Namespace{l.Pod}, lab.LinkLocal)...)
-	waitKernelHits(t, c, lab.LinkLocal)
-	before := linksOf(t, c)
-	for _, pods := range []int{250, 30} {
-		all := netns.New(t, "pods") // one namespace for all
-		all.Sysctl(t, "net.ipv4.conf.all.rp_filter", "0")
-		quiet(t, all)
-		senders := map[int]*sender{}
-		addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 244, byte(i), 2}) }
-		for i := 3; i < 3+pods; i++ {
-			near, far := fmt.Sprintf("veth-p%d", i), fmt.Sprintf("eth%d", i)
-			netns.Join(t, l.Node, near, []string{fmt.Sprintf("10.244.%d.1/24", i)}, all, []string{addr(i).String() + "/24"})
-			all.Exec(t, "", "ip", "link", "set", "eth0", "down")
-			all.Exec(t, "", "ip", "link", "set", "eth0", "name", far, "up")
-			senders[i] = senderAt(t, l, all, far, near)
+// lastInKernel asks for a while, and returns when the program's last answer came, from the begin.
+func (s *sender) lastInKernel(t *testing.T, from netip.Addr, watched time.Duration) (last time.Duration) {
+	t.Helper()
+	for begin := time.Now(); time.Since(begin) < watched; time.Sleep(5 * time.Millisecond) {
+		if _, inKernel := s.ask(t, from, 50*time.Millisecond); inKernel {
+			last = time.Since(begin)
 		}
-		harness.Until(t, 20*time.Second, "an answer of the program for each pod", func() error {
-			for i, s := range senders {
-				if _, ok := s.ask(t, addr(i), 20*time.Millisecond); ok {
-					delete(senders, i)
-				}
-			}
-			if len(senders) > 0 {
-				return fmt.Errorf("%d pods have none", len(senders))
-			}
-			return nil
-		})
-		if n := linksOf(t, c); n != before+pods {
-			t.Errorf("%d programs are attached, want %d and %d", n, before, pods)
-		}
-		for i := 3; i < 3+pods; i++ {
-			link, err := l.Node.Netlink.LinkByName(fmt.Sprintf("veth-p%d", i))
-			if err == nil {
-				err = l.Node.Netlink.LinkDel(link)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		harness.Until(t, 5*time.Second, "the end of the programs at interfaces that have gone", func() error {
-			if n := linksOf(t, c); n != before {
-				return fmt.Errorf("%d programs are attached, want %d", n, before)
-			}
-			return nil
-		})
 	}
-	noFailure(t, stop(t, loads))
+	return last
 }
 
 // TestKernelInterface takes a pod's interface down and up, and has it go and return.
@@ -250,20 +211,4 @@ func TestKernelMemory(t *testing.T) {
 	if more := rss["with"] - rss["without"]; more > 20 {
 		t.Errorf("%.1f MB more", more)
 	}
-}
-
-// linksOf counts the BPF links of the cache's process.
-func linksOf(t *testing.T, c *cache) (n int) {
-	t.Helper()
-	dir := fmt.Sprintf("/proc/%d/fd", c.Pid())
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		if to, _ := os.Readlink(filepath.Join(dir, e.Name())); strings.Contains(to, "bpf_link") || strings.Contains(to, "bpf-link") {
-			n++
-		}
-	}
-	return n
 }

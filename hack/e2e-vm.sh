@@ -7,9 +7,10 @@ bin=$PWD/bin/vm
 
 [[ $(uname -m) == x86_64 ]] || { echo "the machine's kernel and programs are amd64's, and this host is $(uname -m)" >&2; exit 1; }
 
-tools=(qemu-system-x86_64 qemu-aarch64-static depmod modprobe ipvsadm ipset iptables-nft iptables-legacy nft conntrack ip setpriv)
-packages=(qemu-system-x86 qemu-user-static kmod ipvsadm ipset iptables nftables conntrack iproute2 util-linux)
+tools=(qemu-system-x86_64 qemu-aarch64-static depmod modprobe ipset iptables-nft iptables-legacy nft conntrack ip setpriv)
+packages=(qemu-system-x86 qemu-user-static kmod ipset iptables nftables conntrack iproute2 util-linux)
 . hack/tools.sh
+. hack/kubernetes.sh
 
 # get_kernel unpacks Debian's, without installing it, into VM_KERNEL.
 get_kernel() {
@@ -51,6 +52,7 @@ install_tools
 get_kernel
 get_arm64
 export ARM64_ROOT=$bin/arm64 VM_KERNEL VM_INIT=$bin/init VM_HOSTNET_TESTS=$bin/hostnet VM_E2E_TEST=$bin/e2e.test
-export STOCK_BIN=$bin/stock NODELOCALDNS_BIN=$bin/nodelocaldns
+export VM_KUBERNETES=$e2e/kubernetes STOCK_BIN=$bin/stock NODELOCALDNS_BIN=$bin/nodelocaldns
 (build)
+build_kubernetes
 go test -count=1 -timeout 20m -parallel 2 "$@" ./e2e/vm

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nodelocaldns/nodelocaldns/e2e/cluster/control"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 )
 
@@ -24,13 +25,13 @@ type api struct {
 	base   string
 }
 
-func newAPI(from *netns.Namespace, p *pki, ip net.IP) (*api, error) {
-	cert, err := tls.LoadX509KeyPair(p.path("admin.crt"), p.path("admin.key"))
+func newAPI(from *netns.Namespace, p *control.PKI, ip net.IP) (*api, error) {
+	cert, err := tls.LoadX509KeyPair(p.Path("admin.crt"), p.Path("admin.key"))
 	if err != nil {
 		return nil, err
 	}
 	roots := x509.NewCertPool()
-	roots.AddCert(p.cert)
+	roots.AddCert(p.Certificate)
 	return &api{
 		base: fmt.Sprintf("https://%s:6443", ip),
 		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
@@ -99,13 +100,13 @@ func (c *Cluster) KubectlIn(t testing.TB, stdin string, args ...string) string {
 
 // TryKubectl is KubectlIn for what may fail.
 func (c *Cluster) TryKubectl(stdin string, args ...string) (string, error) {
-	return c.fabric.Output(stdin, Binary("kubectl"), append([]string{"--kubeconfig", c.pki.path("admin.kubeconfig")}, args...)...)
+	return c.fabric.Output(stdin, Binary("kubectl"), append([]string{"--kubeconfig", c.pki.Path("admin.kubeconfig")}, args...)...)
 }
 
 // Tool runs a program of the machine beside the nodes. KUBECONFIG names the administrator's file. The program is in a process
 // namespace, so that those that it starts end with it, and with the test.
 func (c *Cluster) Tool(name string, args ...string) (string, error) {
-	command := []string{"--pid", "--fork", "--kill-child", "env", "KUBECONFIG=" + c.pki.path("admin.kubeconfig"), name}
+	command := []string{"--pid", "--fork", "--kill-child", "env", "KUBECONFIG=" + c.pki.Path("admin.kubeconfig"), name}
 	return c.fabric.Output("", "unshare", append(command, args...)...)
 }
 

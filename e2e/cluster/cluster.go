@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nodelocaldns/nodelocaldns/e2e/cluster/control"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/upstream"
@@ -41,7 +42,7 @@ type Cluster struct {
 	fabric  *netns.Namespace
 	dir     string
 	name    string
-	pki     *pki
+	pki     *control.PKI
 	api     *api
 }
 
@@ -92,7 +93,7 @@ func Start(t testing.TB, m Mode) *Cluster {
 		ips[nodeName(i)] = []net.IP{nodeIP(i)}
 	}
 	var err error
-	if c.pki, err = newPKI(c.dir, nodeIP(0), ips); err != nil {
+	if c.pki, err = control.NewPKI(c.dir, nodeIP(0), ips); err != nil {
 		t.Fatalf("making certificates: %v", err)
 	}
 	if c.api, err = newAPI(c.fabric, c.pki, nodeIP(0)); err != nil {

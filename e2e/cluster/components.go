@@ -12,32 +12,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nodelocaldns/nodelocaldns/e2e/cluster/control"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 )
 
 // startControlPlane starts etcd, the API server, the controllers and the scheduler on the first node.
 func (c *Cluster) startControlPlane(t testing.TB) {
 	t.Helper()
-	n, ip := c.Nodes[0], nodeIP(0).String()
-	kubeconfig := func(name string) string { return "--kubeconfig=" + c.pki.path(name+".kubeconfig") }
-	n.run(t, "etcd", Binary("kubernetes"),
-		"--name=e2e", "--data-dir="+n.state("etcd"), "--unsafe-no-fsync", "--log-level=warn",
-		"--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
-		"--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380",
-		"--initial-cluster=e2e=http://127.0.0.1:2380")
-	n.run(t, "kube-apiserver", Binary("kubernetes"),
-		"--etcd-servers=http://127.0.0.1:2379", "--secure-port=6443", "--advertise-address="+ip, "--allow-privileged=true",
-		"--service-cluster-ip-range="+c.both(serviceNet, serviceNet6), "--authorization-mode=Node,RBAC",
-		"--client-ca-file="+c.pki.path("ca.crt"),
-		"--tls-cert-file="+c.pki.path("apiserver.crt"), "--tls-private-key-file="+c.pki.path("apiserver.key"),
-		"--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file="+c.pki.path("sa.pub"), "--service-account-signing-key-file="+c.pki.path("sa.key"),
-		"--kubelet-client-certificate="+c.pki.path("apiserver-kubelet.crt"),
-		"--kubelet-client-key="+c.pki.path("apiserver-kubelet.key"),
-		"--kubelet-certificate-authority="+c.pki.path("ca.crt"), "--kubelet-preferred-address-types=InternalIP")
+	n := c.Nodes[0]
+	kubeconfig := func(name string) string { return "--kubeconfig=" + c.pki.Path(name+".kubeconfig") }
+	n.run(t, "etcd", Binary("kubernetes"), control.Etcd(n.state("etcd"))...)
+	n.run(t, "kube-apiserver", Binary("kubernetes"), c.pki.APIServer(nodeIP(0), c.both(serviceNet, serviceNet6))...)
 	harness.Until(t, 2*time.Minute, "API server", func() error { return c.api.get("/readyz", nil) })
 	n.run(t, "kube-controller-manager", Binary("kubernetes"), kubeconfig("admin"), "--leader-elect=false",
-		"--service-account-private-key-file="+c.pki.path("sa.key"), "--root-ca-file="+c.pki.path("ca.crt"),
+		"--service-account-private-key-file="+c.pki.Path("sa.key"), "--root-ca-file="+c.pki.Path("ca.crt"),
 		"--allocate-node-cidrs=false", "--bind-address=127.0.0.1")
 	n.run(t, "kube-scheduler", Binary("kubernetes"), kubeconfig("scheduler"), "--leader-elect=false", "--bind-address=127.0.0.1")
 }
@@ -72,7 +60,7 @@ func (n *Node) startWorker(t testing.TB) {
 func (n *Node) StartKubelet(t testing.TB) {
 	t.Helper()
 	n.run(t, "kubelet", Binary("kubernetes"), "--config="+n.state("kubelet.yaml"),
-		"--kubeconfig="+n.cluster.pki.path(n.Name+".kubeconfig"), "--hostname-override="+n.Name,
+		"--kubeconfig="+n.cluster.pki.Path(n.Name+".kubeconfig"), "--hostname-override="+n.Name,
 		"--node-ip="+n.cluster.both(nodeIP(n.index).String(), nodeIP6(n.index).String()), "-v=2")
 }
 
@@ -160,7 +148,7 @@ nodeStatusUpdateFrequency: 2s
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, imagefs.available: 1%%, nodefs.inodesFree: 1%%}
 imageGCHighThresholdPercent: 100
 volumePluginDir: /var/lib/kubelet/volumeplugins
-`, n.cgroup(), n.cluster.pki.path("ca.crt"), n.cluster.pki.path(n.Name+".crt"), n.cluster.pki.path(n.Name+".key"),
+`, n.cgroup(), n.cluster.pki.Path("ca.crt"), n.cluster.pki.Path(n.Name+".crt"), n.cluster.pki.Path(n.Name+".key"),
 		strings.Split(n.cluster.both(DNSService, DNSService6), ",")[0], n.state("resolv.conf"))
 }
 
@@ -173,5 +161,5 @@ clientConnection: {kubeconfig: %s}
 clusterCIDR: %s
 hostnameOverride: %s
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
-`, n.cluster.Proxy, n.cluster.pki.path("proxy.kubeconfig"), n.cluster.both(podNets, podNets6), n.Name)
+`, n.cluster.Proxy, n.cluster.pki.Path("proxy.kubeconfig"), n.cluster.both(podNets, podNets6), n.Name)
 }

@@ -33,8 +33,6 @@ const (
 	LinkLocal = "169.254.20.10"
 )
 
-var serviceIP = net.IPv4(10, 96, 0, 1)
-
 func nodeName(i int) string { return fmt.Sprintf("node%d", i+1) }
 func nodeIP(i int) net.IP   { return net.IPv4(10, 89, 0, byte(11+i)).To4() }
 func nodeIP6(i int) net.IP  { return net.ParseIP(fmt.Sprintf("fd00:10:89::%d", 11+i)) }

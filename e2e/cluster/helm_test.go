@@ -50,7 +50,7 @@ func (c *Cluster) helm(t *testing.T, command string) {
 		t.Fatal(err)
 	}
 	script := "cd " + root + "\n" + command
-	out, err := c.fabric.Output("", "env", "PATH="+filepath.Dir(Binary("helm"))+":"+os.Getenv("PATH"), "KUBECONFIG="+c.pki.path("admin.kubeconfig"),
+	out, err := c.fabric.Output("", "env", "PATH="+filepath.Dir(Binary("helm"))+":"+os.Getenv("PATH"), "KUBECONFIG="+c.pki.Path("admin.kubeconfig"),
 		"HELM_CACHE_HOME="+t.TempDir(), "bash", "-c", script)
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", command, err, out)

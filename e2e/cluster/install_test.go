@@ -92,7 +92,7 @@ kubedns=$(kubectl get svc kube-dns -n kube-system -o jsonpath={.spec.clusterIP})
 domain=cluster.local
 localdns=169.254.20.10
 sed -i "s/__PILLAR__LOCAL__DNS__/$localdns/g; s/__PILLAR__DNS__DOMAIN__/$domain/g; s/__PILLAR__DNS__SERVER__/$kubedns/g" nodelocaldns.yaml
-`, dir, Binary("kubectl"), c.pki.path("admin.kubeconfig"))
+`, dir, Binary("kubectl"), c.pki.Path("admin.kubeconfig"))
 	if out, err := c.fabric.Output("", "bash", "-c", strings.Replace(script, "; shopt", "\nshopt", 1)); err != nil {
 		t.Fatalf("running the guide's lines: %v\n%s", err, out)
 	}

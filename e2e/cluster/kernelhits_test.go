@@ -104,7 +104,8 @@ func kernelUninstall(t *testing.T, c *Cluster) {
 	c.cleanAll(t)
 }
 
-// withKernelHits is a directory with the overlay iptables and the component kernel-hits, as the component's head says.
+// withKernelHits is a directory with the component kernel-hits, as the component's head says, and the overlay iptables. With both families
+// there is what render manifests prints in the overlay's place.
 func (c *Cluster) withKernelHits(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -115,8 +116,15 @@ func (c *Cluster) withKernelHits(t *testing.T) string {
 		}
 		return path
 	}
+	base := relative("overlays/iptables")
+	if c.DualStack {
+		base = "rendered.yaml"
+		if err := os.WriteFile(filepath.Join(dir, base), []byte(c.Render(t)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	yaml := fmt.Sprintf("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [%q]\ncomponents: [%q]\n",
-		relative("overlays/iptables"), relative("components/kernel-hits"))
+		base, relative("components/kernel-hits"))
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(yaml), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -132,20 +140,28 @@ func (c *Cluster) kernelAnswers(t *testing.T) {
 	}
 }
 
-// kernelAnswersTo has one client ask, until its node's cache has counted 100 more hits in the kernel. Nobody else may ask meanwhile.
+// kernelAnswersTo has one client ask, by each family, until its node's cache has counted 100 more hits in the kernel. Nobody else may ask
+// meanwhile.
 func (c *Cluster) kernelAnswersTo(t *testing.T, p *Pod) {
 	t.Helper()
 	const hits = "coredns_packetcache_kernel_hits_total"
-	before := p.Node.metric(t, hits)
-	d := &drill{cluster: c}
-	d.start(t, p, hotLoad)
-	harness.Until(t, 20*time.Second, "hits in the kernel of "+p.Name, func() error {
-		if grown := p.Node.metric(t, hits) - before; grown < 100 {
-			return fmt.Errorf("%g", grown)
-		}
-		return nil
-	})
-	expect(t, p.Name+", answered in the kernel", d.stop(t), 0)
+	loads := []protocol.Load{hotLoad}
+	if c.DualStack {
+		loads = append(loads, hotLoad)
+		loads[1].Server = netip.MustParseAddr(DNSService6)
+	}
+	for _, load := range loads {
+		before := p.Node.metric(t, hits)
+		d := &drill{cluster: c}
+		d.start(t, p, load)
+		harness.Until(t, 20*time.Second, fmt.Sprintf("hits in the kernel of %s at %s", p.Name, load.Server), func() error {
+			if grown := p.Node.metric(t, hits) - before; grown < 100 {
+				return fmt.Errorf("%g", grown)
+			}
+			return nil
+		})
+		expect(t, fmt.Sprintf("%s, answered in the kernel at %s", p.Name, load.Server), d.stop(t), 0)
+	}
 }
 
 // denyDNS inserts (-I) or deletes (-D) rules that drop a pod's DNS on its node.

@@ -91,7 +91,7 @@ func (c *Cluster) findFlood(t *testing.T, n *Node) {
 	if !regexp.MustCompile(`(?m)^default +flood .* ` + regexp.QuoteMeta(flood.IP) + ` `).MatchString(list) {
 		t.Errorf("the pods of the node do not have %s:\n%s", flood.IP, list)
 	}
-	out := n.Exec(t, "env", "PATH="+filepath.Dir(Binary("kubectl")), harness.NodeLocalDNS(t), "top", "-once", "-kubeconfig", c.pki.path("admin.kubeconfig"))
+	out := n.Exec(t, "env", "PATH="+filepath.Dir(Binary("kubectl")), harness.NodeLocalDNS(t), "top", "-once", "-kubeconfig", c.pki.Path("admin.kubeconfig"))
 	if !regexp.MustCompile(`(?m)^CLIENT .*\n` + regexp.QuoteMeta(flood.IP) + ` +default/flood `).MatchString(out) {
 		t.Errorf("top on the node does not name the pod:\n%s", out)
 	}

@@ -57,7 +57,7 @@ var (
 		{"Helm", helm},
 		{"Migration", migration},
 	}
-	// inKernel follow on a cluster without a cache.
+	// inKernel and fewInKernel follow on a cluster without a cache.
 	inKernel = []story{
 		{"KernelInstall", kernelInstall},
 		{"KernelKill", kernelKill},
@@ -65,11 +65,18 @@ var (
 		{"KernelUpdate", kernelUpdate},
 		{"KernelUninstall", kernelUninstall},
 	}
+	fewInKernel = []story{
+		{"KernelInstall", kernelInstall},
+		{"KernelKill", kernelKill},
+		{"KernelUninstall", kernelUninstall},
+	}
 )
 
-func TestIPTables(t *testing.T)          { tell(t, Mode{Proxy: "iptables"}, every) }
-func TestNFTables(t *testing.T)          { tell(t, Mode{Proxy: "nftables"}, slices.Concat(network, inKernel)) }
-func TestIPTablesDualStack(t *testing.T) { tell(t, Mode{Proxy: "iptables", DualStack: true}, few) }
+func TestIPTables(t *testing.T) { tell(t, Mode{Proxy: "iptables"}, every) }
+func TestNFTables(t *testing.T) { tell(t, Mode{Proxy: "nftables"}, slices.Concat(network, inKernel)) }
+func TestIPTablesDualStack(t *testing.T) {
+	tell(t, Mode{Proxy: "iptables", DualStack: true}, slices.Concat(few, fewInKernel))
+}
 func TestNFTablesDualStack(t *testing.T) { tell(t, Mode{Proxy: "nftables", DualStack: true}, few) }
 
 // tell starts a cluster with a cluster DNS and with clients on both nodes, and tells the stories. After one that fails the

@@ -59,7 +59,7 @@ func (c *Cluster) PublishProxyConfig(t testing.TB) {
 func (c *Cluster) Render(t testing.TB) string {
 	t.Helper()
 	out, err := c.fabric.Output("", "env", "PATH="+filepath.Dir(Binary("kubectl"))+":"+os.Getenv("PATH"),
-		harness.NodeLocalDNS(t), "render", "manifests", "--kubeconfig", c.pki.path("admin.kubeconfig"))
+		harness.NodeLocalDNS(t), "render", "manifests", "--kubeconfig", c.pki.Path("admin.kubeconfig"))
 	if err != nil {
 		t.Fatalf("render manifests: %v\n%s", err, out)
 	}

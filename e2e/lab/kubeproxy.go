@@ -57,11 +57,13 @@ var families = []family{
 	{"ip6", "ip6tables", PodNetwork6, DNSPodIP6, client.Port53(DNSPodIP6).String(), services(ClusterIP6, UpstreamIP6)},
 }
 
-// startKubeProxy installs on the node what kube-proxy installs for the two DNS Services.
+// startKubeProxy installs on the node what kube-proxy installs for the two DNS Services, or starts kube-proxy.
 func (l *Lab) startKubeProxy(t testing.TB) {
 	t.Helper()
 	if l.KubeProxy == IPVS {
-		l.startIPVS(t)
+		l.plugIn(t)
+		l.RunKubeProxy(t, IPVS)
+		l.WaitKubeProxy(t, IPVS)
 		return
 	}
 	for _, f := range families {

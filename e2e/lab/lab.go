@@ -13,6 +13,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/netns"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/process"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/upstream"
 )
 
@@ -22,8 +23,9 @@ type Lab struct {
 	ClusterDNS              *upstream.Server // the pod behind the Services kube-dns and kube-dns-upstream
 	External                *upstream.Server // the resolver in the node's resolv.conf
 	KubeProxy               Backend
-	Slow                    *upstream.Slow // what the cluster DNS asks for slow.cluster.local
-	SlowOutside             *upstream.Slow // what the external resolver asks for slow.example.org and 2.0.192.in-addr.arpa
+	Proxy                   *process.Process // Kubernetes' own kube-proxy, in IPVS mode; else nil
+	Slow                    *upstream.Slow   // what the cluster DNS asks for slow.cluster.local
+	SlowOutside             *upstream.Slow   // what the external resolver asks for slow.example.org and 2.0.192.in-addr.arpa
 	replicas                int
 }
 
@@ -51,12 +53,18 @@ func New(t testing.TB, kubeProxy Backend) *Lab {
 			l.Node.LogUnanswered(t)
 		}
 	})
+	l.waitAnswers(t)
+	return l
+}
+
+// waitAnswers waits until the cluster DNS answers through kube-proxy.
+func (l *Lab) waitAnswers(t testing.TB) {
+	t.Helper()
 	for _, from := range []*netns.Namespace{l.Pod, l.Node} {
 		for _, ip := range []netip.Addr{ClusterIP, ClusterIP6, UpstreamIP, UpstreamIP6} {
 			l.waitAnswer(t, from, ip)
 		}
 	}
-	return l
 }
 
 func (l *Lab) waitAnswer(t testing.TB, from *netns.Namespace, ip netip.Addr) {

@@ -16,12 +16,12 @@ import (
 
 // moduleDirs is where the modules are that a node's network may need. The rest of the kernel's would make the machine
 // slower to start.
-var moduleDirs = []string{"net", "lib", "crypto", "arch/x86/crypto"}
+var moduleDirs = []string{"net", "lib", "crypto", "arch/x86/crypto", "drivers/virtio"}
 
-// links are the modules of the links that the tests make.
+// links are the modules of the links that the tests make, and of a machine's own.
 var links = []string{
 	"drivers/net/dummy.ko", "drivers/net/tun.ko", "drivers/net/veth.ko", "drivers/net/ifb.ko",
-	"drivers/net/macvlan.ko", "drivers/net/ipvlan/ipvlan.ko", "drivers/net/bonding/bonding.ko", "drivers/net/team/team.ko",
+	"drivers/net/virtio_net.ko", "drivers/net/net_failover.ko", "drivers/net/macvlan.ko", "drivers/net/ipvlan/ipvlan.ko", "drivers/net/bonding/bonding.ko", "drivers/net/team/team.ko",
 }
 
 // modules puts the kernel's modules into the tree, but for those that are left out, by patterns of their names as

@@ -23,6 +23,7 @@ import (
 type Machine struct {
 	Without []string // patterns of the names of modules that it lacks
 	Timeout time.Duration
+	Beside  *netns.Namespace // if set, the machine's link eth0 leads there: see host. Else it has none
 }
 
 // Job is a program of the host that the machine runs, with the files that it needs, by their paths in the machine.
@@ -34,12 +35,24 @@ type Job struct {
 	Env     []string
 }
 
+// node is the job of running tests of e2e.
+func node(t testing.TB, pattern string) Job {
+	t.Helper()
+	return Job{
+		Program: required(t, "VM_E2E_TEST"),
+		Files:   map[string]string{"/job/stock": required(t, "STOCK_BIN"), "/job/nodelocaldns": required(t, "NODELOCALDNS_BIN")},
+		Dir:     "/job",
+		Args:    []string{"-test.v", "-test.run", pattern},
+		Env:     []string{"STOCK_BIN=/job/stock", "NODELOCALDNS_BIN=/job/nodelocaldns"},
+	}
+}
+
 // cpu has what Go and the kernel want, and nothing that costs emulation more than it saves.
 const cpu = "Nehalem,+rdrand"
 
 // programs are what the tests and the programs under test run.
 var programs = []string{
-	"sh", "env", "setpriv", "modprobe", "ip", "nft", "conntrack", "ipvsadm", "ipset",
+	"sh", "env", "setpriv", "modprobe", "ip", "nft", "conntrack", "ipset",
 	"xtables-nft-multi", "xtables-legacy-multi",
 	"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore",
 	"iptables-nft", "iptables-nft-save", "iptables-nft-restore", "ip6tables-nft", "ip6tables-nft-save", "ip6tables-nft-restore",
@@ -58,14 +71,19 @@ func (m Machine) Run(t testing.TB, job Job) (output []string, code int) {
 	if err != nil || len(images) != 1 {
 		t.Fatalf("%s: want one kernel, found %v, %v", kernel, images, err)
 	}
-	p := process.Start(t, netns.Here("the host"), process.Command{
+	from, network := netns.Here("the host"), []string(nil)
+	if m.Beside != nil {
+		from, network = m.Beside, []string{"-netdev", "user,id=net,ipv6=off", "-device", "virtio-net-pci,netdev=net,romfile=",
+			"-smp", "2"} // kube-proxy needs the second processor
+	}
+	p := process.Start(t, from, process.Command{
 		Path: harness.Which(t, "qemu-system-x86_64"), Env: os.Environ(),
-		Args: []string{
+		Args: append([]string{
 			"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", cpu, "-m", "1536",
 			"-display", "none", "-no-reboot", "-nodefaults", "-serial", "file:" + console, "-serial", "file:/dev/stdout",
 			"-kernel", images[0], "-initrd", filepath.Join(dir, "initramfs"),
 			"-append", "console=ttyS0 quiet panic=-1 mitigations=off nokaslr random.trust_cpu=on net.ifnames=0 tsc=reliable",
-		},
+		}, network...),
 	})
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -60,7 +60,7 @@ func passes(t *testing.T, m Machine, job Job) {
 		case strings.HasPrefix(line, "--- PASS"):
 			ran++
 			t.Log(line)
-		case strings.Contains(line, "every 20 ms"): // the kill drill's figures
+		case strings.Contains(line, "every 20 ms"), strings.Contains(line, "changed its mode"): // figures of docs/operations.md
 			t.Log(line)
 		case strings.HasPrefix(line, "--- SKIP"):
 			t.Error(line)
@@ -71,18 +71,6 @@ func passes(t *testing.T, m Machine, job Job) {
 	}
 }
 
-// node is the job of running tests of e2e.
-func node(t *testing.T, pattern string) Job {
-	t.Helper()
-	return Job{
-		Program: required(t, "VM_E2E_TEST"),
-		Files:   map[string]string{"/job/stock": required(t, "STOCK_BIN"), "/job/nodelocaldns": required(t, "NODELOCALDNS_BIN")},
-		Dir:     "/job",
-		Args:    []string{"-test.v", "-test.run", pattern},
-		Env:     []string{"STOCK_BIN=/job/stock", "NODELOCALDNS_BIN=/job/nodelocaldns"},
-	}
-}
-
 // usual has the cells that there is time for in eight minutes. With VM_ALL in the environment all are told, in fifteen.
 var usual = map[string]string{
 	"TestMatrix/dummy": "/^(iptables-legacy|nftables)$",
@@ -90,14 +78,13 @@ var usual = map[string]string{
 	"TestIPVS":         "/^nftables$/^(serve|start_and_stop|kill_-9|hang)$",
 }
 
-// cells runs a test of e2e with the usual backends, or with all.
-func cells(t *testing.T, name string) {
-	t.Helper()
-	pattern := name
+// told is the pattern of a test of e2e with the usual backends, or with all.
+func told(name string) string {
+	pattern := "^" + name + "$"
 	if os.Getenv("VM_ALL") == "" {
 		pattern += usual[name]
 	}
-	passes(t, Machine{Timeout: 12 * time.Minute}, node(t, pattern))
+	return pattern
 }
 
 // TestMatrix lets everything happen to a cache, with each kind of link and each backend.
@@ -105,15 +92,21 @@ func TestMatrix(t *testing.T) {
 	for _, link := range []string{"tun", "dummy"} {
 		t.Run(link, func(t *testing.T) {
 			t.Parallel()
-			cells(t, "TestMatrix/"+link)
+			passes(t, Machine{Timeout: 12 * time.Minute}, node(t, told("TestMatrix/"+link)))
 		})
 	}
 }
 
-// TestIPVS is the same where kube-proxy runs in IPVS mode.
+// TestIPVS is the same where Kubernetes' own kube-proxy runs in IPVS mode, and what is told of such a node alone.
 func TestIPVS(t *testing.T) {
 	t.Parallel()
-	cells(t, "TestIPVS")
+	c := startControlPlane(t)
+	for _, name := range []string{"TestIPVS", "TestIPVSNode", "TestIPVSProxy"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			passes(t, Machine{Timeout: 12 * time.Minute, Beside: c.Namespace}, c.node(t, told(name)))
+		})
+	}
 }
 
 // TestMachine changes what all namespaces of a machine share: the time of day, and how many connections are tracked. Debian's kernel

@@ -5,6 +5,7 @@ package packetcache
 import (
 	"math"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/busiest"
@@ -29,13 +30,59 @@ const (
 	kernelForce           // before programs of others, too
 )
 
-// loadKernel loads the BPF program of this configuration, and makes its servers use the program. It takes some tenths of a
-// second, in which the servers answer alone. Without the program they answer alone as well.
+// unusedTime is how long the BPF program stays loaded and attached without a configuration that uses it, and gives no answers.
+const unusedTime = 5 * time.Second
+
+// A kernelProgram is the BPF program of the process. The configurations that follow each other share it: to attach a program and to detach
+// it takes the kernel some 30 ms an interface, with a lock that all changes of the network need.
+type kernelProgram struct {
+	mu    sync.Mutex
+	p     *kernel.Program // nil: not loaded
+	users int             // configurations
+}
+
+var program kernelProgram
+
+// use returns the program, and loads it if need be. A caller that gets no error calls leave once.
+func (k *kernelProgram) use() (*kernel.Program, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.p == nil {
+		p, err := kernel.Load(kernel.Options{SelfQueryMark: hostnet.SelfQueryMark, Hits: countKernel, Asked: countAsked, Logf: log.Warningf})
+		if err != nil {
+			return nil, err
+		}
+		k.p = p
+	}
+	k.users++
+	return k.p, nil
+}
+
+// leave ends the use of the program. It does not wait until the program is detached. The end of the process detaches it, too.
+func (k *kernelProgram) leave() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.users--; k.users == 0 {
+		time.AfterFunc(unusedTime, k.closeUnused)
+	}
+}
+
+func (k *kernelProgram) closeUnused() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.users > 0 || k.p == nil {
+		return
+	}
+	if err := k.p.Close(); err != nil {
+		log.Warningf("Ending the BPF program: %v", err)
+	}
+	k.p = nil
+}
+
+// loadKernel makes the servers of this configuration use the BPF program. To load it takes some tenths of a second, in which the servers
+// answer alone. Without the program they answer alone as well.
 func (ss *servers) loadKernel() {
-	p, err := kernel.Load(kernel.Options{
-		SelfQueryMark: hostnet.SelfQueryMark, Admit: ss.Admit, Force: ss.Kernel == kernelForce,
-		Hits: countKernel, Asked: countAsked, Logf: log.Warningf,
-	})
+	p, err := program.use()
 	if err != nil {
 		log.Warningf("Hits are answered by the process, not in the kernel: %v", err)
 		return
@@ -43,7 +90,7 @@ func (ss *servers) loadKernel() {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if ss.phase == replaced {
-		closeKernel(p, nil)
+		program.leave()
 		return
 	}
 	ss.program = p
@@ -58,25 +105,12 @@ func (s *server) answerInKernel(p *kernel.Program) {
 	if addr.Port() != 53 {
 		return
 	}
-	k, err := p.Serve(addr.Addr().Unmap())
+	k, err := p.Serve(addr.Addr().Unmap(), s.kernelTerms)
 	if err != nil {
 		log.Warningf("Hits at %s are answered by the process, not in the kernel: %v", s.dns.Addr, err)
 		return
 	}
 	s.kernel.Store(k)
-}
-
-// closeKernel ends the BPF program of a configuration, before its servers end.
-func closeKernel(p *kernel.Program, all []*server) {
-	if p == nil {
-		return
-	}
-	for _, s := range all {
-		s.Replaced()
-	}
-	if err := p.Close(); err != nil {
-		log.Warningf("Ending the BPF program: %v", err)
-	}
 }
 
 // Replaced implements udp.Backend. The BPF program gives no answer of s any more.
@@ -87,7 +121,7 @@ func (s *server) Replaced() {
 }
 
 // Interfaces implements udp.Backend.
-func (s *server) Interfaces() bool { return s.useKernel }
+func (s *server) Interfaces() bool { return s.kernelTerms.Admit > 0 }
 
 // Came implements udp.Backend. The query came through the whole stack, so its client may be answered in the kernel for a while.
 func (s *server) Came(sender netip.Addr, ifindex uint32) {

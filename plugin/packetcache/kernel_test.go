@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/internal/nettest"
+	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/kernel"
 )
 
 // programs counts the BPF programs that this process has open.
@@ -28,7 +29,13 @@ func programs(t *testing.T) (n int) {
 	return n
 }
 
-// TestProgramOfAConfiguration has one program while a configuration with `kernel` serves, also after reloads and after reloads that
+func loadedProgram() *kernel.Program {
+	program.mu.Lock()
+	defer program.mu.Unlock()
+	return program.p
+}
+
+// TestProgramOfAConfiguration has one program while configurations with `kernel` serve, the same after reloads and after reloads that
 // are refused, and none without the option.
 func TestProgramOfAConfiguration(t *testing.T) {
 	nettest.InNamespace(t) // for root; the server is in the namespace of other threads, and the program is attached to no interface
@@ -45,6 +52,7 @@ func TestProgramOfAConfiguration(t *testing.T) {
 	}
 	_, reload := reloadable(t, fmt.Sprintf(text, 50))
 	await("start", 1)
+	first := loadedProgram()
 	for i := range 3 {
 		// The second server block's address belongs to nobody, so that the configuration is refused when its servers start.
 		refused := fmt.Sprintf(text, 51) + "refused.test:PORT {\n bind 192.0.2.77\n packetcache\n template IN A {\n rcode NXDOMAIN\n }\n}\n"
@@ -56,6 +64,9 @@ func TestProgramOfAConfiguration(t *testing.T) {
 			t.Fatal(err)
 		}
 		await("reload", 1)
+	}
+	if now := loadedProgram(); now != first {
+		t.Errorf("program %p, not %p, after the reloads", now, first)
 	}
 	if err := reload(strings.Replace(fmt.Sprintf(text, 50), "packetcache {\n kernel\n }", "packetcache", 1)); err != nil {
 		t.Fatal(err)

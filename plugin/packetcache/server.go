@@ -54,7 +54,7 @@ type servers struct {
 	all     []*server
 	phase   phase
 	load    sync.Once
-	program *kernel.Program // nil: it is not wanted, not loaded yet, or cannot be
+	program *kernel.Program // that this configuration uses; nil: it is not wanted, not loaded yet, or cannot be
 }
 
 // A phase is a part of the life of a configuration's servers.
@@ -128,10 +128,15 @@ func (ss *servers) listen(s *dnsserver.Server, addr netip.AddrPort) error {
 // plugins, since caddy ends the plugins next.
 func (ss *servers) close() error {
 	ss.mu.Lock()
-	all, program := ss.all, ss.program
+	all, used := ss.all, ss.program
 	ss.all, ss.program, ss.phase = nil, nil, replaced
 	ss.mu.Unlock()
-	closeKernel(program, all)
+	if used != nil { // before the servers end
+		for _, s := range all {
+			s.Replaced()
+		}
+		program.leave()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
 	for _, s := range all {
@@ -153,8 +158,8 @@ type server struct {
 	ttl   time.Duration
 	ctx   context.Context // of every query; a miss is counted before the plugins see it
 
-	useKernel bool
-	kernel    atomic.Pointer[kernel.Server] // nil: the BPF program does not answer at this address
+	kernelTerms kernel.Terms                  // zero: the BPF program is not wanted
+	kernel      atomic.Pointer[kernel.Server] // nil: the BPF program does not answer at this address
 
 	hits, kernelHits, misses, unsent prometheus.Counter
 	refused                          map[shares.Verdict]prometheus.Counter
@@ -166,9 +171,11 @@ type server struct {
 func newServer(s *dnsserver.Server, o options, l *udp.Lease) *server {
 	srv := &server{
 		dns: s, lease: l, store: store.New(o.Size), ttl: o.TTL, ctx: busiest.Own(contextOf(s)), places: places,
-		useKernel: o.Kernel != kernelOff,
-		hits:      hitsTotal.WithLabelValues(s.Addr), kernelHits: kernelHitsTotal.WithLabelValues(s.Addr), misses: missesTotal.WithLabelValues(s.Addr), unsent: unsentTotal.WithLabelValues(s.Addr),
+		hits: hitsTotal.WithLabelValues(s.Addr), kernelHits: kernelHitsTotal.WithLabelValues(s.Addr), misses: missesTotal.WithLabelValues(s.Addr), unsent: unsentTotal.WithLabelValues(s.Addr),
 		refused: map[shares.Verdict]prometheus.Counter{},
+	}
+	if o.Kernel != kernelOff {
+		srv.kernelTerms = kernel.Terms{Admit: o.Admit, Force: o.Kernel == kernelForce}
 	}
 	for _, v := range []shares.Verdict{shares.OverShare, shares.Full} {
 		srv.refused[v] = refusedTotal.WithLabelValues(s.Addr, v.String())

@@ -77,7 +77,7 @@ func mount() error {
 // loadModules loads what the kernel does not load by itself when it is asked for. A machine without a module is what
 // some jobs are about.
 func loadModules() {
-	for _, name := range []string{"tun", "ip_vs", "ip_vs_rr"} {
+	for _, name := range []string{"tun", "ip_vs", "ip_vs_rr", "virtio_pci", "virtio_net"} {
 		if out, err := exec.Command("modprobe", name).CombinedOutput(); err != nil {
 			fmt.Printf("init: modprobe %s: %v: %s\n", name, err, out)
 		}

@@ -57,10 +57,8 @@ type answerEntry struct {
 
 type answerScratch struct {
 	_      structs.HostLayout
-	To     answerAddress
-	From   answerClient
 	Fence  uint64
-	Unused [4]uint8
+	Busy   uint32
 	Packet [180]uint8
 	Answer [448]uint8
 	Name   [16]uint64

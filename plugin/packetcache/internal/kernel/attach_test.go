@@ -243,26 +243,26 @@ func TestGate(t *testing.T) {
 	p, servers, _ := loaded(t)
 	var log []string
 	// In place of the program's own gate, which sees the namespace of another thread.
-	g := &gate{p: p, links: map[uint32]*attachment{}, clients: newClients(p.objects.Clients, make([]admission, 8)), o: Options{Admit: time.Minute, Logf: func(format string, args ...any) {
+	g := &gate{p: p, links: map[uint32]*attachment{}, clients: newClients(p.objects.Clients, make([]admission, 8)), o: Options{Logf: func(format string, args ...any) {
 		log = append(log, fmt.Sprintf(format, args...))
 	}}}
 	nettest.Command(t, "ip", "addr", "add", server4.String()+"/32", "dev", "lo")
-	index := servers[server4].index
+	s := servers[server4]
 	admitted := func(client netip.Addr) bool {
 		var slot uint32
-		key := answerClient{Ip: wordsOf(client), Interface: 4242, Server: uint32(index)}
+		key := answerClient{Ip: wordsOf(client), Interface: 4242, Server: uint32(s.number)}
 		return p.objects.Clients.Lookup(&key, &slot) == nil && g.clients.slots[slot].until > clock()
 	}
 	for range 3 {
 		l := added(t, "pod index 4242 type veth peer name eth")
 		connect(t)
 		for range 2 {
-			g.admit(timedArrival{arrival{client4, 4242, index}, clock()})
+			g.admit(timedArrival{arrival{client4, 4242, s}, clock()})
 		}
 		if n := attachedTo(t, l); n != 1 || !admitted(client4) || admitted(netip.MustParseAddr("10.244.1.3")) {
 			t.Errorf("%d programs attached, admitted %v", n, admitted(client4))
 		}
-		late := timedArrival{arrival{netip.MustParseAddr("10.244.1.3"), 4242, index}, clock() - uint64(time.Minute)}
+		late := timedArrival{arrival{netip.MustParseAddr("10.244.1.3"), 4242, s}, clock() - uint64(s.terms.Admit)}
 		if g.admit(late); admitted(late.client) {
 			t.Error("admitted, though the query came too long ago")
 		}

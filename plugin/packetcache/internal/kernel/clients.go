@@ -31,6 +31,34 @@ type clients struct {
 	slots []admission // mapped: the program reads until and counts
 	of    map[answerClient]admitted
 	free  []uint32 // indices in slots; the one that has been free for longest is the first
+	stock stock    // of what is free
+}
+
+// A stock is what the interfaces take of: places, or calls. An interface gets no more than it leaves to all others. So a client that
+// invents addresses does not keep clients at other interfaces from being admitted.
+type stock struct {
+	left  int
+	taken map[uint32]int // by interface
+}
+
+func newStock(n int) stock { return stock{n, map[uint32]int{}} }
+
+// take takes one, if the interface may have one.
+func (s *stock) take(ifindex uint32) bool {
+	if s.taken[ifindex] >= s.left {
+		return false
+	}
+	s.left--
+	s.taken[ifindex]++
+	return true
+}
+
+// giveBack gives one back that an interface took.
+func (s *stock) giveBack(ifindex uint32) {
+	s.left++
+	if s.taken[ifindex]--; s.taken[ifindex] == 0 {
+		delete(s.taken, ifindex)
+	}
 }
 
 // admitted is a client with an admission.
@@ -40,7 +68,7 @@ type admitted struct {
 }
 
 func newClients(m *ebpf.Map, slots []admission) clients {
-	c := clients{m: m, slots: slots, of: map[answerClient]admitted{}}
+	c := clients{m: m, slots: slots, of: map[answerClient]admitted{}, stock: newStock(len(slots))}
 	for i := range slots {
 		c.free = append(c.free, uint32(i))
 	}
@@ -55,12 +83,13 @@ func (c *clients) admit(client netip.Addr, ifindex uint32, server uint16, mac, u
 		c.slots[a.slot].admit(mac, until)
 		return nil
 	}
-	if len(c.free) == 0 {
+	if !c.stock.take(ifindex) {
 		return nil
 	}
 	slot := c.free[0]
 	c.slots[slot].admit(mac, until)
 	if err := c.m.Put(&key, slot); err != nil {
+		c.stock.giveBack(ifindex)
 		return err
 	}
 	c.of[key], c.free = admitted{client, slot}, c.free[1:]
@@ -88,6 +117,7 @@ func (c *clients) harvest(now uint64, tell func(client netip.Addr, a *admission)
 		if err := c.m.Delete(&key); err == nil || errors.Is(err, ebpf.ErrKeyNotExist) {
 			delete(c.of, key)
 			c.free = append(c.free, who.slot)
+			c.stock.giveBack(key.Interface)
 		}
 	}
 }

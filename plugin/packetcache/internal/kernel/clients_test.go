@@ -28,13 +28,13 @@ func TestClients(t *testing.T) {
 	other := netip.MustParseAddr("10.244.1.3")
 	// In place of the program's own, whose goroutine harvests at times of its own. The program counts in the places of that one.
 	c := newClients(p.objects.Clients, p.gate.clients.slots)
-	c.free = []uint32{100, 101}
+	c.free, c.stock = []uint32{100, 101, 102, 103}, newStock(4) // two for each interface
 	admit := func(client netip.Addr, until uint64) bool {
 		t.Helper()
-		if err := c.admit(client, 1, s.index, testMAC, until); err != nil {
+		if err := c.admit(client, 1, s.number, testMAC, until); err != nil {
 			t.Fatal(err)
 		}
-		_, ok := c.of[answerClient{Ip: wordsOf(client), Interface: 1, Server: uint32(s.index)}]
+		_, ok := c.of[answerClient{Ip: wordsOf(client), Interface: 1, Server: uint32(s.number)}]
 		return ok
 	}
 	ask := func(client netip.Addr, query []byte, want bool) {
@@ -64,6 +64,9 @@ func TestClients(t *testing.T) {
 	ask(client4, nx, true)
 	ask(client4, query, true)
 	ask(netip.MustParseAddr("10.244.1.4"), query, false)
+	if err := c.admit(client4, 2, s.number, testMAC, now+1e12); err != nil || len(c.of) != 3 {
+		t.Errorf("no room for a client at another interface: %v, %v", c.of, err)
+	}
 	if got, want := harvest(now), map[string][2]uint64{client4.String(): {5, 1}, other.String(): {3, 3}}; !reflect.DeepEqual(got, want) {
 		t.Errorf("told %v, want %v", got, want)
 	}
@@ -76,4 +79,27 @@ func TestClients(t *testing.T) {
 		t.Error("no room again")
 	}
 	ask(netip.MustParseAddr("10.244.1.4"), query, true)
+}
+
+// TestStock has three interfaces take in turns, and one give back.
+func TestStock(t *testing.T) {
+	s := newStock(100)
+	for _, c := range []struct {
+		ifindex uint32
+		takes   int
+	}{{1, 50}, {2, 25}, {3, 13}, {1, 0}, {2, 0}, {4, 6}} {
+		n := 0
+		for s.take(c.ifindex) {
+			n++
+		}
+		if n != c.takes {
+			t.Errorf("interface %d took %d, want %d", c.ifindex, n, c.takes)
+		}
+	}
+	for range 50 {
+		s.giveBack(1)
+	}
+	if s.left != 56 || len(s.taken) != 3 || !s.take(1) {
+		t.Errorf("%d left, taken %v", s.left, s.taken)
+	}
 }

@@ -21,7 +21,8 @@ const (
 	queue = 256
 	// round is the time between two looks at what the program has answered.
 	round = time.Second
-	// maxAdmissions bounds the admissions of a round. Each takes some 30 µs, and a client can invent addresses.
+	// maxAdmissions bounds the admissions of a round. Each takes some 30 µs, and a client can invent addresses. One that is too many is
+	// forgotten: a client that still asks comes again after a fifth of its time.
 	maxAdmissions = 4096
 	// maxInterfaces bounds the interfaces that have the program.
 	maxInterfaces = 1024
@@ -42,13 +43,14 @@ type gate struct {
 	// Only for the goroutine.
 	links   map[uint32]*attachment // by interface
 	clients clients
+	fault   string // the last that kept a client from being admitted; the log says so once
 }
 
 // An arrival is where a query came from, and the server that was asked.
 type arrival struct {
 	client  netip.Addr
 	ifindex uint32
-	server  uint16 // index
+	server  *Server
 }
 
 // A timed arrival is an arrival with its time, in ns of CLOCK_MONOTONIC.
@@ -82,15 +84,14 @@ func (g *gate) run() {
 	var news linkNews
 	defer news.close()
 	g.listen(&news)
-	came, budget := g.came, maxAdmissions
+	budget := newStock(maxAdmissions)
 	for {
 		select {
 		case <-g.done:
 			return
-		case a := <-came:
-			g.admit(a)
-			if budget--; budget == 0 {
-				came = nil // blocks for ever
+		case a := <-g.came:
+			if budget.take(a.ifindex) {
+				g.admit(a)
 			}
 		case u, ok := <-news.updates:
 			if !ok {
@@ -99,11 +100,12 @@ func (g *gate) run() {
 				g.forget(uint32(u.Index))
 			}
 		case <-tick.C:
+			g.p.renew()
 			g.harvest(clock())
 			if news.updates == nil {
 				g.listen(&news)
 			}
-			came, budget = g.came, maxAdmissions
+			budget = newStock(maxAdmissions)
 		}
 	}
 }
@@ -113,7 +115,8 @@ func (g *gate) harvest(now uint64) {
 	g.clients.harvest(now, func(client netip.Addr, a *admission) {
 		g.o.Asked(Asked{Client: client, Last: g.p.table.at(a.last), Hits: a.hits, NXDomain: a.nxdomain})
 	})
-	g.p.table.harvest(now)
+	serves := g.p.serves()
+	g.p.table.harvest(now, func(server uint16) bool { return serves[server] != nil })
 }
 
 // close ends the goroutine, detaches the program and tells of its last answers.
@@ -132,8 +135,8 @@ func (g *gate) close() error {
 // decides only how often a client is admitted again.
 func (s *Server) Came(client netip.Addr, ifindex uint32, now time.Duration) {
 	g := &s.p.gate
-	a := arrival{client.WithZone(""), ifindex, s.index}
-	again := max(g.o.Admit/5, time.Millisecond)
+	a := arrival{client.WithZone(""), ifindex, s}
+	again := max(s.terms.Admit/5, time.Millisecond)
 	tag := maphash.Comparable(g.seed, a)
 	slot := &g.known[tag%slots]
 	tag = tag&^0xffff | uint64(now/again)&0xffff
@@ -156,15 +159,15 @@ const loopback = 1
 // The host's own queries come in by lo. The socket names another interface for them: the one that has the address that was asked
 // (net/ipv4/ip_sockglue.c, ipv4_pktinfo_prepare).
 func (g *gate) admit(a timedArrival) {
-	until := a.at + uint64(g.o.Admit)
+	until := a.at + uint64(a.server.terms.Admit)
 	if until <= clock() {
 		return
 	}
-	l := g.at(a.ifindex)
-	if l.has(g.p.addressOf(a.server)) {
+	l := g.at(a.ifindex, a.server.terms.Force)
+	if l.has(a.server.addr) {
 		host := a.arrival
 		host.ifindex = loopback
-		g.admitAt(g.at(loopback), host, until)
+		g.admitAt(g.at(loopback, a.server.terms.Force), host, until)
 	}
 	g.admitAt(l, a.arrival, until)
 }
@@ -173,24 +176,25 @@ func (g *gate) admitAt(l *attachment, a arrival, until uint64) {
 	if !l.attached() {
 		return
 	}
-	mac, ok := pathTo(a.client, g.p.addressOf(a.server), a.ifindex)
+	mac, ok := pathTo(a.client, a.server.addr, a.ifindex)
 	if !ok {
 		return
 	}
-	if err := g.clients.admit(a.client, a.ifindex, a.server, mac, until); err != nil {
-		g.o.Logf("Not answered in the kernel: %s: %v", a.client, err)
+	if err := g.clients.admit(a.client, a.ifindex, a.server.number, mac, until); err != nil && err.Error() != g.fault {
+		g.fault = err.Error()
+		g.o.Logf("Clients are not answered in the kernel: %v", err)
 	}
 }
 
 // at returns the attachment at an interface. It attaches the program there when it is asked first, and looks again later whether the
 // program may be there.
-func (g *gate) at(ifindex uint32) *attachment {
+func (g *gate) at(ifindex uint32, force bool) *attachment {
 	l := g.links[ifindex]
 	switch {
 	case l != nil:
-		l.review(g.p.objects.Nodelocaldns, g.o.Force, g.o.Logf)
+		l.review(g.p.objects.Nodelocaldns, force, g.o.Logf)
 	case len(g.links) < maxInterfaces:
-		if l = attach(g.p.objects.Nodelocaldns, ifindex, g.o.Force, g.o.Logf); l.of != nil { // else it has gone, and nobody will say so
+		if l = attach(g.p.objects.Nodelocaldns, ifindex, force, g.o.Logf); l.of != nil { // else it has gone, and nobody will say so
 			g.links[ifindex] = l
 		}
 	}

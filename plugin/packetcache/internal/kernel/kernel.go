@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -38,9 +37,9 @@ type Program struct {
 	claim   *claim
 
 	mu      sync.Mutex
-	answers []uint64  // mapped: for each of serving, whether the program answers
-	serving []*Server // in the order of their indices
-	closed  bool      // answers is no longer mapped
+	leases  []uint64           // mapped: until when the program answers, by Server.place; ns of CLOCK_MONOTONIC, 0: no more
+	serving map[uint16]*Server // by number
+	last    uint16             // the last number
 }
 
 // needed are the capabilities that the program takes.
@@ -82,7 +81,7 @@ func Load(o Options) (*Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the BPF program: %w", err)
 	}
-	p := new(Program)
+	p := &Program{serving: map[uint16]*Server{}}
 	seed := secret()
 	spec.Maps["entries"].MaxEntries = buckets * ways
 	for name, v := range map[string]any{"seed": seed, "mark": o.SelfQueryMark, "buckets": uint32(buckets)} {
@@ -104,15 +103,15 @@ func (p *Program) open(seed uint64, o Options) (err error) {
 	if p.table.entries, err = mapped[entry](p.objects.Entries); err != nil {
 		return err
 	}
-	if p.answers, err = mapped[uint64](p.objects.Servers); err != nil {
+	if p.leases, err = mapped[uint64](p.objects.Servers); err != nil {
 		return errors.Join(err, unmap(p.table.entries))
 	}
 	admissions, err := mapped[admission](p.objects.Admissions)
 	if err != nil {
-		return errors.Join(err, unmap(p.table.entries), unmap(p.answers))
+		return errors.Join(err, unmap(p.table.entries), unmap(p.leases))
 	}
 	if p.claim, err = claimOf(p.objects.Nodelocaldns); err != nil {
-		return errors.Join(err, unmap(p.table.entries), unmap(p.answers), unmap(admissions))
+		return errors.Join(err, unmap(p.table.entries), unmap(p.leases), unmap(admissions))
 	}
 	p.table.seed, p.table.hits, p.table.from = seed, o.Hits, make([]*store.Entry, len(p.table.entries))
 	p.gate.open(p, o, admissions)
@@ -122,8 +121,6 @@ func (p *Program) open(seed uint64, o Options) (err error) {
 // Options are what a Program is loaded with.
 type Options struct {
 	SelfQueryMark uint32                             // the mark of packets that the program passes on
-	Admit         time.Duration                      // how long a client is answered by the program after a query of its own came to the socket
-	Force         bool                               // attach to interfaces that have programs of others, too
 	Hits          func(e *store.Entry, times uint64) // is told how often the program gave an answer
 	Asked         func(a Asked)                      // is told of the same hits, by the clients that asked
 	Logf          func(format string, args ...any)   // what the log should say; it must not wait
@@ -157,13 +154,13 @@ func lengthOf[T any](n int) uintptr {
 	return (uintptr(n)*unsafe.Sizeof(*new(T)) + page - 1) / page * page
 }
 
-// Close detaches the program, tells of its last answers and unloads it. A Server's methods may be called later; they do nothing then.
+// Close makes the program answer no more, at once. It detaches the program, tells of its last answers and unloads it. To detach the
+// program takes the kernel some 30 ms an interface. A Server's methods may be called later; they do nothing then.
 func (p *Program) Close() error {
-	err := errors.Join(p.gate.close(), p.claim.Close(), p.table.close(), p.objects.Close())
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.closed = true
-	return errors.Join(err, unmap(p.answers))
+	for _, s := range p.serves() {
+		s.Stop()
+	}
+	return errors.Join(p.gate.close(), p.claim.Close(), p.table.close(), p.objects.Close(), unmap(p.leases))
 }
 
 // clock is CLOCK_MONOTONIC, which the program reads, in ns.

@@ -47,7 +47,7 @@ func TestCapabilities(t *testing.T) {
 		{[]uint{unix.CAP_BPF}, "CAP_NET_ADMIN is missing"},
 	} {
 		err := withCapabilities(t, c.has, func() error {
-			p, err := Load(Options{Admit: time.Minute, Logf: t.Logf})
+			p, err := Load(Options{Logf: t.Logf})
 			if err != nil {
 				return err
 			}
@@ -79,15 +79,15 @@ func withCapabilities(t *testing.T, has []uint, f func() error) error {
 	return <-done
 }
 
-// TestClose has the last answers counted, and late calls do nothing.
+// TestClose has the last answers counted. The program gives none any more, were it still attached, and late calls do nothing.
 func TestClose(t *testing.T) {
 	nettest.InNamespace(t)
 	var counted uint64
-	p, err := Load(Options{SelfQueryMark: testMark, Admit: time.Minute, Logf: t.Logf, Hits: func(_ *store.Entry, times uint64) { counted += times }})
+	p, err := Load(Options{SelfQueryMark: testMark, Logf: t.Logf, Hits: func(_ *store.Entry, times uint64) { counted += times }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := p.Serve(server4)
+	s, err := p.Serve(server4, Terms{Admit: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,9 +103,16 @@ func TestClose(t *testing.T) {
 			t.Error("not answered")
 		}
 	}
-	s.Stop()
+	var attached Program
+	if attached.objects.Nodelocaldns, err = p.objects.Nodelocaldns.Clone(); err != nil {
+		t.Fatal(err)
+	}
+	defer attached.objects.Nodelocaldns.Close()
 	if err := p.Close(); err != nil {
 		t.Error(err)
+	}
+	if run(t, &attached, frame(client4, server4, query, complete)) != nil {
+		t.Error("answered after the end")
 	}
 	if counted != 3 {
 		t.Errorf("counted %d of 3 answers", counted)

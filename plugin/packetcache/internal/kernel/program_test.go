@@ -38,7 +38,7 @@ func loaded(t testing.TB) (*Program, map[netip.Addr]*Server, *atomic.Uint64) {
 	t.Helper()
 	var answered atomic.Uint64
 	p, err := Load(Options{
-		SelfQueryMark: testMark, Admit: time.Hour, Logf: t.Logf,
+		SelfQueryMark: testMark, Logf: t.Logf,
 		Hits: func(_ *store.Entry, times uint64) { answered.Add(times) },
 	})
 	var unsupported *ebpf.VerifierError
@@ -55,7 +55,7 @@ func loaded(t testing.TB) (*Program, map[netip.Addr]*Server, *atomic.Uint64) {
 	})
 	servers := map[netip.Addr]*Server{}
 	for server, client := range map[netip.Addr]netip.Addr{server4: client4, server6: client6} {
-		s, err := p.Serve(server)
+		s, err := p.Serve(server, Terms{Admit: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +68,7 @@ func loaded(t testing.TB) (*Program, map[netip.Addr]*Server, *atomic.Uint64) {
 // admitUntil admits a client at lo without the gate, whose goroutine harvests at times of its own.
 func admitUntil(t testing.TB, p *Program, client netip.Addr, s *Server, until uint64) {
 	t.Helper()
-	key, slot := answerClient{Ip: wordsOf(client), Interface: 1, Server: uint32(s.index)}, uint32(s.index)
+	key, slot := answerClient{Ip: wordsOf(client), Interface: 1, Server: uint32(s.number)}, uint32(s.number)
 	p.gate.clients.slots[slot].admit(testMAC, until)
 	if err := p.objects.Clients.Put(&key, slot); err != nil {
 		t.Fatal(err)
@@ -228,7 +228,7 @@ func TestAnswers(t *testing.T) {
 	if answered < 5000 {
 		t.Errorf("only %d answers", answered)
 	}
-	p.table.harvest(clock())
+	p.table.harvest(clock(), func(uint16) bool { return true })
 	if total := counted.Load(); total != uint64(answered) {
 		t.Errorf("counted %d of %d answers", total, answered)
 	}

@@ -140,8 +140,9 @@ func (t *table) write(place int, v *entry) (hits uint64) {
 	return hits
 }
 
-// harvest tells of the answers that the program has given since the last harvest. It forgets answers that have expired.
-func (t *table) harvest(now uint64) {
+// harvest tells of the answers that the program has given since the last harvest. It forgets answers that have expired, and those of servers
+// that serve no more.
+func (t *table) harvest(now uint64, serves func(server uint16) bool) {
 	t.mu.Lock()
 	owed := t.owed
 	t.owed = nil
@@ -154,7 +155,7 @@ func (t *table) harvest(now uint64) {
 		from, times := t.from[i], uint64(0)
 		if from != nil {
 			times = atomic.SwapUint64(&t.entries[i].hits, 0)
-			if t.entries[i].expires <= now {
+			if t.entries[i].expires <= now || !serves(t.entries[i].server) {
 				t.from[i] = nil
 			}
 		}

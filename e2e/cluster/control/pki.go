@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package cluster
+// Package control has what a control plane of Kubernetes is started with: certificates, and the arguments of its programs.
+package control
 
 import (
 	"crypto"
@@ -9,6 +10,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -18,18 +20,21 @@ import (
 	"time"
 )
 
-// pki is the cluster's certificate authority, and a directory with all that it signed.
-type pki struct {
-	dir  string
-	cert *x509.Certificate
-	key  crypto.Signer
-	next int64
+var serviceIP = net.IPv4(10, 96, 0, 1) // the first address of the Services
+
+// PKI is the cluster's certificate authority, and a directory with all that it signed.
+type PKI struct {
+	dir         string
+	Certificate *x509.Certificate // of the authority itself
+	key         crypto.Signer
+	next        int64
 }
 
-// newPKI makes the authority (ca.crt), the key of the service accounts (sa.key, sa.pub), and what the components need:
-// NAME.crt and NAME.key, and NAME.kubeconfig for those that are clients of the API server.
-func newPKI(dir string, api net.IP, nodes map[string][]net.IP) (*pki, error) {
-	p := &pki{dir: dir, next: 1}
+// NewPKI makes the authority (ca.crt), the key of the service accounts (sa.key, sa.pub), and what the components need:
+// NAME.crt and NAME.key, and NAME.kubeconfig for those that are clients of the API server. A
+// kubeconfig needs no other file.
+func NewPKI(dir string, api net.IP, nodes map[string][]net.IP) (*PKI, error) {
+	p := &PKI{dir: dir, next: 1}
 	if err := p.authority(); err != nil {
 		return nil, err
 	}
@@ -58,10 +63,10 @@ func newPKI(dir string, api net.IP, nodes map[string][]net.IP) (*pki, error) {
 	return p, p.serviceAccounts()
 }
 
-// path is the path of a file of the authority.
-func (p *pki) path(file string) string { return filepath.Join(p.dir, file) }
+// Path is the path of a file of the authority.
+func (p *PKI) Path(file string) string { return filepath.Join(p.dir, file) }
 
-func (p *pki) authority() (err error) {
+func (p *PKI) authority() (err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -73,14 +78,14 @@ func (p *pki) authority() (err error) {
 	if err != nil {
 		return err
 	}
-	if p.cert, err = x509.ParseCertificate(der); err != nil {
+	if p.Certificate, err = x509.ParseCertificate(der); err != nil {
 		return err
 	}
 	p.key = key
 	return p.write("ca.crt", "CERTIFICATE", der)
 }
 
-func (p *pki) template(subject pkix.Name) *x509.Certificate {
+func (p *PKI) template(subject pkix.Name) *x509.Certificate {
 	p.next++
 	now := time.Now()
 	return &x509.Certificate{
@@ -89,7 +94,7 @@ func (p *pki) template(subject pkix.Name) *x509.Certificate {
 }
 
 // sign makes a certificate for a client that may be a server too.
-func (p *pki) sign(file string, subject pkix.Name, names []string, ips []net.IP) error {
+func (p *PKI) sign(file string, subject pkix.Name, names []string, ips []net.IP) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -98,7 +103,7 @@ func (p *pki) sign(file string, subject pkix.Name, names []string, ips []net.IP)
 	template.DNSNames, template.IPAddresses = names, ips
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
-	der, err := x509.CreateCertificate(rand.Reader, template, p.cert, key.Public(), p.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, p.Certificate, key.Public(), p.key)
 	if err != nil {
 		return err
 	}
@@ -108,7 +113,7 @@ func (p *pki) sign(file string, subject pkix.Name, names []string, ips []net.IP)
 	return p.writeKey(file+".key", key)
 }
 
-func (p *pki) serviceAccounts() error {
+func (p *PKI) serviceAccounts() error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -123,7 +128,7 @@ func (p *pki) serviceAccounts() error {
 	return p.writeKey("sa.key", key)
 }
 
-func (p *pki) writeKey(file string, key *ecdsa.PrivateKey) error {
+func (p *PKI) writeKey(file string, key *ecdsa.PrivateKey) error {
 	der, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
 		return err
@@ -131,20 +136,28 @@ func (p *pki) writeKey(file string, key *ecdsa.PrivateKey) error {
 	return p.write(file, "EC PRIVATE KEY", der)
 }
 
-func (p *pki) write(file, kind string, der []byte) error {
-	return os.WriteFile(p.path(file), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
+func (p *PKI) write(file, kind string, der []byte) error {
+	return os.WriteFile(p.Path(file), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
 }
 
-func (p *pki) kubeconfig(name string, api net.IP) error {
+func (p *PKI) kubeconfig(name string, api net.IP) error {
+	var data [3]string
+	for i, file := range []string{"ca.crt", name + ".crt", name + ".key"} {
+		text, err := os.ReadFile(p.Path(file))
+		if err != nil {
+			return err
+		}
+		data[i] = base64.StdEncoding.EncodeToString(text)
+	}
 	text := fmt.Sprintf(`apiVersion: v1
 kind: Config
 clusters:
-- {name: e2e, cluster: {server: "https://%s:6443", certificate-authority: "%s"}}
+- {name: e2e, cluster: {server: "https://%s:6443", certificate-authority-data: "%s"}}
 users:
-- {name: user, user: {client-certificate: "%s", client-key: "%s"}}
+- {name: user, user: {client-certificate-data: "%s", client-key-data: "%s"}}
 contexts:
 - {name: e2e, context: {cluster: e2e, user: user}}
 current-context: e2e
-`, api, p.path("ca.crt"), p.path(name+".crt"), p.path(name+".key"))
-	return os.WriteFile(p.path(name+".kubeconfig"), []byte(text), 0o600)
+`, api, data[0], data[1], data[2])
+	return os.WriteFile(p.Path(name+".kubeconfig"), []byte(text), 0o600)
 }
