@@ -85,7 +85,9 @@ func loadNames() (names []string) {
 
 // applies reports whether the server can do the measurement. The bare loop has no TCP, and its misses ask no upstream server. A query
 // that is sent back is no answer.
-func (m measurement) applies(s server) bool { return len(s.loads) == 0 || slices.Contains(s.loads, m.load) }
+func (m measurement) applies(s server) bool {
+	return len(s.loads) == 0 || slices.Contains(s.loads, m.load)
+}
 
 // run has the client ask, from its own core or from the server's.
 func (m measurement) run(c *contestant, d time.Duration) sample {
