@@ -63,7 +63,6 @@ func (l *Lab) startKubeProxy(t testing.TB) {
 	if l.KubeProxy == IPVS {
 		l.plugIn(t)
 		l.RunKubeProxy(t, IPVS)
-		l.WaitKubeProxy(t, IPVS)
 		return
 	}
 	for _, f := range families {

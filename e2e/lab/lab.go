@@ -53,6 +53,9 @@ func New(t testing.TB, kubeProxy Backend) *Lab {
 			l.Node.LogUnanswered(t)
 		}
 	})
+	if kubeProxy == IPVS {
+		l.WaitKubeProxy(t, IPVS)
+	}
 	l.waitAnswers(t)
 	return l
 }
