@@ -23,7 +23,7 @@ func main() {
 		os.Exit(1)
 	}
 	scratch := flag.String("scratch", "bin/conformance", "directory for the copy of CoreDNS and the results")
-	doc := flag.String("doc", "docs/conformance.md", "file whose part about CoreDNS's tests is written")
+	doc := flag.String("doc", "docs/conformance.md", "file whose part about CoreDNS's tests is written; empty: none")
 	only := flag.String("run", "", "regular expression for the tests of test/; with one, the document is not written")
 	flag.Parse()
 	if err := run(*scratch, *doc, *only); err != nil {

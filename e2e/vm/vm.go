@@ -165,7 +165,7 @@ func (t *tree) add(path, host string) error {
 	return t.copy(path, host)
 }
 
-// required is a variable that hack/vm.sh sets.
+// required is a variable that hack/e2e-vm.sh sets.
 func required(t testing.TB, variable string) string {
 	t.Helper()
 	value := os.Getenv(variable)

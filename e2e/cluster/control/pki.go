@@ -31,8 +31,7 @@ type PKI struct {
 }
 
 // NewPKI makes the authority (ca.crt), the key of the service accounts (sa.key, sa.pub), and what the components need:
-// NAME.crt and NAME.key, and NAME.kubeconfig for those that are clients of the API server. A
-// kubeconfig needs no other file.
+// NAME.crt and NAME.key, and NAME.kubeconfig for those that are clients of the API server. A kubeconfig needs no other file.
 func NewPKI(dir string, api net.IP, nodes map[string][]net.IP) (*PKI, error) {
 	p := &PKI{dir: dir, next: 1}
 	if err := p.authority(); err != nil {
