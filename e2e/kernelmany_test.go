@@ -43,8 +43,8 @@ func TestKernelPodsComeAndGo(t *testing.T) {
 }
 
 // TestKernelManyInterfaces has the program at the interfaces of 250 pods. The kernel takes seconds to detach it from all. A reload leaves
-// it attached, and has all pods be answered by it a moment later. The end of the process does not wait for the detaching; of a process that
-// is killed the kernel withdraws the addresses first.
+// it attached, and has all pods be answered by it a moment later. Of a process that is killed the kernel
+// withdraws the addresses first.
 func TestKernelManyInterfaces(t *testing.T) {
 	lab.NeedsKernel(t, lab.HasTCX())
 	l := lab.New(t, lab.NFTables)

@@ -12,35 +12,52 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/internal/shares"
 )
 
-// countedKey is the context key of a query that is counted, or must not be.
-type countedKey struct{}
+// MarkKey is the context key of a *Mark.
+type MarkKey struct{}
+
+// A Mark is in the context of a query that goes to the plugins. One who answers queries otherwise than by a stock server makes one for
+// each query; for all others Handle makes it.
+type Mark struct {
+	Client  netip.Addr // as Query.Client
+	Name    []byte     // as Query.Name
+	counted bool       // by Handle, or it must not be
+}
 
 // Own returns the context of a query that the process sends to itself. Handle does not count the query.
-func Own(ctx context.Context) context.Context { return context.WithValue(ctx, countedKey{}, true) }
+func Own(ctx context.Context) context.Context {
+	return context.WithValue(ctx, MarkKey{}, &Mark{counted: true})
+}
 
 // Handle counts, in the ServeDNS of a plugin, a query that goes to the plugins, unless another plugin did so. A question that a plugin
-// asks the server with the context of a query is not counted. Handle returns what the plugin gives to the next one.
+// asks the server with the context of a query is not counted. Handle returns what the plugin gives to the next one. For a query with a
+// Mark, the one who made the Mark calls Answered.
 func (c *Count) Handle(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (context.Context, dns.ResponseWriter) {
-	if ctx.Value(countedKey{}) != nil {
+	if m, ok := ctx.Value(MarkKey{}).(*Mark); ok {
+		if !m.counted {
+			c.miss(m)
+		}
 		return ctx, w
 	}
-	client := shares.Client(shares.Address(w.RemoteAddr()))
-	c.Miss(client, NameOf(r))
-	return Own(ctx), &writer{w, c, client}
+	m := &Mark{Client: shares.Client(shares.Address(w.RemoteAddr())), Name: NameOf(r)}
+	c.miss(m)
+	return context.WithValue(ctx, MarkKey{}, m), &writer{w, c, m}
 }
 
-// Miss counts a query that goes to the plugins; NXDomain is called when it is answered so. name is as Query.Name.
-func (c *Count) Miss(client netip.Addr, name []byte) {
+func (c *Count) miss(m *Mark) {
+	m.counted = true
 	c.Begin(time.Now())
 	defer c.End()
-	c.Add(Query{Client: client, Name: name, Miss: true})
+	c.Add(Query{Client: m.Client, Name: m.Name, Miss: true})
 }
 
-// NXDomain counts that a query which Miss has counted was answered with NXDOMAIN.
-func (c *Count) NXDomain(client netip.Addr) {
+// Answered is told of the rcode of the answer to the query with a Mark.
+func (c *Count) Answered(m *Mark, rcode int) {
+	if !m.counted || rcode != dns.RcodeNameError {
+		return
+	}
 	c.Begin(time.Now())
 	defer c.End()
-	c.AddNXDomain(client)
+	c.AddNXDomain(m.Client)
 }
 
 // NameOf returns the name that r asks for, as Query.Name.
@@ -68,26 +85,20 @@ func wireName(buf []byte, name string) []byte {
 // A writer sees whether the answer is NXDOMAIN.
 type writer struct {
 	dns.ResponseWriter
-	count  *Count
-	client netip.Addr
+	count *Count
+	mark  *Mark
 }
 
 // WriteMsg implements dns.ResponseWriter.
 func (w *writer) WriteMsg(m *dns.Msg) error {
-	w.saw(m.Rcode)
+	w.count.Answered(w.mark, m.Rcode)
 	return w.ResponseWriter.WriteMsg(m)
 }
 
 // Write implements dns.ResponseWriter.
 func (w *writer) Write(data []byte) (int, error) {
 	if len(data) > 3 {
-		w.saw(int(data[3] & 0x0f))
+		w.count.Answered(w.mark, int(data[3]&0x0f))
 	}
 	return w.ResponseWriter.Write(data)
-}
-
-func (w *writer) saw(rcode int) {
-	if rcode == dns.RcodeNameError {
-		w.count.NXDomain(w.client)
-	}
 }

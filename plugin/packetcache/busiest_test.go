@@ -9,10 +9,27 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/nodelocaldns/nodelocaldns/internal/busiest"
 	"github.com/nodelocaldns/nodelocaldns/internal/status"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wiretest"
 )
+
+// TestNoHandler has queries that come to no handler, as self-queries do, which nodelocal answers in front: they are not counted.
+func TestNoHandler(t *testing.T) {
+	s := stand(t)
+	c := dial(t, s.lease.Addr().String())
+	before := busiest.Process.Report(time.Now()).Queries
+	for range 10 {
+		if ask(c, wiretest.Pack(t, "www.example.org.", dns.TypeA, nil), 2*time.Second) == nil {
+			t.Fatal("no answer")
+		}
+	}
+	if after := busiest.Process.Report(time.Now()).Queries; after > before || testutil.ToFloat64(s.misses) != 10 { // less if a period has ended
+		t.Errorf("%d of %g counted", after-before, testutil.ToFloat64(s.misses))
+	}
+}
 
 // TestBusiest counts each query once: hits, misses, those over TCP, and those that the header rejects.
 func TestBusiest(t *testing.T) {

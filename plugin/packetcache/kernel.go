@@ -39,6 +39,7 @@ type kernelProgram struct {
 	mu    sync.Mutex
 	p     *kernel.Program // nil: not loaded
 	users int             // configurations
+	end   *time.Timer     // closes p; nil: there was no need yet
 }
 
 var program kernelProgram
@@ -55,6 +56,9 @@ func (k *kernelProgram) use() (*kernel.Program, error) {
 		k.p = p
 	}
 	k.users++
+	if k.end != nil {
+		k.end.Stop()
+	}
 	return k.p, nil
 }
 
@@ -63,7 +67,7 @@ func (k *kernelProgram) leave() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.users--; k.users == 0 {
-		time.AfterFunc(unusedTime, k.closeUnused)
+		k.end = time.AfterFunc(unusedTime, k.closeUnused)
 	}
 }
 

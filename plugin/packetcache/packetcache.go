@@ -15,7 +15,6 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/internal/busiest"
 	"github.com/nodelocaldns/nodelocaldns/internal/capture"
-	"github.com/nodelocaldns/nodelocaldns/internal/shares"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/store"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/udp"
 	"github.com/nodelocaldns/nodelocaldns/plugin/packetcache/internal/wire"
@@ -49,7 +48,8 @@ func (p *Packetcache) Name() string { return "packetcache" }
 type miss struct {
 	capture.Writer // of the addresses; miss has its own methods to write
 	server         *server
-	sender         netip.AddrPort // its client holds the place
+	sender         netip.AddrPort
+	mark           busiest.Mark // its client holds the place
 	query          []byte
 	key            []byte // nil: the query has an unusual form, and the answer is not kept
 
@@ -63,25 +63,36 @@ type miss struct {
 // ask asks the plugins, and gives the place back.
 func (m *miss) ask() {
 	defer m.server.queries.Done()
-	client := shares.Client(m.sender.Addr())
-	defer m.server.places.Leave(client)
+	defer m.server.places.Leave(m.mark.Client)
 	r := new(dns.Msg)
-	err := r.Unpack(m.query)
-	busiest.Process.Miss(client, m.name(r))
-	if err != nil {
+	if err := r.Unpack(m.query); err != nil {
 		_ = m.WriteMsg(malformed(r)) // serveDNS ignores this error, too
 		return
 	}
 	m.request = r
-	m.server.dns.ServeDNS(context.WithValue(m.server.ctx, missKey{}, m), m, r)
+	if m.key != nil {
+		m.mark.Name = wire.Name(m.key)
+	} else {
+		m.mark.Name = busiest.NameOf(r)
+	}
+	m.server.dns.ServeDNS(&missContext{m.server.ctx, m}, m, r)
 }
 
-// name returns the name that the query asks for, in wire format and lower case. r is the query.
-func (m *miss) name(r *dns.Msg) []byte {
-	if m.key != nil {
-		return wire.Name(m.key)
+// A missContext is the context of a miss.
+type missContext struct {
+	context.Context
+	m *miss
+}
+
+// Value implements context.Context.
+func (c *missContext) Value(key any) any {
+	switch key.(type) {
+	case missKey:
+		return c.m
+	case busiest.MarkKey:
+		return &c.m.mark
 	}
-	return busiest.NameOf(r)
+	return c.Context.Value(key)
 }
 
 // pass is called by the handler of each server block that a message passes, and returns the writer for the handlers behind it.
@@ -147,8 +158,8 @@ func (m *miss) send(data []byte) {
 		return
 	}
 	m.written = true
-	if len(data) >= wire.HeaderLen && wire.Rcode(data) == dns.RcodeNameError {
-		busiest.Process.NXDomain(shares.Client(m.sender.Addr()))
+	if len(data) >= wire.HeaderLen {
+		busiest.Process.Answered(&m.mark, wire.Rcode(data))
 	}
 	if b := m.block.Load(); m.key != nil && b != nil && !m.unsafe.Load() {
 		m.keep(data, b)
@@ -160,6 +171,9 @@ func (m *miss) keep(data []byte, b *blockInfo) {
 	a, ok := wire.ReadAnswer(data, m.key)
 	if !ok || b.rotates && a.Shuffled {
 		return
+	}
+	if cap(data) > len(data)+len(data)/4 { // miekg/dns makes room for the answer without compression, and the store counts the answer
+		data = bytes.Clone(data)
 	}
 	now := udp.Clock()
 	m.server.store.Put(&store.Entry{

@@ -156,7 +156,7 @@ type server struct {
 	lease *udp.Lease
 	store *store.Store
 	ttl   time.Duration
-	ctx   context.Context // of every query; a miss is counted before the plugins see it
+	ctx   context.Context // of every query
 
 	kernelTerms kernel.Terms                  // zero: the BPF program is not wanted
 	kernel      atomic.Pointer[kernel.Server] // nil: the BPF program does not answer at this address
@@ -170,7 +170,7 @@ type server struct {
 
 func newServer(s *dnsserver.Server, o options, l *udp.Lease) *server {
 	srv := &server{
-		dns: s, lease: l, store: store.New(o.Size), ttl: o.TTL, ctx: busiest.Own(contextOf(s)), places: places,
+		dns: s, lease: l, store: store.New(o.Size), ttl: o.TTL, ctx: contextOf(s), places: places,
 		hits: hitsTotal.WithLabelValues(s.Addr), kernelHits: kernelHitsTotal.WithLabelValues(s.Addr), misses: missesTotal.WithLabelValues(s.Addr), unsent: unsentTotal.WithLabelValues(s.Addr),
 		refused: map[shares.Verdict]prometheus.Counter{},
 	}
@@ -203,12 +203,13 @@ func (s *server) Miss(q *udp.Query, out []byte) (int, *store.Entry) {
 			return 0, nil
 		}
 	}
-	if v := s.places.Enter(shares.Client(q.Sender.Addr()), q.Old != nil); v != shares.Admitted {
+	client := shares.Client(q.Sender.Addr())
+	if v := s.places.Enter(client, q.Old != nil); v != shares.Admitted {
 		return s.refuse(v, q, out)
 	}
 	s.misses.Inc()
 	addrs := capture.Writer{Local: s.lease.Addr(), Remote: net.UDPAddrFromAddrPort(q.Sender)}
-	m := &miss{Writer: addrs, server: s, sender: q.Sender, query: bytes.Clone(q.Packet), key: bytes.Clone(q.Key)}
+	m := &miss{Writer: addrs, server: s, sender: q.Sender, mark: busiest.Mark{Client: client}, query: bytes.Clone(q.Packet), key: bytes.Clone(q.Key)}
 	s.queries.Add(1)
 	asking.run(m.ask)
 	return 0, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -161,5 +162,39 @@ func TestExpected(t *testing.T) {
 		if _, ok := expected.Load(addr); !ok {
 			t.Errorf("nothing is expected at %s", addr)
 		}
+	}
+}
+
+// TestKeptSize has the plugins answer more than a client's UDP size, so that the answer is compressed: the store keeps no more memory than
+// the answer takes.
+func TestKeptSize(t *testing.T) {
+	s := stand(t)
+	query := wiretest.Pack(t, "www.example.org.", dns.TypeMX, nil)
+	k, _ := wire.ParseQuery(query, make([]byte, wire.MaxKey))
+	m := &miss{server: s, sender: netip.MustParseAddrPort("127.0.0.1:9"), query: query, key: k}
+	m.block.Store(&blockInfo{safe: true})
+	var r dns.Msg
+	if err := r.Unpack(query); err != nil {
+		t.Fatal(err)
+	}
+	r.Response, r.Compress = true, true
+	for i := range 20 {
+		rr, err := dns.NewRR(fmt.Sprintf("www.example.org. 30 IN MX %d %s.www.example.org.", i, strings.Repeat("x", 60)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Answer = append(r.Answer, rr)
+	}
+	if err := m.WriteMsg(&r); err != nil {
+		t.Fatal(err)
+	}
+	e := s.store.Get(k)
+	if e == nil {
+		t.Fatal("not kept")
+	}
+	uncompressed := r.Copy()
+	uncompressed.Compress = false
+	if cap(e.Wire) > len(e.Wire)*5/4 || uncompressed.Len() <= len(e.Wire) {
+		t.Errorf("%d octets take %d", len(e.Wire), cap(e.Wire))
 	}
 }

@@ -4,7 +4,7 @@ package packetcache
 
 import "sync/atomic"
 
-// maxIdle is the greatest number of goroutines that wait for work. The stack of each has 32 kB at most, and the garbage collector
+// maxIdle is the greatest number of goroutines that wait for work. The stack of each has some 32 kB, and the garbage collector
 // halves the stack of one that goes on waiting.
 const maxIdle = 32
 

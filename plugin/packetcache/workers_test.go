@@ -8,34 +8,38 @@ import (
 	"time"
 )
 
-// TestWorkers has more work at once than workers may wait for: all of it begins at once, and the workers that remain do what comes next.
+// TestWorkers has more work at once than workers may wait for: all of it begins at once. The workers that remain do what comes next.
 func TestWorkers(t *testing.T) {
 	w := workers{work: make(chan func())}
-	for range 2 {
-		var begun, ended sync.WaitGroup
-		release := make(chan struct{})
-		for range 10 * maxIdle {
+	idle := func(want int32) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); w.idle.Load() != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d workers wait, want %d", w.idle.Load(), want)
+			}
+		}
+	}
+	occupy := func(n int) (release chan struct{}) {
+		var begun sync.WaitGroup
+		release = make(chan struct{})
+		for range n {
 			begun.Add(1)
-			ended.Add(1)
 			w.run(func() {
 				begun.Done()
 				<-release
-				ended.Done()
 			})
 		}
 		begun.Wait()
-		if n := w.idle.Load(); n != 0 {
-			t.Errorf("%d workers wait while there is work", n)
-		}
-		close(release)
-		ended.Wait()
-		for deadline := time.Now().Add(10 * time.Second); w.idle.Load() != maxIdle; {
-			if time.Now().After(deadline) {
-				t.Fatalf("%d workers wait, want %d", w.idle.Load(), maxIdle)
-			}
-			time.Sleep(time.Millisecond)
-		}
+		return release
 	}
+	release := occupy(10 * maxIdle)
+	idle(0)
+	close(release)
+	idle(maxIdle)
+	release = occupy(5)
+	idle(maxIdle - 5)
+	close(release)
+	idle(maxIdle)
 }
 
 func BenchmarkWorkers(b *testing.B) {

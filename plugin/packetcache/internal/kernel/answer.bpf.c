@@ -26,8 +26,9 @@ typedef __u32 u32;
 typedef __u64 u64;
 typedef __s32 s32;
 
-#define TCX_PASS -1 // TCX_NEXT (linux/bpf.h of Linux 6.6): the next program, then the stack
-#define TCX_SHOT 2  // TCX_DROP
+// Of linux/bpf.h of Linux 6.6.
+#define TCX_NEXT -1 // the next program, then the stack
+#define TCX_DROP 2
 
 #define MAX_NAME 128  // octets of a name, a multiple of 8
 #define MAX_ANSWER 448 // octets behind the question, a multiple of 8
@@ -41,6 +42,7 @@ typedef __s32 s32;
 #define TYPE_OPT 41
 #define RCODE_NXDOMAIN 3
 #define TYPE_CLASS 4     // octets of a question's type and class
+#define ZEROS 17         // octets behind the longest message: for the words of the checksum, and so that an answer begins at a word
 #define NAME_AT (8 + DNS_HEADER) // offset of the question behind the UDP header's begin
 #define IP_OFFSET 0x1fff // of a fragment
 #define IP_MORE 0x2000   // fragments follow
@@ -134,11 +136,13 @@ struct {
 struct scratch {
 	u64 fence; // see load_fence
 	u32 busy;  // 1: a run of the program uses the scratch
-	u8 packet[8 + DNS_HEADER + MAX_NAME + TYPE_CLASS + OPT + 17]; // UDP header and message, then zeros
+	u8 packet[8 + DNS_HEADER + MAX_NAME + TYPE_CLASS + OPT + ZEROS]; // UDP header and message, then zeros
 	u8 answer[MAX_ANSWER];
 	u64 name[MAX_NAME / 8]; // in lower case, then zeros
 	u16 ttl[MAX_TTLS];
 };
+
+_Static_assert(!(__builtin_offsetof(struct scratch, answer) & 7), "the answer is copied in words of eight octets");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -270,8 +274,7 @@ static __always_inline bool read_ipv4(struct __sk_buff *skb, struct query *q, st
 	return true;
 }
 
-// read_ipv6 refuses a packet to an IPv4 address, whose client and server would be taken for those of IPv4. The stack drops such a packet
-// (net/ipv6/ip6_input.c).
+// read_ipv6 refuses a packet to an IPv4-mapped address: in the maps, addresses and clients of IPv4 have that form.
 static __always_inline bool read_ipv6(struct __sk_buff *skb, struct query *q, struct ends *ends)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -587,19 +590,19 @@ static __always_inline void count(struct entry *e, struct admission *client, con
 static __always_inline int answer(struct __sk_buff *skb, struct query *q, struct ends *ends, struct scratch *s)
 {
 	if (!read_headers(skb, q, s) || !is_served(q, ends))
-		return TCX_PASS;
+		return TCX_NEXT;
 	struct admission *client = admitted(skb, q, ends);
 	if (!client || !read_checksum(q, s) || !read_question(skb, q, ends, s))
-		return TCX_PASS;
+		return TCX_NEXT;
 	struct reply r = {};
 	struct entry *e = find(q, ends->from.server, &r, s);
 	if (!e || !age(q, &r, s))
-		return TCX_PASS;
+		return TCX_NEXT;
 	u32 check = check_of(q, &r, s);
 	if (bpf_skb_change_tail(skb, q->l4 + length(q, &r), 0))
-		return TCX_PASS;
+		return TCX_NEXT;
 	if (!write(skb, q, ends, &r, s, check))
-		return TCX_SHOT; // the query is no more
+		return TCX_DROP; // the query is no more
 	count(e, client, &r);
 	return bpf_redirect(skb->ifindex, 0); // out by the interface that the query came in by
 }
@@ -612,11 +615,11 @@ int nodelocaldns(struct __sk_buff *skb)
 	struct query q = {};
 	struct ends ends = {};
 	if (!read_ip(skb, &q, &ends))
-		return TCX_PASS;
+		return TCX_NEXT;
 	u32 zero = 0;
 	struct scratch *s = bpf_map_lookup_elem(&scratches, &zero);
 	if (!s || __sync_lock_test_and_set(&s->busy, 1))
-		return TCX_PASS;
+		return TCX_NEXT;
 	int verdict = answer(skb, &q, &ends, s);
 	*(volatile u32 *)&s->busy = 0;
 	return verdict;

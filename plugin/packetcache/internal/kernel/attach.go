@@ -21,6 +21,7 @@ type attachment struct {
 	link      link.Link    // nil: the program is not attached there
 	why       string       // it is not
 	reviewed  time.Time    // when last
+	force     bool         // what was wanted then
 	of        netlink.Link // nil: the interface has gone
 	addresses []netip.Addr // of the interface, when last looked at
 	looked    time.Time
@@ -85,10 +86,10 @@ func attach(program *ebpf.Program, ifindex uint32, force bool, logf func(string,
 // review attaches the program to an interface that fits, and detaches it from one that does not fit any more: others may have
 // attached their programs later. It says why the program is not there, unless nothing comes in by that interface.
 func (a *attachment) review(program *ebpf.Program, force bool, logf func(string, ...any)) {
-	if a.of == nil || time.Since(a.reviewed) < reviewTime {
+	if a.of == nil || force == a.force && time.Since(a.reviewed) < reviewTime {
 		return
 	}
-	a.reviewed = time.Now()
+	a.reviewed, a.force = time.Now(), force
 	l, err := netlink.LinkByIndex(a.of.Attrs().Index)
 	if err != nil {
 		return // it has gone

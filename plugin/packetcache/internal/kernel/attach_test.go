@@ -225,10 +225,15 @@ func TestReview(t *testing.T) {
 			t.Errorf("%d programs, the log says %q", attachedTo(t, l), log)
 		}
 	}
+	for _, force := range []bool{true, false} { // as another configuration wants it, at once
+		if a.review(p.objects.Nodelocaldns, force, logf); a.attached() != force {
+			t.Errorf("force %v: attached %v", force, a.attached())
+		}
+	}
 	if err := others.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if !look() || attachedTo(t, l) != 1 || len(log) != 1 {
+	if !look() || attachedTo(t, l) != 1 || len(log) != 2 {
 		t.Errorf("not attached again, the log says %q", log)
 	}
 	if err := a.close(); err != nil {

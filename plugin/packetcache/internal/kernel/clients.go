@@ -31,20 +31,20 @@ type clients struct {
 	slots []admission // mapped: the program reads until and counts
 	of    map[answerClient]admitted
 	free  []uint32 // indices in slots; the one that has been free for longest is the first
-	stock stock    // of what is free
+	quota quota    // of what is free
 }
 
-// A stock is what the interfaces take of: places, or calls. An interface gets no more than it leaves to all others. So a client that
+// A quota is what the interfaces take of: places, or calls. An interface gets no more than it leaves to all others. So a client that
 // invents addresses does not keep clients at other interfaces from being admitted.
-type stock struct {
+type quota struct {
 	left  int
 	taken map[uint32]int // by interface
 }
 
-func newStock(n int) stock { return stock{n, map[uint32]int{}} }
+func newQuota(n int) quota { return quota{n, map[uint32]int{}} }
 
 // take takes one, if the interface may have one.
-func (s *stock) take(ifindex uint32) bool {
+func (s *quota) take(ifindex uint32) bool {
 	if s.taken[ifindex] >= s.left {
 		return false
 	}
@@ -54,7 +54,7 @@ func (s *stock) take(ifindex uint32) bool {
 }
 
 // giveBack gives one back that an interface took.
-func (s *stock) giveBack(ifindex uint32) {
+func (s *quota) giveBack(ifindex uint32) {
 	s.left++
 	if s.taken[ifindex]--; s.taken[ifindex] == 0 {
 		delete(s.taken, ifindex)
@@ -68,7 +68,7 @@ type admitted struct {
 }
 
 func newClients(m *ebpf.Map, slots []admission) clients {
-	c := clients{m: m, slots: slots, of: map[answerClient]admitted{}, stock: newStock(len(slots))}
+	c := clients{m: m, slots: slots, of: map[answerClient]admitted{}, quota: newQuota(len(slots))}
 	for i := range slots {
 		c.free = append(c.free, uint32(i))
 	}
@@ -76,20 +76,20 @@ func newClients(m *ebpf.Map, slots []admission) clients {
 }
 
 // admit has the program answer a client, from an Ethernet address, until a time of CLOCK_MONOTONIC, in ns. If there is no room for a
-// further client, admit does nothing: a client whose time is over makes room.
+// further client, or none at its interface, admit does nothing: a client whose time is over makes room.
 func (c *clients) admit(client netip.Addr, ifindex uint32, server uint16, mac, until uint64) error {
 	key := answerClient{Ip: wordsOf(client), Interface: ifindex, Server: uint32(server)}
 	if a, ok := c.of[key]; ok {
 		c.slots[a.slot].admit(mac, until)
 		return nil
 	}
-	if !c.stock.take(ifindex) {
+	if !c.quota.take(ifindex) {
 		return nil
 	}
 	slot := c.free[0]
 	c.slots[slot].admit(mac, until)
 	if err := c.m.Put(&key, slot); err != nil {
-		c.stock.giveBack(ifindex)
+		c.quota.giveBack(ifindex)
 		return err
 	}
 	c.of[key], c.free = admitted{client, slot}, c.free[1:]
@@ -101,8 +101,9 @@ func (a *admission) admit(mac, until uint64) {
 	atomic.StoreUint64(&a.until, until)
 }
 
-// harvest tells what each client was answered since the last harvest, and forgets the clients whose time is over.
-func (c *clients) harvest(now uint64, tell func(client netip.Addr, a *admission)) {
+// harvest tells what each client was answered since the last harvest. It forgets the clients whose time is over, and those of servers that
+// serve no more.
+func (c *clients) harvest(now uint64, serves func(server uint16) bool, tell func(client netip.Addr, a *admission)) {
 	for key, who := range c.of {
 		slot := &c.slots[who.slot]
 		a := admission{
@@ -111,13 +112,13 @@ func (c *clients) harvest(now uint64, tell func(client netip.Addr, a *admission)
 		if a.hits > 0 {
 			tell(who.client, &a)
 		}
-		if atomic.LoadUint64(&slot.until) >= now {
+		if atomic.LoadUint64(&slot.until) >= now && serves(uint16(key.Server)) {
 			continue
 		}
 		if err := c.m.Delete(&key); err == nil || errors.Is(err, ebpf.ErrKeyNotExist) {
 			delete(c.of, key)
 			c.free = append(c.free, who.slot)
-			c.stock.giveBack(key.Interface)
+			c.quota.giveBack(key.Interface)
 		}
 	}
 }

@@ -28,7 +28,7 @@ func TestClients(t *testing.T) {
 	other := netip.MustParseAddr("10.244.1.3")
 	// In place of the program's own, whose goroutine harvests at times of its own. The program counts in the places of that one.
 	c := newClients(p.objects.Clients, p.gate.clients.slots)
-	c.free, c.stock = []uint32{100, 101, 102, 103}, newStock(4) // two for each interface
+	c.free, c.quota = []uint32{100, 101, 102, 103}, newQuota(4) // two for the first interface, one for the second
 	admit := func(client netip.Addr, until uint64) bool {
 		t.Helper()
 		if err := c.admit(client, 1, s.number, testMAC, until); err != nil {
@@ -45,7 +45,7 @@ func TestClients(t *testing.T) {
 	}
 	harvest := func(now uint64) map[string][2]uint64 {
 		got := map[string][2]uint64{}
-		c.harvest(now, func(client netip.Addr, a *admission) {
+		c.harvest(now, p.serves, func(client netip.Addr, a *admission) {
 			if e := p.table.at(a.last); e == nil || client == other && e != none {
 				t.Errorf("the last answer to %s is %v", client, e)
 			}
@@ -79,11 +79,15 @@ func TestClients(t *testing.T) {
 		t.Error("no room again")
 	}
 	ask(netip.MustParseAddr("10.244.1.4"), query, true)
+	s.Stop()
+	if harvest(now); len(c.of) > 0 || len(c.free) != 4 {
+		t.Errorf("clients of a server that serves no more: %v, free %v", c.of, c.free)
+	}
 }
 
-// TestStock has three interfaces take in turns, and one give back.
-func TestStock(t *testing.T) {
-	s := newStock(100)
+// TestQuota has four interfaces take in turns, and one give back.
+func TestQuota(t *testing.T) {
+	s := newQuota(100)
 	for _, c := range []struct {
 		ifindex uint32
 		takes   int

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// slots is how many clients the gate remembers to have admitted in the current second, a power of two. Of two clients in one
+	// slots is how many clients the gate remembers to have admitted lately, a power of two. Of two clients in one
 	// slot each is admitted again and again, which costs some microseconds.
 	slots = 4096
 	// queue is how many admissions can wait. The next query of a client that finds no room tries again.
@@ -35,7 +35,7 @@ type gate struct {
 	p     *Program
 	o     Options
 	seed  maphash.Seed
-	known [slots]atomic.Uint64 // a client and the second of its last admission
+	known [slots]atomic.Uint64 // a client and the time of its last admission
 	came  chan timedArrival
 	done  chan struct{}
 	ended sync.WaitGroup
@@ -84,7 +84,7 @@ func (g *gate) run() {
 	var news linkNews
 	defer news.close()
 	g.listen(&news)
-	budget := newStock(maxAdmissions)
+	budget := newQuota(maxAdmissions)
 	for {
 		select {
 		case <-g.done:
@@ -105,18 +105,17 @@ func (g *gate) run() {
 			if news.updates == nil {
 				g.listen(&news)
 			}
-			budget = newStock(maxAdmissions)
+			budget = newQuota(maxAdmissions)
 		}
 	}
 }
 
 // harvest tells of what the program has answered since the last harvest. The clients come first, since the table forgets answers.
 func (g *gate) harvest(now uint64) {
-	g.clients.harvest(now, func(client netip.Addr, a *admission) {
+	g.clients.harvest(now, g.p.serves, func(client netip.Addr, a *admission) {
 		g.o.Asked(Asked{Client: client, Last: g.p.table.at(a.last), Hits: a.hits, NXDomain: a.nxdomain})
 	})
-	serves := g.p.serves()
-	g.p.table.harvest(now, func(server uint16) bool { return serves[server] != nil })
+	g.p.table.harvest(now, g.p.serves)
 }
 
 // close ends the goroutine, detaches the program and tells of its last answers.

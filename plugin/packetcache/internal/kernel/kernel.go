@@ -9,8 +9,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -37,7 +39,7 @@ type Program struct {
 	claim   *claim
 
 	mu      sync.Mutex
-	leases  []uint64           // mapped: until when the program answers, by Server.place; ns of CLOCK_MONOTONIC, 0: no more
+	leases  []uint64           // mapped: until when the program answers, by Server.lease; ns of CLOCK_MONOTONIC, 0: no more
 	serving map[uint16]*Server // by number
 	last    uint16             // the last number
 }
@@ -157,7 +159,10 @@ func lengthOf[T any](n int) uintptr {
 // Close makes the program answer no more, at once. It detaches the program, tells of its last answers and unloads it. To detach the
 // program takes the kernel some 30 ms an interface. A Server's methods may be called later; they do nothing then.
 func (p *Program) Close() error {
-	for _, s := range p.serves() {
+	p.mu.Lock()
+	all := slices.Collect(maps.Values(p.serving))
+	p.mu.Unlock()
+	for _, s := range all {
 		s.Stop()
 	}
 	return errors.Join(p.gate.close(), p.claim.Close(), p.table.close(), p.objects.Close(), unmap(p.leases))

@@ -35,6 +35,20 @@ func TestLacking(t *testing.T) {
 	}
 }
 
+// TestVerifier bounds what the kernel's verifier goes through, which differs from version to version: it gives up at a million
+// instructions.
+func TestVerifier(t *testing.T) {
+	nettest.InNamespace(t)
+	p, _, _ := loaded(t)
+	info, err := p.objects.Nodelocaldns.Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, ok := info.VerifiedInstructions(); !ok || n > 50_000 {
+		t.Errorf("%d instructions, known %v", n, ok)
+	}
+}
+
 // TestCapabilities loads the program with the two capabilities that the manual names, and without either.
 func TestCapabilities(t *testing.T) {
 	nettest.InNamespace(t)

@@ -5,7 +5,6 @@ package kernel
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -17,7 +16,7 @@ import (
 type Server struct {
 	p      *Program
 	addr   netip.Addr
-	number uint16 // of no other server, also of none that has stopped
+	number uint16 // of no other server, also of none that has stopped lately
 	terms  Terms
 }
 
@@ -54,7 +53,7 @@ func (p *Program) Serve(addr netip.Addr, terms Terms) (*Server, error) {
 // lease returns the lease of s, which is its own until s stops.
 func (s *Server) lease() *uint64 { return &s.p.leases[int(s.number)%len(s.p.leases)] }
 
-// renew has the program answer for a lease from now on.
+// renew has the program answer for leaseTime from now on.
 func (p *Program) renew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,11 +63,11 @@ func (p *Program) renew() {
 	}
 }
 
-// serves returns the servers that have not stopped, by number.
-func (p *Program) serves() map[uint16]*Server {
+// serves reports whether the server with a number has not stopped.
+func (p *Program) serves(number uint16) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return maps.Clone(p.serving)
+	return p.serving[number] != nil
 }
 
 // Stop makes the program pass on the queries that s would answer. Stop takes effect at once, and for good.
@@ -81,9 +80,16 @@ func (s *Server) Stop() {
 	atomic.StoreUint64(s.lease(), 0)
 	delete(s.p.serving, s.number)
 	key, number := wordsOf(s.addr), uint32(0)
-	if err := s.p.objects.Addresses.Lookup(key, &number); err == nil && number == uint32(s.number) {
-		_ = s.p.objects.Addresses.Delete(key) // the lease has ended; this makes room
+	if err := s.p.objects.Addresses.Lookup(key, &number); err != nil || number != uint32(s.number) {
+		return
 	}
+	for _, other := range s.p.serving { // s may have begun late, when its successor served already
+		if other.addr == s.addr {
+			_ = s.p.objects.Addresses.Put(key, uint32(other.number))
+			return
+		}
+	}
+	_ = s.p.objects.Addresses.Delete(key) // the lease has ended; this makes room
 }
 
 // Put gives the program an answer until the answer expires. Now is the clock that the entry's times are of. The program's clock is

@@ -33,13 +33,20 @@ func TestServers(t *testing.T) {
 	if first.Stop(); !asked() {
 		t.Error("not answered after the end of the server that was replaced")
 	}
-	p.table.harvest(clock(), func(number uint16) bool { return p.serves()[number] != nil })
+	p.table.harvest(clock(), p.serves)
 	for i, from := range p.table.from {
 		if from != nil && p.table.entries[i].server == first.number {
 			t.Error("an answer of the server that was replaced is kept")
 		}
 	}
-	first.Stop() // does nothing
+	first.Stop()                               // does nothing
+	late, err := p.Serve(server4, first.terms) // of a configuration that was replaced before its program was loaded
+	if err != nil {
+		t.Fatal(err)
+	}
+	if late.Stop(); !asked() {
+		t.Error("not answered after the end of a server that began late")
+	}
 	if second.Stop(); asked() {
 		t.Error("answered after the end")
 	}
