@@ -42,8 +42,14 @@ func (r *results) tables() string {
 		r.table(of(false), "", func(f figure) string { return fmt.Sprintf("%.0f, %.0f µs", f.Rate, f.Mean) }) +
 		"\nAt a given rate: mean, p50 and p99 of the latency, in µs.\n\n" +
 		r.table(of(true), "", func(f figure) string { return fmt.Sprintf("%.0f, %.0f, %.0f", f.Mean, f.P50, f.P99) }) +
-		"\nQuestions that the cluster DNS was asked in all, and the share of a core that it took.\n\n" +
-		r.table(measurements, "asked: ", func(f figure) string { return fmt.Sprintf("%.0f, %.1f %%", f.Asked, 100*f.ClusterDNS) })
+		"\nQuestions that the cluster DNS was asked in all, and the shares of a core that the cluster DNS and the cache took.\n\n" +
+		r.table(measurements, "asked: ", func(f figure) string {
+			text := fmt.Sprintf("%.0f, %.1f %%", f.Asked, 100*f.ClusterDNS)
+			if f.Cache > 0 {
+				text += fmt.Sprintf(", %.1f %%", 100*f.Cache)
+			}
+			return text
+		})
 }
 
 // table has a row for each measurement, and a column for each arrangement.
@@ -80,7 +86,7 @@ func (r *results) lost() string {
 		sent += f.Sent
 		if f.Lost+f.Failed+f.Bypassed > 0 {
 			i := slices.IndexFunc(kinds, func(k kind) bool { return k.name == f.Arrangement })
-			some = append(some, fmt.Sprintf("%s, %s: %d lost, %d failed, %d answered by the cluster DNS",
+			some = append(some, fmt.Sprintf("%s, %s: %d lost, %d failed, at least %d answered by the cluster DNS",
 				measurement{set: set{name: f.Set}, rate: f.MaxRate}, kinds[i].title, f.Lost, f.Failed, f.Bypassed))
 		}
 	}
