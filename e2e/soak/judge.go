@@ -11,6 +11,8 @@ const (
 	// flight is how long before an event a query may have been sent and still be on its way: the client may be late to look at an
 	// answer on a busy machine.
 	flight = 1.0
+	// leastRate is how many queries a second a soak of minutes must have had.
+	leastRate = 1800
 	// aftermath is how long after an event something may be due to it: questions to a silent server are given up 4 s after they came.
 	aftermath = 10.0
 )
@@ -20,13 +22,14 @@ const (
 	mostRSS        = 150 << 20 // octets, at any time
 	moreGoroutines = 40        // than at the begin of the soak, while nothing happens
 	moreFiles      = 80        // likewise; 64 connections to the cluster DNS are kept
+	moreRSS        = 20 << 20  // than ten minutes after the begin of the process, while nothing happens
 )
 
 // allows says whether an event of the kind may be why a query was lost.
 func (k Kind) allows(e Event, f Failure) bool {
 	gap := k.Gap[f.Class]
 	after := func(moment float64) bool { return gap > 0 && f.At >= moment-flight && f.At < moment+gap }
-	during := k.Outage && f.Class == New && f.At >= e.Begin && f.At < e.End
+	during := k.Outage && f.Class == New && f.Answered && f.At >= e.Begin && f.At < e.End
 	return during || after(e.Begin) || after(e.End)
 }
 
@@ -111,7 +114,7 @@ type life struct {
 	Process
 	first, last Sample // the least of some while nothing happened, and when the process was no longer new; all zero: there are none
 	most        Sample // the most of each
-	tenMinutes  Sample // the first one ten minutes after its begin
+	tenMinutes  Sample // the least of some while nothing happened, ten minutes after its begin
 	cpu         float64
 }
 
@@ -124,9 +127,6 @@ func (r *Results) lives() []life {
 		l := &all[s.Process]
 		l.cpu = s.CPU / max(1, s.At-l.Begin)
 		l.most.RSS, l.most.Goroutines, l.most.Files = max(l.most.RSS, s.RSS), max(l.most.Goroutines, s.Goroutines), max(l.most.Files, s.Files)
-		if age := s.At - l.Begin; age >= 600 && l.tenMinutes.At == 0 {
-			l.tenMinutes = s
-		}
 		if s.At-l.Begin < aftermath || !r.quiet(s.At) {
 			continue
 		}
@@ -135,6 +135,12 @@ func (r *Results) lives() []life {
 	for i, samples := range still {
 		n := min(few, len(samples))
 		all[i].first, all[i].last = least(samples[:n]), least(samples[len(samples)-n:])
+		for j, s := range samples {
+			if s.At-all[i].Begin >= 600 {
+				all[i].tenMinutes = least(samples[j:min(j+few, len(samples))])
+				break
+			}
+		}
 	}
 	return all
 }
@@ -179,6 +185,9 @@ func (r *Results) Faults() error {
 		if l.most.RSS > mostRSS {
 			fault("process %d had %d MB resident, more than %d MB", i+1, l.most.RSS>>20, mostRSS>>20)
 		}
+		if then := l.tenMinutes.RSS; then > 0 && l.last.RSS > then+moreRSS {
+			fault("process %d had %d MB resident after ten minutes, and %d MB at its end", i+1, then>>20, l.last.RSS>>20)
+		}
 		if n := l.last.Goroutines; n > before.Goroutines+moreGoroutines {
 			fault("process %d had %d goroutines at its end, and there were %d at the begin", i+1, n, before.Goroutines)
 		}
@@ -188,6 +197,12 @@ func (r *Results) Faults() error {
 	}
 	if len(r.Samples) == 0 || r.queries() == 0 {
 		fault("there is no sample, or no query")
+	}
+	if len(r.Events) == 0 {
+		fault("nothing has happened")
+	}
+	if rate := float64(r.queries()) / max(1, r.Seconds); r.Seconds >= 300 && rate < leastRate {
+		fault("%.0f queries a second, fewer than %d: the machine is too slow or too busy", rate, leastRate)
 	}
 	return errors.Join(all...)
 }

@@ -30,7 +30,7 @@ type Kind struct {
 	Name  string
 	Group string            // of the track in the picture
 	Gap   map[Class]float64 // for how long after its begin and after its end queries may be lost; 0: none may
-	// Outage says that there is no cluster DNS from the begin to the end. New names may be lost all the time.
+	// Outage says that there is no cluster DNS from the begin to the end. New names may be answered by a failure all the time.
 	Outage bool
 }
 

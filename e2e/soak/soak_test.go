@@ -15,7 +15,7 @@ import (
 // example is a soak in which all is well: a reload, an outage, and the end of a process.
 func example() *Results {
 	r := &Results{
-		Date: "2026-01-01", Seed: 1, CPUs: 2, Seconds: 1200,
+		Date: "2026-01-01", Seed: 1, CPUs: 2, Seconds: 1400,
 		Kinds: []Kind{
 			{Name: "reload", Group: "reloads", Gap: map[Class]float64{TCP: 1}},
 			{Name: "outage", Group: "cluster DNS", Gap: map[Class]float64{New: 2}, Outage: true},
@@ -23,8 +23,8 @@ func example() *Results {
 			{Name: "never", Group: "processes"},
 		},
 		Events:    []Event{{"reload", 100, 101}, {"outage", 200, 210}, {"kill", 700, 702}},
-		Processes: []Process{{0, 700, "kill"}, {701, 1200, ""}},
-		Sent:      []Sent{{5, 10000, 7}, {1200, 2400000, 246}},
+		Processes: []Process{{0, 700, "kill"}, {701, 1400, ""}},
+		Sent:      []Sent{{5, 10000, 7}, {1400, 2800000, 287}},
 	}
 	for at := 5.0; at < r.Seconds; at += 5 {
 		process := 0
@@ -57,7 +57,8 @@ func TestFaults(t *testing.T) {
 		{"TCP at a reload", lost(100.5, TCP), ""},
 		{"on its way at a reload", lost(99.5, TCP), ""},
 		{"UDP at a reload", lost(100.5, Known), "reload: 1 queries were lost that it must not cost"},
-		{"a new name in an outage", lost(207, New), ""},
+		{"a new name without an answer in an outage", lost(207, New), "outage: 1 queries"},
+		{"a new name that fails in an outage", func(r *Results) { r.Failures = []Failure{{207, New, true, "answered SERVFAIL"}} }, ""},
 		{"a new name after an outage", lost(211.5, New), ""},
 		{"a new name long after an outage", lost(213, New), "outage: 1 queries"},
 		{"a known name in an outage", lost(205, Known), "outage: 1 queries"},
@@ -65,12 +66,15 @@ func TestFaults(t *testing.T) {
 		{"a known name at the start after it", lost(702.2, Known), ""},
 		{"a known name long after it", lost(704, Known), "kill: 1 queries"},
 		{"without an event", lost(500, New), "1 queries were lost while nothing happened, the first one after 500.0 s: new: no answer (tasks of the machine waited for a CPU 20 % of the time then)"},
+		{"memory that grows", samples(1310, 1395, func(s *Sample) { s.RSS = 61 << 20 }), "process 2 had 40 MB resident after ten minutes, and 61 MB at its end"},
 		{"memory", samples(400, 400, func(s *Sample) { s.RSS = 151 << 20 }), "process 1 had 151 MB"},
 		{"goroutines for a moment", samples(205, 205, func(s *Sample) { s.Goroutines = 3000 }), ""},
-		{"goroutines of the last moment", samples(1195, 1195, func(s *Sample) { s.Goroutines = 3000 }), ""},
+		{"goroutines of the last moment", samples(1395, 1395, func(s *Sample) { s.Goroutines = 3000 }), ""},
 		{"goroutines that stay", samples(680, 695, func(s *Sample) { s.Goroutines = 141 }), "process 1 had 141 goroutines at its end, and there were 100 at the begin"},
-		{"descriptors that stay", samples(1185, 1195, func(s *Sample) { s.Files = 131 }), "process 2 had 131 descriptors at its end, and there were 50 at the begin"},
+		{"descriptors that stay", samples(1385, 1395, func(s *Sample) { s.Files = 131 }), "process 2 had 131 descriptors at its end, and there were 50 at the begin"},
 		{"no query", func(r *Results) { r.Sent = nil }, "no query"},
+		{"few queries", func(r *Results) { r.Sent[1].Queries /= 2 }, "1000 queries a second, fewer than 1800"},
+		{"no event", func(r *Results) { r.Events = nil }, "nothing has happened"},
 		{"no sample", func(r *Results) { r.Samples = nil }, "no sample"},
 	} {
 		r := example()
@@ -90,13 +94,13 @@ func TestTables(t *testing.T) {
 	r.Failures = []Failure{{100.5, TCP, false, "reset"}, {100.5, Known, false, "no answer"}, {204, New, true, "answered SERVFAIL"}, {500, New, false, "no answer"}}
 	text := r.Tables()
 	for _, want := range []string{
-		"2026-01-01, seed 1, 2 CPUs: 2,400,000 queries in 20 minutes, 2000 a second, and 3 events. Lost while nothing happened: **1**. " +
+		"2026-01-01, seed 1, 2 CPUs: 2,800,000 queries in 23 minutes, 2000 a second, and 3 events. Lost while nothing happened: **1**. " +
 			"Tasks of the machine waited for a CPU 20 % of the time, and up to 20 % in 5 s; a client was 0.0 s late with a query at most.",
 		"| reload | 1 | TCP for 1 s | 1, **1 too many** | 0 | 1 | 0 | 0.5 s |",
 		"| outage | 1 | new names until 2 s after its end | 0 | 1 | 0 | 1 | 4.0 s |",
 		"| kill | 1 | known for 1 s, new for 2 s, TCP for 1 s | 0 | 0 | 0 | 0 |  |",
 		"| 1 | 11.7 | kill | 40 | 40 | 40 | 40 | 100 | 100 | 100 | 50 | 50 | 50 | 0.10 |",
-		"| 2 | 8.3 | the end of the soak | 40 |  | 40 | 40 |",
+		"| 2 | 11.7 | the end of the soak | 40 | 40 | 40 | 40 |",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
