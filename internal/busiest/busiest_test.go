@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"github.com/nodelocaldns/nodelocaldns/internal/status"
 )
 
@@ -283,5 +285,21 @@ func BenchmarkAdd(b *testing.B) {
 				c.add(now, queries[i%size])
 			}
 		})
+	}
+}
+
+// TestNameOf has the shortest and the longest name, capitals, and an octet that is three digits in text.
+func TestNameOf(t *testing.T) {
+	long := strings.Repeat(strings.Repeat("x", 63)+".", 3) + strings.Repeat("y", 61) + "."
+	for name, want := range map[string]string{
+		".": "\x00", "A.": "\x01a\x00", `\255b.Test.`: "\x02\xffb\x04test\x00",
+		long: strings.Repeat("\x3f"+strings.Repeat("x", 63), 3) + "\x3d" + strings.Repeat("y", 61) + "\x00",
+	} {
+		if got := NameOf(new(dns.Msg).SetQuestion(name, dns.TypeA)); string(got) != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if got := NameOf(new(dns.Msg)); got != nil {
+		t.Errorf("no question: %q", got)
 	}
 }

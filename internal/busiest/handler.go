@@ -65,7 +65,8 @@ func NameOf(r *dns.Msg) []byte {
 	if len(r.Question) == 0 {
 		return nil
 	}
-	return wireName(make([]byte, 256), r.Question[0].Name)
+	name := r.Question[0].Name
+	return wireName(make([]byte, len(name)+2), name) // in wire format a name is an octet longer than in text at most
 }
 
 // wireName writes a name to buf, in wire format and lower case. It returns nil if name is none.
