@@ -42,9 +42,9 @@ func TestKernelPodsComeAndGo(t *testing.T) {
 	noFailure(t, stop(t, loads))
 }
 
-// TestKernelManyInterfaces has the program at the interfaces of 250 pods. The kernel takes seconds to detach it from all. A reload leaves
-// it attached, and has all pods be answered by it a moment later. Of a process that is killed the kernel
-// withdraws the addresses first.
+// TestKernelManyInterfaces has the program at the interfaces of 250 pods. The kernel takes seconds to detach the program
+// from all. A reload leaves the program attached, and a moment later the program answers all pods again. A kill costs the queries in flight
+// and no others.
 func TestKernelManyInterfaces(t *testing.T) {
 	lab.NeedsKernel(t, lab.HasTCX())
 	l := lab.New(t, lab.NFTables)

@@ -19,6 +19,7 @@ import (
 	"github.com/nodelocaldns/nodelocaldns/corefiles"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/client"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/output"
 	"github.com/nodelocaldns/nodelocaldns/e2e/soak"
 	"github.com/nodelocaldns/nodelocaldns/e2e/usage"
 )
@@ -282,17 +283,10 @@ func publish(t *testing.T, r *soak.Results) {
 		return
 	}
 	const file, begin, end = "../docs/testing.md", "<!-- begin of what make soak writes -->\n", "<!-- end of what make soak writes -->\n"
-	before, rest, ok := strings.Cut(readFile(t, file), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s has no lines %q and %q", file, begin, end)
+	if err := output.Insert(file, begin, end, r.Tables()); err != nil {
+		t.Error(err)
 	}
-	for path, text := range map[string]string{
-		file:               before + begin + "\n" + r.Tables() + "\n" + end + after,
-		"../docs/soak.svg": r.Plot(),
-	} {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Error(err)
-		}
+	if err := os.WriteFile("../docs/soak.svg", []byte(r.Plot()), 0o644); err != nil {
+		t.Error(err)
 	}
 }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Soaks the cache for MINUTES, 60 if not set, with events as drawn from SEED, which is drawn if not set. The results are in bin/soak;
-# with DOCS=1 also in docs/testing.md and docs/soak.svg. RESULTS=FILE judges and shows the results.json of an earlier run.
+# Soaks the cache for MINUTES, 60 if not set. SEED decides which events happen when; without one the script draws a seed. The results are
+# in bin/soak, and with DOCS=1 also in docs/testing.md and docs/soak.svg. RESULTS=FILE judges and shows the results.json of an earlier run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -3,15 +3,13 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/output"
 	"github.com/nodelocaldns/nodelocaldns/e2e/usage"
 )
 
@@ -101,22 +99,10 @@ func (r *results) lost(server, measurement string) (lost, wrong, sent int) {
 
 // write writes the files of the results to a directory, and prints their names.
 func (r *results) write(dir string) error {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
+	if err := output.Write(dir, r, map[string]string{"results.md": report(r), "hits.svg": plot(r)}); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	for _, f := range []struct{ name, text string }{
-		{"results.json", string(text) + "\n"}, {"results.md", report(r)}, {"hits.svg", plot(r)},
-	} {
-		path := filepath.Join(dir, f.name)
-		if err := os.WriteFile(path, []byte(f.text), 0o644); err != nil {
-			return err
-		}
-		fmt.Println(path)
-	}
+	fmt.Printf("results.json, results.md and hits.svg are in %s\n", dir)
 	return nil
 }
 

@@ -17,9 +17,8 @@ import (
 )
 
 // traffic measures what the program at the pod's interface takes from the pod's other traffic: iperf3 sends both ways, without
-// the program and with it in turn. It prints and does not judge. The throughput varies more from one run of iperf3 to the next than
-// the program can take, so the kernel also counts the program's own time, and a little more: the kernel reads a clock before and after
-// each packet.
+// the program and with it in turn. It prints and does not judge. The throughput of iperf3 differs from run to run by more than the
+// program can take. So the kernel also counts the program's own time. The count includes the reading of a clock for each packet.
 func traffic(args []string) error {
 	flags := flag.NewFlagSet("traffic", flag.ExitOnError)
 	rounds := flags.Int("rounds", 10, "`NUMBER` of times that everything is measured")

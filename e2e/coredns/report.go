@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/output"
 )
 
 // The marks in the document between which its tables are written.
@@ -98,15 +98,7 @@ func (r *results) write(scratch, doc string) error {
 	if doc == "" {
 		return nil
 	}
-	text, err := os.ReadFile(doc)
-	if err != nil {
-		return err
-	}
-	inserted, err := harness.Insert(string(text), begin, end, r.tables(false))
-	if err != nil {
-		return fmt.Errorf("%s: %w", doc, err)
-	}
-	return os.WriteFile(doc, []byte(inserted), 0o644)
+	return output.Insert(doc, begin, end, r.tables(false))
 }
 
 // tables returns the tables. Without complete a test that passed in all variants, or that only lacks a plugin, has no line.

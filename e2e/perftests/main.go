@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command perftests asks what the DNS tests of kubernetes/perf-tests ask, with the same client, dnsperf: first a cluster DNS alone,
-// then one behind a cache on the node, the stand-in for k8s-dns-node-cache or nodelocaldns. The cluster DNS is CoreDNS with the plugin
-// kubernetes, beside an API server of the lab. Everything is in network namespaces that end with the command.
+// Command perftests asks what the DNS tests of kubernetes/perf-tests ask, with the same client, dnsperf. A pod asks the cluster DNS
+// alone, the cluster DNS behind the stand-in for k8s-dns-node-cache, and the cluster DNS behind nodelocaldns. The cluster DNS is CoreDNS
+// with the plugin kubernetes, beside an API server of the lab. Everything is in network namespaces that end with the command.
 //
 // It prints its progress, writes results.json and results.md, and does not judge, but fails if an answer is not the expected one.
 // hack/loads.sh runs it. perftests -results FILE writes the tables again from a results.json.
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/output"
 	"github.com/nodelocaldns/nodelocaldns/e2e/usage"
 )
 
@@ -37,21 +36,17 @@ func run() error {
 	flag.Parse()
 	r := &results{Seconds: *seconds}
 	if *file != "" {
-		text, err := os.ReadFile(*file)
-		if err != nil {
+		if err := output.Read(*file, r); err != nil {
 			return err
 		}
-		if err := json.Unmarshal(text, r); err != nil {
-			return fmt.Errorf("reading %s: %w", *file, err)
-		}
 		fmt.Print(r.tables())
-	} else if err := errors.Join(r.measure(), r.write(*out)); err != nil {
+	} else if err := errors.Join(r.measure(), output.Write(*out, r, map[string]string{"results.md": r.tables()})); err != nil {
 		return err
 	}
 	if *document == "" {
 		return nil
 	}
-	return r.insert(*document)
+	return output.Insert(*document, begin, end, r.tables())
 }
 
 // measure goes through all measurements. The arrangements take turns, each time beginning with another one, as the speed of a machine
@@ -77,34 +72,8 @@ func (r *results) measure() error {
 	return err
 }
 
-// write writes the files of the results to a directory.
-func (r *results) write(dir string) error {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return errors.Join(
-		os.WriteFile(filepath.Join(dir, "results.json"), append(text, '\n'), 0o644),
-		os.WriteFile(filepath.Join(dir, "results.md"), []byte(r.tables()), 0o644))
-}
-
 // The tables in a document are between these lines.
 const (
 	begin = "<!-- make loads writes these tables -->\n"
 	end   = "<!-- end -->\n"
 )
-
-func (r *results) insert(path string) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	inserted, err := harness.Insert(string(text), begin, end, r.tables())
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return os.WriteFile(path, []byte(inserted), 0o644)
-}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/output"
 	"github.com/nodelocaldns/nodelocaldns/e2e/usage"
 )
 
@@ -93,7 +94,7 @@ func TestDocument(t *testing.T) {
 	if err := os.WriteFile(path, text, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := example().insert(path); err != nil {
+	if err := output.Insert(path, begin, end, example().tables()); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(path)

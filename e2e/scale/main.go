@@ -12,16 +12,15 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/output"
 )
 
 func main() {
@@ -38,8 +37,8 @@ func run() error {
 	file := flag.String("results", "", "`FILE` with results, in the place of a measurement")
 	flag.Parse()
 	if *file != "" {
-		r, err := read(*file)
-		if err != nil {
+		r := &results{}
+		if err := output.Read(*file, r); err != nil {
 			return err
 		}
 		fmt.Print(r.tables())
@@ -83,27 +82,6 @@ func measure(nodes int) (*results, error) {
 	return r, nil
 }
 
-func read(path string) (*results, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	r := &results{}
-	if err := json.Unmarshal(text, r); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
-	}
-	return r, nil
-}
-
 func (r *results) write(dir string) error {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return errors.Join(
-		os.WriteFile(filepath.Join(dir, "results.json"), append(text, '\n'), 0o644),
-		os.WriteFile(filepath.Join(dir, "results.md"), []byte(r.tables()), 0o644))
+	return output.Write(dir, r, map[string]string{"results.md": r.tables()})
 }

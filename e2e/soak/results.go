@@ -4,13 +4,7 @@
 // minute. TestSoak of e2e is the soak. All times are seconds since its begin.
 package soak
 
-import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
-)
+import "github.com/nodelocaldns/nodelocaldns/e2e/lab/output"
 
 // Class is what a query asks for, and how.
 type Class string
@@ -89,28 +83,14 @@ type Results struct {
 
 // Read reads the results that Write has written.
 func Read(path string) (*Results, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
 	r := &Results{}
-	if err := json.Unmarshal(text, r); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
+	if err := output.Read(path, r); err != nil {
+		return nil, err
 	}
 	return r, nil
 }
 
 // Write writes results.json, results.md and soak.svg into a directory, which it makes.
 func (r *Results) Write(dir string) error {
-	text, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return errors.Join(
-		os.WriteFile(filepath.Join(dir, "results.json"), append(text, '\n'), 0o644),
-		os.WriteFile(filepath.Join(dir, "results.md"), []byte(r.Tables()), 0o644),
-		os.WriteFile(filepath.Join(dir, "soak.svg"), []byte(r.Plot()), 0o644))
+	return output.Write(dir, r, map[string]string{"results.md": r.Tables(), "soak.svg": r.Plot()})
 }

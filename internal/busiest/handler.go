@@ -15,8 +15,8 @@ import (
 // MarkKey is the context key of a *Mark.
 type MarkKey struct{}
 
-// A Mark is in the context of a query that goes to the plugins. One who answers queries otherwise than by a stock server makes one for
-// each query; for all others Handle makes it.
+// A Mark is in the context of a query that goes to the plugins. The packet cache makes a Mark for each of its queries. Handle makes the
+// Mark of any other query.
 type Mark struct {
 	Client  netip.Addr // as Query.Client
 	Name    []byte     // as Query.Name
@@ -29,8 +29,8 @@ func Own(ctx context.Context) context.Context {
 }
 
 // Handle counts, in the ServeDNS of a plugin, a query that goes to the plugins, unless another plugin did so. A question that a plugin
-// asks the server with the context of a query is not counted. Handle returns what the plugin gives to the next one. For a query with a
-// Mark, the one who made the Mark calls Answered.
+// asks the server with the context of a query is not counted. Handle returns the context and the writer for the next plugin. The maker of
+// the Mark calls Answered.
 func (c *Count) Handle(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (context.Context, dns.ResponseWriter) {
 	if m, ok := ctx.Value(MarkKey{}).(*Mark); ok {
 		if !m.counted {

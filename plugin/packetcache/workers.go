@@ -9,7 +9,7 @@ import "sync/atomic"
 const maxIdle = 32
 
 // workers are goroutines that take misses to the plugins. The plugins need a deeper stack than a new goroutine has, and growing it takes
-// a tenth of the time of a miss. So a goroutine that has answered one waits for the next, with the stack that it has.
+// a tenth of the time of a miss. So a goroutine that has answered a miss keeps its stack and waits for the next miss.
 type workers struct {
 	work chan func() // has no room: whoever receives is idle
 	idle atomic.Int32

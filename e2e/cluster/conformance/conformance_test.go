@@ -12,6 +12,7 @@ import (
 
 	"github.com/nodelocaldns/nodelocaldns/e2e/cluster"
 	"github.com/nodelocaldns/nodelocaldns/e2e/lab/harness"
+	"github.com/nodelocaldns/nodelocaldns/e2e/lab/output"
 )
 
 func TestMain(m *testing.M) { harness.Main(m) }
@@ -116,15 +117,7 @@ func writeTable(t *testing.T) {
 	if document == "" {
 		return
 	}
-	text, err := os.ReadFile(document)
-	if err != nil {
-		t.Fatal(err)
-	}
-	inserted, err := harness.Insert(string(text), tableBegin, tableEnd, all.Table())
-	if err != nil {
-		t.Fatalf("%s: %v", document, err)
-	}
-	if err := os.WriteFile(document, []byte(inserted), 0o644); err != nil {
+	if err := output.Insert(document, tableBegin, tableEnd, all.Table()); err != nil {
 		t.Fatal(err)
 	}
 }

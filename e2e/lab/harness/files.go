@@ -3,11 +3,9 @@
 package harness
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -50,17 +48,6 @@ func Remove(t testing.TB, path string) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// Insert puts a text between two lines of a document, in the place of what is there, and returns the document. It fails if the document
-// does not have the lines.
-func Insert(document, begin, end, text string) (string, error) {
-	head, rest, ok := strings.Cut(document, begin)
-	_, tail, closed := strings.Cut(rest, end)
-	if !ok || !closed {
-		return "", fmt.Errorf("no lines %q and %q in the document", strings.TrimSpace(begin), strings.TrimSpace(end))
-	}
-	return head + begin + "\n" + text + "\n" + end + tail, nil
 }
 
 // Which is the path of a program.

@@ -18,9 +18,9 @@ import (
 const (
 	// batch is the largest number of packets that one call reads, and of answers that one call writes.
 	batch = 32
-	// backlog is the number of full batches in a row after which a reader asks for help. A burst of fewer is over before another
-	// reader has woken, and the waking would cost a tenth of the CPU time of 64 hits. The packets of a backlog fit into the
-	// socket also without CAP_NET_ADMIN.
+	// backlog is the number of full batches in a row after which a reader asks for help. A burst of fewer batches is over before
+	// another reader has woken, and to wake that reader takes a tenth of the CPU time of 64 hits. The socket has room for the
+	// packets of a backlog also without CAP_NET_ADMIN.
 	backlog = 4
 	// MaxQuery is how much of a packet is read, in octets: a query with padding (RFC 7830) and large options. The stock server
 	// reads 512.
